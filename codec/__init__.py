@@ -1,0 +1,1 @@
+"""Compressed video -> typed frames with their motion, references and residual."""

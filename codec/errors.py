@@ -1,0 +1,58 @@
+"""Errors of the codec layer.
+
+CodecError
+├── SourceError            the bytes cannot be read as a video at all
+│   ├── UnreadableError    no file, empty file, not a media container, no decoder
+│   ├── NoVideoError       a media file without a video stream
+│   ├── EncryptedError     the stream is encrypted (Common Encryption)
+│   └── NoFramesError      a video stream that yields no picture
+├── UnsupportedSizeError   more pixels than allowed, or none
+├── BrokenStreamError      decoding stopped in the middle; `.frames` came before the break
+└── MotionError            motion was asked from a bitstream that carries none
+
+Every message says what was given and what is allowed.
+"""
+
+
+class CodecError(Exception):
+    """Base of every error that reading a compressed video raises."""
+
+
+class SourceError(CodecError):
+    """The source is not a video that can be read."""
+
+
+class UnreadableError(SourceError):
+    """The source is missing, empty, not a media container, or has no decoder here."""
+
+
+class NoVideoError(SourceError):
+    """The container holds no video stream."""
+
+
+class EncryptedError(SourceError):
+    """The video stream is encrypted."""
+
+
+class NoFramesError(SourceError):
+    """The video stream yields no picture."""
+
+
+class UnsupportedSizeError(CodecError):
+    """The picture size is outside what is allowed."""
+
+
+class BrokenStreamError(CodecError):
+    """Decoding stopped before the end of the stream.
+
+    Attributes:
+        frames: Number of frames that were decoded before the break.
+    """
+
+    def __init__(self, message: str, frames: int) -> None:
+        super().__init__(message)
+        self.frames = frames
+
+
+class MotionError(CodecError):
+    """Motion was required from a bitstream that exports none."""

@@ -1,0 +1,202 @@
+"""What the reader yields: frozen, checked, shapes in the repr.
+
+Two orientations exist. *Coded*: as the decoder gives the picture; motion, luma and everything the networks see.
+*Display*: after the container's rotation; prompts come in and masks go out in it.
+*Analysis size* is the coded picture scaled so that it is cheap to look at; vectors are in its pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8Array: TypeAlias = npt.NDArray[np.uint8]
+Int16Array: TypeAlias = npt.NDArray[np.int16]
+Int32Array: TypeAlias = npt.NDArray[np.int32]
+Float32Array: TypeAlias = npt.NDArray[np.float32]
+
+STRIDE = 4
+"""Pixels of the analysis picture to one cell of a motion field or soft mask, in both directions."""
+
+
+class FrameType(StrEnum):
+    """How a picture was coded (H.264 7.4.3 slice_type; the most general slice decides)."""
+
+    I = "I"  # noqa: E741 - the standard's own name
+    P = "P"
+    B = "B"
+
+
+class MotionSource(StrEnum):
+    """Where motion vectors come from."""
+
+    BITSTREAM = "bitstream"
+    PROXY = "proxy"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What is known of a video before its first frame.
+
+    Attributes:
+        codec: FFmpeg's name of the codec, such as "h264".
+        pixel_format: FFmpeg's name, such as "yuv420p10le".
+        coded_width, coded_height: Decoded picture in pixels, after cropping, before rotation.
+        analysis_width, analysis_height: Picture that is analysed, in pixels, coded orientation.
+        rotation: Degrees clockwise (0, 90, 180 or 270) that turn the decoded picture upright.
+        mirrored: Whether the upright picture is also flipped left to right.
+        sample_aspect_ratio: Width over height of one pixel; masks are in pixels and do not apply it.
+        average_rate: Frames per second by the container, None if it does not say.
+        frames_from_header: Frame count by the container, often wrong, None if it does not say.
+        duration_seconds_from_header: Duration by the container, None if it does not say.
+        motion_source: Where this reader takes motion from.
+    """
+
+    codec: str
+    pixel_format: str
+    coded_width: int
+    coded_height: int
+    analysis_width: int
+    analysis_height: int
+    rotation: int
+    mirrored: bool
+    sample_aspect_ratio: Fraction
+    average_rate: Fraction | None
+    frames_from_header: int | None
+    duration_seconds_from_header: float | None
+    motion_source: MotionSource
+
+    def __post_init__(self) -> None:
+        if self.rotation not in (0, 90, 180, 270):
+            raise ValueError(f"rotation is {self.rotation}; allowed: 0, 90, 180, 270")
+        for name in ("coded_width", "coded_height", "analysis_width", "analysis_height"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+    @property
+    def display_width(self) -> int:
+        """Width in pixels after rotation."""
+        return self.coded_height if self.rotation in (90, 270) else self.coded_width
+
+    @property
+    def display_height(self) -> int:
+        """Height in pixels after rotation."""
+        return self.coded_width if self.rotation in (90, 270) else self.coded_height
+
+    def to_display(self, picture: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Turn a picture [h, w, ...] from coded to display orientation (a view, no copy)."""
+        turned = np.rot90(picture, k=-(self.rotation // 90))
+        return turned[:, ::-1] if self.mirrored else turned
+
+    def to_coded(self, picture: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Turn a picture [h, w, ...] from display to coded orientation (a view, no copy)."""
+        unmirrored = picture[:, ::-1] if self.mirrored else picture
+        return np.rot90(unmirrored, k=self.rotation // 90)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MotionField:
+    """Block motion of one frame, one value a cell of `STRIDE` x `STRIDE` analysis pixels.
+
+    Attributes:
+        vectors: float32 [2, rows, columns, 2], by prediction list (0: past first, 1: future first), (dx, dy) in analysis
+            pixels from the cell to the place it is predicted from; 0 where the list is not used.
+        reference: int32 [2, rows, columns], `decode_index` of the frame a cell is predicted from, -1 where the list is
+            not used. A cell with -1 in both lists is intra coded (or lost).
+    """
+
+    vectors: Float32Array
+    reference: Int32Array
+
+    def __post_init__(self) -> None:
+        if self.reference.ndim != 3 or self.reference.shape[0] != 2:
+            raise ValueError(f"reference has shape {self.reference.shape}; allowed: [2, rows, columns]")
+        if self.vectors.shape != (*self.reference.shape, 2):
+            raise ValueError(f"vectors have shape {self.vectors.shape}; allowed: {(*self.reference.shape, 2)}")
+
+    def __repr__(self) -> str:
+        return f"MotionField(rows={self.shape[0]}, columns={self.shape[1]}, coverage={self.coverage:.2f})"
+
+    @classmethod
+    def empty(cls, rows: int, columns: int) -> MotionField:
+        """A field without any vector, as an I frame has."""
+        return cls(np.zeros((2, rows, columns, 2), np.float32), np.full((2, rows, columns), -1, np.int32))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.reference.shape[1], self.reference.shape[2]
+
+    @property
+    def covered(self) -> npt.NDArray[np.bool_]:
+        """Bool [rows, columns]: cells with at least one vector."""
+        return np.asarray((self.reference >= 0).any(axis=0))
+
+    @property
+    def coverage(self) -> float:
+        """Share of cells with at least one vector, 0 to 1. 1 minus it is the intra share."""
+        return float(self.covered.mean())
+
+    @property
+    def references(self) -> tuple[int, ...]:
+        """Decode indices of the frames the cells are predicted from, ascending."""
+        return tuple(int(r) for r in np.unique(self.reference) if r >= 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompressedFrame:
+    """One frame as the bitstream describes it.
+
+    Attributes:
+        index: Position in presentation order, counted over the frames that a full decode gives, from 0.
+        decode_index: Position in the order in which this reader yields frames, from 0. Every reference of a frame has a
+            smaller one.
+        pts: Presentation time in `time_base` units, None if the stream has none.
+        time: Presentation time in seconds, from pts; by rate and index where there is no pts.
+        type: I, P or B.
+        is_reference: Whether later frames may be predicted from this one.
+        luma: uint8 [height, width] at analysis size, coded orientation.
+        motion: Motion of the frame, empty for intra frames.
+        residual: int16 [height, width] at analysis size: luma minus its motion-compensated prediction; 0 in cells
+            without a vector, where there is no prediction.
+        references_in_reach: Decode indices of the frames that frames after this one may still refer to. What is kept
+            for any other frame can be dropped.
+        to_rgb: Makes the RGB picture; call `rgb()` instead.
+    """
+
+    index: int
+    decode_index: int
+    pts: int | None
+    time: float
+    type: FrameType
+    is_reference: bool
+    luma: UInt8Array
+    motion: MotionField
+    residual: Int16Array
+    references_in_reach: tuple[int, ...]
+    to_rgb: Callable[[], UInt8Array] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.luma.shape != self.residual.shape:
+            raise ValueError(f"residual has shape {self.residual.shape}; allowed: {self.luma.shape}, as luma")
+        height, width = self.luma.shape
+        grid = (-(-height // STRIDE), -(-width // STRIDE))
+        if self.motion.shape != grid:
+            raise ValueError(f"motion has shape {self.motion.shape}; allowed: {grid} for {width}x{height} pixels")
+
+    def __repr__(self) -> str:
+        height, width = self.luma.shape
+        return (
+            f"CompressedFrame(index={self.index}, decode_index={self.decode_index}, pts={self.pts}, time={self.time:.3f}, "
+            f"type={self.type}, reference={self.is_reference}, size={width}x{height}, motion={self.motion!r})"
+        )
+
+    def rgb(self) -> UInt8Array:
+        """The picture as uint8 [height, width, 3] RGB at analysis size, coded orientation; made at each call."""
+        return self.to_rgb()

@@ -1,0 +1,1 @@
+"""Command line, runner and result writers."""

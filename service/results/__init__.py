@@ -1,0 +1,1 @@
+"""Writers of results, one format a file; each takes one `vos.types.FrameMask` at a time."""

@@ -1,0 +1,25 @@
+"""Errors of the segmentation layer.
+
+VosError
+├── PromptError        the mask cannot be used: wrong size, no object, too many objects
+├── OptionError        an option's value is outside what is allowed
+└── WeightsError       weights are missing, damaged, or not of this network
+
+Every message says what was given and what is allowed.
+"""
+
+
+class VosError(Exception):
+    """Base of every error that segmentation raises."""
+
+
+class PromptError(VosError):
+    """The prompt mask cannot be used on this video."""
+
+
+class OptionError(VosError):
+    """An option has a value that is not allowed."""
+
+
+class WeightsError(VosError):
+    """A network's weights are missing, damaged, or of another network."""

@@ -1,0 +1,26 @@
+"""Soft aggregation: independent object probabilities -> one distribution over background and objects.
+
+Source: Oh et al., "Fast Video Object Segmentation by Reference-Guided Mask Propagation", CVPR 2018, section 3.4; STM uses it too.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_EPSILON = 1e-7
+
+
+def soft_aggregate(probabilities: Tensor) -> Tensor:
+    """Merge objects.
+
+    Args:
+        probabilities: float [K, ...] in 0..1, each object against everything else.
+
+    Returns:
+        float [K + 1, ...] that sums to 1 over the first axis; entry 0 is the background.
+    """
+    background = torch.prod(1 - probabilities, dim=0, keepdim=True)
+    merged = torch.cat([background, probabilities]).clamp(_EPSILON, 1 - _EPSILON)
+    odds = merged / (1 - merged)
+    return odds / odds.sum(dim=0, keepdim=True)

@@ -1,0 +1,1 @@
+"""Data sets, pseudo-clips, losses and loops that make the shipped weights."""

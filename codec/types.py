@@ -105,8 +105,8 @@ class MotionField:
     """Block motion of one frame, one value a cell of `STRIDE` x `STRIDE` analysis pixels.
 
     Attributes:
-        vectors: float32 [2, rows, columns, 2], by prediction list (0: past first, 1: future first), (dx, dy) in analysis
-            pixels from the cell to the place it is predicted from; 0 where the list is not used.
+        vectors: float32 [2, rows, columns, 2], by prediction list (0: past first, 1: future first), (dx, dy) in
+            analysis pixels from the cell to the place it is predicted from; 0 where the list is not used.
         reference: int32 [2, rows, columns], `decode_index` of the frame a cell is predicted from, -1 where the list is
             not used. A cell with -1 in both lists is intra coded (or lost).
     """
@@ -193,8 +193,8 @@ class CompressedFrame:
     def __repr__(self) -> str:
         height, width = self.luma.shape
         return (
-            f"CompressedFrame(index={self.index}, decode_index={self.decode_index}, pts={self.pts}, time={self.time:.3f}, "
-            f"type={self.type}, reference={self.is_reference}, size={width}x{height}, motion={self.motion!r})"
+            f"CompressedFrame(index={self.index}, decode_index={self.decode_index}, pts={self.pts}, "
+            f"time={self.time:.3f}, type={self.type}, reference={self.is_reference}, size={width}x{height}, motion={self.motion!r})"
         )
 
     def rgb(self) -> UInt8Array:

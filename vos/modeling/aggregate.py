@@ -1,6 +1,6 @@
 """Soft aggregation: independent object probabilities -> one distribution over background and objects.
 
-Source: Oh et al., "Fast Video Object Segmentation by Reference-Guided Mask Propagation", CVPR 2018, section 3.4; STM uses it too.
+Source: Oh et al., "Fast Video Object Segmentation by Reference-Guided Mask Propagation", CVPR 2018, section 3.4.
 """
 
 from __future__ import annotations

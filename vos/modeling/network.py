@@ -19,7 +19,7 @@ class Features:
     Attributes:
         image: float [1, 3, H, W], normalised as the network wants it.
         key: float [1, Ck, h, w], what memory is asked with.
-        maps: Feature maps by stride, such as {4: [1, C4, H/4, W/4], 8: ..., 16: ...}; which ones is the network's affair.
+        maps: Feature maps by stride, such as {4: [1, C4, H/4, W/4], 16: ...}; which ones is the network's affair.
     """
 
     image: Tensor

@@ -194,7 +194,8 @@ class CompressedFrame:
         height, width = self.luma.shape
         return (
             f"CompressedFrame(index={self.index}, decode_index={self.decode_index}, pts={self.pts}, "
-            f"time={self.time:.3f}, type={self.type}, reference={self.is_reference}, size={width}x{height}, motion={self.motion!r})"
+            f"time={self.time:.3f}, type={self.type}, reference={self.is_reference}, "
+            f"size={width}x{height}, motion={self.motion!r})"
         )
 
     def rgb(self) -> UInt8Array:

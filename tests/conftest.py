@@ -1,0 +1,19 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with data and goldens beside the checkout (or KEYMASK_SHARED_DIR); skips the test where it is absent."""
+    folder = Path(os.environ.get("KEYMASK_SHARED_DIR", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent: this test needs the shared data folder (set KEYMASK_SHARED_DIR)")
+    return folder

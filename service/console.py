@@ -1,0 +1,72 @@
+"""What commands print: text for people, JSON for programs, a progress bar on a terminal.
+
+Results go to standard output, errors and progress to standard error. With `--json -` standard output belongs to the
+JSON alone, so the text for people moves to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from service.errors import UsageError
+
+STDOUT = "-"
+
+JsonOption = Annotated[
+    str | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON; '-' for standard output.")
+]
+"""The `--json` option that every command takes: `json_file: JsonOption = None`."""
+
+
+def text_console(json_file: str | None = None) -> Console:
+    """Where the text for people goes, given the command's `--json` value."""
+    return Console(stderr=json_file == STDOUT, highlight=False, soft_wrap=True)
+
+
+def write_json(value: Any, json_file: str | None) -> None:
+    """Write `value` to what `--json` names, if anything.
+
+    Raises:
+        UsageError: The file's folder does not exist.
+    """
+    if json_file is None:
+        return
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    if json_file == STDOUT:
+        sys.stdout.write(text)
+        return
+    path = Path(json_file)
+    if not path.parent.is_dir():
+        raise UsageError(f"--json {json_file}: the folder {path.parent} does not exist")
+    path.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error while the block runs, if that is a terminal; else show nothing.
+
+    Args:
+        description: What is being done.
+        total: How many steps there are, None if unknown (a moving bar then).
+
+    Yields:
+        A function to call with the number of steps done so far.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _done: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda done: progress.update(task, completed=done)

@@ -1,0 +1,130 @@
+"""J and F as the DAVIS evaluation defines them (pure functions).
+
+Sources: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation", CVPR 2016,
+section 4, for both measures; Pont-Tuset et al., "The 2017 DAVIS Challenge on Video Object Segmentation",
+arXiv 1704.00675, section 4, for several objects. What the papers leave open follows the benchmark's public evaluation:
+the boundary rule, the tolerance of ceil(0.008 * diagonal) pixels, empty masks, the frames that count.
+
+Masks are [height, width] in one size. Values are shares, 0 to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from codec.types import UInt8Array
+
+BoolArray = npt.NDArray[np.bool_]
+
+TOLERANCE = 0.008
+"""How far two boundary pixels that match may lie apart, as a share of the picture's diagonal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Region similarity J and boundary accuracy F."""
+
+    j: float
+    f: float
+
+    @property
+    def jf(self) -> float:
+        """Mean of J and F."""
+        return (self.j + self.f) / 2
+
+    @classmethod
+    def mean(cls, scores: Iterable[Score]) -> Score:
+        """Mean of at least one score, J and F each."""
+        pairs = np.array([(score.j, score.f) for score in scores])
+        if not len(pairs):
+            raise ValueError("no score given; a mean needs at least one")
+        j, f = pairs.mean(axis=0)
+        return cls(float(j), float(f))
+
+
+def region_similarity(prediction: BoolArray, truth: BoolArray) -> float:
+    """J: intersection over union; 1 if both masks are empty."""
+    union = np.count_nonzero(prediction | truth)
+    return np.count_nonzero(prediction & truth) / union if union else 1.0
+
+
+def boundary_accuracy(prediction: BoolArray, truth: BoolArray) -> float:
+    """F: harmonic mean of the precision and recall of boundary pixels.
+
+    A boundary pixel matches if the other mask has a boundary pixel within the tolerance (Euclidean). Without any
+    boundary in both masks F is 1, without one in only one of them 0.
+    """
+    boundaries = boundary(prediction), boundary(truth)
+    if not (boundaries[0].any() and boundaries[1].any()):
+        return float(boundaries[0].any() == boundaries[1].any())
+    radius = math.ceil(TOLERANCE * math.hypot(*truth.shape))
+    window = _window(boundaries[0] | boundaries[1], radius)
+    predicted, true = boundaries[0][window], boundaries[1][window]
+    precision = np.count_nonzero(predicted & _dilate(true, radius)) / np.count_nonzero(predicted)
+    recall = np.count_nonzero(true & _dilate(predicted, radius)) / np.count_nonzero(true)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def boundary(mask: BoolArray) -> BoolArray:
+    """Pixels that differ from their right, lower or lower right neighbour; the picture's edge is no boundary.
+
+    So a boundary is one pixel wide and lies on the upper left side of every change.
+    """
+    padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    return np.asarray((mask != padded[:-1, 1:]) | (mask != padded[1:, :-1]) | (mask != padded[1:, 1:]))
+
+
+def score_objects(prediction: UInt8Array, truth: UInt8Array, ids: Iterable[int]) -> dict[int, Score]:
+    """Score one frame, each object against everything else.
+
+    Args:
+        prediction: Labels uint8 [height, width], 0 background, other values object ids.
+        truth: The same of the annotation.
+        ids: Objects to score.
+
+    Raises:
+        ValueError: The sizes differ.
+    """
+    if prediction.shape != truth.shape:
+        raise ValueError(f"the prediction is {list(prediction.shape)} pixels, the annotation {list(truth.shape)}")
+    scores = {}
+    for object_id in ids:
+        predicted, true = prediction == object_id, truth == object_id
+        scores[object_id] = Score(region_similarity(predicted, true), boundary_accuracy(predicted, true))
+    return scores
+
+
+def counted_frames(annotated: Iterable[int], frames: int) -> list[int]:
+    """The indices that count in the semi-supervised setting: annotated, neither the first frame nor the last."""
+    return sorted(index for index in annotated if 0 < index < frames - 1)
+
+
+def mean_by_object(frames: Iterable[Mapping[int, Score]]) -> dict[int, Score]:
+    """Scores of a sequence's frames -> the mean of each object."""
+    by_object: dict[int, list[Score]] = {}
+    for frame in frames:
+        for object_id, score in frame.items():
+            by_object.setdefault(object_id, []).append(score)
+    return {object_id: Score.mean(scores) for object_id, scores in by_object.items()}
+
+
+def _window(mask: BoolArray, margin: int) -> tuple[slice, slice]:
+    """The rows and columns that hold anything of a mask that is not empty, and a margin."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (
+        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
+        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
+    )
+
+
+def _dilate(mask: BoolArray, radius: int) -> BoolArray:
+    """Every pixel within `radius` pixels (Euclidean) of the mask."""
+    offsets = np.arange(-radius, radius + 1) ** 2
+    disk = (offsets[:, None] + offsets[None, :] <= radius**2).astype(np.uint8)
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), disk) > 0)

@@ -62,6 +62,7 @@ class Options:
         start: First frame of the output, by presentation index; None: the prompt's frame.
         end: Frame after the last one of the output; None: the end of the video.
         memory_frames: Most key frames that the memory holds, the first one included.
+        memory_spacing: Least distance of the key frames that are kept in memory, in frames.
         top_k: Memory positions that a query position reads from.
     """
 
@@ -69,6 +70,7 @@ class Options:
     start: int | None = None
     end: int | None = None
     memory_frames: int = 6
+    memory_spacing: int = 5
     top_k: int = 20
 
     def __post_init__(self) -> None:
@@ -109,3 +111,28 @@ class FrameMask:
     def __repr__(self) -> str:
         height, width = self.labels.shape
         return f"FrameMask(index={self.index}, type={self.type}, source={self.source}, size={width}x{height})"
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a run cost so far.
+
+    Attributes:
+        frames: Source of a mask -> frames that have one from it.
+        seconds: Stage -> seconds spent in it: "decode" (waiting for frames), "encode", "read",
+            "memorize", "warp", "correct", "labels".
+    """
+
+    frames: dict[Source, int]
+    seconds: dict[str, float]
+
+    @property
+    def total(self) -> int:
+        """Frames segmented."""
+        return sum(self.frames.values())
+
+    @property
+    def key_share(self) -> float:
+        """Share of frames that the base network segmented, 0 to 1; the prompt's frame counts as one of them."""
+        network = self.frames.get(Source.KEY, 0) + self.frames.get(Source.PROMPT, 0)
+        return network / self.total if self.total else 0.0

@@ -1,0 +1,43 @@
+"""Seconds by stage."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Stopwatch:
+    """Adds up the seconds that named stages take."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what runs inside."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] += perf_counter() - started
+
+    def waiting(self, name: str, items: Iterable[T]) -> Iterator[T]:
+        """Pass items on, timing how long each one is waited for."""
+        iterator = iter(items)
+        while True:
+            with self.stage(name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Stage -> seconds so far."""
+        return dict(self._seconds)

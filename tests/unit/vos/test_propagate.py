@@ -43,7 +43,7 @@ def test_doubt_rises_by_hops_residual_and_intra_blocks() -> None:
     assert doubt[1, 1] == pytest.approx(1 - 0.5 * (1 - (24 - RESIDUAL_FLOOR) / RESIDUAL_RANGE))
     assert doubt[3, 3] == pytest.approx(1 - 0.5 * (1 - INTRA_DOUBT))
     assert carried.support == pytest.approx(15 / 16)
-    assert torch.equal(carried.soft, torch.ones(1, 4, 4))
+    torch.testing.assert_close(carried.soft, torch.ones(1, 4, 4))
 
 
 def test_doubt_of_an_object_is_that_of_its_surroundings() -> None:

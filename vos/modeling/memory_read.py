@@ -31,9 +31,10 @@ def l2_affinity(key: Tensor, query: Tensor) -> Tensor:
 def read_top_k(affinity: Tensor, value: Tensor, k: int) -> Tensor:
     """Read memory at its k best positions: affinity [Kk, N, M], value [K, Cv, N] -> [K, Cv, M].
 
-    Softmax runs over the k largest affinities of each query position; all others get weight 0.
+    Softmax runs over the k largest affinities of each query position; all others get weight 0. Affinities may be more
+    precise than values; the result has the values' type.
     """
     k = min(k, affinity.shape[1])
     best, position = torch.topk(affinity, k, dim=1)
     weights = torch.zeros_like(affinity).scatter_(1, position, torch.softmax(best, dim=1))
-    return value @ weights.expand(value.shape[0], -1, -1)
+    return value @ weights.to(value.dtype).expand(value.shape[0], -1, -1)

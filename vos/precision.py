@@ -1,0 +1,64 @@
+"""On which device and with which number type a network runs. Nothing is touched at import; CUDA only when asked."""
+
+from __future__ import annotations
+
+import torch
+
+from vos.errors import OptionError
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Name -> type; "auto" chooses one of them for the device."""
+
+
+def resolve_device(device: str = "auto") -> torch.device:
+    """Device by name: "auto" (CUDA if there is any, else the CPU), "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        OptionError: The name is none of these, or the device is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        chosen = None
+    if chosen is None or chosen.type not in ("cpu", "cuda"):
+        raise OptionError(f"device is {device!r}; it must be auto, cpu, cuda or cuda:N")
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise OptionError(f"device is {device!r}, but no CUDA device is available here; use auto or cpu")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise OptionError(f"device is {device!r}, but there are only {torch.cuda.device_count()} CUDA devices here")
+    return chosen
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Number type by name: "auto", "float32", "bfloat16" or "float16".
+
+    "auto" is bfloat16 where the device computes with it natively, else float16 on CUDA and float32 on a CPU: bfloat16
+    has float32's range, so no network overflows in it.
+
+    Raises:
+        OptionError: The name is none of these, or float16 is asked of a CPU.
+    """
+    if precision == "auto":
+        return _fastest(device)
+    if precision not in PRECISIONS:
+        raise OptionError(f"precision is {precision!r}; it must be auto, {', '.join(PRECISIONS)}")
+    if precision == "float16" and device.type == "cpu":
+        raise OptionError("precision is 'float16', which a CPU only emulates; use auto, float32 or bfloat16")
+    return PRECISIONS[precision]
+
+
+def _fastest(device: torch.device) -> torch.dtype:
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if native else torch.float16
+    return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX) and torch's convolutions use it."""
+    # torch has no public question for this; where its private ones are gone, float32 is the safe answer.
+    avx512 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return bool(torch.backends.mkldnn.is_available() and (avx512() or amx()))  # type: ignore[no-untyped-call]

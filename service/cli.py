@@ -20,6 +20,7 @@ from importlib.metadata import version
 
 import typer
 
+from service.commands.run import run_command
 from service.config import load_settings
 from service.errors import BAD_INPUT, DONE, FAILED, SettingError, message_of, verdict_of
 
@@ -42,6 +43,9 @@ def root(
         typer.echo(f"keymask {version('keymask-server')}")
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+app.command("run")(run_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

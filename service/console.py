@@ -28,7 +28,7 @@ JsonOption = Annotated[
 
 def text_console(json_file: str | None = None) -> Console:
     """Where the text for people goes, given the command's `--json` value."""
-    return Console(stderr=json_file == STDOUT, highlight=False, soft_wrap=True)
+    return Console(stderr=json_file == STDOUT, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def write_json(value: Any, json_file: str | None) -> None:
@@ -50,23 +50,22 @@ def write_json(value: Any, json_file: str | None) -> None:
 
 
 @contextmanager
-def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def progress_bar(description: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show a bar on standard error while the block runs, if that is a terminal; else show nothing.
 
     Args:
         description: What is being done.
-        total: How many steps there are, None if unknown (a moving bar then).
 
     Yields:
-        A function to call with the number of steps done so far.
+        A function to call with the number of steps done so far and the number expected, None if unknown.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda _done: None
+        yield lambda _done, _total: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(description, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

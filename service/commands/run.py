@@ -1,0 +1,74 @@
+"""`keymask run`: segment one video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.config import load_settings
+from service.console import JsonOption, progress_bar, text_console, write_json
+
+
+def run_command(
+    video: Annotated[Path, typer.Argument(help="Any video that FFmpeg reads.", show_default=False)],
+    *,
+    mask: Annotated[
+        Path,
+        typer.Option(
+            help="PNG with the objects in one frame, of the video's displayed size. Indexed: the palette index is the "
+            "object's id, 0 the background. Grey or RGB: whatever is not black is object 1.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for masks/ and report.json.", show_default=False)],
+    model: Annotated[str, typer.Option(help="Network: compact, stm or stcn.")] = "compact",
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Weights file; 'seeded' for seeded values, to measure speed.")
+    ] = None,
+    keyframes: Annotated[
+        str, typer.Option(help="Frames that the network segments: adaptive, codec (I and P frames) or every:N.")
+    ] = "adaptive",
+    motion: Annotated[
+        str, typer.Option(help="Where motion comes from: bitstream, proxy (re-encoded) or auto.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    prompt_frame: Annotated[int, typer.Option(help="Frame that the mask belongs to, counted from 0.")] = 0,
+    start: Annotated[
+        int | None, typer.Option(help="First frame to write, counted from 0; the prompt's frame by default.")
+    ] = None,
+    end: Annotated[int | None, typer.Option(help="Frame to stop before; the end of the video by default.")] = None,
+    max_side: Annotated[int | None, typer.Option(help="Longest side in pixels at which frames are analysed.")] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a video with the masks drawn over it (.mp4).")
+    ] = None,
+    rle: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write run-length encoded masks, one JSON line a frame.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier result.")] = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Segment a video: one mask a frame from the mask of one frame."""
+    from service.engine import ModelChoice  # noqa: PLC0415 - av and cv2 are not needed for --help
+    from service.outputs import Outputs  # noqa: PLC0415
+    from service.runner import RunRequest, run_job  # noqa: PLC0415
+    from vos.types import Options  # noqa: PLC0415
+
+    request = RunRequest(
+        video=video,
+        mask=mask,
+        outputs=Outputs(out, overlay, rle),
+        options=Options(keyframes=keyframes, start=start, end=end),
+        prompt_frame=prompt_frame,
+        model=ModelChoice(model, weights, device, precision),
+        motion=motion,
+        max_side=max_side,
+        force=force,
+    )
+    with progress_bar("segmenting") as update:
+        summary = run_job(request, load_settings(), on_progress=update)
+    write_json(summary.to_json(), json_file)
+    for line in summary.lines():
+        text_console(json_file).print(line)

@@ -1,0 +1,82 @@
+"""Loads the network that a run uses. The runner knows only the `Engine` that comes out, so a fake can take its place."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from codec.types import CompressedFrame, VideoInfo
+from service.config import Settings
+from vos.types import FrameMask, Options, Prompt, Stats
+
+
+class SegmenterLike(Protocol):
+    """What a run needs of `vos.segmenter.Segmenter`."""
+
+    @property
+    def stats(self) -> Stats:
+        """What the run cost so far."""
+
+    def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:
+        """One mask a frame, in presentation order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Which network, and where and how it runs.
+
+    Attributes:
+        name: A name that `keymask models list` shows.
+        weights: A weights file, "seeded" for seeded values, or None for the model's own.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "float32", "bfloat16" or "float16".
+    """
+
+    name: str = "compact"
+    weights: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A segmenter and the part of the report that describes its network."""
+
+    segmenter: SegmenterLike
+    description: dict[str, Any]
+
+
+EngineLoader: TypeAlias = Callable[[ModelChoice, Options, Settings], Engine]
+
+
+def load_engine(choice: ModelChoice, options: Options, settings: Settings) -> Engine:
+    """Load the network that was chosen; this is where torch is imported.
+
+    Raises:
+        OptionError: No such model, device, precision or key-frame policy.
+        WeightsError: The weights are missing or damaged.
+    """
+    from vos.segmenter import Segmenter  # noqa: PLC0415 - torch takes seconds; `keymask --help` must not pay for it
+    from vos.weights import SEEDED, load_network, weights_path  # noqa: PLC0415
+
+    store = settings.weights_dir
+    network = load_network(
+        choice.name, device=choice.device, precision=choice.precision, weights=choice.weights, store=store
+    )
+    own = weights_path(choice.name, store) if choice.weights is None else Path(choice.weights)
+    parameter = next(network.parameters())
+    description = {
+        **asdict(choice),
+        "weights_sha256": None if own is None or choice.weights == SEEDED else _sha256(own),
+        "device": str(parameter.device),
+        "precision": str(parameter.dtype).removeprefix("torch."),
+    }
+    return Engine(Segmenter(network, options), description)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

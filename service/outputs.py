@@ -1,0 +1,69 @@
+"""Where a run writes: the paths, and the refusal to mix with or destroy what is already there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Files of one run.
+
+    Attributes:
+        folder: Holds `masks/` and `report.json`.
+        overlay: Video with the masks drawn over it, if wanted.
+        rle: NDJSON with run-length encoded masks, if wanted.
+    """
+
+    folder: Path
+    overlay: Path | None = None
+    rle: Path | None = None
+
+    @property
+    def masks(self) -> Path:
+        """Folder of the indexed PNGs."""
+        return self.folder / "masks"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.folder / "report.json"
+
+    def to_json(self) -> dict[str, str | None]:
+        """The paths as text."""
+        return {
+            "masks": str(self.masks),
+            "overlay": None if self.overlay is None else str(self.overlay),
+            "rle": None if self.rle is None else str(self.rle),
+        }
+
+    def check(self, inputs: tuple[Path, ...], force: bool) -> None:
+        """Refuse to write over an input, or over an earlier result unless `force`.
+
+        Raises:
+            UsageError: Naming what is in the way.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"--out {self.folder} is a file; a folder is expected")
+        files = [path for path in (self.overlay, self.rle) if path is not None]
+        for path in files:
+            if path.is_dir():
+                raise UsageError(f"{path} is a folder; a file is expected")
+            if any(path.exists() and path.samefile(given) for given in inputs if given.exists()):
+                raise UsageError(f"{path} is an input of this run; choose another file to write")
+        taken = [str(path) for path in (self.report, *files) if path.exists()]
+        taken += [f"{self.masks}/"] if self._old_masks() else []
+        if taken and not force:
+            raise UsageError(f"{', '.join(taken)} from an earlier run: choose another place, or replace with --force")
+
+    def clear(self) -> None:
+        """Remove an earlier result, so that none of its masks stays among the new ones; other files are left alone."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in (self.report, *self._old_masks()):
+            path.unlink(missing_ok=True)
+
+    def _old_masks(self) -> list[Path]:
+        return [path for path in self.masks.glob("*.png") if path.stem.isdecimal()]

@@ -1,0 +1,98 @@
+"""A decoded picture with its vectors -> CompressedFrame: the one place where motion, references and residual meet.
+
+Two sources of `DecodedPicture` exist in `codec.bitstream`: with the stream's own vectors, in decode order; and with
+a proxy's vectors, in presentation order. A picture and its vectors need not have the same size: `vector_size` says in
+whose pixels the vectors are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+import numpy as np
+
+from codec.motion import Geometry, VectorArray, lay_blocks
+from codec.picture import Scaler
+from codec.references import Reach, Reference, by_distance
+from codec.residual import residual
+from codec.types import CompressedFrame, FrameType, Int32Array, MotionField, UInt8Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedPicture:
+    """What decoding gives of one frame.
+
+    Attributes:
+        frame: The picture, of any size and format.
+        index: Position in presentation order, from 0.
+        pts: Presentation time in stream units, None if unknown.
+        time: Presentation time in seconds.
+        type: I, P or B.
+        is_reference: Whether later frames may be predicted from it.
+        is_refresh: Whether no later frame (in decode order) refers to one before it (IDR).
+        vectors: AVMotionVector records [n]; None if the frame has none.
+        vector_size: (width, height) of the picture in whose pixels the vectors are, after cropping.
+        vector_crop: (left, top) pixels that cropping took off that picture.
+        reach: Most reference frames that a frame may refer to (H.264 max_num_ref_frames; 2 in MPEG-1, -2 and -4).
+        luma: uint8 at analysis size where it was needed already; None: it is made from `frame`.
+    """
+
+    frame: av.VideoFrame
+    index: int
+    pts: int | None
+    time: float
+    type: FrameType
+    is_reference: bool
+    is_refresh: bool
+    vectors: VectorArray | None
+    vector_size: tuple[int, int]
+    vector_crop: tuple[int, int]
+    reach: int
+    luma: UInt8Array | None = None
+
+
+class FrameAnalyzer:
+    """Turns decoded pictures, given in decode order, into frames; remembers the reference frames in reach."""
+
+    def __init__(self, scaler: Scaler) -> None:
+        self._scaler = scaler
+        self._reach = Reach(capacity=1)
+        self._decode_index = 0
+
+    def analyze(self, picture: DecodedPicture) -> CompressedFrame:
+        """Describe the next picture in decode order."""
+        luma = self._scaler.luma(picture.frame) if picture.luma is None else picture.luma
+        if picture.is_refresh:
+            self._reach.clear()
+        motion = self._motion(picture)
+        known = {frame.decode_index: frame.luma for frame in self._reach.frames}
+        left = residual(luma, motion, known)
+        if picture.is_reference:
+            self._reach.capacity = max(1, picture.reach)
+            self._reach.add(Reference(self._decode_index, picture.index, luma))
+        frame = CompressedFrame(
+            index=picture.index,
+            decode_index=self._decode_index,
+            pts=picture.pts,
+            time=picture.time,
+            type=picture.type,
+            is_reference=picture.is_reference,
+            luma=luma,
+            motion=motion,
+            residual=left,
+            references_in_reach=self._reach.decode_indices,
+            to_rgb=self._scaler.rgb(picture.frame),
+        )
+        self._decode_index += 1
+        return frame
+
+    def _motion(self, picture: DecodedPicture) -> MotionField:
+        geometry = Geometry.between(picture.vector_size, self._scaler.size, picture.vector_crop)
+        frames = self._reach.frames
+        if picture.vectors is None or not len(picture.vectors) or not frames:
+            return MotionField.empty(geometry.rows, geometry.columns)
+        blocks = lay_blocks(picture.vectors, geometry)
+        nearest = [by_distance(frames, picture.index, which)[0].decode_index for which in (0, 1)]
+        reference: Int32Array = np.where(blocks.block >= 0, np.array(nearest, np.int32)[:, None, None], np.int32(-1))
+        return MotionField(blocks.vectors[blocks.block], reference)

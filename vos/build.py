@@ -10,8 +10,6 @@ from vos.modeling.network import VOSNetwork
 from vos.modeling.stcn import STCN
 from vos.modeling.stm import STM
 
-DEFAULT = "compact"
-
 
 def build_compact() -> VOSNetwork:
     """The default: MobileNetV2, about 3 M parameters; its sizes are constants of its module."""

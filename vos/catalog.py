@@ -1,10 +1,20 @@
-"""The networks whose weights keymask knows: where they come from and under which licence they may be used."""
+"""The networks whose weights keymask knows: where they come from, under which licence, and which are here.
+
+Beside every weights file lies a JSON record with its SHA-256. No torch in this file: listing models stays fast.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
-from vos.errors import OptionError
+from vos.errors import OptionError, WeightsError
+
+DEFAULT = "compact"
+
+PACKAGE_FOLDER = Path(__file__).parent / "pretrained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,27 @@ MODELS: dict[str, Model] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What lies beside a weights file.
+
+    Attributes:
+        name: The network.
+        sha256: Of the weights file, in hexadecimal.
+        bytes: Its size.
+        license: SPDX identifier.
+        origin: File name or address that the weights were converted from, or the recipe that made them.
+        origin_sha256: Of what they were converted from; empty if that was no file.
+    """
+
+    name: str
+    sha256: str
+    bytes: int
+    license: str
+    origin: str
+    origin_sha256: str = ""
+
+
 def find_model(name: str) -> Model:
     """Model by name.
 
@@ -79,3 +110,32 @@ def find_model(name: str) -> Model:
     if name not in MODELS:
         raise OptionError(f"model is {name!r}; it must be one of {', '.join(MODELS)}")
     return MODELS[name]
+
+
+def weights_path(name: str, store: Path | None) -> Path | None:
+    """Where a model's weights lie or would lie: in the package, or in the store folder; None without a store."""
+    model = find_model(name)
+    folder = PACKAGE_FOLDER if model.embedded else store
+    return None if folder is None else folder / model.file
+
+
+def read_record(path: Path) -> Record | None:
+    """Record beside a weights file, None if there is none.
+
+    Raises:
+        WeightsError: The record cannot be read.
+    """
+    try:
+        return Record(**json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(
+            f"the record {path.with_suffix('.json')} is damaged; pull or copy the weights again"
+        ) from error
+
+
+def is_unchanged(path: Path, record: Record) -> bool:
+    """Whether the weights file still has the SHA-256 of its record."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == record.sha256

@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from vos.build import build_network
-from vos.catalog import find_model
+from vos.catalog import Record, find_model, read_record, weights_path
 from vos.checkpoint import check_state, read_checkpoint
 from vos.errors import OptionError, WeightsError
 from vos.modeling.fold import fold_batch_norm
@@ -31,36 +31,6 @@ from vos.precision import resolve_device, resolve_precision
 
 SEEDED = "seeded"
 """As `weights`: values that are a function of the tensors' names, to measure speed or numbers without a checkpoint."""
-
-PACKAGE_FOLDER = Path(__file__).parent / "pretrained"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What lies beside a weights file.
-
-    Attributes:
-        name: The network.
-        sha256: Of the weights file, in hexadecimal.
-        bytes: Its size.
-        license: SPDX identifier.
-        origin: File name or address that the weights were converted from, or the recipe that made them.
-        origin_sha256: Of what they were converted from; empty if that was no file.
-    """
-
-    name: str
-    sha256: str
-    bytes: int
-    license: str
-    origin: str
-    origin_sha256: str = ""
-
-
-def weights_path(name: str, store: Path | None) -> Path | None:
-    """Where a model's weights lie or would lie: in the package, or in the store folder; None without a store."""
-    model = find_model(name)
-    folder = PACKAGE_FOLDER if model.embedded else store
-    return None if folder is None else folder / model.file
 
 
 def load_network(
@@ -149,22 +119,6 @@ def pull_weights(name: str, source: Path, store: Path, *, origin: str | None = N
         source_digest = hashlib.file_digest(file, "sha256").hexdigest()
     converted = {key: state[key].to(tensor.dtype).clone() for key, tensor in expected.items()}
     return save_weights(name, converted, store, origin=origin or source.name, origin_sha256=source_digest)
-
-
-def read_record(path: Path) -> Record | None:
-    """Record beside a weights file, None if there is none.
-
-    Raises:
-        WeightsError: The record cannot be read.
-    """
-    try:
-        return Record(**json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise WeightsError(
-            f"the record {path.with_suffix('.json')} is damaged; pull or copy the weights again"
-        ) from error
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -1,0 +1,76 @@
+"""Fetch one file, streaming, only when a user asks for it."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from service.errors import RunError, UsageError
+
+MAX_BYTES = 2 << 30
+TIMEOUT_SECONDS = 30
+_CHUNK = 1 << 20
+Progress = Callable[[int, int | None], None]
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is meant as an address on the web and not as a path."""
+    return "://" in text
+
+
+def download(address: str, target: Path, progress: Progress = lambda _done, _total: None) -> None:
+    """Fetch `address` into the new file `target`.
+
+    Args:
+        address: https, or http on this machine.
+        target: Removed again if the download does not succeed.
+        progress: Called with the number of bytes so far and the number expected, None if unknown.
+
+    Raises:
+        UsageError: An address of another kind.
+        RunError: It cannot be reached, breaks off, is too large, or is a web page instead of a file.
+    """
+    _check(address)
+    try:
+        _fetch(address, target, progress)
+    except BaseException as error:
+        target.unlink(missing_ok=True)
+        if isinstance(error, OSError | HTTPException):
+            raise RunError(f"{address} cannot be fetched: {getattr(error, 'reason', None) or error}") from error
+        raise
+
+
+def _fetch(address: str, target: Path, progress: Progress) -> None:
+    request = urllib.request.Request(address, headers={"User-Agent": "keymask"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer, target.open("wb") as file:
+        _check(answer.url)
+        if answer.headers.get_content_type() == "text/html":
+            raise RunError(f"{address} answers with a web page, not with a file")
+        length = answer.headers.get("Content-Length")
+        total = int(length) if length and length.isdecimal() else None
+        received = _copy(answer, file, total, progress)
+    if total is not None and received != total:
+        raise RunError(f"{address} broke off after {received} of {total} bytes")
+
+
+def _check(address: str) -> None:
+    parts = urlsplit(address)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise UsageError(f"{address} is not fetched; an address must start with https://")
+
+
+def _copy(source: IO[bytes], target: IO[bytes], total: int | None, progress: Progress) -> int:
+    """Bytes copied; stops with an error above `MAX_BYTES`."""
+    done = 0
+    while chunk := source.read(_CHUNK):
+        done += len(chunk)
+        if done > MAX_BYTES:
+            raise RunError(f"the file is larger than {MAX_BYTES} bytes, which no network here needs")
+        target.write(chunk)
+        progress(done, total)
+    return done

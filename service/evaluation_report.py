@@ -1,0 +1,103 @@
+"""The numbers of an evaluation: as JSON in percent, and as a table.
+
+Means are those of DAVIS: over all objects of all sequences. Frames per second and key share are over all frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from service.evaluate import Outcome, SequenceResult
+from vos.metrics import Score
+
+_DIGITS = 2
+
+
+def summarize(results: Sequence[SequenceResult]) -> dict[str, Any]:
+    """All results as `keymask eval --json` writes them.
+
+    Returns:
+        J, F, JF, key_share in percent, fps, and `sequences` with the same for each; `copy`: J, F, JF if carried masks
+        were replaced by the last key frame's; `baseline`: J, F, JF, fps of the network on every frame, `loss` in points
+        and `speedup` against it, all null where it did not run.
+    """
+    return {**_summary(results), "sequences": [_one(result) for result in results]}
+
+
+def table(results: Sequence[SequenceResult]) -> Table:
+    """All results for people; the last row is the mean."""
+    with_baseline = any(result.baseline for result in results)
+    columns = ["sequence", "frames", "J", "F", "J&F", "fps", "keys %", "copy J&F"]
+    chart = Table()
+    for column in columns + (["base J&F", "base fps", "loss", "speed-up"] if with_baseline else []):
+        chart.add_column(column, justify="left" if column == "sequence" else "right")
+    for result in results:
+        chart.add_row(*_cells(result.name, result.frames, _summary([result])))
+    chart.add_section()
+    chart.add_row(*_cells("mean", sum(result.frames for result in results), _summary(results)), style="bold")
+    return chart
+
+
+def _cells(name: str, frames: int, values: dict[str, Any]) -> list[str]:
+    cells = [name, str(frames), *(f"{values[key]:.1f}" for key in ("J", "F", "JF", "fps", "key_share"))]
+    cells.append(f"{values['copy']['JF']:.1f}")
+    if values["baseline"]:
+        base = values["baseline"]
+        cells += [f"{base['JF']:.1f}", f"{base['fps']:.1f}", f"{values['loss']:.1f}", f"{values['speedup']:.2f}x"]
+    return cells
+
+
+def _one(result: SequenceResult) -> dict[str, Any]:
+    stats = result.method.stats
+    return {
+        "name": result.name,
+        "frames": result.frames,
+        "objects": {
+            str(object_id): {"J": _percent(score.j), "F": _percent(score.f)}
+            for object_id, score in result.method.objects.items()
+        },
+        **_summary([result]),
+        "motion_source": result.motion_source.value,
+        "clip_bytes": result.clip_bytes,
+        "sources": {source.value: count for source, count in stats.frames.items()},
+        "seconds": {stage: round(seconds, 3) for stage, seconds in stats.seconds.items()},
+    }
+
+
+def _summary(results: Sequence[SequenceResult]) -> dict[str, Any]:
+    methods = [result.method for result in results]
+    baselines = [result.baseline for result in results if result.baseline]
+    frames = sum(result.frames for result in results)
+    summary: dict[str, Any] = {
+        **_quality(outcome.objects for outcome in methods),
+        "fps": _fps(frames, methods),
+        "key_share": _percent(
+            sum(o.stats.key_share * r.frames for o, r in zip(methods, results, strict=True)) / frames
+        ),
+        "copy": _quality(outcome.copies for outcome in methods),
+        "loss": None,
+        "speedup": None,
+        "baseline": None,
+    }
+    if baselines:
+        base = {**_quality(outcome.objects for outcome in baselines), "fps": _fps(frames, baselines)}
+        seconds = [sum(outcome.seconds for outcome in outcomes) for outcomes in (baselines, methods)]
+        loss = round(base["JF"] - summary["JF"], _DIGITS)
+        summary |= {"loss": loss, "speedup": round(seconds[0] / seconds[1], 3), "baseline": base}
+    return summary
+
+
+def _quality(sequences: Iterable[dict[int, Score]]) -> dict[str, float]:
+    mean = Score.mean(score for objects in sequences for score in objects.values())
+    return {"J": _percent(mean.j), "F": _percent(mean.f), "JF": _percent(mean.jf)}
+
+
+def _fps(frames: int, outcomes: Sequence[Outcome]) -> float:
+    return round(frames / sum(outcome.seconds for outcome in outcomes), _DIGITS)
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, _DIGITS)

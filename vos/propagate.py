@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from codec.types import STRIDE, CompressedFrame, Float32Array, Int16Array
 from vos.warp import ReferenceStore
@@ -50,11 +49,9 @@ class Carried:
         return torch.cat([self.soft, self.doubt.unsqueeze(0)])
 
     def doubt_by_object(self) -> Tensor:
-        """float32 [K]: mean doubt on and beside each object, 0 for an object that is not there."""
-        padding = _NEIGHBOURHOOD // 2
-        near = F.avg_pool2d(self.doubt[None, None], _NEIGHBOURHOOD, 1, padding, count_include_pad=False)
-        area = self.soft.flatten(1).sum(dim=1)
-        return (self.soft.flatten(1) @ near.flatten()) / area.clamp(min=1)
+        """float32 [K]: mean doubt of each object's cells, 0 for an object that is not there."""
+        soft = self.soft.flatten(1)
+        return (soft @ self.doubt.flatten()) / soft.sum(dim=1).clamp(min=1)
 
 
 class Corrector(Protocol):
@@ -74,11 +71,11 @@ def carry(frame: CompressedFrame, references: ReferenceStore) -> Carried:
 
 
 def local_doubt(frame: CompressedFrame) -> Float32Array:
-    """Doubt that the hop to this frame adds, float32 [rows, columns], 0 to 1."""
+    """Doubt that the hop to this frame adds on and beside each cell, float32 [rows, columns], 0 to 1."""
     excess = (mean_absolute(frame.residual) - RESIDUAL_FLOOR) / RESIDUAL_RANGE
     doubt = np.clip(excess, HOP_DOUBT, 1)
     doubt[~frame.motion.covered] = INTRA_DOUBT
-    return np.asarray(doubt, np.float32)
+    return np.asarray(cv2.blur(doubt, (_NEIGHBOURHOOD, _NEIGHBOURHOOD)), np.float32)
 
 
 def mean_absolute(residual: Int16Array) -> Float32Array:

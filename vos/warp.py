@@ -1,24 +1,33 @@
 """Soft masks carried along block motion (pure, apart from the store's own buffer).
 
 Each cell of a frame is predicted from up to two references; its mask is the mean of what the references hold at the
-places its vectors point to, bilinearly interpolated. References may themselves be propagated frames, so masks travel
+places its vectors point to, bilinearly interpolated. Only cells that come from around an object are computed, so the
+cost follows the objects' area and hardly their number. References may themselves be propagated frames, so masks travel
 over many hops. Source: Xu & Yao, CVPR 2022, section 3.3; H.264 8.4.2 for the prediction that is imitated.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from codec.types import STRIDE, Float32Array, Int32Array, MotionField
 
-_FILL_WINDOWS = (5, 15, 45)
-"""Cells over which vectors are averaged to fill blocks without one; wider windows serve where narrower are empty."""
+Int64Array: TypeAlias = npt.NDArray[np.int64]
+
+_NEGLIGIBLE = 0.02
+"""Soft mask below which a cell counts as empty."""
+_REACH = 7
+"""Cells, in both directions, around an object that are carried with it: its edge and what may endanger it."""
+_FILL_STEP = 4
+"""Each level of the pyramid that fills missing vectors is this much coarser than the one below it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +35,7 @@ class Warped:
     """Channels carried to a frame.
 
     Attributes:
-        channels: float32 [C, rows, columns].
+        channels: float32 [C, rows, columns]; 0 far from every object.
         support: Share of cells that a reference at hand predicts, 0 to 1. Where it is 0 the channels are a plain copy.
     """
 
@@ -35,16 +44,17 @@ class Warped:
 
 
 class ReferenceStore:
-    """Channels of the frames that later frames may refer to, in one buffer that is sampled in place.
+    """Channels of the frames that later frames may refer to, in one table that is sampled in place.
 
     Args:
-        channels, rows, columns: Shape of what a frame holds.
+        channels, rows, columns: Shape of what a frame holds. All channels but the last are soft masks.
         device: Where it is held.
     """
 
     def __init__(self, channels: int, rows: int, columns: int, device: torch.device) -> None:
         self.rows, self.columns = rows, columns
-        self._buffer = torch.zeros((channels, 2 * rows, columns), device=device)
+        self._table = torch.zeros((0, rows, columns, channels), device=device)
+        self._occupied = np.zeros((0, rows, columns), np.bool_)
         self._slots: dict[int, int] = {}
         self._latest = -1
 
@@ -56,14 +66,15 @@ class ReferenceStore:
 
     def put(self, decode_index: int, channels: Tensor) -> None:
         """Hold the channels float [C, rows, columns] of a frame."""
-        capacity = self._buffer.shape[1] // self.rows
-        free = set(range(capacity)).difference(self._slots.values())
+        free = set(range(len(self._table))).difference(self._slots.values())
         if not free:
-            self._buffer = torch.cat([self._buffer, torch.zeros_like(self._buffer)], dim=1)
-            free = {capacity}
+            free = {len(self._table)}
+            self._grow()
         slot = min(free)
         self._slots[decode_index] = slot
-        self._buffer[:, slot * self.rows : (slot + 1) * self.rows] = channels
+        self._table[slot] = channels.permute(1, 2, 0)
+        present = (channels[:-1].amax(dim=0) > _NEGLIGIBLE).to(torch.uint8).cpu().numpy()
+        self._occupied[slot] = cv2.dilate(present, np.ones((_REACH, _REACH), np.uint8))
         self._latest = decode_index
 
     def keep(self, decode_indices: tuple[int, ...]) -> None:
@@ -73,8 +84,7 @@ class ReferenceStore:
 
     def latest(self) -> Tensor:
         """Channels of the frame that was put last, a copy."""
-        slot = self._slots[self._latest]
-        return self._buffer[:, slot * self.rows : (slot + 1) * self.rows].clone()
+        return self._table[self._slots[self._latest]].permute(2, 0, 1).clone()
 
     def warp(self, motion: MotionField) -> Warped:
         """Carry the channels of the references to a frame with this motion."""
@@ -85,66 +95,78 @@ class ReferenceStore:
         vectors = motion.vectors
         if support < 1:
             vectors, slots = fill_missing(vectors, slots)
-        lists = 2 if (slots[1] >= 0).any() else 1
-        grid, weights = sampling_grid(vectors[:lists], slots[:lists], self._buffer.shape[1])
-        device = self._buffer.device
-        sampled = F.grid_sample(
-            self._buffer.unsqueeze(0), torch.from_numpy(grid).to(device), mode="bilinear", align_corners=True
+        cells, corners, weights = sampling(vectors, slots, self._occupied)
+        table = self._table.flatten(0, 2)
+        device = table.device
+        sampled = F.embedding_bag(
+            torch.from_numpy(corners).to(device),
+            table,
+            mode="sum",
+            per_sample_weights=torch.from_numpy(weights).to(device),
         )
-        layers = sampled.view(-1, lists, self.rows, self.columns)
-        if lists == 1:
-            return Warped(layers[:, 0], support)
-        return Warped((layers * torch.from_numpy(weights).to(device)).sum(dim=1), support)
+        carried = torch.zeros_like(self._table[0]).flatten(0, 1)
+        carried[torch.from_numpy(cells).to(device)] = sampled
+        return Warped(carried.view_as(self._table[0]).permute(2, 0, 1), support)
+
+    def _grow(self) -> None:
+        """Make room for one more frame."""
+        self._table = torch.cat([self._table, self._table.new_zeros((1, *self._table.shape[1:]))])
+        self._occupied = np.concatenate([self._occupied, np.zeros((1, self.rows, self.columns), np.bool_)])
 
     def _slots_of(self, reference: Int32Array) -> Int32Array:
-        """Buffer slot of each cell's reference, -1 where the frame is not held."""
-        slots = np.full(reference.shape, -1, np.int32)
-        for decode_index in np.unique(reference):
-            slot = self._slots.get(int(decode_index))
-            if slot is not None:
-                slots[reference == decode_index] = slot
-        return slots
+        """Slot of each cell's reference, -1 where the frame is not held."""
+        oldest, newest = min(self._slots), max(self._slots)
+        # One entry a frame between the oldest and the newest held; the last entry serves all that lie outside.
+        lookup = np.full(newest - oldest + 2, -1, np.int32)
+        for index, slot in self._slots.items():
+            lookup[index - oldest] = slot
+        return lookup[np.clip(reference - oldest, -1, newest - oldest + 1)]
 
 
-def sampling_grid(vectors: Float32Array, slots: Int32Array, buffer_rows: int) -> tuple[Float32Array, Float32Array]:
-    """Where each cell is sampled in a buffer of frames stacked by rows.
+def sampling(
+    vectors: Float32Array, slots: Int32Array, occupied: npt.NDArray[np.bool_]
+) -> tuple[Int64Array, Int64Array, Float32Array]:
+    """Where the cells that matter are sampled in a table of frames.
 
     Args:
-        vectors: float32 [L, rows, columns, 2], (dx, dy) in analysis pixels.
-        slots: int32 [L, rows, columns], place of the reference in the stack, -1 for none.
-        buffer_rows: Rows of the whole stack.
+        vectors: float32 [2, rows, columns, 2], (dx, dy) in analysis pixels.
+        slots: int32 [2, rows, columns], which frame of the table each list points to, -1 for none.
+        occupied: Bool [frames, rows, columns], cells on or around an object.
 
     Returns:
-        Grid float32 [1, L * rows, columns, 2], (x, y) in -1..1 with aligned corners, and the weight of each sample,
-        float32 [L, rows, columns], summing to 1 over L where there is any.
+        Flat indices of the n cells that come from an occupied one, int64 [n]; flat indices into [frames, rows, columns]
+        of the corners they are interpolated from, int64 [n, 8] (4 a list), and the corners' weights, float32 [n, 8].
     """
-    lists, rows, columns = slots.shape
-    x = vectors[..., 0] * np.float32(1 / STRIDE) + np.arange(columns, dtype=np.float32)
-    y = vectors[..., 1] * np.float32(1 / STRIDE) + np.arange(rows, dtype=np.float32)[:, None]
-    # A vector may point outside the picture, where decoders repeat the border (H.264 8.4.2.2): never into a neighbour.
-    np.clip(x, 0, columns - 1, out=x)
-    np.clip(y, 0, rows - 1, out=y)
-    y += np.maximum(slots, 0) * np.float32(rows)
-    grid = np.empty((1, lists * rows, columns, 2), np.float32)
-    grid[0, :, :, 0] = (x * np.float32(2 / max(columns - 1, 1)) - 1).reshape(-1, columns)
-    grid[0, :, :, 1] = (y * np.float32(2 / max(buffer_rows - 1, 1)) - 1).reshape(-1, columns)
-    weights = (slots >= 0).astype(np.float32)
-    weights /= np.maximum(weights.sum(axis=0, keepdims=True), 1)
-    return grid, weights
+    _, rows, columns = slots.shape
+    # A vector may point outside the picture, where decoders repeat the border (H.264 8.4.2.2).
+    x = np.clip(vectors[..., 0] * np.float32(1 / STRIDE) + np.arange(columns, dtype=np.float32), 0, columns - 1)
+    y = np.clip(vectors[..., 1] * np.float32(1 / STRIDE) + np.arange(rows, dtype=np.float32)[:, None], 0, rows - 1)
+    first = (np.maximum(slots, 0) * rows + y.astype(np.int32)) * columns + x.astype(np.int32)
+    near = occupied.reshape(-1)[first] & (slots >= 0)
+    cells = np.flatnonzero(near.any(axis=0))
+    x, y, first = (part.reshape(2, -1)[:, cells] for part in (x, y, first))
+    valid = slots.reshape(2, -1)[:, cells] >= 0
+    fx, fy = x - np.floor(x), y - np.floor(y)
+    share = valid / np.maximum(valid.sum(axis=0), 1, dtype=np.float32)
+    right = (x < columns - 1).astype(np.int64)
+    below = (y < rows - 1).astype(np.int64) * columns
+    corners = np.stack([first, first + right, first + below, first + below + right])
+    weights = np.stack([(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx]) * share
+    return cells, corners.reshape(8, -1).T.copy(), weights.reshape(8, -1).T.astype(np.float32, order="C")
 
 
 def fill_missing(vectors: Float32Array, slots: Int32Array) -> tuple[Float32Array, Int32Array]:
     """Give cells without a reference the mean motion of their neighbours.
 
     Only neighbours that point to the most used reference take part, since vectors to different frames cannot be
-    averaged. Cells that have no such neighbour get no motion.
+    averaged. Means are taken over ever larger squares until one has such a neighbour.
 
     Args:
         vectors: float32 [2, rows, columns, 2].
         slots: int32 [2, rows, columns], -1 for none; at least one is not.
 
     Returns:
-        Both arrays, new, with list 0 (or whichever is used most) filled everywhere.
+        Both arrays, new, with the list that uses that reference most filled everywhere.
     """
     missing = (slots < 0).all(axis=0)
     counts = [np.bincount(layer[layer >= 0], minlength=1) for layer in slots]
@@ -152,17 +174,26 @@ def fill_missing(vectors: Float32Array, slots: Int32Array) -> tuple[Float32Array
     common = int(counts[used].argmax())
     known = (slots[used] == common).astype(np.float32)
     moments = np.dstack([vectors[used] * known[..., None], known])
-    filled = np.zeros_like(vectors[used])
-    open_cells = missing
-    for window in _FILL_WINDOWS:
-        sums = cv2.blur(moments, (window, window), borderType=cv2.BORDER_CONSTANT)
-        near = open_cells & (sums[..., 2] > 1e-6)
-        filled[near] = sums[near][:, :2] / sums[near][:, 2:]
-        open_cells = open_cells & ~near
-        if not open_cells.any():
-            break
+    filled = _enlarge(_pull(_shrink(moments)), known.shape)
     vectors, slots = vectors.copy(), slots.copy()
     vectors[used][missing] = filled[missing]
     slots[used][missing] = common
-    # List 0 is the one that is sampled when list 1 is empty.
-    return (vectors, slots) if used == 0 else (vectors[::-1].copy(), slots[::-1].copy())
+    return vectors, slots
+
+
+def _pull(moments: Float32Array) -> Float32Array:
+    """Means of sparse vectors: float32 [rows, columns, 3] (mean x, mean y, share) -> float32 [rows, columns, 2]."""
+    means = moments[..., :2] / np.maximum(moments[..., 2:], 1e-6)
+    if means[..., 0].size > 1:
+        coarser = _enlarge(_pull(_shrink(moments)), means.shape[:2])
+        means = np.where(moments[..., 2:] > 1e-6, means, coarser)
+    return np.asarray(means, np.float32)
+
+
+def _shrink(moments: Float32Array) -> Float32Array:
+    size = (-(-moments.shape[1] // _FILL_STEP), -(-moments.shape[0] // _FILL_STEP))
+    return np.asarray(cv2.resize(moments, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _enlarge(means: Float32Array, size: tuple[int, ...]) -> Float32Array:
+    return np.asarray(cv2.resize(means, size[1::-1], interpolation=cv2.INTER_NEAREST), np.float32).reshape(*size, 2)

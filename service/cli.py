@@ -20,6 +20,8 @@ from importlib.metadata import version
 
 import typer
 
+from service.commands import models
+from service.commands.eval import eval_command
 from service.commands.run import run_command
 from service.config import load_settings
 from service.errors import BAD_INPUT, DONE, FAILED, SettingError, message_of, verdict_of
@@ -46,6 +48,8 @@ def root(
 
 
 app.command("run")(run_command)
+app.command("eval")(eval_command)
+app.add_typer(models.app, name="models")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Loads the network that a run uses. The runner knows only the `Engine` that comes out, so a fake can take its place."""
+"""Loads the network of a run. The runner knows only the `Engine` that comes out, so a fake can take its place."""
 
 from __future__ import annotations
 
@@ -59,8 +59,9 @@ def load_engine(choice: ModelChoice, options: Options, settings: Settings) -> En
         OptionError: No such model, device, precision or key-frame policy.
         WeightsError: The weights are missing or damaged.
     """
+    from vos.catalog import weights_path  # noqa: PLC0415
     from vos.segmenter import Segmenter  # noqa: PLC0415 - torch takes seconds; `keymask --help` must not pay for it
-    from vos.weights import SEEDED, load_network, weights_path  # noqa: PLC0415
+    from vos.weights import SEEDED, load_network  # noqa: PLC0415
 
     store = settings.weights_dir
     network = load_network(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from service.evaluate import Outcome, SequenceResult
@@ -31,9 +32,9 @@ def table(results: Sequence[SequenceResult]) -> Table:
     """All results for people; the last row is the mean."""
     with_baseline = any(result.baseline for result in results)
     columns = ["sequence", "frames", "J", "F", "J&F", "fps", "keys %", "copy J&F"]
-    chart = Table()
+    chart = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in columns + (["base J&F", "base fps", "loss", "speed-up"] if with_baseline else []):
-        chart.add_column(column, justify="left" if column == "sequence" else "right")
+        chart.add_column(column, justify="left" if column == "sequence" else "right", no_wrap=True)
     for result in results:
         chart.add_row(*_cells(result.name, result.frames, _summary([result])))
     chart.add_section()

@@ -13,6 +13,8 @@ from service.config import load_settings
 from service.console import JsonOption, progress_bar, text_console, write_json
 from service.errors import UsageError
 
+_TABLE_WIDTH = 120
+
 
 def eval_command(
     root: Annotated[Path, typer.Argument(help="Folder with JPEGImages/480p and Annotations/480p.", show_default=False)],
@@ -68,7 +70,8 @@ def eval_command(
     with progress_bar("evaluating") as update:
         count = partial(_show, update, masks)
         results = list(evaluate(found, chosen, method.segmenter, base, motion=motion, progress=count))
-    text_console(json_file).print(table(results))
+    # A pipe counts as 80 columns wide; the table must not be cut to that.
+    text_console(json_file).print(table(results), width=_TABLE_WIDTH, crop=False)
     about: dict[str, Any] = {
         "model": method.description,
         "keyframes": keyframes,

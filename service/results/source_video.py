@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import av
 from av.audio.stream import AudioStream
@@ -16,7 +16,8 @@ from av.video.stream import VideoStream
 from codec.container import OpenFile
 from service.errors import RunError
 
-AudioPacket: TypeAlias = Packet[AudioStream]
+if TYPE_CHECKING:
+    AudioPacket: TypeAlias = Packet[AudioStream]  # generic in the stubs only
 
 
 class SourceVideo:
@@ -73,7 +74,7 @@ class SourceVideo:
         for packet in self._file.container.demux(streams):
             if packet.stream is self.audio:
                 if packet.pts is not None and packet.dts is not None:
-                    self._packets.append(cast(AudioPacket, packet))
+                    self._packets.append(cast("AudioPacket", packet))
                 continue
             for picture in packet.decode():
                 assert isinstance(picture, VideoFrame)

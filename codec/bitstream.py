@@ -119,9 +119,9 @@ class Decoder:
         return sent
 
     def _decode(self) -> Iterator[PresentedPicture]:
-        stream, number = self.file.stream, 0
+        number = 0
         try:
-            for packet in self.file.container.demux(stream):
+            for packet in self.file.packets:
                 if packet.size:
                     packet.opaque = self._describe(packet, number)
                     self._sent.append(packet.opaque)

@@ -17,6 +17,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from codec.errors import NoVideoError, UnreadableError, UnsupportedSizeError
+from codec.packets import Packets
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
 
@@ -35,6 +36,7 @@ class OpenFile:
         name: What messages call the source.
         container: FFmpeg's demuxer.
         stream: The video stream: FFmpeg's choice, never a cover picture.
+        packets: The stream's packets in decode order, each once.
     """
 
     def __init__(self, source: Source) -> None:
@@ -44,6 +46,7 @@ class OpenFile:
             try:
                 self.stream = _video_stream(self.container, self.name)
                 check_size(self.stream.codec_context.width, self.stream.codec_context.height, self.name)
+                self.packets = Packets(self.container, self.stream)
             except BaseException:
                 self.container.close()
                 raise

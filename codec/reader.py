@@ -27,7 +27,7 @@ def open_video(
         short_side: Most pixels of the shorter side of the analysis picture; it is never larger than the video.
         max_side: Most pixels of its longer side, None for any.
         motion: "bitstream" for the stream's own vectors, "proxy" for those of an H.264 copy made on the fly, "auto" for
-            the former where the codec has them and the latter elsewhere.
+            the former where the stream has them and the latter elsewhere (also in a stream of intra frames only).
 
     Raises:
         SourceError: The source is not a video that can be read (see `codec.errors`).
@@ -40,7 +40,8 @@ def open_video(
             raise ValueError(f"{name} is {value}; it must be at least 16")
     file = OpenFile(source)
     try:
-        motion_source = resolve_motion_source(motion, file.stream.codec_context.name)
+        intra_only = motion == "auto" and file.packets.look_intra_only()
+        motion_source = resolve_motion_source(motion, file.stream.codec_context.name, intra_only=intra_only)
         return VideoReader(file, motion_source, short_side, max_side)
     except BaseException:
         file.close()
@@ -77,6 +78,7 @@ class VideoReader:
             if stream.duration and stream.time_base
             else None,
             motion_source=source,
+            profile=stream.codec_context.profile,
         )
         scaler = Scaler(size)
         self._analyzer = FrameAnalyzer(scaler)

@@ -56,6 +56,7 @@ class VideoInfo:
         frames_from_header: Frame count by the container, often wrong, None if it does not say.
         duration_seconds_from_header: Duration by the container, None if it does not say.
         motion_source: Where this reader takes motion from.
+        profile: FFmpeg's name of the codec's profile, such as "High", None if it has none.
     """
 
     codec: str
@@ -71,6 +72,7 @@ class VideoInfo:
     frames_from_header: int | None
     duration_seconds_from_header: float | None
     motion_source: MotionSource
+    profile: str | None = None
 
     def __post_init__(self) -> None:
         if self.rotation not in (0, 90, 180, 270):

@@ -22,6 +22,7 @@ import typer
 
 from service.commands import models
 from service.commands.eval import eval_command
+from service.commands.probe import probe_command
 from service.commands.run import run_command
 from service.config import load_settings
 from service.errors import BAD_INPUT, DONE, FAILED, SettingError, message_of, verdict_of
@@ -48,6 +49,7 @@ def root(
 
 
 app.command("run")(run_command)
+app.command("probe")(probe_command)
 app.command("eval")(eval_command)
 app.add_typer(models.app, name="models")
 

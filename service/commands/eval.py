@@ -13,7 +13,7 @@ from service.config import load_settings
 from service.console import JsonOption, progress_bar, text_console, write_json
 from service.errors import UsageError
 
-_TABLE_WIDTH = 120
+_TABLE_WIDTH = 100
 
 
 def eval_command(
@@ -70,8 +70,9 @@ def eval_command(
     with progress_bar("evaluating") as update:
         count = partial(_show, update, masks)
         results = list(evaluate(found, chosen, method.segmenter, base, motion=motion, progress=count))
-    # A pipe counts as 80 columns wide; the table must not be cut to that.
-    text_console(json_file).print(table(results), width=_TABLE_WIDTH, crop=False)
+    console = text_console(json_file)
+    console.width = max(console.width, _TABLE_WIDTH)  # a pipe counts as 80 columns wide
+    console.print(table(results))
     about: dict[str, Any] = {
         "model": method.description,
         "keyframes": keyframes,

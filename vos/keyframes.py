@@ -1,6 +1,7 @@
 """Which frames the base network segments.
 
-`codec` is the policy of Xu & Yao (CVPR 2022, section 3.2): I and P frames. `every:N` is the plain comparison.
+`codec` is the policy of Xu & Yao (CVPR 2022, section 3.2): I and P frames. `every:N` is the plain
+comparison.
 `adaptive` follows the doubt that propagation gathers, so that P frames are carried too while that goes well.
 """
 
@@ -18,13 +19,15 @@ class Situation:
     """What is known of a frame before it is segmented.
 
     Attributes:
-        from_prompt: Frames since the prompt, in presentation order.
+        from_prompt: Frames since the prompt's, in presentation order.
+        latest_key: Frames between the prompt's and the last of the key frames so far, in presentation order.
         since_key: Frames to the nearest key frame so far, in presentation order.
         doubt: How little the carried mask is to be believed on the worst object, 0 to 1.
         support: Share of the frame that references at hand predict, 0 to 1.
     """
 
     from_prompt: int
+    latest_key: int
     since_key: int
     doubt: float
     support: float
@@ -49,13 +52,20 @@ class CodecPolicy:
 
 @dataclass(frozen=True, slots=True)
 class EveryPolicy:
-    """Every n-th frame after the prompt is key, whatever the bitstream says."""
+    """One frame in n is key: the first one of each run of n frames that others may be predicted from.
+
+    A key frame that nothing is predicted from would help no other frame, so the others wait for one that does. With an
+    interval of 1 every frame is key.
+    """
 
     interval: int
 
-    def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:  # noqa: ARG002 - the protocol's shape
-        """Whether the frame is a multiple of the interval away from the prompt."""
-        return situation.from_prompt % self.interval == 0
+    def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:
+        """Whether the frame is the first useful one of its run."""
+        if self.interval == 1:
+            return True
+        begins_run = situation.from_prompt // self.interval > situation.latest_key // self.interval
+        return frame.is_reference and begins_run
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,7 @@ class _Pass:
             doubt = carried.doubt_by_object()
         situation = Situation(
             from_prompt=frame.index - self._prompt.index,
+            latest_key=max(self._keys) - self._prompt.index,
             since_key=min(abs(frame.index - key) for key in self._keys),
             doubt=float(doubt.max()),
             support=carried.support,

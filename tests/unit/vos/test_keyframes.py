@@ -11,7 +11,7 @@ from codec.types import CompressedFrame, FrameType, MotionField
 from vos.errors import OptionError
 from vos.keyframes import AdaptivePolicy, Situation, parse_policy
 
-CALM = Situation(from_prompt=3, since_key=3, doubt=0.05, support=1.0)
+CALM = Situation(from_prompt=3, latest_key=0, since_key=3, doubt=0.05, support=1.0)
 
 
 def frame(kind: FrameType = FrameType.P, *, is_reference: bool = True) -> CompressedFrame:
@@ -28,11 +28,26 @@ def test_codec_policy_takes_all_but_b_frames(kind: FrameType, key: bool) -> None
     assert parse_policy("codec").is_key(frame(kind), replace(CALM, doubt=1.0)) is key
 
 
-def test_every_n_counts_from_the_prompt() -> None:
-    """Frames at multiples of N from the prompt are key, and no other."""
-    policy = parse_policy("every:4")
-    keys = [n for n in range(13) if policy.is_key(frame(), replace(CALM, from_prompt=n))]
-    assert keys == [0, 4, 8, 12]
+@pytest.mark.parametrize(
+    ("interval", "references", "expected"),
+    [
+        (1, range(0, 13, 4), list(range(1, 13))),
+        (4, range(13), [4, 8, 12]),
+        (5, range(0, 41, 4), [8, 12, 16, 20, 28, 32, 36, 40]),
+        (10, range(0, 41, 4), [12, 20, 32, 40]),
+    ],
+)
+def test_every_n_takes_the_first_useful_frame_of_each_run(
+    interval: int, references: range, expected: list[int]
+) -> None:
+    """One frame in N is key, on frames that others are predicted from, and with N = 1 every frame."""
+    policy = parse_policy(f"every:{interval}")
+    keys = [0]
+    for n in range(1, references.stop):
+        situation = replace(CALM, from_prompt=n, latest_key=max(keys))
+        if policy.is_key(frame(is_reference=n in references), situation):
+            keys.append(n)
+    assert keys[1:] == expected
 
 
 @pytest.mark.parametrize(

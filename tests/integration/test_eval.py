@@ -1,0 +1,319 @@
+"""`keymask eval` on small data sets drawn here, with a fake segmenter where numbers must be known beforehand."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codec.types import CompressedFrame, UInt8Array, VideoInfo
+from service.cli import main
+from service.davis import find_sequences, read_split
+from service.encode import Encoder, parse_options
+from service.engine import Engine
+from service.evaluate import SequenceResult, evaluate
+from service.evaluation_report import summarize
+from vos.types import FrameMask, Prompt, Source, Stats
+
+FRAMES = 7
+WIDTH, HEIGHT = 96, 64
+
+Guess = Callable[[int, UInt8Array], tuple[UInt8Array, Source]]
+"""Frame index and the prompt's labels -> the mask of that frame and where it is from."""
+
+
+def two_objects() -> UInt8Array:
+    """The annotation of every frame: two squares that do not move."""
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[8:24, 8:24], labels[32:56, 56:80] = 1, 2
+    return labels
+
+
+def save_sequence(
+    root: Path,
+    name: str,
+    labels: UInt8Array,
+    *,
+    annotated: Iterable[int] = range(FRAMES),
+    mode: str = "P",
+) -> None:
+    """Write a sequence of noisy pictures in the layout of DAVIS, every annotation the same."""
+    rng = np.random.default_rng(7)
+    pictures, annotations = (root / kind / "480p" / name for kind in ("JPEGImages", "Annotations"))
+    for folder in (pictures, annotations):
+        folder.mkdir(parents=True)
+    height, width = labels.shape
+    for index in range(FRAMES):
+        picture = rng.integers(0, 60, (height, width, 3), dtype=np.uint8)
+        picture[labels > 0] += 120
+        Image.fromarray(picture).save(pictures / f"{index:05d}.jpg")
+    for index in annotated:
+        annotation = Image.fromarray(labels)
+        if mode == "P":
+            annotation = Image.frombytes("P", (width, height), labels.tobytes())
+            annotation.putpalette(bytes(range(256)) * 3)
+        annotation.convert(mode).save(annotations / f"{index:05d}.png")
+
+
+@pytest.fixture
+def davis(tmp_path: Path) -> Path:
+    """A data set with the sequences "pair" (two objects) and "single" (0 and 255)."""
+    save_sequence(tmp_path, "pair", two_objects())
+    save_sequence(tmp_path, "single", ((two_objects() == 1) * 255).astype(np.uint8), mode="L")
+    return tmp_path
+
+
+class FakeSegmenter:
+    """Reads every frame and gives the masks that it is told."""
+
+    def __init__(self, guess: Guess) -> None:
+        self._guess = guess
+        self.stats = Stats({}, {})
+
+    def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:  # noqa: ARG002
+        """The masks, in presentation order."""
+        counts: dict[Source, int] = {}
+        for frame in sorted(frames, key=lambda frame: frame.index):
+            labels, source = self._guess(frame.index, prompt.labels)
+            counts[source] = counts.get(source, 0) + 1
+            self.stats = Stats(dict(counts), {"decode": 1.0})
+            yield FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, {})
+
+
+def misses_first_on_odd(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
+    """Object 1 is lost on odd frames, which are the propagated ones; all else is exact."""
+    if index % 2:
+        return np.where(prompt == 1, 0, prompt).astype(np.uint8), Source.PROPAGATED
+    return prompt, Source.KEY if index else Source.PROMPT
+
+
+def exact(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
+    """The annotation itself, from the network."""
+    return prompt, Source.KEY if index else Source.PROMPT
+
+
+def run(root: Path, names: list[str], guess: Guess, baseline: Guess | None = None, **options: Any) -> dict[str, Any]:
+    """Evaluate with fake segmenters."""
+    results = evaluate(
+        find_sequences(root, names),
+        Encoder("mpeg4"),
+        FakeSegmenter(guess),
+        FakeSegmenter(baseline) if baseline else None,
+        **options,
+    )
+    return summarize(list(results))
+
+
+def test_means_follow_davis(davis: Path) -> None:
+    """Frames 1 to n - 2 count, J and F are averaged by object, and all objects of all sequences weigh the same."""
+    summary = run(davis, ["pair", "single"], misses_first_on_odd)
+    pair, single = summary["sequences"]
+    assert [pair["name"], single["name"]] == ["pair", "single"]
+    # Of the frames 1 to 5, object 1 is exact on 2 and 4; object 2 always.
+    assert pair["objects"] == {"1": {"J": 40, "F": 40}, "2": {"J": 100, "F": 100}}
+    assert (pair["J"], pair["F"], pair["JF"]) == (70, 70, 70)
+    assert single["JF"] == 40
+    assert summary["JF"] == pytest.approx((40 + 100 + 40) / 3, abs=0.01)
+    assert summary["key_share"] == pytest.approx(100 * 4 / 7, abs=0.01)
+
+
+def test_copy_holds_the_mask_of_the_last_key_frame(davis: Path) -> None:
+    """The floor scores carried frames with the last key frame's mask, which nothing moving makes perfect here."""
+    assert run(davis, ["pair"], misses_first_on_odd)["copy"] == {"J": 100, "F": 100, "JF": 100}
+
+
+def test_loss_is_against_the_network_on_every_frame(davis: Path) -> None:
+    """Loss is the baseline's J&F less the method's, in points; without a baseline there is none."""
+    summary = run(davis, ["pair"], misses_first_on_odd, exact)
+    assert summary["baseline"]["JF"] == 100
+    assert summary["loss"] == 30
+    alone = run(davis, ["pair"], misses_first_on_odd)
+    assert (alone["baseline"], alone["loss"], alone["speedup"]) == (None, None, None)
+
+
+def test_only_annotated_frames_count(tmp_path: Path) -> None:
+    """Of frames 0, 2, 3 and 6 with an annotation, 2 and 3 count."""
+    save_sequence(tmp_path, "sparse", two_objects(), annotated=[0, 2, 3, 6])
+    assert run(tmp_path, ["sparse"], misses_first_on_odd)["sequences"][0]["objects"]["1"]["J"] == 50
+
+
+def test_void_pixels_are_no_object(tmp_path: Path) -> None:
+    """Beside other labels, 255 is background in the prompt and in the truth."""
+    labels = two_objects()
+    labels[:4] = 255
+    save_sequence(tmp_path, "void", labels)
+    summary = run(tmp_path, ["void"], exact)
+    assert list(summary["sequences"][0]["objects"]) == ["1", "2"]
+    assert summary["J"] == 100
+
+
+def test_clock_runs_only_for_opening_and_masks(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One second a mask gives one frame per second, however long the caller takes between masks."""
+    now = 0.0
+
+    def tick(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def guess(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
+        tick(1)
+        return exact(index, prompt)
+
+    def slow_guess(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
+        tick(4)
+        return exact(index, prompt)
+
+    monkeypatch.setattr("vos.stopwatch.perf_counter", lambda: now)
+    summary = run(davis, ["pair", "single"], guess, slow_guess, progress=lambda _done: tick(100))
+    assert (summary["fps"], summary["baseline"]["fps"], summary["speedup"]) == (1, 0.25, 4)
+
+
+def test_progress_counts_every_mask(davis: Path) -> None:
+    """The progress of a run with a baseline ends at twice the number of pictures."""
+    seen: list[int] = []
+    run(davis, ["pair"], exact, exact, progress=seen.append)
+    assert seen == list(range(1, 2 * FRAMES + 1))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options"),
+    [
+        ("libx264", ""),
+        ("libx264", "bf=0,x264-params=keyint=3:ref=1"),
+        ("libx265", ""),
+        ("mpeg4", "bf=2"),
+        ("mpeg2video", ""),
+        ("mjpeg", ""),
+    ],
+)
+@pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (97, 65)])
+def test_clip_has_every_picture(tmp_path: Path, encoder: str, options: str, size: tuple[int, int]) -> None:
+    """Each encoder gives a clip with one frame a picture, of the annotation's size, odd sizes too."""
+    labels = np.zeros(size[::-1], np.uint8)
+    labels[8:40, 8:40] = 1
+    save_sequence(tmp_path, "clip", labels)
+    result: SequenceResult
+    (result,) = evaluate(
+        find_sequences(tmp_path), Encoder(encoder, parse_options(options)), FakeSegmenter(exact), motion="auto"
+    )
+    assert result.method.objects[1].jf == 1
+    assert result.method.stats.total == FRAMES
+
+
+def test_split_files_of_both_years_are_read(tmp_path: Path) -> None:
+    """A split names one sequence a line, or picture and annotation paths as in DAVIS-2016; comments are skipped."""
+    split = tmp_path / "split.txt"
+    split.write_text("# dev\npair\n\nsingle\n")
+    assert read_split(split) == ["pair", "single"]
+    split.write_text(
+        "".join(f"/JPEGImages/480p/pair/{i:05d}.jpg /Annotations/480p/pair/{i:05d}.png\n" for i in range(3))
+    )
+    assert read_split(split) == ["pair"]
+
+
+def test_command_writes_the_json(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The JSON has the agreed keys at top level, and the settings that made the numbers."""
+    policies: list[str] = []
+
+    def fake_engine(choice: Any, options: Any, settings: Any) -> Engine:
+        policies.append(options.keyframes)
+        return Engine(FakeSegmenter(exact if options.keyframes == "every:1" else misses_first_on_odd), {"name": "fake"})
+
+    monkeypatch.setattr("service.engine.load_engine", fake_engine)
+    file = tmp_path / "result.json"
+    arguments = ["eval", str(davis), "--sequences", "pair", "--encoder", "mpeg4", "--encoder-options", "b=900k"]
+    assert main([*arguments, "--keyframes", "codec", "--baseline", "--json", str(file)]) == 0
+    value = json.loads(file.read_text())
+    expected = {"J", "F", "JF", "fps", "key_share", "copy", "loss", "speedup", "baseline", "sequences", "settings"}
+    assert set(value) == expected
+    assert (value["JF"], value["loss"], set(value["baseline"])) == (70, 30, {"J", "F", "JF", "fps"})
+    assert value["settings"]["encoder"] == {"name": "mpeg4", "options": {"b": "900k"}}
+    assert policies == ["codec", "every:1"]
+
+
+def test_command_runs_the_real_network(davis: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With seeded weights the whole chain runs, and the table names each sequence and the mean."""
+    arguments = ["eval", str(davis), "--weights", "seeded", "--keyframes", "every:3", "--baseline", "--json", "-"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    value = json.loads(printed.out)
+    assert value["key_share"] == pytest.approx(100 * 3 / 7, abs=0.01)
+    assert value["loss"] == pytest.approx(value["baseline"]["JF"] - value["JF"], abs=0.011)
+    assert [line.split()[0] for line in printed.err.splitlines() if line.strip()][-3:] == ["pair", "single", "mean"]
+
+
+def _no_root(root: Path) -> None:
+    (root / "JPEGImages" / "480p").rename(root / "JPEGImages" / "other")
+
+
+def _no_first(root: Path) -> None:
+    (root / "Annotations" / "480p" / "pair" / "00000.png").unlink()
+
+
+def _only_first(root: Path) -> None:
+    for file in sorted((root / "Annotations" / "480p" / "pair").glob("*.png"))[1:]:
+        file.unlink()
+
+
+def _other_size(root: Path) -> None:
+    Image.new("L", (WIDTH, HEIGHT - 2)).save(root / "Annotations" / "480p" / "pair" / "00003.png")
+
+
+def _empty_first(root: Path) -> None:
+    Image.new("L", (WIDTH, HEIGHT)).save(root / "Annotations" / "480p" / "pair" / "00000.png")
+
+
+def _no_picture(root: Path) -> None:
+    (root / "JPEGImages" / "480p" / "pair" / "00002.jpg").write_bytes(b"not a picture")
+
+
+def _two_frames(root: Path) -> None:
+    for file in sorted((root / "JPEGImages" / "480p" / "pair").glob("*.jpg"))[2:]:
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "arguments", "message"),
+    [
+        (_no_root, [], "is no DAVIS folder"),
+        (None, ["--sequences", "pair,cow"], "no sequence 'cow' in .*; there are: pair, single"),
+        (None, ["--sequences", " , "], "expected names separated by commas"),
+        (None, ["--sequences", "pair", "--split", "split.txt"], "give one of them"),
+        (None, ["--split", "absent.txt"], "absent.txt cannot be read"),
+        (_no_first, [], "pair: no annotation of the first frame; .*00000.png does not exist"),
+        (_only_first, [], "between the first frame and the last"),
+        (_other_size, [], "00003.png is 96x62 pixels, 00000.jpg is 96x64"),
+        (_empty_first, [], "marks no object"),
+        (_no_picture, [], "00002.jpg cannot be read as a picture"),
+        (_two_frames, [], "holds 2 .jpg files; at least 3"),
+        (None, ["--encoder", "h265"], "'h265' is not a video encoder here; for example: .*libx264"),
+        (None, ["--encoder", "aac"], "'aac' is not a video encoder here"),
+        (None, ["--encoder-options", "crf"], "has 'crf'; expected key=value"),
+        (None, ["--encoder-options", "bogus=1"], "encoder libx264 has no option bogus"),
+        (None, ["--encoder-options", "crf=high"], "does not work with the options 'preset=medium,crf=high'"),
+        (None, ["--encoder", "gif"], "does not support 'gif'"),
+        (None, ["--motion", "flow"], "'flow' is not one of"),
+        (None, ["--keyframes", "often"], "keyframes is 'often'; allowed: adaptive, codec, every:N"),
+        (None, ["--model", "huge"], "must be one of compact, stm, stcn"),
+        (None, ["--encoder", "libx265", "--motion", "bitstream"], "hevc streams export no motion vectors"),
+    ],
+)
+def test_bad_input_is_named(
+    davis: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], None] | None,
+    arguments: list[str],
+    message: str,
+) -> None:
+    """What cannot be evaluated ends with exit code 2 and one line that says what was given and what is allowed."""
+    if spoil:
+        spoil(davis)
+    assert main(["eval", str(davis), "--weights", "seeded", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(f"keymask: error: .*{message}", line)

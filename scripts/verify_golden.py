@@ -70,9 +70,9 @@ def read_golden(path: Path, model: str) -> tuple[tuple[int, int, int, int], dict
         GoldenError: The file is missing, no .npz, or its arrays are not those of the model.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise GoldenError(f"{path} is not a readable .npz file: {error}") from error
     meta = arrays.pop("meta", None)
     if meta is None or not arrays or not set(arrays) <= set(ARRAYS[model]):

@@ -21,6 +21,7 @@ from importlib.metadata import version
 import typer
 
 from service.commands import models
+from service.commands.demo import demo_command
 from service.commands.eval import eval_command
 from service.commands.probe import probe_command
 from service.commands.run import run_command
@@ -50,6 +51,7 @@ def root(
 
 app.command("run")(run_command)
 app.command("probe")(probe_command)
+app.command("demo")(demo_command)
 app.command("eval")(eval_command)
 app.add_typer(models.app, name="models")
 

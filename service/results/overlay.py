@@ -46,7 +46,9 @@ class OverlayWriter:
         self._info = info
         self._source = SourceVideo(source)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._out = av.open(str(path), "w", format=container)
+        # A start after 0 is written in units of the whole film, milliseconds unless told otherwise: too coarse for pts.
+        scale = {} if container == "matroska" else {"movie_timescale": str(self._source.time_base.denominator)}
+        self._out = av.open(str(path), "w", format=container, options=scale)
         self._video = self._add_video()
         self._audio = self._add_audio(container)
         self._first: FrameMask | None = None

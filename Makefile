@@ -1,0 +1,56 @@
+# Everything a person or a machine runs. Needs Python 3.11 or newer and nothing else: the rest goes into $(VENV).
+#   make demo    install, segment the clip that ships with keymask
+#   make test    install with the tools, lint, whole test suite
+#   make lint    format check, ruff, mypy, import directions
+#   make bench   time this machine on the sample clip
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Where pip finds torch without CUDA's gigabytes, if it can be reached; `make TORCH_INDEX= demo` for CUDA's build.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt
+RECIPE := pyproject.toml constraints.txt
+PYTHONS := python3.11 python3.12 python3.13 python3
+
+.PHONY: demo test lint bench format clean
+
+demo: $(VENV)/.run
+	$(BIN)/keymask demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.run
+	$(BIN)/keymask bench
+
+$(VENV)/.torch: $(BIN)/python constraints.txt
+	@if $(BIN)/python -c "import urllib.request as u; u.urlopen('$(TORCH_INDEX)/torch/', timeout=5)" 2>/dev/null; then \
+	  echo "torch from $(TORCH_INDEX)"; $(PIP_INSTALL) --index-url $(TORCH_INDEX) torch; fi
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.torch $(RECIPE)
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch $(RECIPE)
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.run
+
+$(BIN)/python:
+	@for python in $(PYTHONS); do \
+	  if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "making $(VENV) with $$python"; exec $$python -m venv $(VENV); fi; done; \
+	echo "keymask needs Python 3.11 or newer with venv; tried: $(PYTHONS)" >&2; exit 1
+
+clean:
+	rm -rf $(VENV) demo-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

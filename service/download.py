@@ -6,7 +6,8 @@ import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from service.errors import RunError, UsageError
@@ -40,15 +41,32 @@ def download(address: str, target: Path, progress: Progress = lambda _done, _tot
         _fetch(address, target, progress)
     except BaseException as error:
         target.unlink(missing_ok=True)
+        if isinstance(error, HTTPError):
+            error.close()
         if isinstance(error, OSError | HTTPException):
             raise RunError(f"{address} cannot be fetched: {getattr(error, 'reason', None) or error}") from error
         raise
 
 
+class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect leads only where a user could have sent us."""
+
+    def redirect_request(  # noqa: PLR0917 - the standard library says so
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        """Refuse other kinds of addresses."""
+        try:
+            _check(newurl)
+        except UsageError as error:
+            fp.close()
+            raise RunError(f"{req.full_url} leads to {newurl}, which is no https address") from error
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _fetch(address: str, target: Path, progress: Progress) -> None:
     request = urllib.request.Request(address, headers={"User-Agent": "keymask"})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer, target.open("wb") as file:
-        _check(answer.url)
+    opener = urllib.request.build_opener(_CheckedRedirects)
+    with opener.open(request, timeout=TIMEOUT_SECONDS) as answer, target.open("wb") as file:
         if answer.headers.get_content_type() == "text/html":
             raise RunError(f"{address} answers with a web page, not with a file")
         length = answer.headers.get("Content-Length")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -94,7 +95,7 @@ def evaluate(
         return mask
 
     for sequence in sequences:
-        clip = encode(map(_read_picture, sequence.pictures), encoder)
+        clip = encode(map(read_picture, sequence.pictures), encoder)
         segmenters = [method] if baseline is None else [method, baseline]
         if sequence.size not in warmed:
             for segmenter in segmenters:
@@ -182,6 +183,7 @@ class Scorer:
         return Outcome(mean_by_object(self._scores), mean_by_object(self._copies), seconds, stats)
 
 
-def _read_picture(file: object) -> UInt8Array:
-    with Image.open(str(file)) as picture:
+def read_picture(file: Path) -> UInt8Array:
+    """A picture file as RGB uint8 [height, width, 3]."""
+    with Image.open(file) as picture:
         return np.asarray(picture.convert("RGB"), np.uint8)

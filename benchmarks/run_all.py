@@ -1,0 +1,48 @@
+"""Runs every benchmark one after the other and prints the table: `python benchmarks/run_all.py --mv-python VENV_PYTHON`.
+
+About a quarter of an hour on two quiet cores. A benchmark that fails is named, the others still run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+from harness import RESULTS, parser
+from table import ORDER, table
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    """Run them; 1 if any failed."""
+    options = parser(__doc__)
+    options.add_argument("--mv-python", type=Path, help="Python that has motion-vector-extractor")
+    options.add_argument("--only", metavar="A,B", help=f"some of {', '.join(ORDER)}")
+    arguments = options.parse_args()
+    names = arguments.only.split(",") if arguments.only else ORDER
+    failed = [name for name in names if not run(name, arguments)]
+    print(table(arguments.out))
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed))
+
+
+def run(name: str, arguments: argparse.Namespace) -> bool:
+    """Run one benchmark in a process of its own; whether it succeeded."""
+    command = [sys.executable, str(HERE / f"{name}.py"), "--data", str(arguments.data), "--cache", str(arguments.cache)]
+    command += ["--out", str(arguments.out)] if arguments.out != RESULTS else []
+    command += ["--quick"] if arguments.quick else []
+    command += ["--mv-python", str(arguments.mv_python)] if name == "decode" and arguments.mv_python else []
+    print(f"-- {name}", flush=True)
+    started = perf_counter()
+    done = subprocess.run(command, check=False).returncode == 0
+    print(f"-- {name}: {perf_counter() - started:.0f} s", flush=True)
+    return done
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""How much faster is STM with every sixth frame a key frame than on every frame, end to end?
+
+Seeded weights: they segment nothing, but the work is that of the published ones. The clock runs from opening the clip
+to the last mask; loading the network and a first run of it are not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from functools import partial
+
+import torch
+from harness import Report, Row, Spread, clip, first_labels, interleave, parser, per_frame, ratio
+
+from codec import open_video
+from vos.modeling.network import VOSNetwork
+from vos.segmenter import Segmenter
+from vos.types import Options, Prompt
+from vos.weights import SEEDED, load_network
+
+SEQUENCE = "soccerball"
+POLICIES = ("every:6", "every:1")
+
+
+def segment(network: VOSNetwork, keyframes: str, video_bytes: bytes, prompt: Prompt) -> dict[str, float]:
+    """Segment a clip; masks come back on the CPU, so nothing is pending on a device at the end."""
+    segmenter = Segmenter(network, Options(keyframes=keyframes))
+    with open_video(video_bytes) as video:
+        for _ in segmenter.run(video, video.info, prompt):
+            pass
+    return segmenter.stats.seconds
+
+
+def main() -> None:
+    """Measure and write speedup.json."""
+    options = parser(__doc__)
+    options.add_argument("--model", default="stm")
+    options.add_argument("--device", default="auto")
+    options.add_argument("--precision", default="auto")
+    arguments: argparse.Namespace = options.parse_args()
+    report = Report("speedup", arguments)
+    frames, rounds = (7, 1) if arguments.quick else (37, 3)
+    network = load_network(arguments.model, device=arguments.device, precision=arguments.precision, weights=SEEDED)
+    video_bytes = clip(arguments, SEQUENCE, frames).read_bytes()
+    prompt = Prompt(first_labels(arguments, SEQUENCE))
+    stages: dict[str, dict[str, float]] = {}
+
+    def task(keyframes: str) -> None:
+        stages[keyframes] = segment(network, keyframes, video_bytes, prompt)
+
+    seconds = interleave({policy: partial(task, policy) for policy in POLICIES}, rounds)
+    parameter = next(network.parameters())
+    report.details = {
+        "sequence": SEQUENCE,
+        "frames": frames,
+        "model": arguments.model,
+        "device": str(parameter.device),
+        "precision": str(parameter.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "ms_per_frame": per_frame(seconds, frames),
+        "stage_seconds": {policy: {s: round(t, 3) for s, t in times.items()} for policy, times in stages.items()},
+        "frames_per_second": {
+            policy: asdict(Spread.of(frames / value for value in values)) for policy, values in seconds.items()
+        },
+    }
+    what = f"{arguments.model} with every:6 over {arguments.model} on every frame, end to end"
+    report.rows = [Row(what, ratio(seconds, "every:1", "every:6"), goal=">= 5")]
+    report.write()
+
+
+if __name__ == "__main__":
+    main()

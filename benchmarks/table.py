@@ -1,0 +1,62 @@
+"""Prints the table of the results folder in Markdown: `python benchmarks/table.py [FOLDER]`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+ORDER = ("decode", "propagate", "proxy", "memory", "speedup", "accuracy")
+
+
+def table(folder: Path = RESULTS) -> str:
+    """Markdown of every result in a folder: what, goal, measured, met; then machine and commit."""
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in _files(folder)]
+    lines = ["| what | goal | measured (quartiles) | met |", "| --- | --- | --- | --- |"]
+    notes: list[str] = []
+    for result in results:
+        lines += [_line(row, notes) for row in result["rows"]]
+    lines += [""] + [f"{number}. {note}" for number, note in enumerate(notes, start=1)] + [""] * bool(notes)
+    return "\n".join(lines + sorted({_machine(result) for result in results})) + "\n"
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        (file for file in folder.glob("*.json") if file.stem in ORDER), key=lambda file: ORDER.index(file.stem)
+    )
+
+
+def _line(row: dict[str, Any], notes: list[str]) -> str:
+    measured, unit = row["measured"], row["unit"]
+    text = f"{_number(measured['median'])} {unit}"
+    if measured["n"] > 1:
+        text += f" ({_number(measured['q1'])} to {_number(measured['q3'])})"
+    mark = ""
+    if row["note"]:
+        if row["note"] not in notes:
+            notes.append(row["note"])
+        mark = f" [{notes.index(row['note']) + 1}]"
+    goal = row["goal"].replace("<=", "at most").replace(">=", "at least")
+    met = {True: "yes", False: "**no**", None: ""}[row["met"]]
+    return f"| {row['question']}{mark} | {goal} | {text} | {met} |"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _machine(result: dict[str, Any]) -> str:
+    env = result["environment"]
+    packages = ", ".join(f"{name} {number}" for name, number in env["packages"].items())
+    commit = (env["commit"] or "unknown")[:12] + (" and changes" if env["dirty"] else "")
+    quick = " Quick run: figures mean nothing." if result["quick"] else ""
+    return (
+        f"Measured on {env['cpu']}, {env['cores']} cores, {env['memory_gib']} GiB, Python {env['python']}, {packages}, "
+        f"libavcodec {env['libavcodec']}, commit {commit}.{quick}"
+    )
+
+
+if __name__ == "__main__":
+    print(table(Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS), end="")

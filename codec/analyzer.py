@@ -12,11 +12,15 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
+from codec.atlas import Atlas
 from codec.motion import Geometry, VectorArray, lay_blocks
 from codec.picture import Scaler
-from codec.references import Reach, Reference, by_distance
-from codec.residual import residual
-from codec.types import CompressedFrame, FrameType, Int32Array, MotionField, UInt8Array
+from codec.references import Matcher, Reach, Reference, nearest
+from codec.residual import Prediction
+from codec.types import CompressedFrame, FrameType, Int16Array, MotionField, UInt8Array
+
+MOST_REFERENCES = 16
+"""Most frames in reach (H.264 max_num_ref_frames, clause 7.4.2.1.1)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +61,7 @@ class FrameAnalyzer:
 
     def __init__(self, scaler: Scaler) -> None:
         self._scaler = scaler
+        self._atlas = Atlas(scaler.size, MOST_REFERENCES + 1)
         self._reach = Reach(capacity=1)
         self._decode_index = 0
 
@@ -65,12 +70,12 @@ class FrameAnalyzer:
         luma = self._scaler.luma(picture.frame) if picture.luma is None else picture.luma
         if picture.is_refresh:
             self._reach.clear()
-        motion = self._motion(picture)
-        known = {frame.decode_index: frame.luma for frame in self._reach.frames}
-        left = residual(luma, motion, known)
+        self._atlas.keep(self._reach.decode_indices)
+        self._atlas.put(self._decode_index, luma)
+        motion, residual = self._compensate(picture, luma)
         if picture.is_reference:
-            self._reach.capacity = max(1, picture.reach)
-            self._reach.add(Reference(self._decode_index, picture.index, luma))
+            self._reach.capacity = min(max(1, picture.reach), MOST_REFERENCES)
+            self._reach.add(Reference(self._decode_index, picture.index))
         frame = CompressedFrame(
             index=picture.index,
             decode_index=self._decode_index,
@@ -80,19 +85,27 @@ class FrameAnalyzer:
             is_reference=picture.is_reference,
             luma=luma,
             motion=motion,
-            residual=left,
+            residual=residual,
             references_in_reach=self._reach.decode_indices,
             to_rgb=self._scaler.rgb(picture.frame),
         )
         self._decode_index += 1
         return frame
 
-    def _motion(self, picture: DecodedPicture) -> MotionField:
+    def _compensate(self, picture: DecodedPicture, luma: UInt8Array) -> tuple[MotionField, Int16Array]:
+        """Motion with its references, and what it leaves over."""
         geometry = Geometry.between(picture.vector_size, self._scaler.size, picture.vector_crop)
         frames = self._reach.frames
         if picture.vectors is None or not len(picture.vectors) or not frames:
-            return MotionField.empty(geometry.rows, geometry.columns)
+            return MotionField.empty(geometry.rows, geometry.columns), np.zeros(luma.shape, np.int16)
         blocks = lay_blocks(picture.vectors, geometry)
-        nearest = [by_distance(frames, picture.index, which)[0].decode_index for which in (0, 1)]
-        reference: Int32Array = np.where(blocks.block >= 0, np.array(nearest, np.int32)[:, None, None], np.int32(-1))
-        return MotionField(blocks.vectors[blocks.block], reference)
+        reference = nearest(blocks, frames, picture.index)
+        prediction = Prediction(blocks, reference, self._atlas, self._decode_index)
+        if len(frames) > 1:
+            matcher = Matcher(blocks, self._atlas, self._decode_index)
+            improved = matcher.improve(reference, prediction.error(luma), frames, picture.index)
+            if improved is not reference:
+                prediction = Prediction(blocks, improved, self._atlas, self._decode_index)
+        vectors = np.take(blocks.vectors, blocks.block, axis=0)
+        vectors[prediction.reference < 0] = 0
+        return MotionField(vectors, prediction.reference), prediction.residual(luma)

@@ -1,106 +1,66 @@
-"""Motion-compensated prediction and what it leaves over, at analysis size (pure).
-
-The prediction is bilinear, edges repeated; the two lists of a bi-predicted cell are averaged. The result differs from
-the coded residual by the codec's own interpolation filter, weighted prediction and deblocking.
-"""
+"""What motion-compensated prediction leaves over, at analysis size: luma minus prediction (pure)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from codec.types import STRIDE, Float32Array, Int16Array, MotionField, UInt8Array
-
-_FRACTION = 32
-"""Steps of a pixel that cv2.remap distinguishes with fixed-point maps."""
-
-
-def residual(luma: UInt8Array, motion: MotionField, references: Mapping[int, UInt8Array]) -> Int16Array:
-    """Luma minus its motion-compensated prediction.
-
-    Args:
-        luma: uint8 [height, width].
-        motion: Motion of the frame.
-        references: Luma of each frame that the motion names, by decode index.
-
-    Returns:
-        int16 [height, width]; 0 in cells without a vector.
-    """
-    left: Int16Array = np.zeros(luma.shape, np.int16)
-    if not motion.references:
-        return left
-    predictions = [
-        predict(motion.vectors[i], motion.reference[i], references, luma.shape)
-        if motion.reference[i].max() >= 0
-        else None
-        for i in (0, 1)
-    ]
-    past, future = predictions
-    if past is None or future is None:
-        prediction = past if past is not None else future
-        assert prediction is not None
-    else:
-        both = _enlarge(np.asarray((motion.reference >= 0).all(axis=0)), luma.shape)
-        only_future = _enlarge(motion.reference[0] < 0, luma.shape)
-        prediction = np.where(both, cv2.addWeighted(past, 0.5, future, 0.5, 0.0), np.where(only_future, future, past))
-    cv2.subtract(luma, prediction, left, _enlarge(motion.covered, luma.shape), cv2.CV_16S)
-    return left
+from codec.atlas import Atlas
+from codec.motion import BlockMotion
+from codec.prediction import Sources, average, predict_cells, predict_field
+from codec.types import STRIDE, Float32Array, Int16Array, Int32Array, UInt8Array
 
 
-def predict(
-    vectors: Float32Array,
-    reference: npt.NDArray[np.int32],
-    references: Mapping[int, UInt8Array],
-    shape: tuple[int, int],
-) -> UInt8Array:
-    """Prediction of a whole frame by one list.
+class Prediction:
+    """Prediction of one frame from its blocks and their references.
 
     Args:
-        vectors: float32 [rows, columns, 2] in pixels.
-        reference: int32 [rows, columns], decode index or -1 (the prediction there has no meaning).
-        references: Luma of each named frame, by decode index.
-        shape: (height, width) of the prediction.
+        blocks: Blocks of the frame.
+        reference: int32 [n + 1], decode index of each block's reference, -1 for none.
+        atlas: Holds the frame itself and its references.
+        current: The frame's decode index.
+
+    Attributes:
+        reference: int32 [2, rows, columns], as in `MotionField`.
+        picture: uint8 [rows * 4, columns * 4]; the frame itself where there is no vector.
     """
-    names = [int(name) for name in np.unique(reference) if name >= 0]
-    place, fraction = _maps(vectors, shape)
-    prediction = cv2.remap(references[names[0]], place, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    for name in names[1:]:
-        other = cv2.remap(references[name], place, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        cv2.copyTo(other, _enlarge(reference == name, shape), prediction)
-    return np.asarray(prediction)
 
+    def __init__(self, blocks: BlockMotion, reference: Int32Array, atlas: Atlas, current: int) -> None:
+        self._blocks = blocks.block
+        self._atlas = atlas
+        self._sources = Sources.of(blocks.vectors, reference, atlas, current)
+        self.reference: Int32Array = np.take(reference, blocks.block)
+        rows, columns = blocks.block.shape[1:]
+        used = self.reference >= 0
+        first = np.where(used[0], blocks.block[0], blocks.block[1])
+        column, row = np.arange(columns, dtype=np.int32), np.arange(rows, dtype=np.int32)[:, None]
+        self.picture = predict_field(atlas, self._sources.places(first, column, row, atlas.size))
+        self._average_with_list_1(np.flatnonzero(used[0] & used[1]).astype(np.int32))
 
-def _maps(vectors: Float32Array, shape: tuple[int, int]) -> tuple[Int16Array, npt.NDArray[np.uint16]]:
-    """cv2.remap's fixed-point maps: whole pixel int16 [h, w, 2] and 32nds of a pixel uint16 [h, w]."""
-    height, width = shape
-    steps = np.rint(vectors * _FRACTION).astype(np.int32)
-    whole = (steps >> 5).astype(np.int16)
-    part = steps & (_FRACTION - 1)
-    place = cv2.add(
-        _enlarge(whole.view(np.int32)[..., 0], shape).view(np.int16).reshape(height, width, 2), _grid(shape)
-    )
-    return np.asarray(place, np.int16), _enlarge((part[..., 1] * _FRACTION + part[..., 0]).astype(np.uint16), shape)
+    def _average_with_list_1(self, cells: Int32Array) -> None:
+        if not cells.size:
+            return
+        row, column = np.divmod(cells, self._blocks.shape[2])
+        block = np.take(self._blocks[1], cells)
+        second = predict_cells(self._atlas, self._sources.places(block, column, row, self._atlas.size))
+        # Four pixels of a cell's line are one 32-bit word: a cell is four words.
+        words = self.picture.view(np.uint32).reshape(-1)
+        line = np.arange(STRIDE, dtype=np.int32) * self._blocks.shape[2]
+        where = (row * (STRIDE * self._blocks.shape[2]) + column)[:, None] + line
+        first = np.take(words, where).view(np.uint8).reshape(second.shape)
+        words[where] = average(first, second).view(np.uint32)
 
+    def residual(self, luma: UInt8Array) -> Int16Array:
+        """Luma minus prediction, int16 [height, width]."""
+        height, width = luma.shape
+        return np.subtract(luma, self.picture[:height, :width], dtype=np.int16)
 
-_grids: dict[tuple[int, int], Int16Array] = {}
-
-
-def _grid(shape: tuple[int, int]) -> Int16Array:
-    """Position (x, y) of every pixel, int16 [h, w, 2]."""
-    if shape not in _grids:
-        _grids.clear()
-        y, x = np.indices(shape, np.int16)
-        _grids[shape] = np.stack((x, y), axis=-1)
-    return _grids[shape]
-
-
-def _enlarge(cells: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:
-    """Cell values [rows, columns] repeated over their pixels [height, width]."""
-    height, width = shape
-    array = cells.view(np.uint8) if cells.dtype == bool else cells
-    full = np.repeat(np.repeat(array, STRIDE, axis=0), STRIDE, axis=1)
-    return np.ascontiguousarray(full[:height, :width])
+    def error(self, luma: UInt8Array) -> Float32Array:
+        """Mean absolute error of each cell, float32 [rows, columns]."""
+        height, width = luma.shape
+        rows, columns = self._blocks.shape[1:]
+        full = cv2.absdiff(luma, self.picture[:height, :width])
+        if (height, width) != self.picture.shape:
+            bottom, right = rows * STRIDE - height, columns * STRIDE - width
+            full = cv2.copyMakeBorder(full, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        return cv2.resize(full, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)

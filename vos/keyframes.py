@@ -79,9 +79,9 @@ class AdaptivePolicy:
         least_support: A frame is key when less of it than this is predicted from frames at hand (a cut, an I frame).
     """
 
-    reference_doubt: float = 0.25
-    disposable_doubt: float = 0.5
-    longest_gap: int = 12
+    reference_doubt: float = 0.35
+    disposable_doubt: float = 0.6
+    longest_gap: int = 8
     least_support: float = 0.3
 
     def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:

@@ -11,7 +11,7 @@ import av.error
 
 from codec.analyzer import DecodedPicture
 from codec.container import OpenFile, check_size, reason_of
-from codec.errors import BrokenStreamError, CodecError, NoFramesError
+from codec.errors import BrokenStreamError, CodecError, EncryptedError, NoFramesError
 from codec.h264 import SequenceParameters, access_unit, length_size, parameters_from_extradata
 from codec.motion import VectorArray
 from codec.ordering import DecodeOrder
@@ -122,6 +122,8 @@ class Decoder:
         number = 0
         try:
             for packet in self.file.packets:
+                if packet.has_sidedata("encryption_info"):
+                    raise self._encrypted()
                 if packet.size:
                     packet.opaque = self._describe(packet, number)
                     self._sent.append(packet.opaque)
@@ -149,6 +151,11 @@ class Decoder:
             time = float(index / (self.file.stream.average_rate or 25))
         packet = frame.opaque
         return PresentedPicture(frame, index, time, packet if isinstance(packet, Packet) else None)
+
+    def _encrypted(self) -> CodecError:
+        if self._count:
+            return BrokenStreamError(f"{self.file.name} is encrypted after its first {self._count} frames", self._count)
+        return EncryptedError(f"{self.file.name} is encrypted (Common Encryption); give a decrypted file")
 
     def _failure(self, error: av.error.FFmpegError) -> CodecError:
         name, reason = self.file.name, reason_of(error)

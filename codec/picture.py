@@ -8,7 +8,7 @@ from typing import cast
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 
 from codec.types import UInt8Array
 
@@ -53,7 +53,11 @@ class Scaler:
             if plane.line_size >= width:
                 rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
                 return np.ascontiguousarray(rows[:height, :width])
-        grey = self._to_luma.reformat(picture, width, height, "gray", threads=1)
+        # Saying the same range twice keeps swscale from stretching limited range: it takes grey for full range.
+        full = ColorRange.JPEG
+        grey = self._to_luma.reformat(
+            picture, width, height, "gray", src_color_range=full, dst_color_range=full, threads=1
+        )
         return cast(UInt8Array, grey.to_ndarray())
 
     def rgb(self, picture: av.VideoFrame) -> Callable[[], UInt8Array]:

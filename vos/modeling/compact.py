@@ -1,0 +1,176 @@
+"""`compact`, the default base network: a memory network in the manner of STCN on MobileNetV2, about 3 M parameters.
+
+One key a frame serves all objects (STCN, Cheng et al., NeurIPS 2021). Two additions: value channels that hold the
+memory frame's mask itself, so that the read also is an explicit label propagation (Space-Time Correspondence as in
+Wang et al., "Learning Correspondence from the Cycle-consistency of Time", CVPR 2019), and the mask expected in the
+frame as a decoder input. What depends on the picture alone is computed once and shared by its K objects.
+
+Shapes: B pictures, K objects in each, H x W picture, s4 = [H/4, W/4] and so on. Tensors of objects have B * K rows,
+those of one picture side by side; at inference B is 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vos.modeling.memory_read import l2_affinity, read_top_k
+from vos.modeling.mobilenet import TAP_CHANNELS, MobileNetV2
+from vos.modeling.network import Features, Memory, VOSNetwork
+
+KEY_CHANNELS = 64
+SHARED_CHANNELS = 128
+VALUE_CHANNELS = 128
+LABEL_CHANNELS = 16
+"""Value channels that are the memory frame's mask: its 4 x 4 stride-4 cells under one stride-16 cell."""
+_HINT_CHANNELS = 5
+"""Decoder input: 2 x 2 stride-8 cells of the expected mask, and one that says whether a mask is expected at all."""
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(relu(x)))), 3x3, without norm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] -> the same shape."""
+        out: Tensor = self.second(functional.relu(self.first(functional.relu(x))))
+        return x + out
+
+
+class ValueEncoder(nn.Module):
+    """What memory holds of an object at a frame: picture features and the masks of the object and of the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stride4, stride8 = TAP_CHANNELS[:2]
+        self.picture4 = nn.Conv2d(stride4, 64, 3, stride=2, padding=1)
+        self.mask4 = nn.Conv2d(16 + 1, 64, 3, stride=2, padding=1, bias=False)
+        self.picture8 = nn.Conv2d(stride8, 96, 3, stride=2, padding=1)
+        self.object8 = nn.Conv2d(64, 96, 3, stride=2, padding=1, bias=False)
+        self.picture16 = nn.Conv2d(SHARED_CHANNELS, VALUE_CHANNELS, 1)
+        self.object16 = nn.Conv2d(96, VALUE_CHANNELS, 3, padding=1, bias=False)
+        self.mix = ResidualBlock(VALUE_CHANNELS)
+
+    def forward(self, maps: dict[int, Tensor], masks: Tensor, others: Tensor) -> Tensor:
+        """Picture maps of B pictures, masks and others [B*K, 1, H, W] -> values [B*K, 128, H/16, W/16]."""
+        objects = masks.shape[0] // maps[4].shape[0]
+        cells = torch.cat([functional.pixel_unshuffle(masks, 4), functional.avg_pool2d(others, 4)], dim=1)
+        x = functional.relu(_per_object(self.picture4(maps[4]), objects) + self.mask4(cells))
+        x = functional.relu(_per_object(self.picture8(maps[8]), objects) + self.object8(x))
+        x = _per_object(self.picture16(maps[16]), objects) + self.object16(x)
+        value: Tensor = self.mix(x)
+        return value
+
+
+class Decoder(nn.Module):
+    """From what was read of memory to a logit at stride 4, with skip connections from the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stride4, stride8 = TAP_CHANNELS[:2]
+        self.picture16 = nn.Conv2d(SHARED_CHANNELS, 96, 3, padding=1)
+        self.object16 = nn.Conv2d(VALUE_CHANNELS + LABEL_CHANNELS + _HINT_CHANNELS, 96, 3, padding=1, bias=False)
+        self.mix16 = ResidualBlock(96)
+        self.picture8 = nn.Conv2d(stride8, 64, 3, padding=1)
+        self.object8 = nn.Conv2d(96, 64, 1, bias=False)
+        self.mix8 = ResidualBlock(64)
+        self.picture4 = nn.Conv2d(stride4, 32, 3, padding=1)
+        self.object4 = nn.Conv2d(64, 32, 1, bias=False)
+        self.label4 = nn.Conv2d(1, 32, 3, padding=1, bias=False)
+        self.mix4 = ResidualBlock(32)
+        self.out = nn.Conv2d(32, 1, 3, padding=1)
+
+    def forward(self, maps: dict[int, Tensor], read: Tensor, hint: Tensor) -> Tensor:
+        """Picture maps of B pictures, read [B*K, 144, h, w], hint [B*K, 5, h, w] -> logits [B*K, 1, 4h, 4w]."""
+        objects = read.shape[0] // maps[4].shape[0]
+        labels = functional.pixel_shuffle(read[:, VALUE_CHANNELS:], 4)
+        x = _per_object(self.picture16(maps[16]), objects) + self.object16(torch.cat([read, hint], dim=1))
+        x = _double(self.object8(functional.relu(self.mix16(x))))
+        x = self.mix8(x + _per_object(self.picture8(maps[8]), objects))
+        x = _double(self.object4(functional.relu(x)))
+        x = self.mix4(x + _per_object(self.picture4(maps[4]), objects) + self.label4(labels))
+        logits: Tensor = self.out(functional.relu(x))
+        return logits
+
+
+class CompactNetwork(VOSNetwork):
+    """The default base network."""
+
+    name = "compact"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = MobileNetV2()
+        self.register_buffer("tap_scale", torch.ones(len(TAP_CHANNELS)))
+        self.tap_scale: Tensor
+        """1 / standard deviation of each tap, measured once on training pictures: the taps differ by orders."""
+        self.shared = nn.Conv2d(TAP_CHANNELS[2] + TAP_CHANNELS[3], SHARED_CHANNELS, 1)
+        self.key = nn.Conv2d(SHARED_CHANNELS, KEY_CHANNELS, 3, padding=1)
+        self.value = ValueEncoder()
+        self.decoder = Decoder()
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d) and not name.startswith("backbone."):
+                _initialize(module, gain=0.2 if name.endswith(".second") else 1.0)
+
+    def normalize(self, rgb: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] -> -1..1, in the dtype of the weights."""
+        return (rgb.to(torch.float32) / 127.5 - 1).to(self.tap_scale.dtype)
+
+    def encode(self, image: Tensor) -> Features:
+        """Normalised pictures [B, 3, H, W] -> key [B, 64, H/16, W/16]; maps 4: 24, 8: 32, 16: 128 channels."""
+        taps = [tap * scale for tap, scale in zip(self.backbone(image), self.tap_scale, strict=True)]
+        shared = functional.relu(self.shared(torch.cat(taps[2:], dim=1)))
+        return Features(image=image, key=self.key(shared), maps={4: taps[0], 8: taps[1], 16: shared})
+
+    def memorize(self, features: Features, masks: Tensor) -> Memory:
+        """Features of B pictures, masks [B*K, 1, H, W] -> key [B, 64, h*w], value [B*K, 144, h*w]."""
+        masks = masks.to(features.key.dtype)
+        by_picture = masks.view(features.key.shape[0], -1, *masks.shape[1:])
+        others = (by_picture.sum(dim=1, keepdim=True) - by_picture).clamp(0, 1).flatten(0, 1)
+        value = self.value(features.maps, masks, others)
+        labels = functional.pixel_unshuffle(functional.avg_pool2d(masks, 4), 4)
+        return Memory(key=features.key.flatten(2), value=torch.cat([value, labels], dim=1).flatten(2))
+
+    def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
+        """Features of B pictures, key [B, 64, N], value [B*K, 144, N], previous [B*K, 1, s4] -> logits [B*K, 1, s4]."""
+        batch, _, height, width = features.key.shape
+        with torch.autocast(features.key.device.type, enabled=False):  # distances of like keys vanish in bf16
+            affinity = l2_affinity(memory.key.float(), features.key.flatten(2).float())
+        # Objects of one picture share its affinity, so that they read as channels of one value.
+        read = read_top_k(affinity, memory.value.reshape(batch, -1, affinity.shape[1]), top_k)
+        read = read.reshape(memory.value.shape[0], -1, height, width)
+        logits: Tensor = self.decoder(features.maps, read, _hint(previous, read))
+        return logits
+
+
+def _hint(previous: Tensor | None, read: Tensor) -> Tensor:
+    """Expected masks [B*K, 1, 4h, 4w] -> decoder input [B*K, 5, h, w]; an unknown mask is all zeros."""
+    rows, _, height, width = read.shape
+    if previous is None:
+        return read.new_zeros(rows, _HINT_CHANNELS, height, width)
+    cells = functional.pixel_unshuffle(functional.avg_pool2d(previous.to(read.dtype), 2), 2)
+    return torch.cat([cells, torch.ones_like(cells[:, :1])], dim=1)
+
+
+def _per_object(x: Tensor, objects: int) -> Tensor:
+    """[B, C, h, w] -> [B*K, C, h, w], the rows of one picture side by side."""
+    return x if objects == 1 else x.repeat_interleave(objects, dim=0)
+
+
+def _double(x: Tensor) -> Tensor:
+    """[B, C, h, w] -> [B, C, 2h, 2w], aligned by cell areas."""
+    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _initialize(layer: nn.Conv2d, gain: float) -> None:
+    """He et al., ICCV 2015; a residual branch starts small, since no norm holds its size."""
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    with torch.no_grad():
+        layer.weight.mul_(gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

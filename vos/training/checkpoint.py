@@ -1,0 +1,34 @@
+"""A run's state on disk: written whole or not at all, and read back with checks."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vos.training.errors import CheckpointError
+
+
+def write_atomic(state: dict[str, Any], path: Path) -> None:
+    """Write beside `path`, then rename: a crash leaves the checkpoint before it."""
+    draft = path.with_suffix(".part")
+    torch.save(state, draft)
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """State of an earlier run; raises CheckpointError."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing: there is no run to resume in {path.parent}; leave out --resume")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} is damaged and cannot be resumed: {error}") from error
+    if not isinstance(state, dict) or not {"step", "network", "ema", "optimizer", "recipe"} <= state.keys():
+        raise CheckpointError(f"{path} is no checkpoint of `keymask train base`")
+    return state

@@ -1,0 +1,50 @@
+"""Several processes, one thread each, that share every batch and average their gradients.
+
+On few CPU cores this is about twice as fast as one process with as many threads: threads wait for each other after
+every small operation, processes once a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, distributed
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """This process's place among those that train together."""
+
+    rank: int = 0
+    processes: int = 1
+
+    def average(self, parameters: Sequence[Tensor], stop: bool) -> bool:
+        """Replace every gradient by its mean over all processes; returns whether any process asked to stop."""
+        if self.processes == 1:
+            return stop
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([g.reshape(-1) for g in gradients] + [gradients[0].new_tensor([float(stop)])])
+        distributed.all_reduce(flat)
+        flat[:-1] /= self.processes
+        parts = torch.split(flat[:-1], [g.numel() for g in gradients])
+        for parameter, gradient, part in zip(parameters, gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+            parameter.grad = gradient
+        return bool(flat[-1] > 0)
+
+
+def join_peers(rank: int, processes: int, meeting: Path) -> Peers:
+    """Meet the other processes at a file that does not exist yet; alone, nothing is set up."""
+    if processes > 1:
+        torch.set_num_threads(1)
+        distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes)
+    return Peers(rank, processes)
+
+
+def leave_peers(peers: Peers) -> None:
+    """Tear down what `join_peers` set up."""
+    if peers.processes > 1:
+        distributed.destroy_process_group()

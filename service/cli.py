@@ -21,6 +21,7 @@ from importlib.metadata import version
 import typer
 
 from service.commands import models
+from service.commands.bench import bench_command
 from service.commands.demo import demo_command
 from service.commands.eval import eval_command
 from service.commands.probe import probe_command
@@ -53,6 +54,7 @@ app.command("run")(run_command)
 app.command("probe")(probe_command)
 app.command("demo")(demo_command)
 app.command("eval")(eval_command)
+app.command("bench")(bench_command)
 app.add_typer(models.app, name="models")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from codec.container import OpenFile
 from codec.reader import open_video
 from service.config import Settings
-from service.engine import ModelChoice, load_engine
+from service.loading import ModelChoice, load_engine
 from service.masks import read_mask
 from vos.types import Options, Prompt
 

@@ -14,8 +14,8 @@ from codec import open_video
 from codec.types import MotionSource, UInt8Array
 from service.davis import Sequence
 from service.encode import Encoder, encode
-from service.engine import SegmenterLike
 from service.errors import RunError
+from service.loading import SegmenterLike
 from vos.metrics import Score, counted_frames, mean_by_object, score_objects
 from vos.stopwatch import Stopwatch
 from vos.types import FrameMask, Prompt, Source, Stats

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 from codec.reader import open_video
 from codec.types import VideoInfo
 from service.config import Settings
-from service.engine import Engine, EngineLoader, ModelChoice, load_engine
 from service.errors import RunError, message_of
+from service.loading import Engine, EngineLoader, ModelChoice, load_engine
 from service.masks import read_mask
 from service.outputs import Outputs
 from service.results.overlay import OverlayWriter

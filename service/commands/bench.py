@@ -30,7 +30,7 @@ def bench_command(
 ) -> None:
     """Time decoding, motion, key frames and propagated frames on this machine."""
     from service.bench import measure  # noqa: PLC0415 - av and cv2 are not needed for --help
-    from service.engine import ModelChoice  # noqa: PLC0415
+    from service.loading import ModelChoice  # noqa: PLC0415
 
     if (video is None) != (mask is None):
         raise UsageError("VIDEO and --mask go together; give both, or neither for the clip that ships with keymask")

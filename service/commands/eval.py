@@ -51,9 +51,9 @@ def eval_command(
     """
     from service.davis import find_sequences, read_split  # noqa: PLC0415 - av, cv2 and torch are not needed for --help
     from service.encode import Encoder, parse_options  # noqa: PLC0415
-    from service.engine import ModelChoice, load_engine  # noqa: PLC0415
     from service.evaluate import evaluate  # noqa: PLC0415
     from service.evaluation_report import summarize, table  # noqa: PLC0415
+    from service.loading import ModelChoice, load_engine  # noqa: PLC0415
     from vos.types import Options  # noqa: PLC0415
 
     if sequences is not None and split is not None:

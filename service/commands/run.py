@@ -51,7 +51,7 @@ def run_command(
     json_file: JsonOption = None,
 ) -> None:
     """Segment a video: one mask a frame from the mask of one frame."""
-    from service.engine import ModelChoice  # noqa: PLC0415 - av and cv2 are not needed for --help
+    from service.loading import ModelChoice  # noqa: PLC0415 - av and cv2 are not needed for --help
     from service.outputs import Outputs  # noqa: PLC0415
     from service.runner import RunRequest, run_job  # noqa: PLC0415
     from vos.types import Options  # noqa: PLC0415

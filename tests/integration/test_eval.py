@@ -16,7 +16,7 @@ from codec.types import CompressedFrame, UInt8Array, VideoInfo
 from service.cli import main
 from service.davis import find_sequences, read_split
 from service.encode import Encoder, parse_options
-from service.engine import Engine
+from service.loading import Engine
 from service.evaluate import SequenceResult, evaluate
 from service.evaluation_report import summarize
 from vos.types import FrameMask, Prompt, Source, Stats
@@ -225,7 +225,7 @@ def test_command_writes_the_json(davis: Path, tmp_path: Path, monkeypatch: pytes
         policies.append(options.keyframes)
         return Engine(FakeSegmenter(exact if options.keyframes == "every:1" else misses_first_on_odd), {"name": "fake"})
 
-    monkeypatch.setattr("service.engine.load_engine", fake_engine)
+    monkeypatch.setattr("service.loading.load_engine", fake_engine)
     file = tmp_path / "result.json"
     arguments = ["eval", str(davis), "--sequences", "pair", "--encoder", "mpeg4", "--encoder-options", "b=900k"]
     assert main([*arguments, "--keyframes", "codec", "--baseline", "--json", str(file)]) == 0

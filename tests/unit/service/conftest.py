@@ -15,7 +15,7 @@ from PIL import Image
 
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings
-from service.engine import Engine, ModelChoice
+from service.loading import Engine, ModelChoice
 from vos.types import FrameMask, Options, Prompt, Source, Stats
 
 
@@ -51,7 +51,7 @@ class StillSegmenter:
 
 
 def load_still(choice: ModelChoice, options: Options, settings: Settings) -> Engine:
-    """Stands in for `service.engine.load_engine`."""
+    """Stands in for `service.loading.load_engine`."""
     return Engine(StillSegmenter(options), {"name": "still"})
 
 

@@ -73,3 +73,21 @@ def test_values_of_lower_precision_stay_so() -> None:
     read = read_top_k(affinity, value.bfloat16(), 20)
     assert read.dtype == torch.bfloat16
     torch.testing.assert_close(read.double(), slow_read(affinity, value, 20), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("keys", [1, 3], ids=["shared key", "a key an object"])
+def test_reading_has_the_gradients_of_a_masked_softmax(keys: int) -> None:
+    """Gradients towards affinity and value are those of a softmax whose other affinities are minus infinity."""
+    gradients = []
+    for masked in (False, True):
+        affinity, value = noise(keys, 40, 15).requires_grad_(), noise(3, 6, 40, seed=1).requires_grad_()
+        if masked:
+            smallest = affinity.detach().sort(dim=1, descending=True).values[:, 4:5]
+            weights = torch.softmax(affinity.masked_fill(affinity.detach() < smallest, -torch.inf), dim=1)
+            read = torch.einsum("kcn,knm->kcm", value, weights.expand(3, -1, -1))
+        else:
+            read = read_top_k(affinity, value, 5)
+        (read * noise(3, 6, 15, seed=2)).sum().backward()
+        gradients.append((affinity.grad, value.grad))
+    for ours, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)

@@ -13,10 +13,10 @@ import av
 import numpy as np
 
 from codec.atlas import Atlas
-from codec.motion import Geometry, VectorArray, lay_blocks
+from codec.motion import Geometry, VectorArray, cells_of, lay_blocks
 from codec.picture import Scaler
+from codec.prediction import Prediction, Workspace
 from codec.references import Matcher, Reach, Reference, nearest
-from codec.residual import Prediction
 from codec.types import CompressedFrame, FrameType, Int16Array, MotionField, UInt8Array
 
 MOST_REFERENCES = 16
@@ -62,6 +62,7 @@ class FrameAnalyzer:
     def __init__(self, scaler: Scaler) -> None:
         self._scaler = scaler
         self._atlas = Atlas(scaler.size, MOST_REFERENCES + 1)
+        self._space = Workspace(*cells_of(scaler.size))
         self._reach = Reach(capacity=1)
         self._decode_index = 0
 
@@ -100,12 +101,10 @@ class FrameAnalyzer:
             return MotionField.empty(geometry.rows, geometry.columns), np.zeros(luma.shape, np.int16)
         blocks = lay_blocks(picture.vectors, geometry)
         reference = nearest(blocks, frames, picture.index)
-        prediction = Prediction(blocks, reference, self._atlas, self._decode_index)
+        prediction = Prediction(blocks, reference, self._atlas, self._decode_index, self._space)
         if len(frames) > 1:
-            matcher = Matcher(blocks, self._atlas, self._decode_index)
-            improved = matcher.improve(reference, prediction.error(luma), frames, picture.index)
-            if improved is not reference:
-                prediction = Prediction(blocks, improved, self._atlas, self._decode_index)
-        vectors = np.take(blocks.vectors, blocks.block, axis=0)
-        vectors[prediction.reference < 0] = 0
-        return MotionField(vectors, prediction.reference), prediction.residual(luma)
+            matcher = Matcher(blocks, self._atlas, self._decode_index, picture.index, frames)
+            reference = matcher.improve(reference, prediction.error(luma))
+            prediction.change(reference)
+        vectors = np.where((reference >= 0)[:, None], blocks.vectors, np.float32(0))
+        return MotionField(np.take(vectors, blocks.block, axis=0), prediction.reference), prediction.residual(luma)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from codec.errors import UnsupportedSizeError
-from codec.types import UInt8Array
+from codec.types import Float32Array, Int32Array, UInt8Array
 
 BORDER = 8
 """Pixels by which each picture is continued with its edge: two cells, so that a cell beyond it sees the edge only."""
@@ -53,10 +53,21 @@ class Atlas:
         for name in [held for held in self._corners if held not in names]:
             self._release(name)
 
-    def origin(self, name: int) -> tuple[int, int]:
+    def corner(self, name: int) -> tuple[int, int]:
         """Where pixel (0, 0) of a picture is, (x, y)."""
         x, y = self._corners[name]
         return x + BORDER, y + BORDER
+
+    def origins(self, names: Int32Array, otherwise: int) -> tuple[Float32Array, Float32Array]:
+        """Where pixel (0, 0) of pictures is: x and y of each of `names` [n], of `otherwise` for -1."""
+        first = min(self._corners)
+        table = np.zeros((2, max(self._corners) - first + 2), np.float32)
+        for name, corner in self._corners.items():
+            table[:, name - first + 1] = corner
+        table[:, 0] = self._corners[otherwise]
+        table += BORDER
+        rows = np.maximum(names - (first - 1), 0)
+        return np.take(table[0], rows), np.take(table[1], rows)
 
     def _release(self, name: int) -> None:
         self._free.append(self._corners.pop(name))

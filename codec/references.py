@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from codec.atlas import Atlas
 from codec.motion import BlockMotion
-from codec.prediction import Sources, average, predict_cells
-from codec.types import Float32Array, Int32Array, UInt8Array
+from codec.prediction import Sources, average, bounded, sample
+from codec.types import STRIDE, Float32Array, Int32Array, UInt8Array
 
 _SUSPECT = 3.0
 """Mean absolute error, in levels, from which on a block's reference is questioned."""
@@ -28,8 +28,8 @@ _CLEARLY = 0.75
 _GAIN = 1.0
 """... and lower by this many levels at least."""
 
-_SAMPLING = 2
-"""Every second pixel of every second line decides."""
+_SAMPLES = 4
+"""A block is judged by this many samples in each direction, whatever its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,84 +88,91 @@ def nearest(blocks: BlockMotion, frames: tuple[Reference, ...], index: int) -> I
 
 
 class Matcher:
-    """Questions the references of badly explained blocks of one frame.
+    """Questions the references of badly explained blocks of one frame, by samples spread over each block.
 
     Args:
         blocks: Blocks of the frame.
         atlas: Holds the frame itself and the frames in reach.
         current: The frame's decode index.
+        index: The frame's position in presentation order.
+        frames: Frames in reach.
     """
 
-    def __init__(self, blocks: BlockMotion, atlas: Atlas, current: int) -> None:
-        self._blocks = blocks
-        self._atlas = atlas
-        self._current = current
-        self._columns = blocks.block.shape[2]
+    def __init__(
+        self, blocks: BlockMotion, atlas: Atlas, current: int, index: int, frames: tuple[Reference, ...]
+    ) -> None:
+        self._blocks, self._atlas, self._current = blocks, atlas, current
+        self._orders = [[f.decode_index for f in by_distance(frames, index, which)] for which in (0, 1)]
 
-    def improve(
-        self, reference: Int32Array, error: Float32Array, frames: tuple[Reference, ...], index: int
-    ) -> Int32Array:
+    def improve(self, reference: Int32Array, error: Float32Array) -> Int32Array:
         """References [n + 1] after questioning those of blocks that `reference` explains badly.
 
         Args:
             reference: int32 [n + 1], first guess.
             error: float32 [rows, columns], mean absolute error of each cell by the first guess.
-            frames: Frames in reach.
-            index: The frame's position in presentation order.
         """
         improved = reference
         for which in (0, 1):
             suspects = self._suspects(which, error)
-            if suspects.any():
-                order = [frame.decode_index for frame in by_distance(frames, index, which)]
-                improved = self._questioned(which, suspects, improved, order)
+            if suspects.size:
+                improved = self._questioned(which, suspects, improved)
         return improved
 
-    def _suspects(self, which: int, error: Float32Array) -> npt.NDArray[np.bool_]:
-        """Blocks [n + 1] of a list with a large mean error."""
-        block = self._blocks.block[which].ravel() + 1
-        count = len(self._blocks.lists) + 1
-        cells = np.bincount(block, minlength=count)
-        total = np.bincount(block, error.ravel(), count)
-        bad = total > _SUSPECT * cells
-        return np.append(bad[1:], False)
+    def _suspects(self, which: int, error: Float32Array) -> npt.NDArray[np.intp]:
+        """Numbers of those blocks of a list that have a large mean error."""
+        block = self._blocks.block[which].reshape(-1) + 1
+        excess = np.bincount(block, error.reshape(-1) - _SUSPECT, len(self._blocks.lists) + 1)
+        return np.flatnonzero(excess[1:] > 0)
 
-    def _questioned(
-        self, which: int, suspects: npt.NDArray[np.bool_], reference: Int32Array, order: list[int]
-    ) -> Int32Array:
-        own, other = self._blocks.block[which].ravel(), self._blocks.block[1 - which].ravel()
-        cells = np.flatnonzero(np.take(suspects, own)).astype(np.int32)
-        own, other = np.take(own, cells), np.take(other, cells)
-        both = np.take(reference, other) >= 0
-        beside = self._predict(cells, other, reference)
-        truth = self._predict(cells, np.full_like(own, -1), reference).astype(np.int16)
-
-        def error_by(prediction: UInt8Array) -> npt.NDArray[np.float64]:
-            each = np.abs(truth - prediction).mean(axis=1)
-            return np.bincount(own, each, len(reference))
-
-        best = error_by(self._with(beside, both, self._predict(cells, own, reference)))
-        share = _CLEARLY * best
-        limit = np.minimum(share, best - _GAIN * np.bincount(own, minlength=len(reference)))
+    def _questioned(self, which: int, suspects: npt.NDArray[np.intp], reference: Int32Array) -> Int32Array:
+        names = np.array([*self._orders[which], -1], np.int32)
+        errors = self._errors(which, suspects, reference, names)
+        limit = np.minimum(_CLEARLY * errors[0], errors[0] - _GAIN)
+        best = errors.argmin(axis=0)
+        found = errors.min(axis=0) < limit
         improved = reference.copy()
-        bi_only = np.bincount(own, ~both, len(reference)) == 0
-        for name in [*order[1:], -1]:
-            if name < 0:
-                errors = np.where(bi_only, error_by(beside), np.inf)
-            else:
-                guess = np.full_like(reference, name)
-                errors = error_by(self._with(beside, both, self._predict(cells, own, guess)))
-            better = suspects & (errors < limit)
-            improved[better] = name
-            limit[better] = errors[better]
+        improved[suspects[found]] = names[best[found]]
         return improved
 
-    @staticmethod
-    def _with(beside: UInt8Array, both: npt.NDArray[np.bool_], own: UInt8Array) -> UInt8Array:
-        return np.where(both[:, None], average(own, beside), own)
+    def _errors(
+        self, which: int, suspects: npt.NDArray[np.intp], reference: Int32Array, names: Int32Array
+    ) -> Float32Array:
+        """Mean absolute error [k, m] of m blocks by each of k names; by the other list alone for -1, the last one."""
+        x, y = self._blocks.spread(suspects, _SAMPLES, self._atlas.size)
+        truth, beside, paired = self._known(which, x, y, reference)
+        width, height = self._atlas.size
+        origin_x, origin_y = self._atlas.origins(names[:-1], self._current)
+        place_x = bounded(x + self._blocks.vectors[suspects, 0, None], width) + origin_x[:, None, None]
+        place_y = bounded(y + self._blocks.vectors[suspects, 1, None], height) + origin_y[:, None, None]
+        own = sample(self._atlas, place_x.reshape(-1, x.shape[1]), place_y.reshape(-1, x.shape[1])).reshape(
+            place_x.shape
+        )
+        errors = np.full((len(names), len(suspects)), np.inf, np.float32)
+        if not paired.any():
+            errors[:-1] = _mean_error(own, truth)
+            return errors
+        errors[:-1] = _mean_error(np.where(paired, average(own, beside), own), truth)
+        # FFmpeg exports a zero vector for a part of a macroblock that does not use the list.
+        unused = paired.all(axis=1) & ~self._blocks.vectors[suspects].any(axis=1)
+        errors[-1, unused] = _mean_error(beside[unused], truth[unused])
+        return errors
 
-    def _predict(self, cells: Int32Array, block: Int32Array, reference: Int32Array) -> UInt8Array:
-        """Samples [n, samples] of cells, each predicted by one block; by the frame itself for block -1."""
-        sources = Sources.of(self._blocks.vectors, reference, self._atlas, self._current)
-        row, column = np.divmod(cells, self._columns)
-        return predict_cells(self._atlas, sources.places(block, column, row, self._atlas.size), _SAMPLING)
+    def _known(
+        self, which: int, x: Float32Array, y: Float32Array, reference: Int32Array
+    ) -> tuple[UInt8Array, UInt8Array, npt.NDArray[np.bool_]]:
+        """The frame itself, its prediction by the other list, and where there is one, at x and y [m, samples]."""
+        column, row = x.astype(np.int32), y.astype(np.int32)
+        other = np.take(self._blocks.block[1 - which], row // STRIDE * self._blocks.block.shape[2] + column // STRIDE)
+        left, top = self._atlas.corner(self._current)
+        truth = np.take(self._atlas.picture, (row + top) * self._atlas.picture.shape[1] + column + left)
+        paired = np.take(reference, other) >= 0
+        if not paired.any():
+            return truth, truth, paired
+        sources = Sources(self._blocks.vectors, reference, self._atlas, self._current)
+        return truth, sample(self._atlas, *sources.places(other, x, y)), paired
+
+
+def _mean_error(prediction: UInt8Array, truth: UInt8Array) -> Float32Array:
+    """Mean absolute error over the last axis."""
+    difference = np.maximum(prediction, truth) - np.minimum(prediction, truth)
+    return np.asarray(difference.mean(axis=-1, dtype=np.float32))

@@ -69,15 +69,17 @@ class Decoder:
 
     Args:
         file: The opened file.
-        vectors: Whether to export motion vectors. They are only right without frame threads.
+        vectors: Whether to export motion vectors. They are only right with one thread.
     """
 
     def __init__(self, file: OpenFile, *, vectors: bool) -> None:
         self.file = file
         self._context = file.stream.codec_context
         self._context.copy_opaque = True
-        self._context.thread_type = "SLICE" if vectors else "AUTO"
+        self._context.thread_type = "AUTO"
         if vectors:
+            # Frame threads corrupt exported vectors; slice threads turn off the repair of damaged pictures.
+            self._context.thread_count = 1
             self._context.options = {"flags2": "+export_mvs"}
         self._is_h264 = self._context.name == "h264"
         self._length_size = length_size(self._context.extradata) if self._is_h264 else 0

@@ -17,7 +17,7 @@ def build_compact() -> VOSNetwork:
 
 
 def build_stm() -> VOSNetwork:
-    """STM as MiVOS publishes it: two ResNet-50 to stride 16, 39 M parameters."""
+    """STM as MiVOS publishes it: two ResNet-50 to stride 16, 54 M parameters."""
     return STM(depths=(3, 4, 6), key_channels=128, value_channels=512)
 
 

@@ -79,7 +79,7 @@ def pull(
         _check_digest(file, sha256)
         from vos.weights import pull_weights  # noqa: PLC0415
 
-        pull_weights(name, file, load_settings().weights_dir, origin=origin)
+        pull_weights(name, file, load_settings().weights_dir, origin=origin if is_address(origin) else None)
     status = _status(model)
     console.print(f"stored {status['path']} ({_megabytes(status['bytes'])}), SHA-256 {status['sha256']}")
     write_json(status, json_file)

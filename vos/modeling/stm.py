@@ -53,8 +53,10 @@ class STM(VOSNetwork):
 
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:  # noqa: ARG002
         """Logits float [K, 1, H/4, W/4]; the previous frame's masks are not used."""
-        affinity = dot_affinity(memory.key, features.key.flatten(2))
-        read = read_top_k(affinity, memory.value, top_k)
+        query = features.key.flatten(2)
+        # One object at a time: each has affinities of its own, T * (h*w)^2 of them.
+        objects = zip(memory.key.split(1), memory.value.split(1), strict=True)
+        read = torch.cat([read_top_k(dot_affinity(key, query), value, top_k) for key, value in objects])
         read = read.reshape(*read.shape[:2], *features.key.shape[2:])
         own = self.kv_q_f16.value(features.maps[16]).expand_as(read)
         x = torch.cat([read, own], dim=1).contiguous(memory_format=torch.channels_last)

@@ -20,14 +20,14 @@ from importlib.metadata import version
 
 import typer
 
-from service.commands import models
+from service.commands import models, train
 from service.commands.bench import bench_command
 from service.commands.demo import demo_command
 from service.commands.eval import eval_command
 from service.commands.probe import probe_command
 from service.commands.run import run_command
 from service.config import load_settings
-from service.errors import BAD_INPUT, DONE, FAILED, SettingError, message_of, verdict_of
+from service.errors import BAD_INPUT, DONE, FAILED, message_of, verdict_of
 
 app = typer.Typer(
     name="keymask",
@@ -55,6 +55,7 @@ app.command("probe")(probe_command)
 app.command("demo")(demo_command)
 app.command("eval")(eval_command)
 app.command("bench")(bench_command)
+app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 
 
@@ -85,13 +86,6 @@ def _usage_error(error: typer.TyperException) -> int:
 def _failure(error: BaseException) -> int:
     verdict = verdict_of(error)
     typer.echo(f"keymask: error: {message_of(error)}", err=True)
-    if not verdict.expected and _debug():
+    if not verdict.expected and load_settings().debug:
         traceback.print_exception(error)
     return verdict.exit_code
-
-
-def _debug() -> bool:
-    try:
-        return load_settings().debug
-    except SettingError:
-        return False

@@ -3,7 +3,6 @@
 | variable | default | meaning |
 | --- | --- | --- |
 | `KEYMASK_HOME` | `$XDG_DATA_HOME/keymask`, else `~/.local/share/keymask` | where pulled weights are kept |
-| `KEYMASK_MAX_PIXELS` | 134217728 (128 Mi) | most pixels of a mask picture; more is refused before it is decoded |
 | `KEYMASK_DEBUG` | off | anything but empty or 0: show the traceback of an unexpected error |
 """
 
@@ -14,10 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.errors import SettingError
-
-DEFAULT_MAX_PIXELS = 1 << 27
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -25,12 +20,10 @@ class Settings:
 
     Attributes:
         home: Folder of what keymask keeps between runs; it need not exist yet.
-        max_pixels: Most pixels of a mask picture.
         debug: Whether an unexpected error shows its traceback.
     """
 
     home: Path
-    max_pixels: int = DEFAULT_MAX_PIXELS
     debug: bool = False
 
     @property
@@ -40,15 +33,10 @@ class Settings:
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from `environ` (the process's own by default).
-
-    Raises:
-        SettingError: A variable has a value that is not allowed.
-    """
+    """Read the settings from `environ` (the process's own by default)."""
     env = os.environ if environ is None else environ
     return Settings(
         home=_home(env),
-        max_pixels=_positive(env, "KEYMASK_MAX_PIXELS", DEFAULT_MAX_PIXELS),
         debug=env.get("KEYMASK_DEBUG", "") not in ("", "0"),
     )
 
@@ -59,12 +47,3 @@ def _home(env: Mapping[str, str]) -> Path:
     if data_home := env.get("XDG_DATA_HOME"):
         return Path(data_home).expanduser() / "keymask"
     return Path("~/.local/share/keymask").expanduser()
-
-
-def _positive(env: Mapping[str, str], name: str, default: int) -> int:
-    text = env.get(name, "")
-    if not text:
-        return default
-    if not text.isdecimal() or int(text) < 1:
-        raise SettingError(f"{name} is {text!r}; it must be a whole number of at least 1")
-    return int(text)

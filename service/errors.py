@@ -2,7 +2,6 @@
 
 ServiceError
 ├── UsageError       options that do not fit together, an output that is in the way
-│   └── SettingError an environment variable with a value that is not allowed
 ├── MaskFileError    the mask picture cannot be read, or does not fit the video
 └── RunError         a run that could not be finished
 
@@ -24,10 +23,6 @@ class ServiceError(Exception):
 
 class UsageError(ServiceError):
     """What was asked for cannot be done as asked."""
-
-
-class SettingError(UsageError):
-    """An environment variable has a value that is not allowed."""
 
 
 class MaskFileError(ServiceError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import UsageError
+from service.results.overlay import container_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Outputs:
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"--out {self.folder} is a file; a folder is expected")
+        if self.overlay is not None:
+            container_of(self.overlay)
         files = [path for path in (self.overlay, self.rle) if path is not None]
         for path in files:
             if path.is_dir():

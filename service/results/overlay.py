@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -16,11 +17,22 @@ from av.video.stream import VideoStream
 from codec.types import UInt8Array, VideoInfo
 from service.errors import UsageError
 from service.results.blend import blend
-from service.results.source_video import SourceVideo
+from service.results.source_video import SourceAudio, SourcePictures
 from vos.types import FrameMask
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ENCODER_OPTIONS = {"preset": "veryfast", "crf": "20"}
+
+
+def container_of(path: Path) -> str:
+    """FFmpeg's name of the container that the file name's ending asks for.
+
+    Raises:
+        UsageError: The ending is not one of `CONTAINERS`.
+    """
+    if path.suffix.lower() not in CONTAINERS:
+        raise UsageError(f"the overlay is {path.name!r}; allowed endings: {', '.join(CONTAINERS)}")
+    return CONTAINERS[path.suffix.lower()]
 
 
 class OverlayWriter:
@@ -33,70 +45,67 @@ class OverlayWriter:
 
     Attributes:
         notes: What could not be kept, in plain words.
-
-    Raises:
-        UsageError: The suffix names no container that is supported.
     """
 
     def __init__(self, source: Path, path: Path, info: VideoInfo) -> None:
-        container = CONTAINERS.get(path.suffix.lower())
-        if container is None:
-            raise UsageError(f"the overlay is {path.name!r}; allowed endings: {', '.join(CONTAINERS)}")
+        container = container_of(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.notes: list[str] = []
         self._info = info
-        self._source = SourceVideo(source)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A start after 0 is written in units of the whole film, milliseconds unless told otherwise: too coarse for pts.
-        scale = {} if container == "matroska" else {"movie_timescale": str(self._source.time_base.denominator)}
-        self._out = av.open(str(path), "w", format=container, options=scale)
-        self._video = self._add_video()
-        self._audio = self._add_audio(container)
         self._first: FrameMask | None = None
         self._last_pts: int | None = None
-        self._closed = False
+        with ExitStack() as stack:
+            self._pictures = SourcePictures(source)
+            stack.callback(self._pictures.close)
+            self._sound = SourceAudio(source)
+            stack.callback(self._sound.close)
+            # A start after 0 is written in units of the whole film: milliseconds by default, too coarse for pts.
+            scale = {} if container == "matroska" else {"movie_timescale": str(self._pictures.time_base.denominator)}
+            self._out = stack.enter_context(av.open(str(path), "w", format=container, options=scale))
+            self._video = self._add_video()
+            self._audio = self._add_audio(container)
+            self._closing = stack.pop_all()
 
     def write(self, frame: FrameMask) -> None:
         """Draw and encode one frame."""
         if self._first is None:
             self._first = frame
-        source = self._source.picture(frame.index)
-        upright = np.asarray(self._info.to_display(source.to_ndarray(format="rgb24")), np.uint8)
+        source = self._pictures.picture(frame.index).frame
+        coded = source.to_ndarray(format="rgb24", width=self._info.coded_width, height=self._info.coded_height)
+        upright = np.asarray(self._info.to_display(coded), np.uint8)
         drawn = VideoFrame.from_ndarray(_even(blend(upright, frame.labels)), "rgb24")
-        drawn.pts, drawn.duration, drawn.time_base = self._pts(frame), source.duration, self._source.time_base
+        drawn.pts, drawn.duration, drawn.time_base = self._pts(frame), source.duration, self._pictures.time_base
         self._copy_audio(until=frame.time)
         self._out.mux(self._video.encode(drawn))
 
     def close(self) -> None:
-        """Write what the encoder still holds and the audio up to the last frame's end."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
+        """Write what the encoder still holds and the audio up to the end of the last frame."""
+        with self._closing.pop_all():
             if self._first is not None:
                 self._out.mux(self._video.encode(None))
-                self._copy_audio(until=self._source.next_time())
-        finally:
-            self._out.close()
-            self._source.close()
+                self._copy_audio(until=self._pictures.next_time())
+                self._first = None
 
     def _add_video(self) -> VideoStream:
-        info, rate = self._info, self._info.average_rate
-        stream = self._out.add_stream("libx264", rate=rate or 25, options=dict(ENCODER_OPTIONS))
+        info, time_base = self._info, self._pictures.time_base
+        stream = self._out.add_stream("libx264", rate=info.average_rate or 25, options=dict(ENCODER_OPTIONS))
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         context.width, context.height = (n + n % 2 for n in (info.display_width, info.display_height))
         context.pix_fmt = "yuv420p"
-        context.time_base = stream.time_base = self._source.time_base
+        context.time_base = stream.time_base = time_base
         aspect = info.sample_aspect_ratio
         context.sample_aspect_ratio = 1 / aspect if info.rotation in (90, 270) and aspect else aspect
         return stream
 
     def _add_audio(self, container: str) -> AudioStream | None:
-        source = self._source.audio
+        source = self._sound.stream
         if source is None:
             return None
         if not _fits(source, container):
-            self.notes.append(f"the overlay has no sound: {source.codec_context.name} cannot be copied to {container}")
+            self.notes.append(
+                f"the overlay has no sound: {source.codec_context.name} cannot be copied into {container}"
+            )
             return None
         stream = self._out.add_stream_from_template(source)
         assert isinstance(stream, AudioStream)
@@ -104,7 +113,7 @@ class OverlayWriter:
 
     def _pts(self, frame: FrameMask) -> int:
         """The source's pts, from 0 where the masks do not begin with the video; always ascending, as encoders want."""
-        first, time_base = self._first, self._source.time_base
+        first, time_base = self._first, self._pictures.time_base
         assert first is not None
         if frame.pts is not None and first.pts is not None:
             pts = frame.pts - (first.pts if first.index else 0)
@@ -116,16 +125,14 @@ class OverlayWriter:
         return pts
 
     def _copy_audio(self, until: float | None) -> None:
-        """Copy the audio from the first mask's time up to `until` seconds of the source (None: all that was read)."""
-        if self._audio is None or self._first is None:
+        """Copy the audio from the first mask's time up to `until` seconds of the source; None: to its end."""
+        first = self._first
+        if self._audio is None or first is None:
             return
-        shift = self._first.time if self._first.index else 0.0
-        for packet in self._source.take_audio(until):
-            assert packet.pts is not None
-            assert packet.dts is not None
-            ticks = round(Fraction(shift) / packet.time_base)
-            packet.pts, packet.dts = packet.pts - ticks, packet.dts - ticks
-            if packet.pts >= 0 or not self._first.index:
+        for packet in self._sound.take(until):
+            ticks = round(Fraction(first.time if first.index else 0) / packet.time_base)
+            packet.pts, packet.dts = (packet.pts or 0) - ticks, (packet.dts or 0) - ticks
+            if packet.pts >= 0 or not first.index:
                 packet.stream = self._audio
                 self._out.mux(packet)
 

@@ -1,67 +1,55 @@
-"""A second, plain decode of the source, in step with the masks: pictures at full size, and the audio's packets."""
+"""The source a second time, in step with the masks: its pictures at full size, and its audio as packets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
-import av
 from av.audio.stream import AudioStream
-from av.packet import Packet
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
+from codec.bitstream import Decoder, PresentedPicture
 from codec.container import OpenFile
+from codec.errors import CodecError
 from service.errors import RunError
 
 if TYPE_CHECKING:
+    from av.packet import Packet
+
     AudioPacket: TypeAlias = Packet[AudioStream]  # generic in the stubs only
 
 
-class SourceVideo:
-    """Reads a video once from front to back.
+class SourcePictures:
+    """Decodes the video stream from front to back.
 
     Attributes:
-        video: The video stream that is decoded.
-        audio: The audio stream whose packets are passed on, None if there is none.
-        time_base: Unit of the frames' pts.
+        time_base: Unit of the pictures' pts.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = OpenFile(path)
-        self.video: VideoStream = self._file.stream
-        self.video.thread_type = "AUTO"
-        self.audio: AudioStream | None = next(iter(self._file.container.streams.audio), None)
-        self.time_base: Fraction = self.video.time_base or Fraction(1, 90_000)
-        self._packets: list[AudioPacket] = []
-        self._pictures = self._decode()
-        self._next = 0
+        self._decoder = Decoder(self._file, vectors=False)
+        self._pictures = self._decoder.pictures()
+        self.time_base: Fraction = self._file.stream.time_base or Fraction(1, 90_000)
 
-    def picture(self, index: int) -> VideoFrame:
-        """The frame with this presentation index; indices must ascend.
+    def picture(self, index: int) -> PresentedPicture:
+        """The picture with this presentation index; indices must ascend.
 
         Raises:
-            RunError: This decode ended before it.
+            RunError: The video ended before it.
         """
         for picture in self._pictures:
-            self._next += 1
-            if self._next > index:
+            self._decoder.take_sent()
+            if picture.index == index:
                 return picture
-        raise RunError(f"the overlay's own decode of the video ended at frame {self._next}; frame {index} was expected")
-
-    def take_audio(self, until: float | None) -> list[AudioPacket]:
-        """The audio packets not yet taken that begin before `until` seconds (None: all) and were passed on the way."""
-        taken = [p for p in self._packets if until is None or _seconds(p) < until]
-        self._packets = self._packets[len(taken) :]
-        return taken
+        raise RunError(f"frame {index} has a mask, but the overlay's own decode of the video ended before it")
 
     def next_time(self) -> float | None:
-        """Seconds at which the frame after the latest one begins; None if there is none, then all audio was read."""
+        """Seconds at which the picture after the latest one begins; None if there is none."""
         try:
             following = next(self._pictures, None)
-        except av.FFmpegError:
+        except CodecError:
             return None
         return None if following is None else following.time
 
@@ -69,16 +57,36 @@ class SourceVideo:
         """Close the file."""
         self._file.close()
 
-    def _decode(self) -> Iterator[VideoFrame]:
-        streams = [self.video] if self.audio is None else [self.video, self.audio]
-        for packet in self._file.container.demux(streams):
-            if packet.stream is self.audio:
-                if packet.pts is not None and packet.dts is not None:
-                    self._packets.append(cast("AudioPacket", packet))
-                continue
-            for picture in packet.decode():
-                assert isinstance(picture, VideoFrame)
-                yield picture
+
+class SourceAudio:
+    """Reads the packets of the first audio stream.
+
+    Attributes:
+        stream: The audio stream; None if the video has none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = OpenFile(path)
+        self.stream: AudioStream | None = next(iter(self._file.container.streams.audio), None)
+        self._packets = self._read()
+        self._next: AudioPacket | None = next(self._packets, None)
+
+    def take(self, until: float | None) -> Iterator[AudioPacket]:
+        """The packets not yet taken that begin before `until` seconds; None: all to the end."""
+        while self._next is not None and (until is None or _seconds(self._next) < until):
+            yield self._next
+            self._next = next(self._packets, None)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _read(self) -> Iterator[AudioPacket]:
+        if self.stream is None:
+            return
+        for packet in self._file.container.demux(self.stream):
+            if packet.pts is not None and packet.dts is not None:
+                yield packet
 
 
 def _seconds(packet: AudioPacket) -> float:

@@ -76,12 +76,14 @@ class Decoder:
         self.file = file
         self._context = file.stream.codec_context
         self._context.copy_opaque = True
+        self._is_h264 = self._context.name == "h264"
         self._context.thread_type = "AUTO"
         if vectors:
-            # Frame threads corrupt exported vectors; slice threads turn off the repair of damaged pictures.
-            self._context.thread_count = 1
             self._context.options = {"flags2": "+export_mvs"}
-        self._is_h264 = self._context.name == "h264"
+        if vectors or self._is_h264:
+            # Frame threads corrupt exported vectors and hide the error at the end of a cut H.264 stream; slice threads
+            # turn off the repair of damaged pictures.
+            self._context.thread_count = 1
         self._length_size = length_size(self._context.extradata) if self._is_h264 else 0
         self._parameters = parameters_from_extradata(self._context.extradata) if self._is_h264 else None
         self._sent: list[Packet] = []

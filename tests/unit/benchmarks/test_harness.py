@@ -1,0 +1,95 @@
+"""The benchmarks' own arithmetic: what runs when, what is divided by what, what the table says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def load(path: str) -> ModuleType:
+    """A script of the repository as a module."""
+    name = f"_script_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+harness = load("benchmarks/harness.py")
+table = load("benchmarks/table.py")
+update = load("scripts/update_readme_tables.py")
+
+
+def test_tasks_take_turns_and_each_starts_once() -> None:
+    """After one warm-up each, every round starts with another task."""
+    order: list[str] = []
+    tasks = {name: (lambda name=name: order.append(name)) for name in "abc"}
+    harness.interleave(tasks, rounds=3)
+    assert "".join(order) == "abc" + "abc" + "bca" + "cab"
+
+
+def test_own_seconds_of_a_task_count() -> None:
+    """A task that returns seconds is not timed from outside; the warm-up is in no figure."""
+    seconds = iter([9.0, 2.0, 3.0])
+    assert harness.interleave({"a": lambda: next(seconds)}, rounds=2) == {"a": [2.0, 3.0]}
+
+
+def test_ratio_is_the_median_of_the_ratios_of_rounds() -> None:
+    """Times are divided within a round: 2/1, 9/3, 4/4 give 2, not the ratio of the median times, 4/3."""
+    spread = harness.ratio({"new": [2.0, 9.0, 4.0], "old": [1.0, 3.0, 4.0]}, "new", "old")
+    assert (spread.median, spread.q1, spread.q3, spread.n) == (2.0, 1.5, 2.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("goal", "median", "met"),
+    [("<= 1.5", 1.5, True), ("<= 1.5", 1.51, False), (">= 5", 5.0, True), (">= 5", 4.9, False), ("", 3.0, None)],
+)
+def test_a_goal_is_met_by_the_median(goal: str, median: float, met: bool | None) -> None:
+    """The median is compared with the goal, the bound included."""
+    spread = harness.Spread(median, median, median, 1)
+    assert harness.Row("what", spread, goal=goal).met is met
+
+
+def test_commands_name_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a path in the recorded command only the last part is kept."""
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "benchmarks" / "decode.py"), "--data", "/home/me/davis", "--quick"])
+    assert harness.environment()["command"] == "python benchmarks/decode.py --data davis --quick"
+
+
+def result(**row: Any) -> dict[str, Any]:
+    """A result file with one row."""
+    measured = {"median": 1.234, "q1": 1.2, "q3": 1.3, "n": 15}
+    base = {"question": "a over b", "measured": measured, "unit": "x", "goal": "<= 1.5", "met": True, "note": ""}
+    environment = {"cpu": "cpu", "cores": 2, "memory_gib": 8, "python": "3.11", "packages": {}, "libavcodec": "62"}
+    environment |= {"commit": "0123456789abcdef", "dirty": False}
+    return {"name": "decode", "quick": False, "rows": [base | row], "details": {}, "environment": environment}
+
+
+def test_the_table_shows_goals_that_were_missed(tmp_path: Path) -> None:
+    """A missed goal stands in the table as such, with its note below."""
+    (tmp_path / "decode.json").write_text(json.dumps(result(met=False, note="because")))
+    text = table.table(tmp_path)
+    assert "| a over b [1] | at most 1.5 | 1.23 x (1.20 to 1.30) | **no** |" in text
+    assert "1. because" in text
+    assert "commit 0123456789ab." in text
+
+
+def test_the_readme_is_changed_between_the_marks_alone() -> None:
+    """What stands outside the marks stays, and updating twice changes nothing."""
+    text = f"before\n{update.BEGIN}\nold\n{update.END}\nafter\n"
+    once = update.updated(text, "| new |\n")
+    assert once == f"before\n{update.BEGIN}\n\n| new |\n\n{update.END}\nafter\n"
+    assert update.updated(once, "| new |\n") == once
+    with pytest.raises(ValueError, match="once each"):
+        update.updated("no marks", "| new |")

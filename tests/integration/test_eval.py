@@ -16,9 +16,9 @@ from codec.types import CompressedFrame, UInt8Array, VideoInfo
 from service.cli import main
 from service.davis import find_sequences, read_split
 from service.encode import Encoder, parse_options
-from service.loading import Engine
 from service.evaluate import SequenceResult, evaluate
 from service.evaluation_report import summarize
+from service.loading import Engine
 from vos.types import FrameMask, Prompt, Source, Stats
 
 FRAMES = 7

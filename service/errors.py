@@ -1,12 +1,19 @@
 """Errors of the service layer, and the one table that says what each error means to a caller.
 
 ServiceError
-├── UsageError       options that do not fit together, an output that is in the way
-├── MaskFileError    the mask picture cannot be read, or does not fit the video
-└── RunError         a run that could not be finished
+├── UsageError               options that do not fit together, an output that is in the way
+├── MaskFileError            the mask picture cannot be read
+│   └── MaskSizeError        it has not the video's display size
+├── JobNotFoundError         no job has this id
+├── LostJobError             a job that is not, or no longer, what the caller took it for
+├── IdempotencyConflictError an Idempotency-Key that was used for another payload
+├── QueueFullError           as many jobs wait as are allowed
+├── TooManyJobsError         as many unfinished jobs of one API key as are allowed
+├── StorageFullError         the quota or the disk is used up
+└── RunError                 a run that could not be finished
+    └── WorkerDiedError      the worker of a job died, twice
 
-Lower layers raise their own errors; `VERDICTS` translates. A transport (command line today, HTTP later) adds a
-column, not a second table.
+Lower layers raise their own errors; `VERDICTS` translates: one column a transport.
 """
 
 from __future__ import annotations
@@ -29,8 +36,40 @@ class MaskFileError(ServiceError):
     """The mask picture cannot be used."""
 
 
+class MaskSizeError(MaskFileError):
+    """The mask picture has another size than the video is displayed at."""
+
+
+class JobNotFoundError(ServiceError):
+    """No job has this id, or it was deleted."""
+
+
+class LostJobError(ServiceError):
+    """The job is not, or no longer, what the caller took it for."""
+
+
+class IdempotencyConflictError(ServiceError):
+    """The same Idempotency-Key came with another payload."""
+
+
+class QueueFullError(ServiceError):
+    """No further job may wait."""
+
+
+class TooManyJobsError(ServiceError):
+    """This API key may have no further unfinished job."""
+
+
+class StorageFullError(ServiceError):
+    """There is no room for further files."""
+
+
 class RunError(ServiceError):
     """A run failed for a reason that is not the input's."""
+
+
+class WorkerDiedError(RunError):
+    """The worker died while it ran this job, and so did the one that ran it again."""
 
 
 DONE = 0
@@ -46,19 +85,37 @@ class Verdict:
 
     Attributes:
         exit_code: Exit code of the command line.
+        problem: Name of the problem type over HTTP, a key of `service.problems.PROBLEMS`.
         expected: Whether the message is written for users; an unexpected error is a defect and names its type.
     """
 
     exit_code: int
+    problem: str = "internal-error"
     expected: bool = True
 
 
 VERDICTS: tuple[tuple[type[BaseException], Verdict], ...] = (
-    (codec_errors.BrokenStreamError, Verdict(FAILED)),
-    (codec_errors.CodecError, Verdict(BAD_INPUT)),
-    (vos_errors.VosError, Verdict(BAD_INPUT)),
-    (RunError, Verdict(FAILED)),
-    (ServiceError, Verdict(BAD_INPUT)),
+    (codec_errors.BrokenStreamError, Verdict(FAILED, "video-truncated")),
+    (codec_errors.NoVideoError, Verdict(BAD_INPUT, "no-video-stream")),
+    (codec_errors.EncryptedError, Verdict(BAD_INPUT, "video-encrypted")),
+    (codec_errors.NoFramesError, Verdict(BAD_INPUT, "no-frames")),
+    (codec_errors.UnsupportedSizeError, Verdict(BAD_INPUT, "too-many-pixels")),
+    (codec_errors.CodecError, Verdict(BAD_INPUT, "video-unreadable")),
+    (vos_errors.PromptError, Verdict(BAD_INPUT, "mask-unusable")),
+    (vos_errors.OptionError, Verdict(BAD_INPUT, "invalid-options")),
+    (vos_errors.WeightsError, Verdict(BAD_INPUT, "model-unavailable")),
+    (vos_errors.VosError, Verdict(BAD_INPUT, "invalid-options")),
+    (MaskSizeError, Verdict(BAD_INPUT, "mask-size-mismatch")),
+    (MaskFileError, Verdict(BAD_INPUT, "mask-unreadable")),
+    (JobNotFoundError, Verdict(BAD_INPUT, "job-not-found")),
+    (LostJobError, Verdict(FAILED, "job-finished")),
+    (IdempotencyConflictError, Verdict(BAD_INPUT, "idempotency-conflict")),
+    (QueueFullError, Verdict(FAILED, "queue-full")),
+    (TooManyJobsError, Verdict(FAILED, "too-many-jobs")),
+    (StorageFullError, Verdict(FAILED, "storage-full")),
+    (WorkerDiedError, Verdict(FAILED, "worker-died")),
+    (RunError, Verdict(FAILED, "run-failed")),
+    (ServiceError, Verdict(BAD_INPUT, "invalid-request")),
     (OSError, Verdict(FAILED)),
     (KeyboardInterrupt, Verdict(INTERRUPTED)),
     (BaseException, Verdict(FAILED, expected=False)),

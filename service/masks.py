@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from codec.types import UInt8Array
-from service.errors import MaskFileError
+from service.errors import MaskFileError, MaskSizeError
 
 
 def read_mask(path: Path, width: int, height: int) -> UInt8Array:
@@ -47,7 +47,7 @@ def read_mask(path: Path, width: int, height: int) -> UInt8Array:
 
 def _check_size(path: Path, given: tuple[int, int], wanted: tuple[int, int]) -> None:
     if given != wanted:
-        raise MaskFileError(
+        raise MaskSizeError(
             f"the mask {path} is {given[0]}x{given[1]}; the video is displayed at "
             f"{wanted[0]}x{wanted[1]}; both must be equal"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from codec.types import UInt8Array
 from service.results.png import encode_mask
-from tests.odd_streams import pictures
+from tests.odd_streams import h264, pictures
 
 MILLISECOND = Fraction(1, 1000)
 
@@ -82,3 +83,14 @@ def _add_silence(container: Any, stream: Any) -> None:
         frame.sample_rate, frame.pts = 48000, block * 1024
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
+
+
+def write_broken(path: Path, bad: int = 12) -> Path:
+    """24 frames of H.264, 160x96, of which the packet `bad` is not what its container says: a decoder stops there."""
+    with av.open(BytesIO(h264("matroska", bframes=0))) as source, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(p for p in source.demux(video=0) if p.dts is not None):
+            sent = av.Packet(b"\xff" * 50) if number == bad else packet
+            sent.pts, sent.dts, sent.time_base, sent.stream = packet.pts, packet.dts, packet.time_base, stream
+            output.mux(sent)
+    return path

@@ -103,9 +103,7 @@ class OverlayWriter:
         if source is None:
             return None
         if not _fits(source, container):
-            self.notes.append(
-                f"the overlay has no sound: {source.codec_context.name} cannot be copied into {container}"
-            )
+            self.notes.append(f"the overlay has no sound: {source.codec_context.name} does not fit into {container}")
             return None
         stream = self._out.add_stream_from_template(source)
         assert isinstance(stream, AudioStream)

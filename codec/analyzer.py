@@ -65,12 +65,14 @@ class FrameAnalyzer:
         self._space = Workspace(*cells_of(scaler.size))
         self._reach = Reach(capacity=1)
         self._decode_index = 0
+        self._vector_size = (0, 0)
 
     def analyze(self, picture: DecodedPicture) -> CompressedFrame:
         """Describe the next picture in decode order."""
         luma = self._scaler.luma(picture.frame) if picture.luma is None else picture.luma
-        if picture.is_refresh:
+        if picture.is_refresh or picture.vector_size != self._vector_size:
             self._reach.clear()
+        self._vector_size = picture.vector_size
         self._atlas.keep(self._reach.decode_indices)
         self._atlas.put(self._decode_index, luma)
         motion, residual = self._compensate(picture, luma)

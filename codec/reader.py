@@ -9,6 +9,7 @@ from types import TracebackType
 from codec.analyzer import DecodedPicture, FrameAnalyzer
 from codec.bitstream import Decoder, bitstream_pictures, proxy_pictures
 from codec.container import OpenFile, Source
+from codec.orientation import orientation_of
 from codec.picture import Scaler, analysis_size
 from codec.prefetch import Prefetch
 from codec.proxy import resolve_motion_source
@@ -59,6 +60,7 @@ class VideoReader:
         self._file = file
         decoder = Decoder(file, vectors=source is MotionSource.BITSTREAM)
         first = decoder.peek().frame
+        rotation, mirrored = orientation_of(first)
         size = analysis_size(first.width, first.height, short_side, max_side)
         stream = file.stream
         rate = stream.average_rate
@@ -69,8 +71,8 @@ class VideoReader:
             coded_height=first.height,
             analysis_width=size[0],
             analysis_height=size[1],
-            rotation=-first.rotation % 360,
-            mirrored=False,
+            rotation=rotation,
+            mirrored=mirrored,
             sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
             average_rate=rate or None,
             frames_from_header=stream.frames or None,

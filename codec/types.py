@@ -148,7 +148,12 @@ class MotionField:
     @property
     def references(self) -> tuple[int, ...]:
         """Decode indices of the frames the cells are predicted from, ascending."""
-        return tuple(int(r) for r in np.unique(self.reference) if r >= 0)
+        highest = int(self.reference.max(initial=-1))
+        if highest < 0:
+            return ()
+        # At most a few dozen frames are in reach, so counting back from the highest is far quicker than sorting.
+        counts = np.bincount(highest - self.reference[self.reference >= 0])
+        return tuple(int(highest - i) for i in np.flatnonzero(counts)[::-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

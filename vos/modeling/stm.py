@@ -55,8 +55,8 @@ class STM(VOSNetwork):
         """Logits float [K, 1, H/4, W/4]; the previous frame's masks are not used."""
         query = features.key.flatten(2)
         # One object at a time: each has affinities of its own, T * (h*w)^2 of them.
-        objects = zip(memory.key.split(1), memory.value.split(1), strict=True)
-        read = torch.cat([read_top_k(dot_affinity(key, query), value, top_k) for key, value in objects])
+        affinities = (dot_affinity(key, query) for key in memory.key.unsqueeze(1))
+        read = torch.cat([read_top_k(affinity, memory.value[k, None], top_k) for k, affinity in enumerate(affinities)])
         read = read.reshape(*read.shape[:2], *features.key.shape[2:])
         own = self.kv_q_f16.value(features.maps[16]).expand_as(read)
         x = torch.cat([read, own], dim=1).contiguous(memory_format=torch.channels_last)

@@ -7,7 +7,7 @@ whose pixels the vectors are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
 import numpy as np
@@ -39,6 +39,7 @@ class DecodedPicture:
         vector_size: (width, height) of the picture in whose pixels the vectors are, after cropping.
         vector_crop: (left, top) pixels that cropping took off that picture.
         reach: Most reference frames that a frame may refer to (H.264 max_num_ref_frames; 2 in MPEG-1, -2 and -4).
+        has_fields: Whether vectors may count the lines of a field.
         luma: uint8 at analysis size where it was needed already; None: it is made from `frame`.
     """
 
@@ -53,6 +54,7 @@ class DecodedPicture:
     vector_size: tuple[int, int]
     vector_crop: tuple[int, int]
     reach: int
+    has_fields: bool = False
     luma: UInt8Array | None = None
 
 
@@ -103,6 +105,9 @@ class FrameAnalyzer:
             return MotionField.empty(geometry.rows, geometry.columns), np.zeros(luma.shape, np.int16)
         blocks = lay_blocks(picture.vectors, geometry)
         reference = nearest(blocks, frames, picture.index)
+        if picture.has_fields:
+            matcher = Matcher(blocks, self._atlas, self._decode_index, picture.index, frames)
+            blocks = replace(blocks, vectors=matcher.unfold(reference))
         prediction = Prediction(blocks, reference, self._atlas, self._decode_index, self._space)
         if len(frames) > 1:
             matcher = Matcher(blocks, self._atlas, self._decode_index, picture.index, frames)

@@ -208,6 +208,7 @@ def _with_motion(picture: PresentedPicture, packet: Packet) -> DecodedPicture:
         vector_size=(frame.width, frame.height),
         vector_crop=(parameters.crop_left, parameters.crop_top) if parameters else (0, 0),
         reach=parameters.max_reference_frames if parameters else _MPEG_REACH,
+        has_fields=frame.interlaced_frame,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -34,4 +35,4 @@ def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
         return -frame.rotation % 360, False
     if side_data is None:
         return 0, False
-    return orientation(np.frombuffer(bytes(side_data), np.int32, 9).reshape(3, 3))
+    return orientation(np.frombuffer(cast(Any, side_data), np.int32, 9).reshape(3, 3))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
@@ -19,6 +20,8 @@ _LUMA_PLANE = frozenset(
     }
 )
 """Formats whose first plane is 8-bit luma."""
+
+_ONE, _BLEND = np.ones(1, np.float32), np.array((0.25, 0.5, 0.25), np.float32)
 
 
 def analysis_size(width: int, height: int, short_side: int, max_side: int | None) -> tuple[int, int]:
@@ -46,13 +49,21 @@ class Scaler:
         self._rgb_lock = threading.Lock()
 
     def luma(self, picture: av.VideoFrame) -> UInt8Array:
-        """Luma as uint8 [height, width]; the range (limited or full) stays the stream's own."""
+        """Luma as uint8 [height, width]; the range (limited or full) stays the stream's own.
+
+        The two fields of an interlaced picture show different times, as a comb; they are blended (1 2 1 down the
+        columns), so that one vector can predict both.
+        """
+        luma = self._luma(picture)
+        return np.asarray(cv2.sepFilter2D(luma, -1, _ONE, _BLEND), np.uint8) if picture.interlaced_frame else luma
+
+    def _luma(self, picture: av.VideoFrame) -> UInt8Array:
         width, height = self.size
         if (picture.width, picture.height) == self.size and picture.format.name in _LUMA_PLANE:
             plane = picture.planes[0]
             if plane.line_size >= width:
                 rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-                return np.ascontiguousarray(rows[:height, :width])
+                return rows[:height, :width].copy()
         # Saying the same range twice keeps swscale from stretching limited range: it takes grey for full range.
         full = ColorRange.JPEG
         grey = self._to_luma.reformat(

@@ -118,6 +118,27 @@ class Matcher:
                 improved = self._questioned(which, suspects, improved)
         return improved
 
+    def unfold(self, reference: Int32Array) -> Float32Array:
+        """Vectors [n + 1, 2] of an interlaced frame, in lines of the frame.
+
+        Blocks of one field are exported with vectors that count the lines of that field, by some decoders twice over,
+        and nothing says which blocks those are. So the vertical part is doubled or halved where that explains a block
+        clearly better.
+        """
+        moving = np.flatnonzero(self._blocks.vectors[:-1, 1])
+        vectors = self._blocks.vectors.copy()
+        for which in (0, 1):
+            chosen = moving[self._blocks.lists[moving] == which]
+            if not chosen.size:
+                continue
+            names = np.array([self._orders[which][0], -1], np.int32)
+            factors = np.array((1.0, 2.0, 0.5), np.float32)
+            errors = np.stack([self._errors(which, chosen, reference, names, factor)[0] for factor in factors])
+            best = errors.argmin(axis=0)
+            best[errors.min(axis=0) >= _limit(errors[0])] = 0
+            vectors[chosen, 1] *= factors[best]
+        return vectors
+
     def _suspects(self, which: int, error: Float32Array) -> npt.NDArray[np.intp]:
         """Numbers of those blocks of a list that have a large mean error."""
         block = self._blocks.block[which].reshape(-1) + 1
@@ -127,23 +148,30 @@ class Matcher:
     def _questioned(self, which: int, suspects: npt.NDArray[np.intp], reference: Int32Array) -> Int32Array:
         names = np.array([*self._orders[which], -1], np.int32)
         errors = self._errors(which, suspects, reference, names)
-        limit = np.minimum(_CLEARLY * errors[0], errors[0] - _GAIN)
         best = errors.argmin(axis=0)
-        found = errors.min(axis=0) < limit
+        found = errors.min(axis=0) < _limit(errors[0])
         improved = reference.copy()
         improved[suspects[found]] = names[best[found]]
         return improved
 
     def _errors(
-        self, which: int, suspects: npt.NDArray[np.intp], reference: Int32Array, names: Int32Array
+        self,
+        which: int,
+        suspects: npt.NDArray[np.intp],
+        reference: Int32Array,
+        names: Int32Array,
+        factor: float = 1.0,
     ) -> Float32Array:
-        """Mean absolute error [k, m] of m blocks by each of k names; by the other list alone for -1, the last one."""
+        """Mean absolute error [k, m] of m blocks by each of k names; by the other list alone for -1, the last one.
+
+        The vertical part of the blocks' vectors is multiplied by `factor`.
+        """
         x, y = self._blocks.spread(suspects, _SAMPLES, self._atlas.size)
         truth, beside, paired = self._known(which, x, y, reference)
         width, height = self._atlas.size
         origin_x, origin_y = self._atlas.origins(names[:-1], self._current)
         place_x = bounded(x + self._blocks.vectors[suspects, 0, None], width) + origin_x[:, None, None]
-        place_y = bounded(y + self._blocks.vectors[suspects, 1, None], height) + origin_y[:, None, None]
+        place_y = bounded(y + factor * self._blocks.vectors[suspects, 1, None], height) + origin_y[:, None, None]
         own = sample(self._atlas, place_x.reshape(-1, x.shape[1]), place_y.reshape(-1, x.shape[1])).reshape(
             place_x.shape
         )
@@ -170,6 +198,11 @@ class Matcher:
             return truth, truth, paired
         sources = Sources(self._blocks.vectors, reference, self._atlas, self._current)
         return truth, sample(self._atlas, *sources.places(other, x, y)), paired
+
+
+def _limit(error: Float32Array) -> Float32Array:
+    """Below this error another guess is clearly better than the first, whose error is given."""
+    return np.asarray(np.minimum(_CLEARLY * error, error - _GAIN))
 
 
 def _mean_error(prediction: UInt8Array, truth: UInt8Array) -> Float32Array:

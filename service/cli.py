@@ -27,7 +27,7 @@ from service.commands.eval import eval_command
 from service.commands.probe import probe_command
 from service.commands.run import run_command
 from service.config import load_settings
-from service.errors import BAD_INPUT, DONE, FAILED, message_of, verdict_of
+from service.errors import BAD_INPUT, DONE, FAILED, UsageError, message_of, verdict_of
 
 app = typer.Typer(
     name="keymask",
@@ -86,6 +86,13 @@ def _usage_error(error: typer.TyperException) -> int:
 def _failure(error: BaseException) -> int:
     verdict = verdict_of(error)
     typer.echo(f"keymask: error: {message_of(error)}", err=True)
-    if not verdict.expected and load_settings().debug:
+    if not verdict.expected and _debug():
         traceback.print_exception(error)
     return verdict.exit_code
+
+
+def _debug() -> bool:
+    try:
+        return load_settings().debug
+    except UsageError:
+        return False

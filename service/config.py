@@ -1,49 +1,214 @@
 """Settings from the environment; no other file reads it.
 
-| variable | default | meaning |
-| --- | --- | --- |
-| `KEYMASK_HOME` | `$XDG_DATA_HOME/keymask`, else `~/.local/share/keymask` | where pulled weights are kept |
-| `KEYMASK_DEBUG` | off | anything but empty or 0: show the traceback of an unexpected error |
+Every field of `Settings` is the variable `KEYMASK_<NAME>`; `docs/reference/settings.md` is made from them by
+`settings_table`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import UsageError
+
+PREFIX = "KEYMASK_"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the environment decides.
+def _home() -> Path:
+    data_home = os.environ.get("XDG_DATA_HOME")
+    return (Path(data_home) if data_home else Path("~/.local/share")) / "keymask"
 
-    Attributes:
-        home: Folder of what keymask keeps between runs; it need not exist yet.
-        debug: Whether an unexpected error shows its traceback.
-    """
 
-    home: Path
-    debug: bool = False
+class Settings(BaseSettings):
+    """What the environment decides; frozen."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
+
+    home: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        default_factory=_home,
+        description="folder of what keymask keeps: pulled weights, and the service's database and files",
+        json_schema_extra={"shown": "`$XDG_DATA_HOME/keymask`, else `~/.local/share/keymask`"},
+        validate_default=True,
+    )
+    debug: Annotated[bool, Field(description="show the traceback of an unexpected error (command line, log)")] = False
+
+    host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="port to listen on; 0: any free one")] = 8000
+    auth: Annotated[
+        Literal["auto", "required", "off"],
+        Field(
+            description="whether an API key is needed: `auto` asks for one where keys are set, and refuses to listen "
+            "beyond this machine without any; `off` never asks"
+        ),
+    ] = "auto"
+    api_keys: Annotated[
+        SecretStr | None,
+        Field(description="API keys as `name:sha256`, separated by commas; `keymask keys new NAME` makes one"),
+    ] = None
+    api_keys_file: Annotated[Path | None, Field(description="file with further API keys, one `name:sha256` a line")] = (
+        None
+    )
+    cors_origins: Annotated[
+        str, Field(description="origins whose pages may call the service, separated by commas; none by default")
+    ] = ""
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="least level of a log line")
+    ] = "info"
+
+    database_url: Annotated[
+        str | None, Field(description="SQLAlchemy URL of the jobs; by default SQLite in `KEYMASK_HOME`/service/jobs.db")
+    ] = None
+    storage_dir: Annotated[
+        Path | None, Field(description="folder of videos and masks; by default `KEYMASK_HOME`/service/files")
+    ] = None
+    storage_quota: Annotated[ByteSize | None, Field(description="most bytes of all jobs together, such as 50GiB")] = (
+        None
+    )
+    retention_seconds: Annotated[
+        float, Field(gt=0, description="how long a finished job and its files are kept, in seconds")
+    ] = 86400.0
+
+    max_upload_bytes: Annotated[ByteSize, Field(gt=0, description="largest video file")] = ByteSize(2 << 30)
+    max_mask_bytes: Annotated[ByteSize, Field(gt=0, description="largest mask file")] = ByteSize(32 << 20)
+    max_pixels: Annotated[int, Field(gt=0, description="most pixels of a picture of the video")] = 4096 * 2304
+    max_frames: Annotated[int, Field(gt=0, description="most frames of a video")] = 108_000
+    max_duration_seconds: Annotated[float, Field(gt=0, description="longest video, in seconds")] = 3600.0
+    max_objects: Annotated[int, Field(ge=1, le=255, description="most objects in a mask")] = 50
+    max_queued_jobs: Annotated[int, Field(ge=0, description="most jobs that wait at a time")] = 100
+    max_jobs_per_key: Annotated[
+        int, Field(ge=1, description="most unfinished jobs of one API key at a time (of all callers without keys)")
+    ] = 50
+    max_followers: Annotated[int, Field(ge=1, description="most open event and mask streams at a time")] = 1000
+
+    inspect_processes: Annotated[int, Field(ge=1, description="processes that look at uploads and make results")] = 2
+    inspect_seconds: Annotated[float, Field(gt=0, description="most seconds that looking at an upload may take")] = 30.0
+    inspect_bytes: Annotated[ByteSize, Field(gt=0, description="most memory of a process that looks at uploads")] = (
+        ByteSize(4 << 30)
+    )
+    probe_seconds: Annotated[float, Field(gt=0, description="most seconds of `POST /v1/probe`")] = 60.0
+    render_seconds: Annotated[float, Field(gt=0, description="most seconds of making a result file")] = 1800.0
+
+    model: Annotated[str, Field(description="network that workers keep loaded, and that jobs use by default")] = (
+        "compact"
+    )
+    weights: Annotated[str | None, Field(description="weights file of that network, in place of its own")] = None
+    devices: Annotated[
+        str,
+        Field(
+            description="devices with a worker, separated by commas: `cpu`, `cuda:0`, ...; `auto`: every CUDA device, "
+            "else the CPU; `none`: workers run elsewhere (`keymask worker`)"
+        ),
+    ] = "auto"
+    precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Field(description="of the network")] = (
+        "auto"
+    )
+    grace_seconds: Annotated[
+        float, Field(ge=0, description="how long running jobs have to come to a safe point at shutdown, in seconds")
+    ] = 10.0
+    stall_seconds: Annotated[
+        float, Field(gt=0, description="a worker that shows no progress for this long is replaced, in seconds")
+    ] = 120.0
 
     @property
     def weights_dir(self) -> Path:
         """Folder of the weights that `keymask models pull` stores."""
         return self.home / "weights"
 
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the jobs."""
+        return self.database_url or f"sqlite:///{self.home.absolute() / 'service' / 'jobs.db'}"
 
-def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from `environ` (the process's own by default)."""
-    env = os.environ if environ is None else environ
-    return Settings(
-        home=_home(env),
-        debug=env.get("KEYMASK_DEBUG", "") not in ("", "0"),
+    @property
+    def files_dir(self) -> Path:
+        """Folder of videos and masks."""
+        return (self.storage_dir or self.home / "service" / "files").expanduser()
+
+    @property
+    def device_list(self) -> tuple[str, ...]:
+        """Devices with a worker of this process."""
+        names = tuple(_items(self.devices))
+        return () if names == ("none",) else names
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """Origins for CORS."""
+        return tuple(_items(self.cors_origins))
+
+    @property
+    def only_local(self) -> bool:
+        """Whether nothing but this machine can reach the address to listen on."""
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def key_digests(self) -> dict[str, str]:
+        """SHA-256 (hexadecimal) of every API key -> its name.
+
+        Raises:
+            UsageError: An entry is not `name:sha256`, or the file cannot be read.
+        """
+        entries = list(_items(self.api_keys.get_secret_value() if self.api_keys else ""))
+        if self.api_keys_file is not None:
+            try:
+                lines = self.api_keys_file.expanduser().read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"{PREFIX}API_KEYS_FILE {self.api_keys_file} cannot be read: {error}") from error
+            entries += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        return {digest: name for name, digest in map(_key_entry, entries)}
+
+
+def load_settings() -> Settings:
+    """Read the settings from the process's environment.
+
+    Raises:
+        UsageError: A variable has a value that is not allowed.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        raise UsageError(f"{name} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+
+
+def digest_of_key(key: str) -> str:
+    """SHA-256 of an API key in hexadecimal. Keys are 256 random bits, so no slow or salted digest is needed."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def settings_table() -> str:
+    """All settings as a table in Markdown."""
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        extra = field.json_schema_extra
+        shown = extra.get("shown") if isinstance(extra, dict) else None
+        default = shown or ("none" if field.default in (None, "") else f"`{_plain(field.default)}`")
+        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _plain(value: object) -> str:
+    return (
+        value.human_readable() if isinstance(value, ByteSize) else str(value).lower() if value is False else str(value)
     )
 
 
-def _home(env: Mapping[str, str]) -> Path:
-    if given := env.get("KEYMASK_HOME"):
-        return Path(given).expanduser()
-    if data_home := env.get("XDG_DATA_HOME"):
-        return Path(data_home).expanduser() / "keymask"
-    return Path("~/.local/share/keymask").expanduser()
+def _items(text: str) -> Iterator[str]:
+    return (part.strip() for part in text.split(",") if part.strip())
+
+
+def _key_entry(entry: str) -> tuple[str, str]:
+    name, _, digest = entry.rpartition(":")
+    digest = digest.strip().lower()
+    if not name or len(digest) != 64 or any(c not in "0123456789abcdef" for c in digest):
+        raise UsageError(f"the API key {name or '(without a name)'!r} is not name:sha256; `keymask keys new` makes one")
+    return name.strip(), digest

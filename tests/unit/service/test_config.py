@@ -2,32 +2,106 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from service.config import load_settings
+from service.config import Settings, digest_of_key, load_settings, settings_table
+from service.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("KEYMASK_") or name == "XDG_DATA_HOME":
+            monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
     ("environ", "home"),
     [
         ({"KEYMASK_HOME": "/a", "XDG_DATA_HOME": "/b"}, "/a"),
-        ({"XDG_DATA_HOME": "/b"}, "/b/keymask"),
+        ({"KEYMASK_HOME": "~/c"}, str(Path.home() / "c")),
+        ({"KEYMASK_HOME": "", "XDG_DATA_HOME": "/b"}, "/b/keymask"),
         ({}, str(Path.home() / ".local/share/keymask")),
     ],
 )
-def test_home_is_the_most_special_one(environ: dict[str, str], home: str) -> None:
-    """KEYMASK_HOME wins over XDG_DATA_HOME, which wins over the home folder; weights lie below it."""
-    settings = load_settings(environ)
+def test_home_is_the_most_special_one(environ: dict[str, str], home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """KEYMASK_HOME wins over XDG_DATA_HOME, which wins over the home folder; everything else lies below it."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
     assert str(settings.home) == home
     assert settings.weights_dir == Path(home) / "weights"
+    assert settings.files_dir == Path(home) / "service" / "files"
+    assert settings.database == f"sqlite:///{home}/service/jobs.db"
 
 
 @pytest.mark.parametrize(("value", "debug"), [("1", True), ("yes", True), ("0", False), ("", False)])
-def test_debug_is_off_when_empty_or_zero(value: str, debug: bool) -> None:
-    """KEYMASK_DEBUG is on for anything but empty and 0."""
-    assert load_settings({"KEYMASK_DEBUG": value}).debug is debug
+def test_debug_is_off_when_empty_or_zero(value: str, debug: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """KEYMASK_DEBUG takes the usual words for on and off; empty is off."""
+    monkeypatch.setenv("KEYMASK_DEBUG", value)
+    assert load_settings().debug is debug
+
+
+def test_sizes_are_given_in_bytes_or_with_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size may be a plain number of bytes or have a binary or decimal unit."""
+    for text, size in (("1000", 1000), ("2KiB", 2048), ("3MB", 3_000_000)):
+        monkeypatch.setenv("KEYMASK_MAX_UPLOAD_BYTES", text)
+        assert load_settings().max_upload_bytes == size
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "abc"), ("MAX_FRAMES", "0"), ("AUTH", "maybe"), ("MAX_UPLOAD_BYTES", "-1")]
+)
+def test_a_wrong_value_names_its_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that is not allowed is one line that names the variable and the value."""
+    monkeypatch.setenv(f"KEYMASK_{name}", value)
+    with pytest.raises(UsageError, match=f"KEYMASK_{name} is '{value}': "):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.3.2.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.2", False),
+        ("example.org", False),
+    ],
+)
+def test_only_loopback_is_local(host: str, local: bool) -> None:
+    """Only an address of this machine itself counts as local; a name that is not localhost does not."""
+    assert Settings(host=host).only_local is local
+
+
+def test_keys_come_from_variable_and_file(tmp_path: Path) -> None:
+    """Digests of both places are taken together, comments and empty lines of the file left out."""
+    first, second = digest_of_key("one"), digest_of_key("two")
+    file = tmp_path / "keys"
+    file.write_text(f"# keys\n\n  bob:{second}\n")
+    settings = Settings(api_keys=SecretStr(f"alice:{first}"), api_keys_file=file)
+    assert settings.key_digests() == {first: "alice", second: "bob"}
+    assert first not in repr(settings)
+
+
+@pytest.mark.parametrize("entry", ["alice", "alice:abc", f":{'0' * 64}", f"alice:{'g' * 64}"])
+def test_a_key_that_is_not_a_digest_is_refused(entry: str) -> None:
+    """An entry that is not name:sha256 is refused without being shown, since it may be a key in plain text."""
+    with pytest.raises(UsageError, match="is not name:sha256"):
+        Settings(api_keys=SecretStr(entry)).key_digests()
+
+
+def test_the_reference_lists_every_setting() -> None:
+    """docs/reference/settings.md holds the table that the code makes."""
+    root = Path(__file__).resolve().parents[3]
+    assert settings_table() in (root / "docs/reference/settings.md").read_text(encoding="utf-8")
 
 
 def test_no_other_file_reads_the_environment() -> None:

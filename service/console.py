@@ -20,8 +20,26 @@ from service.errors import UsageError
 
 STDOUT = "-"
 
+
+def _check_json(json_file: str | None) -> str | None:
+    """Refuse a file that cannot be made before the work is done."""
+    if json_file not in (None, STDOUT):
+        path = Path(str(json_file))
+        if path.is_dir():
+            raise UsageError(f"--json {json_file} is a folder; a file is expected")
+        if not path.parent.is_dir():
+            raise UsageError(f"--json {json_file}: the folder {path.parent} does not exist")
+    return json_file
+
+
 JsonOption = Annotated[
-    str | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON; '-' for standard output.")
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help="Also write the result as JSON; '-' for standard output.",
+        callback=_check_json,
+    ),
 ]
 """The `--json` option that every command takes: `json_file: JsonOption = None`."""
 
@@ -32,21 +50,14 @@ def text_console(json_file: str | None = None) -> Console:
 
 
 def write_json(value: Any, json_file: str | None) -> None:
-    """Write `value` to what `--json` names, if anything.
-
-    Raises:
-        UsageError: The file's folder does not exist.
-    """
+    """Write `value` to what `--json` names, if anything."""
     if json_file is None:
         return
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     if json_file == STDOUT:
         sys.stdout.write(text)
         return
-    path = Path(json_file)
-    if not path.parent.is_dir():
-        raise UsageError(f"--json {json_file}: the folder {path.parent} does not exist")
-    path.write_text(text, encoding="utf-8")
+    Path(json_file).write_text(text, encoding="utf-8")
 
 
 @contextmanager

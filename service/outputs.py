@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,12 +50,14 @@ class Outputs:
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"--out {self.folder} is a file; a folder is expected")
+        _check_room(self.folder)
         if self.overlay is not None:
             container_of(self.overlay)
         files = [path for path in (self.overlay, self.rle) if path is not None]
         for path in files:
             if path.is_dir():
                 raise UsageError(f"{path} is a folder; a file is expected")
+            _check_room(path.parent)
             if any(path.exists() and path.samefile(given) for given in inputs if given.exists()):
                 raise UsageError(f"{path} is an input of this run; choose another file to write")
         taken = [str(path) for path in (self.report, *files) if path.exists()]
@@ -70,3 +73,12 @@ class Outputs:
 
     def _old_masks(self) -> list[Path]:
         return [path for path in self.masks.glob("*.png") if path.stem.isdecimal()]
+
+
+def _check_room(folder: Path) -> None:
+    """Make sure that `folder` is there and can be written to, or could be made."""
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not nearest.is_dir():
+        raise UsageError(f"{folder} cannot be made: {nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder} cannot be written to: no permission for {nearest}")

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from codec.reader import open_video
 from codec.types import VideoInfo
 from service.config import Settings
-from service.errors import RunError, message_of
+from service.errors import RunError, UsageError, message_of
 from service.loading import Engine, EngineLoader, ModelChoice, load_engine
 from service.masks import read_mask
 from service.outputs import Outputs
@@ -25,6 +25,9 @@ from service.results.writer import ResultWriter
 from service.summary import Summary
 from service.tally import CodecTally
 from vos.types import FrameMask, Options, Prompt
+
+LEAST_SIDE = 16
+"""Least `max_side` in pixels: one cell of the network's features."""
 
 ProgressCallback: TypeAlias = Callable[[int, int | None], None]
 """Called with the number of frames written and the number expected (None if unknown) after each frame."""
@@ -74,6 +77,8 @@ def run_job(
         ServiceError: The mask file cannot be used, or an output is in the way.
     """
     started = perf_counter()
+    if request.max_side is not None and request.max_side < LEAST_SIDE:
+        raise UsageError(f"max_side is {request.max_side}; it must be at least {LEAST_SIDE}")
     request.outputs.check((request.video, request.mask), request.force)
     with open_video(request.video, max_side=request.max_side, motion=request.motion) as reader:
         prompt = Prompt(

@@ -40,9 +40,7 @@ def run_command(
         int | None, typer.Option(help="First frame to write, counted from 0; the prompt's frame by default.")
     ] = None,
     end: Annotated[int | None, typer.Option(help="Frame to stop before; the end of the video by default.")] = None,
-    max_side: Annotated[
-        int | None, typer.Option(min=16, help="Longest side in pixels at which frames are analysed.")
-    ] = None,
+    max_side: Annotated[int | None, typer.Option(help="Longest side in pixels at which frames are analysed.")] = None,
     overlay: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write a video with the masks drawn over it (.mp4).")
     ] = None,

@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 import typer
 
@@ -77,9 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _usage_error(error: typer.TyperException) -> int:
-    message = str(getattr(error, "format_message", error.__str__)())
+    message = " ".join(str(getattr(error, "format_message", error.__str__)()).split())
+    given: list[Any] = getattr(error.__cause__, "errors", list)()  # pydantic's, where an option's value is of the wrong type
+    if given:
+        message += f"; given: {given[0]['input']!r}"
     if message:
-        typer.echo(f"keymask: error: {' '.join(message.split())}", err=True)
+        typer.echo(f"keymask: error: {message}", err=True)
     return BAD_INPUT
 
 

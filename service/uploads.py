@@ -1,0 +1,244 @@
+"""Receives a multipart form: files go to disk while they arrive, never into memory, and not a byte beyond their limit."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import anyio
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from service.errors import StorageFullError
+from service.problems import ProblemError
+
+_BLOCK = 1 << 20
+"""Bytes that are gathered before they are written."""
+_OVERHEAD = 1 << 16
+"""Bytes of boundaries and part headers that a body may have beside its parts."""
+_DRAIN_BYTES = 64 << 20
+_DRAIN_SECONDS = 2.0
+_SILENCE_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Part:
+    """A part that a form may have.
+
+    Attributes:
+        limit: Most bytes.
+        path: File to write; None keeps the part in memory.
+        required: Whether the form must have it.
+        size: Bytes received.
+        text: The part, if it is kept in memory.
+        given: Whether the form has it.
+    """
+
+    limit: int
+    path: Path | None = None
+    required: bool = True
+    size: int = 0
+    text: bytearray = field(default_factory=bytearray)
+    given: bool = False
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+
+async def receive_form(request: Request, parts: Mapping[str, Part], *, received: Callable[[int], None]) -> str:
+    """Read the request's body into `parts`.
+
+    Args:
+        request: The request; its body has not been read.
+        parts: Name -> part. No name or file name of the client is used for anything but finding the part here.
+        received: Is called with the number of bytes of each chunk.
+
+    Returns:
+        SHA-256 over all parts, hexadecimal; it does not depend on their order or on the boundary.
+
+    Raises:
+        ProblemError: The body is no such form, or too large.
+        StorageFullError: The disk is full.
+    """
+    form = _Form(_boundary(request), parts)
+    chunks = request.stream()
+    try:
+        _check_length(request, parts)
+        async for chunk in _patiently(chunks):
+            received(len(chunk))
+            form.feed(chunk)
+            if form.waiting >= _BLOCK:
+                await anyio.to_thread.run_sync(form.flush)
+        await anyio.to_thread.run_sync(form.flush)
+        return form.finish()
+    except ClientDisconnect:
+        raise ProblemError("upload-interrupted", "the client closed the connection before the end") from None
+    except ProblemError:
+        await _drain(chunks)
+        raise
+    finally:
+        form.close()
+
+
+def _boundary(request: Request) -> bytes:
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data":
+        given = kind.decode("latin-1") or "none"
+        raise ProblemError("unsupported-media-type", f"the content type is {given!r}; allowed: multipart/form-data")
+    boundary = options.get(b"boundary", b"")
+    if not 1 <= len(boundary) <= 70:
+        raise ProblemError("invalid-multipart", "the content type names no boundary of 1 to 70 characters")
+    return boundary
+
+
+def _check_length(request: Request, parts: Mapping[str, Part]) -> None:
+    text = request.headers.get("content-length", "")
+    allowed = sum(part.limit for part in parts.values()) + _OVERHEAD
+    if text.isdecimal() and int(text) > allowed:
+        raise ProblemError(
+            "upload-too-large", f"the body has {text} bytes; allowed: {allowed} for all parts together", limit=allowed
+        )
+
+
+async def _patiently(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks; a client that sends nothing for long is given up."""
+    while True:
+        try:
+            with anyio.fail_after(_SILENCE_SECONDS):
+                chunk = await anext(chunks, None)
+        except TimeoutError:
+            raise ProblemError("upload-interrupted", f"nothing came for {_SILENCE_SECONDS:.0f} seconds") from None
+        if chunk is None:
+            return
+        yield chunk
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read on for a while: many clients look for an answer only when they have sent everything."""
+    left = _DRAIN_BYTES
+    with anyio.move_on_after(_DRAIN_SECONDS):
+        try:
+            async for chunk in chunks:
+                left -= len(chunk)
+                if left <= 0:
+                    break
+        except (ClientDisconnect, RuntimeError):  # the latter: the stream was read to its end before
+            return
+
+
+class _Form:
+    """Takes a body apart; `feed` only gathers, `flush` writes, so that the latter can run in a thread."""
+
+    def __init__(self, boundary: bytes, parts: Mapping[str, Part]) -> None:
+        self.waiting = 0
+        self._parts = parts
+        self._blocks: list[tuple[Part, bytes]] = []
+        self._files: dict[int, BinaryIO] = {}
+        self._current: Part | None = None
+        self._header = (bytearray(), bytearray())
+        self._disposition = b""
+        self._ended = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._part_begin,
+                "on_header_field": self._header_name,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._part_data,
+                "on_end": self._end,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        """Take a chunk of the body apart."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise ProblemError("invalid-multipart", f"the body is malformed: {error}") from None
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        blocks, self._blocks, self.waiting = self._blocks, [], 0
+        try:
+            for part, block in blocks:
+                part.digest.update(block)
+                if part.path is None:
+                    part.text += block
+                else:
+                    self._file(part).write(block)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise StorageFullError("the disk is full") from error
+            raise
+
+    def finish(self) -> str:
+        """Check that the form is whole; the digest over its parts."""
+        if not self._ended:
+            raise ProblemError("invalid-multipart", "the body ends before its closing boundary")
+        missing = [name for name, part in self._parts.items() if part.required and not part.given]
+        if missing:
+            raise ProblemError("invalid-parts", f"the form has no part {' and no part '.join(missing)}")
+        whole = hashlib.sha256()
+        for name, part in sorted(self._parts.items()):
+            whole.update(f"{name} {part.given} {part.digest.hexdigest()}\n".encode())
+        return whole.hexdigest()
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            file.close()
+
+    def _file(self, part: Part) -> BinaryIO:
+        assert part.path is not None
+        if id(part) not in self._files:
+            self._files[id(part)] = part.path.open("wb")
+        return self._files[id(part)]
+
+    def _part_begin(self) -> None:
+        self._current, self._disposition = None, b""
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header[0].extend(data[start:end])
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header[1].extend(data[start:end])
+
+    def _header_end(self) -> None:
+        name, value = self._header
+        if name.lower() == b"content-disposition":
+            self._disposition = bytes(value)
+        self._header = (bytearray(), bytearray())
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        part = self._parts.get(name)
+        if part is None:
+            allowed = ", ".join(self._parts)
+            raise ProblemError("invalid-parts", f"the form has a part named {name[:40]!r}; allowed: {allowed}")
+        if part.given:
+            raise ProblemError("invalid-parts", f"the form has the part {name} twice")
+        part.given = True
+        self._current = part
+        self._blocks.append((part, b""))  # an empty file is a file
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        part = self._current
+        if part is None:
+            return
+        part.size += end - start
+        if part.size > part.limit:
+            name = next(name for name, own in self._parts.items() if own is part)
+            raise ProblemError(
+                "upload-too-large", f"{name} has more than the {part.limit} bytes allowed", part=name, limit=part.limit
+            )
+        self._blocks.append((part, data[start:end]))
+        self.waiting += end - start
+
+    def _end(self) -> None:
+        self._ended = True

@@ -112,7 +112,7 @@ def _read_video(folder: Path) -> Video:
 def _read_stills(folder: Path, min_share: float) -> list[Still]:
     stills = []
     for masks in ("masks", "masks_parts"):
-        if not (folder / masks).is_dir():
+        if masks == "masks_parts" and not (folder / masks).is_dir():
             continue
         for image_path, mask_path in _pairs(folder / "images", folder / masks):
             image, label = _read_pair(image_path, mask_path)

@@ -36,12 +36,12 @@ class Peers:
         return bool(flat[-1] > 0)
 
 
-def join_peers(rank: int, processes: int, meeting: Path) -> Peers:
+def join_peers(peers: Peers, meeting: Path) -> None:
     """Meet the other processes at a file that does not exist yet; alone, nothing is set up."""
-    if processes > 1:
+    if peers.processes > 1:
         torch.set_num_threads(1)
-        distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes)
-    return Peers(rank, processes)
+        address = f"file://{meeting.resolve()}"
+        distributed.init_process_group("gloo", init_method=address, rank=peers.rank, world_size=peers.processes)
 
 
 def leave_peers(peers: Peers) -> None:

@@ -1,0 +1,137 @@
+"""Training runs: they learn, and stopping, resuming or sharing the work does not change what comes out."""
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from vos.errors import OptionError, WeightsError
+from vos.modeling.compact import CompactNetwork
+from vos.training.batches import ClipBatches
+from vos.training.datasets import load_data
+from vos.training.errors import CheckpointError
+from vos.training.loop import RunOptions, train
+from vos.training.recipe import Recipe, Stage
+from vos.training.trainer import Trainer, learning_rate, measure_tap_scale
+from vos.weights import load_network
+
+SHORT = Recipe(stages=(Stage(3, 2, 2, 64), Stage(3, 4, 2, 64)), warmup_steps=2)
+
+
+def _options(data: Path, out: Path, **changes: object) -> RunOptions:
+    return RunOptions(data=(data,), out=out, workers=0, **changes)
+
+
+def _state(out: Path) -> dict[str, torch.Tensor]:
+    return torch.load(out / "checkpoint.pt", weights_only=True)["network"]
+
+
+def test_a_few_steps_learn_a_batch(training_folder: Path) -> None:
+    """Forty steps on one batch of synthetic clips halve the loss and find most of the objects."""
+    recipe = Recipe(stages=(Stage(200, 3, 2, 64),), warmup_steps=5, two_objects=0)
+    torch.manual_seed(0)
+    trainer = Trainer(CompactNetwork(), recipe, torch.device("cpu"))
+    batch = ClipBatches(load_data([training_folder]), recipe)[0]
+    measure_tap_scale(trainer.network, batch["images"].flatten(0, 1).permute(0, 3, 1, 2))
+    steps = [trainer.step(batch) for _ in range(40)]
+    assert np.mean([step["loss"] for step in steps[-5:]]) < 0.5 * steps[0]["loss"]
+    assert np.mean([step["iou"] for step in steps[-5:]]) > 0.7
+
+
+def test_resuming_changes_nothing(training_folder: Path, tmp_path: Path) -> None:
+    """A run that stopped and was resumed ends with the parameters, average and log of one that ran through."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(_options(training_folder, whole), SHORT)
+    assert train(_options(training_folder, parts, stop_after=2), SHORT).steps == 2
+    assert train(_options(training_folder, parts, resume=True), SHORT).steps == 6
+    expected, found = _state(whole), _state(parts)
+    assert expected.keys() == found.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-6)
+    for name, tensor in load_file(whole / "compact.safetensors").items():
+        torch.testing.assert_close(load_file(parts / "compact.safetensors")[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_sharing_batches_changes_nothing_that_matters(training_folder: Path, tmp_path: Path) -> None:
+    """Two processes that share batches both take the averaged step, and leave one set of weights."""
+    recipe = Recipe(stages=(Stage(2, 2, 2, 64),), warmup_steps=1, learning_rate=1e-4)
+    train(_options(training_folder, tmp_path / "one"), recipe)
+    train(_options(training_folder, tmp_path / "two", processes=2), recipe)
+    start = torch.load(tmp_path / "one" / "checkpoint.pt", weights_only=True)
+    shared = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)
+    assert shared["step"] == start["step"] == 2
+    moves = [abs(shared["network"][n] - x).mean().item() for n, x in start["network"].items() if x.ndim == 4]
+    assert max(moves) < 2e-4
+    metadata = safe_open(tmp_path / "two" / "compact.safetensors", "pt").metadata()
+    assert metadata["processes"] == "2"
+
+
+def test_a_signal_stops_with_a_checkpoint(training_folder: Path, tmp_path: Path) -> None:
+    """SIGTERM ends a run after its step, with a checkpoint that can be resumed, and later signals act as before."""
+    recipe = Recipe(stages=(Stage(400, 2, 2, 64),))
+    before = signal.getsignal(signal.SIGTERM)
+
+    def ask(done: int, _total: int, _means: dict[str, float]) -> None:
+        if done == 20:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    outcome = train(_options(training_folder, tmp_path / "run"), recipe, ask)
+    assert outcome.steps in (20, 21)
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == outcome.steps
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_weights_say_what_made_them(training_folder: Path, tmp_path: Path) -> None:
+    """A run's weights load as the compact network and name recipe, data, seed, steps, hours, hardware and commit."""
+    weights = train(_options(training_folder, tmp_path / "run", stop_after=1), SHORT).weights
+    with safe_open(weights, "pt") as file:
+        metadata = file.metadata()
+        assert all(file.get_slice(name).get_dtype() == "F16" for name in file.keys())  # noqa: SIM118 - not a dict
+    assert {"recipe", "data", "data_sha256", "seed", "steps", "hours", "hardware", "commit", "licence"} <= set(metadata)
+    assert json.loads(metadata["data"]) == {"video/made": 2, "static/made": 3}
+    assert json.loads(metadata["recipe"])["stages"][1] == {"steps": 3, "frames": 4, "clips": 2, "crop": 64}
+    assert metadata["steps"] == "1"
+    assert load_network("compact", device="cpu", precision="float32", weights=weights).name == "compact"
+
+
+def test_log_has_a_line_of_means_every_20_steps(training_folder: Path, tmp_path: Path) -> None:
+    """log.csv holds one line every 20 steps, with the step, seconds and the means since the line before."""
+    train(_options(training_folder, tmp_path / "run"), Recipe(stages=(Stage(40, 2, 1, 32),)))
+    with (tmp_path / "run" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["20", "40"]
+    assert all(0 <= float(row["iou"]) <= 1 and float(row["loss"]) > 0 for row in rows)
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    """The rate rises for the warm-up, is half of its top in the middle, and ends near nothing."""
+    recipe = Recipe(stages=(Stage(1000, 2, 1, 64),), warmup_steps=10, learning_rate=1.0)
+    rates = [learning_rate(recipe, step) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == pytest.approx(1.0, abs=1e-3)
+    assert rates[500] == pytest.approx(0.505, abs=1e-3)
+    assert rates[999] < 0.011
+
+
+def test_bad_requests_are_named(training_folder: Path, tmp_path: Path) -> None:
+    """What cannot be trained or resumed gets one line that says why."""
+    with pytest.raises(CheckpointError, match="there is no run to resume"):
+        train(_options(training_folder, tmp_path / "a", resume=True), SHORT)
+    with pytest.raises(OptionError, match="must divide each stage's clips a batch, which are 2, 2"):
+        train(_options(training_folder, tmp_path / "b", processes=3), SHORT)
+    with pytest.raises(WeightsError, match="is missing; --backbone takes"):
+        train(_options(training_folder, tmp_path / "c", backbone=tmp_path / "no.safetensors"), SHORT)
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+    with pytest.raises(WeightsError, match="does not hold MobileNetV2 weights"):
+        train(_options(training_folder, tmp_path / "d", backbone=tmp_path / "bad.safetensors"), SHORT)
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "checkpoint.pt").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        train(_options(training_folder, tmp_path / "e", resume=True), SHORT)

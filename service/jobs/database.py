@@ -1,0 +1,68 @@
+"""Opens the database and brings its schema up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, QueuePool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from service.errors import UsageError
+
+_BUSY_SECONDS = 30.0
+"""How long a SQLite connection waits for another one's change."""
+_MIGRATION_LOCK = 0x6B65796D61736B
+"""Number of the PostgreSQL advisory lock under which one process migrates ("keymask" in ASCII)."""
+_alembic = Lock()
+"""Alembic keeps its context in global variables."""
+
+
+def open_database(url: str) -> Engine:
+    """An engine for the URL.
+
+    Raises:
+        UsageError: It is not a URL, or of another kind of database.
+    """
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except ArgumentError as error:
+        raise UsageError(
+            f"the database is {url!r}; a URL is expected, such as sqlite:////var/lib/keymask/jobs.db"
+        ) from error
+    if backend == "postgresql":
+        return create_engine(parsed, pool_pre_ping=True)
+    if backend != "sqlite":
+        raise UsageError(f"the database is {backend}; allowed: sqlite, postgresql")
+    arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
+    if parsed.database in (None, "", ":memory:"):
+        # Each connection would have a memory of its own; one connection that threads take in turn is one database.
+        return create_engine(parsed, connect_args=arguments, poolclass=QueuePool, pool_size=1, max_overflow=0)
+    Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args=arguments)
+    event.listen(engine, "connect", _prepare)
+    return engine
+
+
+def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+    # Readers and the one writer do not wait for each other, and what was acknowledged survives a power cut.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to the newest version, in one transaction that only one process enters at a time."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with _alembic, engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

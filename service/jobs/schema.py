@@ -1,0 +1,119 @@
+"""The table of jobs, and how a row and a `Job` turn into each other."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+)
+
+from service.jobs.types import Job, JobError, JobOptions, JobProgress, JobStatus, JobVideo
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware times in UTC, also in databases that know no time zones (SQLite)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """To UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """As UTC; a time without a zone was stored as such."""
+        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(column_0_N_label)s",
+    }
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("status", String(16), nullable=False),
+    # "" where there are no API keys: NULLs would never be equal, and the constraint below would not hold.
+    Column("api_key_id", String(64), nullable=False),
+    Column("idempotency_key", String(255)),
+    Column("payload_sha256", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("expires_at", UtcDateTime),
+    Column("options", JSON, nullable=False),
+    Column("video", JSON, nullable=False),
+    Column("report", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),
+    Column("done", Integer, nullable=False),
+    Column("total", Integer),
+    Column("stage", String(16), nullable=False),
+    Column("fps", Float),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("delete_requested", Boolean, nullable=False, server_default=false()),
+    Column("worker", String(64)),
+    Column("attempts", Integer, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    UniqueConstraint("api_key_id", "idempotency_key"),
+    Index("ix_jobs_status_id", "status", "id"),
+    Index("ix_jobs_worker", "worker"),
+)
+
+_PLAIN = tuple(f.name for f in fields(Job) if f.name not in ("api_key_id", "progress", "options", "video", "error"))
+
+
+def to_columns(**attributes: Any) -> dict[str, Any]:
+    """Attributes of a `Job`, by name -> values of columns."""
+    columns = dict(attributes)
+    if "progress" in columns:
+        columns |= asdict(columns.pop("progress"))
+    for name in ("options", "video", "error"):
+        if columns.get(name) is not None:
+            columns[name] = asdict(columns[name])
+    if "status" in columns:
+        columns["status"] = str(columns["status"])
+    if "api_key_id" in columns:
+        columns["api_key_id"] = columns["api_key_id"] or ""
+    return columns
+
+
+def row_of(job: Job) -> dict[str, Any]:
+    """All columns of a job."""
+    return to_columns(**{f.name: getattr(job, f.name) for f in fields(job)})
+
+
+def job_of(row: Row[Any]) -> Job:
+    """The job in a row."""
+    columns = row._mapping
+    plain = {name: columns[name] for name in _PLAIN}
+    plain["status"] = JobStatus(columns["status"])
+    return Job(
+        **plain,
+        api_key_id=columns["api_key_id"] or None,
+        progress=JobProgress(columns["done"], columns["total"], columns["stage"], columns["fps"]),
+        options=JobOptions(**columns["options"]),
+        video=JobVideo(**columns["video"]),
+        error=None if columns["error"] is None else JobError(**columns["error"]),
+    )

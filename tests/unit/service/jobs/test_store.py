@@ -1,0 +1,313 @@
+"""The job store: one suite for each database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from service.errors import (
+    IdempotencyConflictError,
+    JobNotFoundError,
+    LostJobError,
+    QueueFullError,
+    TooManyJobsError,
+    UsageError,
+)
+from service.jobs.schema import metadata
+from service.jobs.store import MAX_ATTEMPTS, JobStore, Limits, Release
+from service.jobs.types import (
+    TRANSITIONS,
+    Job,
+    JobError,
+    JobOptions,
+    JobProgress,
+    JobStatus,
+    JobVideo,
+    TransitionError,
+    new_job_id,
+)
+
+NewJob = Callable[..., Job]
+FINISHED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)
+
+
+def test_a_job_comes_back_as_it_was_stored(store: JobStore, new_job: NewJob) -> None:
+    """Every attribute survives the way through the database, times as UTC."""
+    job = new_job(
+        options=JobOptions("stm", "every:3", 2, 4, 9, 640),
+        video=JobVideo("hevc", 1080, 1920, None, None, None, 90),
+        api_key_id="key",
+        idempotency_key="a b",
+        progress=JobProgress(3, 9, "segmenting", 12.5),
+        report={"frames": [1, None, {"x": 0.5}]},
+        error=JobError("broken-stream", "it broke"),
+        created_at=datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=UTC),
+    )
+    assert store.create(job) == (job, True)
+    assert store.get(job.id) == job
+
+
+def test_the_migrations_make_the_schema_of_the_code(store: JobStore) -> None:
+    """What Alembic builds and what the table's definition says are the same."""
+    with store._engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_migrating_again_changes_nothing(database_url: str, new_job: NewJob) -> None:
+    """A second start on the same database keeps its jobs (an in-memory database ends with its store)."""
+    first = JobStore(database_url)
+    job, _ = first.create(new_job())
+    first.close()
+    second = JobStore(database_url)
+    assert [j.id for j in second.page().jobs] == ([] if database_url == "sqlite://" else [job.id])
+    second.close()
+
+
+def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
+    """Simultaneous first starts on one database all succeed."""
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        assert list(pool.map(_open_and_count, [url] * 2)) == [0] * 2
+
+
+def _open_and_count(url: str) -> int:
+    store = JobStore(url)
+    try:
+        return sum(store.counts().values())
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://localhost/x"])
+def test_another_database_is_refused(url: str) -> None:
+    """The error says what was given."""
+    with pytest.raises(UsageError, match="database is"):
+        JobStore(url)
+
+
+def test_a_status_moves_along_the_arrows_only(store: JobStore, new_job: NewJob) -> None:
+    """An arrow of the table moves the job, anything else is refused and changes nothing."""
+    for old, new in product(JobStatus, JobStatus):
+        job, _ = store.create(new_job(status=old))
+        if new in TRANSITIONS[old]:
+            assert store.move(job.id, old, new).status is new
+            with pytest.raises(LostJobError, match=f"no longer {old}"):
+                store.move(job.id, old, new)
+        else:
+            with pytest.raises(TransitionError, match=f"{old} cannot become {new}"):
+                store.move(job.id, old, new)
+            assert store.get(job.id) == job
+
+
+def test_a_finished_job_has_its_times(new_job: NewJob) -> None:
+    """Its end and its expiry, retention later, are set with the status."""
+    store = JobStore("sqlite://", retention=timedelta(hours=2))
+    store.create(new_job())
+    job = store.claim_next("w")
+    assert job is not None
+    done = store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, worker="w", report={"a": 1})
+    assert done.started_at is not None
+    assert done.finished_at is not None
+    assert done.expires_at == done.finished_at + timedelta(hours=2)
+    assert done.report == {"a": 1}
+    assert store.expired(done.expires_at - timedelta(seconds=1)) == []
+    assert [j.id for j in store.expired(done.expires_at)] == [job.id]
+    store.close()
+
+
+def test_one_idempotency_key_makes_one_job(store: JobStore, new_job: NewJob) -> None:
+    """Of simultaneous posts with one key, one creates the job and all others get it."""
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(store.create, [new_job(idempotency_key="once") for _ in range(24)]))
+    assert sum(new for _, new in answers) == 1
+    assert len({job.id for job, _ in answers}) == 1
+    assert store.counts()[JobStatus.QUEUED] == 1
+
+
+def test_an_idempotency_key_belongs_to_one_payload_and_one_api_key(store: JobStore, new_job: NewJob) -> None:
+    """Another payload is a conflict; another API key has keys of its own; without a key every post is new."""
+    job, _ = store.create(new_job(idempotency_key="k", api_key_id="a"))
+    with pytest.raises(IdempotencyConflictError, match="'k'"):
+        store.create(new_job(idempotency_key="k", api_key_id="a", payload_sha256="1" * 64))
+    assert store.create(new_job(idempotency_key="k", api_key_id="b"))[1]
+    assert store.create(new_job(idempotency_key="k"))[1]
+    assert store.create(new_job())[1]
+    assert store.create(new_job())[1]
+    found = store.find("a", "k")
+    assert found is not None
+    assert found.id == job.id
+
+
+def test_limits_refuse_one_job_too_many(store: JobStore, new_job: NewJob) -> None:
+    """A full queue and an API key's own limit are told apart, and a refused job leaves nothing."""
+    limits = Limits(queued=3, unfinished_per_key=2)
+    first, _ = store.create(new_job(api_key_id="a"), limits)
+    store.create(new_job(api_key_id="a"), limits)
+    with pytest.raises(TooManyJobsError, match="2 of your jobs"):
+        store.create(new_job(api_key_id="a"), limits)
+    store.create(new_job(api_key_id="b"), limits)
+    with pytest.raises(QueueFullError, match="3 jobs are waiting"):
+        store.create(new_job(api_key_id="b"), limits)
+    assert store.counts()[JobStatus.QUEUED] == 3
+    store.request_cancel(first.id)
+    assert store.create(new_job(api_key_id="a"), limits)[1]
+
+
+def test_pages_are_stable_while_jobs_come_and_go(store: JobStore, new_job: NewJob) -> None:
+    """Newest first, each job once, although the last job of a page is deleted and newer ones are created meanwhile."""
+    ids = [f"{i:032x}" for i in range(7)]
+    for job_id in ids:
+        store.create(new_job(id=job_id, api_key_id="mine"))
+    first = store.page(3, api_key_id="mine")
+    assert [j.id for j in first.jobs] == ids[:3:-1]
+    store.request_delete(first.jobs[-1].id)
+    store.create(new_job(api_key_id="mine"))
+    store.create(new_job(api_key_id="other"))
+    second = store.page(3, first.cursor, api_key_id="mine")
+    third = store.page(3, second.cursor, api_key_id="mine")
+    assert [j.id for j in second.jobs + third.jobs] == ids[3::-1]
+    assert third.cursor is None
+    assert [j.id for j in store.page(status=JobStatus.CANCELED).jobs] == []
+    assert store.page(10, status=JobStatus.QUEUED).cursor is None
+
+
+def test_each_waiting_job_is_claimed_once_and_oldest_first(store: JobStore, new_job: NewJob) -> None:
+    """Workers that claim at the same time get different jobs; alone, one gets them in the order they came."""
+    ids = [f"{i:032x}" for i in range(12)]
+    for job_id in reversed(ids):
+        store.create(new_job(id=job_id))
+    alone = [store.claim_next("alone") for _ in range(2)]
+    assert [job and job.id for job in alone] == ids[:2]
+    with ThreadPoolExecutor(8) as pool:
+        claimed = list(pool.map(store.claim_next, [f"w{i}" for i in range(16)]))
+    got = [job.id for job in claimed if job is not None]
+    assert len(got) == len(set(got))
+    rest = [job.id for job in iter(lambda: store.claim_next("rest"), None)]
+    assert sorted(got + rest) == ids[2:]
+    assert store.get(ids[0]).worker == "alone"
+    assert store.get(ids[0]).attempts == 1
+
+
+def test_only_the_worker_of_a_job_changes_it(store: JobStore, new_job: NewJob) -> None:
+    """A worker that lost its job can neither report progress nor finish it."""
+    job, _ = store.create(new_job())
+    store.claim_next("new")
+    assert not store.set_progress(job.id, "old", JobProgress(5, 9, "segmenting", 1.0))
+    with pytest.raises(LostJobError, match="with worker old"):
+        store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, worker="old")
+    assert store.set_progress(job.id, "new", JobProgress(1, 9, "segmenting", 2.0))
+    assert store.get(job.id).progress == JobProgress(1, 9, "segmenting", 2.0)
+
+
+def test_cancel_in_every_state(store: JobStore, new_job: NewJob) -> None:
+    """A waiting job is canceled at once, a running one is told, a finished one stays what it is."""
+    waiting, _ = store.create(new_job())
+    assert store.request_cancel(waiting.id).status is JobStatus.CANCELED
+    assert store.claim_next("w") is None
+    running, _ = store.create(new_job())
+    store.claim_next("w")
+    assert store.request_cancel(running.id).status is JobStatus.RUNNING
+    assert not store.set_progress(running.id, "w", JobProgress())
+    for status in FINISHED:
+        done, _ = store.create(new_job(status=status))
+        assert store.request_cancel(done.id) == done
+    with pytest.raises(JobNotFoundError):
+        store.request_cancel(new_job_id())
+
+
+def test_cancel_and_claim_at_the_same_time_never_lose_the_cancel(store: JobStore, new_job: NewJob) -> None:
+    """Whichever comes first, the job is canceled or its worker is told."""
+    jobs = [store.create(new_job())[0] for _ in range(10)]
+    with ThreadPoolExecutor(8) as pool:
+        claims = [pool.submit(store.claim_next, "w") for _ in jobs]
+        for job in jobs:
+            pool.submit(store.request_cancel, job.id)
+    assert all(claim.exception() is None for claim in claims)
+    for job in jobs:
+        now = store.get(job.id)
+        assert now.status is JobStatus.CANCELED or now.cancel_requested
+
+
+def test_delete_hides_the_job_until_it_is_removed(store: JobStore, new_job: NewJob) -> None:
+    """A deleted job cannot be seen or claimed; it is up for removal as soon as it does not run; its key is free."""
+    job, _ = store.create(new_job(idempotency_key="k"))
+    store.claim_next("w")
+    store.request_delete(job.id)
+    with pytest.raises(JobNotFoundError):
+        store.get(job.id)
+    with pytest.raises(JobNotFoundError):
+        store.request_delete(job.id)
+    assert store.page().jobs == ()
+    assert sum(store.counts().values()) == 0
+    assert store.doomed() == []
+    assert store.known([job.id, new_job_id()]) == {job.id}
+    store.release("w", Release.RETURNED)
+    assert store.doomed() == [job.id]
+    assert store.create(new_job(idempotency_key="k"))[1]
+    store.remove(job.id)
+    assert store.known([job.id]) == set()
+    assert store.doomed() == []
+
+
+def test_a_job_whose_worker_died_runs_again_once(store: JobStore, new_job: NewJob) -> None:
+    """After the first death it waits again, after the second it has failed and says why."""
+    store.create(new_job())
+    first = store.claim_next("w1")
+    assert first is not None
+    again = store.release("w1", Release.DIED)
+    assert [(j.status, j.worker, j.deaths) for j in again] == [(JobStatus.QUEUED, None, 1)]
+    assert store.claim_next("w2") is not None
+    (failed,) = store.release("w2", Release.DIED)
+    assert failed.status is JobStatus.FAILED
+    assert failed.error is not None
+    assert failed.error.type == "worker-died"
+    assert failed.expires_at is not None
+
+
+def test_a_job_that_is_given_back_counts_nothing(store: JobStore, new_job: NewJob) -> None:
+    """However often the service is stopped in an orderly way, the job waits again."""
+    store.create(new_job())
+    for _ in range(MAX_ATTEMPTS + 2):
+        assert store.claim_next("w") is not None
+        (job,) = store.release("w", Release.RETURNED)
+        assert (job.status, job.deaths, job.attempts) == (JobStatus.QUEUED, 0, 0)
+
+
+def test_a_job_that_takes_the_service_down_each_time_is_given_up(store: JobStore, new_job: NewJob) -> None:
+    """Losses with the whole service are no deaths, but the number of attempts is bounded."""
+    store.create(new_job())
+    statuses = []
+    for _ in range(MAX_ATTEMPTS):
+        assert store.claim_next("w") is not None
+        (job,) = store.requeue_orphans(lambda _worker: False)
+        statuses.append(job.status)
+    assert statuses == [JobStatus.QUEUED] * (MAX_ATTEMPTS - 1) + [JobStatus.FAILED]
+
+
+def test_orphans_are_the_jobs_of_workers_that_are_gone(store: JobStore, new_job: NewJob) -> None:
+    """Jobs of living workers run on; one whose cancel was asked for is canceled instead of queued."""
+    jobs = [store.create(new_job())[0] for _ in range(3)]
+    owners = [store.claim_next(worker) for worker in ("dead", "alive", "dead")]
+    assert all(owners)
+    canceled = owners[2]
+    assert canceled is not None
+    store.request_cancel(canceled.id)
+    store.requeue_orphans(lambda worker: worker == "alive")
+    assert sorted(store.get(job.id).status for job in jobs) == [JobStatus.CANCELED, JobStatus.QUEUED, JobStatus.RUNNING]
+
+
+def test_ids_sort_by_time_and_are_32_hexadecimal_digits() -> None:
+    """Ids made in different milliseconds sort as they were made."""
+    early = new_job_id()
+    later = f"{int(early[:12], 16) + 1:012x}" + "0" * 20
+    assert early < later
+    assert len(early) == 32
+    assert int(early, 16) > 0

@@ -81,7 +81,7 @@ def with_masks(image: Tensor, masks: Tensor) -> Tensor:
     Returns:
         [K, 5, H, W] in the picture's dtype and memory layout; with one object the fifth plane is zero.
     """
-    others = masks.sum(dim=0, keepdim=True) - masks
+    others = masks.sum(dim=0, keepdim=True, dtype=torch.float32) - masks
     picture = image.expand(masks.shape[0], -1, -1, -1)
     stack = torch.cat([picture, masks.to(image.dtype), others.to(image.dtype)], dim=1)
     return stack.contiguous(memory_format=torch.channels_last)

@@ -69,8 +69,10 @@ class Segmenter:
                 f"start is {first}, before the prompt's frame {prompt.index}; masks are carried forward only, "
                 f"so start must be {prompt.index} or more"
             )
-        pass_ = _Pass(self, info, prompt)
         last = self.options.end
+        if last is not None and last <= prompt.index:
+            raise OptionError(f"end is {last}; it must be more than the prompt's frame, which is {prompt.index}")
+        pass_ = _Pass(self, info, prompt)
         waiting: dict[int, FrameMask] = {}
         wanted = prompt.index
         seen = 0
@@ -78,7 +80,7 @@ class Segmenter:
             seen += 1
             for mask in pass_.take(frame):
                 waiting[mask.index] = mask
-            while wanted in waiting:
+            while wanted in waiting and (last is None or wanted < last):
                 mask = waiting.pop(wanted)
                 wanted += 1
                 if mask.index >= first:

@@ -1,0 +1,273 @@
+"""Looks at uploads before a job is accepted. Runs in a sandbox (`service.sandbox`): the files may be made to do harm.
+
+Every function here gives a plain record or raises `ProblemError`; both can travel between processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import av
+import av.error
+from PIL import Image, UnidentifiedImageError
+
+from codec.container import OpenFile
+from codec.errors import BrokenStreamError
+from codec.probe import probe
+from codec.reader import open_video
+from codec.types import VideoInfo
+from service.errors import message_of, verdict_of
+from service.jobs.types import JobOptions, JobVideo
+from service.masks import read_mask
+from service.problems import ProblemError
+from vos.types import Options, Prompt
+
+_INDEXED = frozenset({"mov", "mp4"})
+"""Containers whose index says how many frames there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a video and a mask may have at most."""
+
+    pixels: int
+    frames: int
+    seconds: float
+    objects: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """How long a video is, by its packets.
+
+    Attributes:
+        frames: Packets of the video stream that are shown.
+        packets: All packets of the video stream.
+        seconds: From the first to the end of the last packet of the video stream, None without times.
+        end: Latest time of any stream in seconds, None without times.
+    """
+
+    frames: int
+    packets: int
+    seconds: float | None
+    end: float | None
+
+
+class _Upload:
+    """A file for the reader under a name that means something to the client."""
+
+    name = "upload"
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
+
+
+@contextmanager
+def _uploaded(path: Path) -> Iterator[BinaryIO]:
+    """The video for the reader; its errors become problems that name no path."""
+    if not path.stat().st_size:
+        raise ProblemError("video-unreadable", "the video is empty: 0 bytes")
+    try:
+        with path.open("rb") as file:
+            yield cast(BinaryIO, _Upload(file))
+    except ProblemError:
+        raise
+    except Exception as error:
+        raise _problem(error) from None
+
+
+def _problem(error: Exception) -> ProblemError:
+    verdict = verdict_of(error)
+    if not verdict.expected or isinstance(error, OSError):
+        raise error
+    return ProblemError(verdict.problem, message_of(error).replace("'upload'", "the video"))
+
+
+def inspect_job(video: Path, mask: Path, options: JobOptions, limits: Limits) -> JobVideo:
+    """Check all that can be checked without running a network.
+
+    Raises:
+        ProblemError: Video, mask or options cannot be used, or go beyond a limit.
+    """
+    info, extent = inspect_video(video, limits)
+    prompt = read_prompt(mask, info, limits, options.prompt_frame)
+    _check_range(options, prompt, extent.frames)
+    rate = info.average_rate or (extent.frames / Fraction(extent.seconds) if extent.seconds else None)
+    return JobVideo(
+        codec=info.codec,
+        width=info.display_width,
+        height=info.display_height,
+        fps=round(float(rate), 6) if rate else None,
+        frames=extent.frames,
+        duration=None if extent.seconds is None else round(extent.seconds, 6),
+        rotation=info.rotation,
+    )
+
+
+def inspect_video(path: Path, limits: Limits) -> tuple[VideoInfo, _Extent]:
+    """Read the headers, decode the first picture, count the packets.
+
+    Raises:
+        ProblemError: The video cannot be read, is cut off, or goes beyond a limit.
+    """
+    with _uploaded(path) as file:
+        opened = OpenFile(file)
+        try:
+            context = opened.stream.codec_context
+            _check_pixels(context.width, context.height, limits)
+            extent = _measure(opened, limits)
+            promised = opened.stream.frames if _INDEXED & set(opened.container.format.name.split(",")) else 0
+            header = opened.container.duration
+        finally:
+            opened.close()
+        with open_video(file) as reader:
+            info = reader.info
+        _check_pixels(info.coded_width, info.coded_height, limits)
+    if extent.packets < promised:
+        raise ProblemError(
+            "video-truncated", f"the video is cut off: its index promises {promised} frames, {extent.packets} are there"
+        )
+    _check_end(extent, header / av.time_base if header else None)
+    return info, extent
+
+
+def read_prompt(path: Path, info: VideoInfo, limits: Limits, index: int) -> Prompt:
+    """The mask, checked.
+
+    Raises:
+        ProblemError: It is no PNG, of another size than the video's, empty, or has too many objects.
+    """
+    width, height = info.display_width, info.display_height
+    given = _size_of(path)
+    if given != (width, height):
+        raise ProblemError(
+            "mask-size-mismatch",
+            f"the mask is {given[0]}x{given[1]}; the video is displayed at {width}x{height}; both must be equal",
+            mask={"width": given[0], "height": given[1]},
+            video={"width": width, "height": height},
+        )
+    try:
+        prompt = Prompt(read_mask(path, width, height), index)
+    except Exception as error:
+        problem = _problem(error)
+        raise ProblemError(problem.kind, problem.detail.replace(f" {path}", "")) from None
+    count = len(prompt.object_ids)
+    if count > limits.objects:
+        raise ProblemError(
+            "too-many-objects", f"the mask marks {count} objects; allowed: {limits.objects}", limit=limits.objects
+        )
+    return prompt
+
+
+def probe_upload(path: Path, limits: Limits) -> dict[str, Any]:
+    """What a video's bitstream offers, as `keymask probe` reports it.
+
+    Raises:
+        ProblemError: The video cannot be read or goes beyond a limit.
+    """
+    inspect_video(path, limits)
+    with _uploaded(path) as file:
+        return probe(file).as_json()
+
+
+def _size_of(path: Path) -> tuple[int, int]:
+    try:
+        Image.MAX_IMAGE_PIXELS = None  # sizes are compared before a pixel is decoded
+        with Image.open(path, formats=["PNG"]) as picture:
+            return picture.size
+    except UnidentifiedImageError:
+        raise ProblemError("mask-unreadable", "the mask is not a PNG picture") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ProblemError("mask-unreadable", f"the mask is damaged: {error}".replace(str(path), "the file")) from None
+
+
+def _check_pixels(width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.pixels:
+        raise ProblemError(
+            "too-many-pixels",
+            f"the video has pictures of {width}x{height}, {width * height} pixels; allowed: {limits.pixels}",
+            limit=limits.pixels,
+        )
+
+
+def _measure(file: OpenFile, limits: Limits) -> _Extent:
+    """Read all packets, decoding none."""
+    frames = packets = 0
+    first: Fraction | None = None
+    last = end = Fraction(0)
+    timed = False
+    try:
+        for packet in file.container.demux():
+            if packet.has_sidedata("encryption_info") or not packet.size:
+                continue  # decoding the first picture says that it is encrypted
+            begin, stop = _span(packet)
+            if stop is not None:
+                timed, end = True, max(end, stop)
+            if packet.stream.index != file.stream.index:
+                continue
+            packets += 1
+            frames += not packet.is_discard
+            if begin is not None and stop is not None:
+                first, last = begin if first is None else min(first, begin), max(last, stop)
+            _check_extent(frames, last - (first or 0), limits)
+    except av.error.FFmpegError as error:
+        if packets:
+            failure = BrokenStreamError(f"the video is damaged after its first {packets} frames", packets)
+            raise failure from error
+    return _Extent(frames, packets, None if first is None else float(last - first), float(end) if timed else None)
+
+
+def _span(packet: av.Packet[Any]) -> tuple[Fraction | None, Fraction | None]:
+    """Begin and end of a packet in seconds."""
+    if packet.pts is None or not packet.time_base:
+        return None, None
+    return packet.pts * packet.time_base, (packet.pts + (packet.duration or 0)) * packet.time_base
+
+
+def _check_extent(frames: int, seconds: Fraction, limits: Limits) -> None:
+    if frames > limits.frames:
+        raise ProblemError(
+            "too-many-frames", f"the video has more than the {limits.frames} frames allowed", limit=limits.frames
+        )
+    if seconds > limits.seconds:
+        raise ProblemError(
+            "video-too-long", f"the video is longer than the {limits.seconds:g} seconds allowed", limit=limits.seconds
+        )
+
+
+def _check_end(extent: _Extent, promised: float | None) -> None:
+    """Refuse a file that ends long before the time its header promises."""
+    if promised is None or extent.end is None:
+        return
+    if promised - extent.end > max(0.5, promised / 10):
+        raise ProblemError(
+            "video-truncated",
+            f"the video is cut off: its header promises {promised:.1f} seconds, it ends after {extent.end:.1f}",
+        )
+
+
+def _check_range(options: JobOptions, prompt: Prompt, frames: int) -> None:
+    """Refuse frames that the video has not."""
+    checks: tuple[tuple[str, Callable[[], bool], str], ...] = (
+        ("prompt_frame", lambda: prompt.index < frames, f"less than {frames}, the number of frames"),
+        ("start", lambda: options.start is None or prompt.index <= options.start < frames,
+         f"from prompt_frame, which is {prompt.index}, to {frames - 1}, the last frame"),
+        ("end", lambda: options.end is None or options.end > max(prompt.index, options.start or 0),
+         f"more than start and prompt_frame, which are {options.start or prompt.index} and {prompt.index}"),
+    )  # fmt: skip
+    for name, is_fine, allowed in checks:
+        if not is_fine():
+            raise ProblemError(
+                "invalid-options", f"{name} is {getattr(options, name)}; it must be {allowed}", option=name
+            )
+    try:
+        Options(keyframes=options.keyframes, start=options.start, end=options.end)
+    except Exception as error:
+        raise _problem(error) from None

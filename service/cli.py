@@ -79,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage_error(error: typer.TyperException) -> int:
     message = " ".join(str(getattr(error, "format_message", error.__str__)()).split())
-    given: list[Any] = getattr(error.__cause__, "errors", list)()  # pydantic's, where an option's value is of the wrong type
+    # Typer names the wrong type but not the value; pydantic, which found it, does.
+    given: list[Any] = getattr(error.__cause__, "errors", list)()
     if given:
         message += f"; given: {given[0]['input']!r}"
     if message:

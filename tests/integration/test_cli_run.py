@@ -1,0 +1,124 @@
+"""`keymask run` from the outside: files, exit codes, standard output and error."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import sleep
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.cli import main
+from tests.media import square, write_broken, write_clip, write_mask
+
+PROGRAM = [sys.executable, "-c", "import sys; from service.cli import main; sys.exit(main())"]
+
+
+def arguments(folder: Path, *more: str) -> list[str]:
+    """`keymask run` with seeded weights on a small clip and mask made in `folder`."""
+    video, mask = write_clip(folder / "in.mp4"), write_mask(folder / "mask.png")
+    given = [str(video), "--mask", str(mask), "--out", str(folder / "out"), "--weights", "seeded"]
+    return ["run", *given, *more]
+
+
+def test_a_run_writes_masks_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 0, one PNG a frame of display size, the prompt's mask first, a report; the text names the places."""
+    more = ["--rle", str(tmp_path / "masks.ndjson"), "--overlay", str(tmp_path / "overlay.mp4")]
+    assert main(arguments(tmp_path, *more)) == 0
+    masks = sorted((tmp_path / "out" / "masks").iterdir())
+    assert [path.name for path in masks] == [f"{i:05d}.png" for i in range(12)]
+    with Image.open(masks[0]) as first, Image.open(masks[11]) as last:
+        assert np.array_equal(np.asarray(first), square(64, 48))
+        assert last.size == (64, 48)
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["model"]["name"] == "compact"
+    assert report["key_share"] == pytest.approx(report["network_runs"] / 12, abs=1e-4)
+    assert {"decode", "encode", "read", "warp", "write", "total"} <= set(report["seconds"])
+    output, error = capsys.readouterr()
+    assert error == ""
+    for path in ("out/masks", "out/report.json", "overlay.mp4", "masks.ndjson"):
+        assert str(tmp_path / path) in output
+        assert (tmp_path / path).exists()
+
+
+def test_json_to_standard_output_is_json_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--json -` standard output is the report's head as JSON alone; the text goes to standard error."""
+    assert main(arguments(tmp_path, "--end", "3", "--json", "-")) == 0
+    output, error = capsys.readouterr()
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert json.loads(output) == {key: value for key, value in report.items() if key != "frames"}
+    assert "3 frames" in error
+
+
+def test_json_to_a_file(tmp_path: Path) -> None:
+    """With `--json FILE` the same lies in the file."""
+    assert main(arguments(tmp_path, "--end", "2", "--json", str(tmp_path / "result.json"))) == 0
+    assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["frames_written"] == 2
+
+
+def test_masks_go_from_start_to_end(tmp_path: Path) -> None:
+    """Masks are written from --start up to the frame before --end, by presentation index."""
+    assert main(arguments(tmp_path, "--prompt-frame", "2", "--start", "4", "--end", "7", "--keyframes", "every:2")) == 0
+    names = sorted(path.name for path in (tmp_path / "out" / "masks").iterdir())
+    assert names == ["00004.png", "00005.png", "00006.png"]
+
+
+def test_a_break_in_the_middle_fails_after_the_frames_before_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The frames before the break are written, the report is not complete, the exit code is 1."""
+    video, mask = write_broken(tmp_path / "broken.mp4", bad=12), write_mask(tmp_path / "mask.png", 160, 96)
+    out = tmp_path / "out"
+    assert main(["run", str(video), "--mask", str(mask), "--out", str(out), "--weights", "seeded"]) == 1
+    assert len(list((out / "masks").iterdir())) == 12
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["complete"] is False
+    assert capsys.readouterr().err == f"keymask: error: {report['error']}\n"
+
+
+def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
+    """SIGINT ends the run with exit code 130 and one line; the masks so far and a report stay."""
+    video = write_clip(tmp_path / "long.mp4", range(0, 40 * 600, 40))
+    mask, lines = write_mask(tmp_path / "mask.png"), tmp_path / "masks.ndjson"
+    command = ["run", str(video), "--mask", str(mask), "--out", str(tmp_path / "out"), "--rle", str(lines)]
+    with subprocess.Popen(
+        [*PROGRAM, *command, "--weights", "seeded"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        while process.poll() is None and not (lines.exists() and lines.stat().st_size):
+            sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        output, error = process.communicate(timeout=60)
+    assert (process.returncode, error, output) == (130, "keymask: error: interrupted\n", "")
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    masks = list((tmp_path / "out" / "masks").iterdir())
+    assert (report["complete"], report["error"]) == (False, "interrupted")
+    assert 0 < len(report["frames"]) <= len(masks) <= len(report["frames"]) + 1 < 600
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"], []])
+def test_help_loads_no_torch(words: list[str]) -> None:
+    """Help and version answer without importing torch, so they are fast; exit code 0."""
+    check = "import sys; from service.cli import main; code = main(); assert 'torch' not in sys.modules; sys.exit(code)"
+    done = subprocess.run([sys.executable, "-c", check, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "keymask" in done.stdout
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    """When the reader of standard output goes away, keymask stops quietly."""
+    command = " ".join([sys.executable, "-c", "'import sys; from service.cli import main; sys.exit(main())'", "--help"])
+    done = subprocess.run(f"{command} | true", shell=True, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_nothing_is_drawn_into_a_pipe(tmp_path: Path) -> None:
+    """Without a terminal there is no progress bar: standard error stays empty."""
+    command = [*PROGRAM, *arguments(tmp_path, "--end", "2")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout

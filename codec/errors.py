@@ -13,6 +13,8 @@ CodecError
 Every message says what was given and what is allowed.
 """
 
+from __future__ import annotations
+
 
 class CodecError(Exception):
     """Base of every error that reading a compressed video raises."""
@@ -52,6 +54,10 @@ class BrokenStreamError(CodecError):
     def __init__(self, message: str, frames: int) -> None:
         super().__init__(message)
         self.frames = frames
+
+    def __reduce__(self) -> tuple[type[BrokenStreamError], tuple[str, int]]:
+        """Both arguments, so that the error can be sent from one process to another."""
+        return type(self), (str(self), self.frames)
 
 
 class MotionError(CodecError):

@@ -5,10 +5,14 @@ Whatever decodes an upload (probing, drawing an overlay) goes through here; the 
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from multiprocessing.connection import Connection
+from queue import LifoQueue
+from typing import Any, ParamSpec, TypeVar, cast
 
-from service.errors import ServiceError
+from service.errors import RunError, ServiceError, message_of
+from service.processes import SPAWN, become_child, limit_memory
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
@@ -23,7 +27,7 @@ class SandboxTimeoutError(ServiceError):
 
 
 class Sandbox:
-    """A few warm, spawned processes that import no torch.
+    """A few warm, spawned processes that import no torch, started when first needed.
 
     Args:
         processes: Calls that may run at the same time; further ones wait.
@@ -32,15 +36,15 @@ class Sandbox:
     """
 
     def __init__(self, processes: int = 2, *, timeout: float = 30.0, memory_bytes: int | None = 4 << 30) -> None:
-        raise NotImplementedError
+        self._timeout = timeout
+        self._memory_bytes = memory_bytes
+        self._processes = processes
+        # Last in, first out: the process that is already warm comes first.
+        self._idle: LifoQueue[_Child | None] = LifoQueue()
+        for _ in range(processes):
+            self._idle.put(None)
 
-    def call(
-        self,
-        function: Callable[Args, Result],
-        /,
-        *args: Args.args,
-        **kwargs: Args.kwargs,
-    ) -> Result:
+    def call(self, function: Callable[Args, Result], /, *args: Args.args, **kwargs: Args.kwargs) -> Result:
         """Call a module-level function there; it blocks until the result is there.
 
         Raises:
@@ -48,7 +52,90 @@ class Sandbox:
             SandboxTimeoutError: It took too long and was killed.
             Exception: What the function raised.
         """
-        raise NotImplementedError
+        return self.call_within(self._timeout, function, *args, **kwargs)
+
+    def call_within(
+        self, seconds: float, function: Callable[Args, Result], /, *args: Args.args, **kwargs: Args.kwargs
+    ) -> Result:
+        """As `call`, with a limit of its own."""
+        child = self._idle.get()
+        try:
+            if child is None or not child.process.is_alive():
+                child = _Child(self._memory_bytes)
+            answer = child.ask((function, args, kwargs), seconds)
+        except BaseException:
+            if child is not None:
+                child.kill()
+            child = None
+            raise
+        finally:
+            self._idle.put(child)
+        if isinstance(answer, BaseException):
+            raise answer
+        return cast("Result", answer)
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes, once their calls are done."""
+        for _ in range(self._processes):
+            child = self._idle.get()
+            if child is not None:
+                child.kill()
+        for _ in range(self._processes):
+            self._idle.put(None)
+
+
+class _Child:
+    """One process and the pipe to it."""
+
+    def __init__(self, memory_bytes: int | None) -> None:
+        self._connection, theirs = SPAWN.Pipe()
+        self.process = SPAWN.Process(target=_serve, args=(theirs, memory_bytes), name="keymask-sandbox", daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, call: tuple[Any, ...], seconds: float) -> Any:
+        """The result of a call, or the exception it raised."""
+        try:
+            self._connection.send(call)
+            if not self._connection.poll(seconds):
+                raise SandboxTimeoutError(f"looking at the file took more than {seconds:g} s and was stopped")
+            answer = self._connection.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            self.process.join(5)
+            raise SandboxDiedError(
+                "the process that looked at the file died; the file is damaged or needs too much memory"
+            ) from None
+        if isinstance(answer, MemoryError):
+            raise SandboxDiedError("looking at the file needs more memory than is allowed")
+        return answer
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self.process.kill()
+        self.process.join()
+        self._connection.close()
+
+
+def _serve(connection: Connection, memory_bytes: int | None) -> None:
+    """Answer calls until the other end closes."""
+    become_child()
+    if memory_bytes is not None:
+        limit_memory(memory_bytes)
+    while True:
+        try:
+            function, args, kwargs = connection.recv()
+        except EOFError:
+            return
+        connection.send_bytes(_answer(function, args, kwargs))
+
+
+def _answer(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    try:
+        return pickle.dumps(function(*args, **kwargs))
+    except Exception as error:
+        try:
+            packed = pickle.dumps(error)
+            pickle.loads(packed)
+        except Exception:
+            return pickle.dumps(RunError(message_of(error)))
+        return packed

@@ -1,0 +1,43 @@
+"""Locks that say whether a process lives: the kernel gives them back whatever ends it, and needs no clock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class ProcessLock:
+    """Holds a lock on a new file until `release` or the end of the process.
+
+    The file appears under its name only once it is locked, so nobody can take it for that of a dead process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        unlocked = path.with_name(f".{path.name}")
+        self._file = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        unlocked.rename(path)
+
+    def release(self) -> None:
+        """Remove the file and give the lock back."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether the process that locked this file still lives; a missing file belongs to nobody."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that two who ask at the same time do not take each other for the owner.
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False

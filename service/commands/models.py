@@ -116,7 +116,7 @@ def _show(status: dict[str, Any], json_file: str | None) -> None:
         rows["size"] = _megabytes(status["bytes"])
         rows["sha256"] = f"{status['sha256']} ({'checked' if status['unchanged'] else 'NOT that of the file'})"
         rows["made from"] = status["record"]["origin"]
-        rows |= status["metadata"]
+        rows |= {key: value for key, value in status["metadata"].items() if key not in rows}
     for label, value in rows.items():
         console.print(f"{label:10s} {value}", markup=False)
 

@@ -9,7 +9,7 @@ from typing import cast
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from codec.types import UInt8Array
 
@@ -64,10 +64,17 @@ class Scaler:
             if plane.line_size >= width:
                 rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
                 return rows[:height, :width].copy()
-        # Saying the same range twice keeps swscale from stretching limited range: it takes grey for full range.
-        full = ColorRange.JPEG
+        # swscale takes grey for full range and BT.601; naming the same twice keeps it from converting luma to that.
         grey = self._to_luma.reformat(
-            picture, width, height, "gray", src_color_range=full, dst_color_range=full, threads=1
+            picture,
+            width,
+            height,
+            "gray",
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.JPEG,
+            src_colorspace=Colorspace.ITU601,
+            dst_colorspace=Colorspace.ITU601,
+            threads=1,
         )
         return cast(UInt8Array, grey.to_ndarray())
 

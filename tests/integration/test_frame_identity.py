@@ -77,7 +77,7 @@ def assert_same_frames(path: Path, limit: int = MOST_FRAMES, motion: str = "auto
     assert [frame.index for frame in shown] == list(range(len(expected.pts)))
     assert [frame.pts for frame in shown] == expected.pts
     for frame, mean in zip(shown, expected.means, strict=True):
-        assert mean is None or float(frame.luma.mean()) == pytest.approx(mean, abs=1.5)
+        assert mean is None or float(frame.luma.mean()) == pytest.approx(mean, abs=1)
     assert (error is not None) == expected.failed
     if isinstance(error, BrokenStreamError):
         assert error.frames == len(frames) > 0

@@ -1,0 +1,110 @@
+"""Laying block vectors on the cells of the analysis picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from codec.motion import Geometry, VectorArray, lay_blocks
+from codec.types import STRIDE
+
+RECORD = np.dtype(
+    [
+        *(
+            ("source", "i4"),
+            ("w", "u1"),
+            ("h", "u1"),
+            ("src_x", "i2"),
+            ("src_y", "i2"),
+            ("dst_x", "i2"),
+            ("dst_y", "i2"),
+        ),
+        *(("flags", "u8"), ("motion_x", "i4"), ("motion_y", "i4"), ("motion_scale", "u2")),
+    ],
+    align=True,
+)
+
+
+def grid_of_blocks(width: int, height: int, seed: int, scale: int = 4) -> VectorArray:
+    """Macroblocks that cover a picture, each split in one of the four ways, in one list or both; some are missing."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for top in range(0, height, 16):
+        for left in range(0, width, 16):
+            w, h = ((16, 16), (16, 8), (8, 16), (8, 8))[rng.integers(4)]
+            for source in ((-1,), (1,), (-1, 1), ())[rng.integers(4)]:
+                for y in range(top, top + 16, h):
+                    for x in range(left, left + 16, w):
+                        mx, my = rng.integers(-70, 70, 2)
+                        rows.append((source, w, h, 0, 0, x + w // 2, y + h // 2, 0, mx, my, scale))
+    return np.array(rows, RECORD)
+
+
+def slow_field(records: VectorArray, geometry: Geometry) -> np.ndarray:
+    """[2, rows, columns, 3] of (dx, dy, covered): for each cell, look through all blocks."""
+    field = np.zeros((2, geometry.rows, geometry.columns, 3))
+    for row in range(geometry.rows):
+        for column in range(geometry.columns):
+            x = (column + 0.5) * STRIDE / geometry.scale_x + geometry.left
+            y = (row + 0.5) * STRIDE / geometry.scale_y + geometry.top
+            for r in records:
+                left, top = int(r["dst_x"]) - int(r["w"]) / 2, int(r["dst_y"]) - int(r["h"]) / 2
+                if left <= x < left + int(r["w"]) and top <= y < top + int(r["h"]):
+                    dx = int(r["motion_x"]) / int(r["motion_scale"]) * geometry.scale_x
+                    dy = int(r["motion_y"]) / int(r["motion_scale"]) * geometry.scale_y
+                    field[int(r["source"] > 0), row, column] = dx, dy, 1
+    return field
+
+
+@pytest.mark.parametrize(
+    ("picture", "analysis", "cropped"),
+    [
+        ((96, 64), (96, 64), (0, 0)),
+        ((90, 57), (90, 57), (0, 0)),
+        ((90, 57), (90, 57), (4, 2)),
+        ((160, 90), (85, 48), (0, 0)),
+        ((161, 121), (64, 48), (0, 0)),
+        ((96, 64), (24, 16), (2, 6)),
+    ],
+)
+def test_cells_take_the_block_over_their_centre(
+    picture: tuple[int, int], analysis: tuple[int, int], cropped: tuple[int, int]
+) -> None:
+    """A cell gets, by list, the vector of the block that covers its centre, scaled x by width and y by height."""
+    records = grid_of_blocks(picture[0] + cropped[0], picture[1] + cropped[1], seed=sum(picture))
+    geometry = Geometry.between(picture, analysis, cropped)
+    blocks = lay_blocks(records, geometry)
+    slow = slow_field(records, geometry)
+    assert np.array_equal(blocks.block >= 0, slow[..., 2] > 0)
+    assert np.allclose(blocks.vectors[blocks.block], slow[..., :2], atol=1e-4)
+
+
+def test_every_cell_of_the_picture_is_in_the_field() -> None:
+    """The field has a cell for every started 4 x 4 pixels, also where the picture ends within one."""
+    geometry = Geometry.between((13, 9), (13, 9))
+    assert (geometry.rows, geometry.columns) == (3, 4)
+
+
+def test_smaller_block_wins_an_overlap() -> None:
+    """Where blocks overlap, the smaller one gives the vector."""
+    records = np.array([(-1, 8, 8, 0, 0, 4, 4, 0, 4, 0, 4), (-1, 16, 16, 0, 0, 8, 8, 0, 8, 0, 4)], RECORD)
+    blocks = lay_blocks(records, Geometry.between((16, 16), (16, 16)))
+    x = blocks.vectors[blocks.block[0], 0]
+    assert np.array_equal(x, np.array([[1, 1, 2, 2], [1, 1, 2, 2], [2, 2, 2, 2], [2, 2, 2, 2]]))
+
+
+def test_blocks_outside_the_picture_are_ignored() -> None:
+    """Blocks beyond every border change nothing and raise nothing."""
+    places = [(-40, 8), (8, -40), (400, 8), (8, 400), (-4, -4), (20, 20)]
+    records = np.array([(-1, 16, 16, 0, 0, x, y, 0, 4, 4, 4) for x, y in places], RECORD)
+    geometry = Geometry.between((16, 16), (16, 16))
+    blocks = lay_blocks(records, geometry)
+    assert np.array_equal(blocks.block >= 0, slow_field(records, geometry)[..., 2] > 0)
+
+
+def test_half_and_quarter_pixels_are_kept() -> None:
+    """A vector is motion / motion_scale in pixels: nothing is rounded."""
+    records = np.array([(-1, 16, 16, 0, 0, 8, 8, 0, 5, -7, 4), (1, 16, 16, 0, 0, 8, 8, 0, 3, 1, 2)], RECORD)
+    blocks = lay_blocks(records, Geometry.between((16, 16), (16, 16)))
+    assert blocks.vectors[blocks.block[0, 0, 0]].tolist() == [1.25, -1.75]
+    assert blocks.vectors[blocks.block[1, 0, 0]].tolist() == [1.5, 0.5]

@@ -113,15 +113,20 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return result
 
 
-def interleave(tasks: Mapping[str, Task], rounds: int) -> dict[str, list[float]]:
-    """Time tasks in turns: one warm-up each, then `rounds` rounds that start with another task each time.
+def interleave(tasks: Mapping[str, Task], rounds: int, warm_up: Task | None = None) -> dict[str, list[float]]:
+    """Time tasks in turns: after a warm-up, `rounds` rounds that start with another task each time.
+
+    Args:
+        tasks: Name -> what to time.
+        rounds: How often each is timed.
+        warm_up: What runs before the clock; by default each task once.
 
     Returns:
         Task -> seconds of each round. Ratios of one round are of times that lie side by side.
     """
     names = list(tasks)
-    for name in names:
-        tasks[name]()
+    for task in tasks.values() if warm_up is None else [warm_up]:
+        task()
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:

@@ -16,20 +16,20 @@ from harness import Report, Row, Spread, clip, first_labels, interleave, parser,
 from codec import open_video
 from vos.modeling.network import VOSNetwork
 from vos.segmenter import Segmenter
-from vos.types import Options, Prompt
+from vos.types import Options, Prompt, Stats
 from vos.weights import SEEDED, load_network
 
 SEQUENCE = "soccerball"
 POLICIES = ("every:6", "every:1")
 
 
-def segment(network: VOSNetwork, keyframes: str, video_bytes: bytes, prompt: Prompt) -> dict[str, float]:
+def segment(network: VOSNetwork, keyframes: str, video_bytes: bytes, prompt: Prompt) -> Stats:
     """Segment a clip; masks come back on the CPU, so nothing is pending on a device at the end."""
     segmenter = Segmenter(network, Options(keyframes=keyframes))
     with open_video(video_bytes) as video:
         for _ in segmenter.run(video, video.info, prompt):
             pass
-    return segmenter.stats.seconds
+    return segmenter.stats
 
 
 def main() -> None:
@@ -40,16 +40,18 @@ def main() -> None:
     options.add_argument("--precision", default="auto")
     arguments: argparse.Namespace = options.parse_args()
     report = Report("speedup", arguments)
-    frames, rounds = (7, 1) if arguments.quick else (37, 3)
+    frames, rounds = (4, 1) if arguments.quick else (31, 3)
     network = load_network(arguments.model, device=arguments.device, precision=arguments.precision, weights=SEEDED)
     video_bytes = clip(arguments, SEQUENCE, frames).read_bytes()
     prompt = Prompt(first_labels(arguments, SEQUENCE))
-    stages: dict[str, dict[str, float]] = {}
+    stats: dict[str, Stats] = {}
 
     def task(keyframes: str) -> None:
-        stages[keyframes] = segment(network, keyframes, video_bytes, prompt)
+        stats[keyframes] = segment(network, keyframes, video_bytes, prompt)
 
-    seconds = interleave({policy: partial(task, policy) for policy in POLICIES}, rounds)
+    start = clip(arguments, SEQUENCE, 3).read_bytes()
+    tasks = {policy: partial(task, policy) for policy in POLICIES}
+    seconds = interleave(tasks, rounds, warm_up=lambda: segment(network, "every:1", start, prompt))
     parameter = next(network.parameters())
     report.details = {
         "sequence": SEQUENCE,
@@ -59,7 +61,8 @@ def main() -> None:
         "precision": str(parameter.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "ms_per_frame": per_frame(seconds, frames),
-        "stage_seconds": {policy: {s: round(t, 3) for s, t in times.items()} for policy, times in stages.items()},
+        "sources": {policy: {s.value: n for s, n in cost.frames.items()} for policy, cost in stats.items()},
+        "stage_seconds": {p: {s: round(t, 3) for s, t in cost.seconds.items()} for p, cost in stats.items()},
         "frames_per_second": {
             policy: asdict(Spread.of(frames / value for value in values)) for policy, values in seconds.items()
         },

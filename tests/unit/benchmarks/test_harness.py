@@ -39,6 +39,14 @@ def test_tasks_take_turns_and_each_starts_once() -> None:
     assert "".join(order) == "abc" + "abc" + "bca" + "cab"
 
 
+def test_another_warm_up_takes_the_place_of_the_tasks() -> None:
+    """A warm-up that is given runs once, and the tasks only in the rounds."""
+    order: list[str] = []
+    seconds = harness.interleave({"a": lambda: order.append("a")}, rounds=2, warm_up=lambda: order.append("w"))
+    assert order == ["w", "a", "a"]
+    assert len(seconds["a"]) == 2
+
+
 def test_own_seconds_of_a_task_count() -> None:
     """A task that returns seconds is not timed from outside; the warm-up is in no figure."""
     seconds = iter([9.0, 2.0, 3.0])

@@ -31,6 +31,8 @@ EXPOSURES = 4
 NOISE = 1.5
 """Standard deviation of the sensor's noise, in grey values."""
 SEED = 20
+OBJECT_ID = 2
+"""Green in the palette, which shows on a red cup; object 1 is red."""
 ENCODER = {"preset": "medium", "crf": "25", "threads": "1"}
 FOLDER = Path(__file__).resolve().parent.parent / "service" / "sample"
 
@@ -118,7 +120,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     clip = encode(picture for picture, _ in frames())
     (folder / "clip.mp4").write_bytes(clip)
-    (folder / "mask.png").write_bytes(encode_mask(next(true_masks())))
+    (folder / "mask.png").write_bytes(encode_mask(next(true_masks()) * OBJECT_ID))
     print(f"{folder}: clip.mp4 has {len(clip)} bytes, {FRAMES} frames")
 
 

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vos.modeling.network import Memory
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLayout:
+    """Which frames a bank holds.
+
+    Attributes:
+        indices: Presentation indices by slot.
+        latest: Slot of the latest frame.
+        kept: Slots of the spaced frames, oldest first.
+    """
+
+    indices: tuple[int, ...]
+    latest: int
+    kept: tuple[int, ...]
 
 
 class MemoryBank:
@@ -19,14 +35,15 @@ class MemoryBank:
     Args:
         capacity: Most frames held, at least 2.
         spacing: Least distance of kept frames, in presentation indices.
+        layout: The frames that it is to hold; `refill` brings their contents.
     """
 
-    def __init__(self, capacity: int, spacing: int) -> None:
+    def __init__(self, capacity: int, spacing: int, layout: MemoryLayout | None = None) -> None:
         self._capacity = capacity
         self._spacing = spacing
-        self._indices: list[int] = []
-        self._latest = 0
-        self._kept: deque[int] = deque()
+        self._indices = list(layout.indices) if layout else []
+        self._latest = layout.latest if layout else 0
+        self._kept = deque(layout.kept if layout else ())
         self._key: Tensor | None = None
         self._value: Tensor | None = None
 
@@ -38,9 +55,20 @@ class MemoryBank:
         """Presentation indices of the frames held, by slot."""
         return tuple(self._indices)
 
+    @property
+    def layout(self) -> MemoryLayout:
+        """The frames held, to make a bank that holds the same."""
+        return MemoryLayout(self.indices, self._latest, tuple(self._kept))
+
     def add(self, index: int, entry: Memory) -> None:
         """Remember a key frame: key [Kk, Ck, h*w] and value [K, Cv, h*w]."""
-        slot = self._slot_for(index)
+        self._put(self._slot_for(index), entry)
+
+    def refill(self, index: int, entry: Memory) -> None:
+        """Bring the contents of a frame of the layout that the bank was made with."""
+        self._put(self._indices.index(index), entry)
+
+    def _put(self, slot: int, entry: Memory) -> None:
         if self._key is None or self._value is None:
             self._key = _slots(entry.key, self._capacity)
             self._value = _slots(entry.value, self._capacity)

@@ -17,6 +17,7 @@ from vos.memory import MemoryBank
 from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Features, VOSNetwork
 from vos.propagate import Carried, Corrector, carry
+from vos.resume import HeldReference, RunState
 from vos.stopwatch import Stopwatch
 from vos.types import FrameMask, Options, Prompt, Source, Stats
 from vos.warp import ReferenceStore
@@ -41,28 +42,38 @@ class Segmenter:
         self._policy = parse_policy(self.options.keyframes)
         self._counts: Counter[Source] = Counter()
         self._watch = Stopwatch()
+        self._pass: _Pass | None = None
 
     @property
     def stats(self) -> Stats:
         """What the latest run cost so far."""
         return Stats(dict(self._counts), self._watch.seconds)
 
-    def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:
+    @property
+    def state(self) -> RunState | None:
+        """Where the latest run stands: one that starts from here gives the masks after the one given last."""
+        return self._pass.state(self._counts) if self._pass is not None else None
+
+    def run(
+        self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt, state: RunState | None = None
+    ) -> Iterator[FrameMask]:
         """Segment a video.
 
         Args:
             frames: Its frames in decode order, as `codec.open_video` yields them.
             info: Its sizes and orientation.
             prompt: Mask of one frame.
+            state: Where an earlier run on the same video, with the same prompt, options and network, stood.
 
         Yields:
-            One mask a frame from `options.start` to `options.end`, in presentation order.
+            One mask a frame from `options.start` to `options.end`, in presentation order; after `state` only those that
+            it did not give.
 
         Raises:
             PromptError: The mask does not have the video's display size.
             OptionError: The prompt's frame or the range lies outside the video.
         """
-        self._counts, self._watch = Counter(), Stopwatch()
+        self._counts, self._watch = Counter(state.counts if state else {}), Stopwatch()
         first = prompt.index if self.options.start is None else self.options.start
         if first < prompt.index:
             raise OptionError(
@@ -72,31 +83,29 @@ class Segmenter:
         last = self.options.end
         if last is not None and last <= prompt.index:
             raise OptionError(f"end is {last}; it must be more than the prompt's frame, which is {prompt.index}")
-        pass_ = _Pass(self, info, prompt)
-        waiting: dict[int, FrameMask] = {}
-        wanted = prompt.index
+        pass_ = self._pass = _Pass(self, info, prompt, state)
         seen = 0
         for frame in self._watch.waiting("decode", frames):
             seen += 1
-            for mask in pass_.take(frame):
-                waiting[mask.index] = mask
-            while wanted in waiting and (last is None or wanted < last):
-                mask = waiting.pop(wanted)
-                wanted += 1
+            for mask in pass_.give(frame, last):
                 if mask.index >= first:
                     self._counts[mask.source] += 1
                     yield mask
-            if last is not None and wanted >= last:
+            if last is not None and pass_.wanted >= last:
                 return
-        if wanted <= max(prompt.index, first):
-            name = "the prompt's frame" if wanted == prompt.index else "start"
+        if pass_.wanted <= max(prompt.index, first):
+            name = "the prompt's frame" if pass_.wanted == prompt.index else "start"
             raise OptionError(f"{name} is {max(prompt.index, first)}; the video has {seen} frames, 0 to {seen - 1}")
 
 
 class _Pass:
-    """State of one video: memory of key frames, masks of references."""
+    """State of one video: memory of key frames, masks of references, masks whose turn has not come.
 
-    def __init__(self, segmenter: Segmenter, info: VideoInfo, prompt: Prompt) -> None:
+    Attributes:
+        wanted: Presentation index of the next mask.
+    """
+
+    def __init__(self, segmenter: Segmenter, info: VideoInfo, prompt: Prompt, state: RunState | None) -> None:
         self._segmenter = segmenter
         self._network = segmenter.network
         self._watch = segmenter._watch
@@ -107,12 +116,56 @@ class _Pass:
         self._device, self._dtype = parameter.device, parameter.dtype
         options = segmenter.options
         self._canvas = Canvas.of(info.analysis_height, info.analysis_width, self._network.stride)
-        self._memory = MemoryBank(options.memory_frames, options.memory_spacing)
+        self._memory = MemoryBank(options.memory_frames, options.memory_spacing, state.memory if state else None)
         self._references = ReferenceStore(len(prompt.object_ids) + 1, *self._canvas.grid, self._device)
         self._early: list[CompressedFrame] = []
-        self._keys: list[int] = []
+        self._keys = list(state.keys) if state else []
+        self._logits = {i: torch.from_numpy(logits) for i, logits in state.logits.items()} if state else {}
+        self._done = state.next_decode_index if state else 0
+        self._waiting = {mask.index: mask for mask in state.waiting} if state else {}
+        self.wanted = state.next_index if state else prompt.index
+        for held in state.references if state else ():
+            self._references.put_at(held.slot, held.decode_index, torch.from_numpy(held.channels).to(self._device))
 
-    def take(self, frame: CompressedFrame) -> Iterator[FrameMask]:
+    def state(self, counts: Counter[Source]) -> RunState | None:
+        """All of it, between two masks; None before the first one."""
+        if not self._keys:
+            return None
+        held = self._references.held().items()
+        return RunState(
+            next_index=self.wanted,
+            next_decode_index=self._done,
+            keys=tuple(self._keys),
+            memory=self._memory.layout,
+            logits={i: logits.cpu().numpy() for i, logits in self._logits.items()},
+            references=tuple(HeldReference(i, slot, channels.cpu().numpy()) for i, (slot, channels) in held),
+            waiting=tuple(self._waiting.values()),
+            counts=dict(counts),
+        )
+
+    def give(self, frame: CompressedFrame, last: int | None) -> Iterator[FrameMask]:
+        """Take a frame in decode order; give the masks before `last` whose turn in presentation order has come."""
+        if frame.decode_index < self._done:
+            self._recall(frame)
+        else:
+            for mask in self._take(frame):
+                self._waiting[mask.index] = mask
+            self._done = frame.decode_index + 1
+        while self.wanted in self._waiting and (last is None or self.wanted < last):
+            mask = self._waiting.pop(self.wanted)
+            self.wanted += 1
+            yield mask
+
+    @torch.inference_mode()
+    def _recall(self, frame: CompressedFrame) -> None:
+        """A frame that was done before the run went on: memorised again if the memory held it."""
+        if frame.index not in self._memory.indices:
+            return
+        logits = self._logits.get(frame.index)
+        full = self._canvas.pad(self._soft_prompt.to(self._device)) if logits is None else self._to_full(logits)
+        self._memory.refill(frame.index, self._network.memorize(self._encode(frame), self._as_input(full)))
+
+    def _take(self, frame: CompressedFrame) -> Iterator[FrameMask]:
         """Segment a frame, and with the prompt's frame those that were decoded before it but are shown after."""
         if self._keys:
             if frame.index > self._prompt.index:
@@ -169,13 +222,19 @@ class _Pass:
         features = self._encode(frame)
         with self._watch.stage("read"):
             hint = self._canvas.pad_cells(carried.soft).unsqueeze(1).to(self._dtype)
-            logits = self._network.segment(features, self._memory.view(), hint, self._segmenter.options.top_k)
-            full = F.interpolate(logits.float(), scale_factor=STRIDE, mode="bilinear", align_corners=False)
-            full = soft_aggregate(torch.sigmoid(full.squeeze(1)))[1:]
+            logits = self._network.segment(features, self._memory.view(), hint, self._segmenter.options.top_k).float()
+            full = self._to_full(logits)
         self._memorize(frame, features, full)
+        self._logits = {i: kept for i, kept in self._logits.items() if i in self._memory.indices}
+        self._logits[frame.index] = logits
         picture = self._canvas.crop(full)
         self._hold(frame, self._certain(picture))
         return self._emit(frame, Source.KEY, picture, 1, torch.ones(len(full)))
+
+    def _to_full(self, logits: Tensor) -> Tensor:
+        """The network's logits float [K, 1, rows, columns] -> soft masks [K, padded_height, padded_width]."""
+        full = F.interpolate(logits.to(self._device), scale_factor=STRIDE, mode="bilinear", align_corners=False)
+        return soft_aggregate(torch.sigmoid(full.squeeze(1)))[1:]
 
     def _encode(self, frame: CompressedFrame) -> Features:
         with self._watch.stage("encode"):
@@ -185,9 +244,13 @@ class _Pass:
     def _memorize(self, frame: CompressedFrame, features: Features, masks: Tensor) -> None:
         """Remember a key frame with its soft masks [K, padded_height, padded_width]."""
         with self._watch.stage("memorize"):
-            entry = self._network.memorize(features, masks.unsqueeze(1).to(self._dtype))
+            entry = self._network.memorize(features, self._as_input(masks))
             self._memory.add(frame.index, entry)
         self._keys = [*self._keys[-_RECENT_KEYS:], frame.index]
+
+    def _as_input(self, masks: Tensor) -> Tensor:
+        """Soft masks [K, padded_height, padded_width] as `VOSNetwork.memorize` takes them."""
+        return masks.unsqueeze(1).to(self._dtype)
 
     def _certain(self, picture: Tensor) -> Carried:
         """What a key frame passes on: its masks [K, height, width] by cells, without doubt."""

@@ -67,10 +67,12 @@ class ReferenceStore:
     def put(self, decode_index: int, channels: Tensor) -> None:
         """Hold the channels float [C, rows, columns] of a frame."""
         free = set(range(len(self._table))).difference(self._slots.values())
-        if not free:
-            free = {len(self._table)}
+        self.put_at(min(free, default=len(self._table)), decode_index, channels)
+
+    def put_at(self, slot: int, decode_index: int, channels: Tensor) -> None:
+        """As `put`, in a slot that is free."""
+        while slot >= len(self._table):
             self._grow()
-        slot = min(free)
         self._slots[decode_index] = slot
         self._table[slot] = channels.permute(1, 2, 0)
         present = (channels[:-1].amax(dim=0) > _NEGLIGIBLE).to(torch.uint8).cpu().numpy()
@@ -81,6 +83,11 @@ class ReferenceStore:
         """Drop every frame but these and the latest."""
         wanted = {*decode_indices, self._latest}
         self._slots = {index: slot for index, slot in self._slots.items() if index in wanted}
+
+    def held(self) -> dict[int, tuple[int, Tensor]]:
+        """Decode index -> slot and channels (a copy) of every frame that is held, the latest one last."""
+        order = sorted(self._slots, key=lambda index: index == self._latest)
+        return {i: (self._slots[i], self._table[self._slots[i]].permute(2, 0, 1).clone()) for i in order}
 
     def latest(self) -> Tensor:
         """Channels of the frame that was put last, a copy."""

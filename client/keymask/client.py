@@ -1,0 +1,249 @@
+"""The client for ordinary code; `async_client` has its twin for asyncio."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from keymask.errors import WaitTimeoutError, problem_of
+from keymask.models import Frame, Job, JobStatus, Model, Options, Probe, Track
+from keymask.png import MaskLike
+from keymask.progress import ProgressOption, reporter
+from keymask.protocol import (
+    POLL_SECONDS,
+    Call,
+    JobLike,
+    Retry,
+    Upload,
+    VideoLike,
+    advanced,
+    check_ended,
+    client_arguments,
+    frame_of,
+    job_path,
+    submission,
+)
+
+
+class Client:
+    """Talks to a keymask service; use it in `with`, or call `close`.
+
+    Args:
+        base_url: Where the service is; KEYMASK_URL or http://localhost:8000 by default.
+        api_key: Key of the service, if it wants one; KEYMASK_API_KEY by default.
+        timeout: Seconds to wait for the service to say anything.
+        retries: How often a call is tried again after a lost connection, 429, 502, 503 or 504.
+        transport: httpx transport, for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout: float = 60.0,
+        retries: int = 4,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.Client(**client_arguments(base_url, api_key, timeout, transport))
+        self._retries = retries
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def segment(self, video: VideoLike, mask: MaskLike, *, progress: ProgressOption = False, **options: Any) -> Track:
+        """Upload a video and the mask of a frame, wait, and take all masks.
+
+        Args:
+            video: Path, bytes or binary file object.
+            mask: Path or bytes of a PNG, array [height, width] of object ids, or PIL image.
+            progress: True for a line on the terminal, or a function that is told of every change.
+            **options: See `Options`.
+
+        Raises:
+            InputRefusedError: The service cannot use the video, the mask or an option.
+            JobFailedError, JobCanceledError: The job did not succeed.
+        """
+        job = self.submit(video, mask, **options)
+        report = reporter(progress)
+        frames = []
+        for frame in self.masks(job):
+            frames.append(frame)
+            report(advanced(job, len(frames)))
+        job = self.get(job)
+        report(job)
+        return Track(job, tuple(frames))
+
+    def stream(self, video: VideoLike, mask: MaskLike, **options: Any) -> Iterator[Frame]:
+        """Upload a video and a mask, and take masks as they are computed; arguments as for `segment`."""
+        yield from self.masks(self.submit(video, mask, **options))
+
+    def submit(
+        self,
+        video: VideoLike,
+        mask: MaskLike,
+        *,
+        idempotency_key: str | None = None,
+        prefer_wait: int | None = None,
+        **options: Any,
+    ) -> Job:
+        """Upload a video and a mask; the job is queued and this returns.
+
+        Args:
+            video: As for `segment`.
+            mask: As for `segment`.
+            idempotency_key: The same key and the same files give the same job again.
+            prefer_wait: Seconds, at most 60, that the service may wait for the job to end before it answers.
+            **options: See `Options`.
+        """
+        return self._job(submission(video, mask, Options(**options), idempotency_key, prefer_wait))
+
+    def get(self, job: JobLike) -> Job:
+        """The job as it is now."""
+        return self._job(Call("GET", job_path(job)))
+
+    def jobs(self, *, status: JobStatus | str | None = None, limit: int | None = None) -> Iterator[Job]:
+        """All jobs, newest first, fetched page by page."""
+        wanted = status.value if isinstance(status, JobStatus) else status
+        cursor = None
+        while True:
+            page = self._send(Call("GET", "/v1/jobs", {"status": wanted, "limit": limit, "cursor": cursor})).json()
+            yield from map(Job.model_validate, page["jobs"])
+            cursor = page.get("cursor")
+            if cursor is None:
+                return
+
+    def wait(self, job: JobLike, *, timeout: float | None = None, progress: ProgressOption = False) -> Job:
+        """Wait for a job to succeed.
+
+        Raises:
+            JobFailedError, JobCanceledError: It ended otherwise.
+            WaitTimeoutError: It has not ended after `timeout` seconds.
+        """
+        report = reporter(progress)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause, longest = POLL_SECONDS
+        while True:
+            current = self.get(job)
+            report(current)
+            if current.status.ended:
+                return check_ended(current)
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise WaitTimeoutError(f"job {current.id} is still {current.status.value} after {timeout} s")
+            time.sleep(pause)
+            pause = min(longest, 1.5 * pause)
+
+    def masks(self, job: JobLike, *, start: int | None = None, end: int | None = None) -> Iterator[Frame]:
+        """Masks of a job in presentation order, also while it runs; goes on where a lost connection broke off.
+
+        Args:
+            job: The job.
+            start: First frame; the first one there is by default.
+            end: Frame to stop before; the last one is given too by default.
+
+        Raises:
+            JobFailedError, JobCanceledError: The job ended without success; the masks before that have been given.
+        """
+        current = self.get(job)
+        retry = Retry(self._retries)
+        while True:
+            try:
+                with self._open(Call("GET", job_path(current, "masks"), {"from": start, "to": end})) as response:
+                    for line in response.iter_lines():
+                        frame = frame_of(line, current)
+                        start = frame.index + 1
+                        retry.succeeded()
+                        yield frame
+            except httpx.TransportError as error:
+                time.sleep(retry.after_failure(error))
+                continue
+            current = self.get(job)
+            if current.status.ended:
+                check_ended(current)
+                return
+            if end is not None and start is not None and start >= end:
+                return
+
+    def cancel(self, job: JobLike) -> Job:
+        """Ask the service to stop a job."""
+        return self._job(Call("POST", job_path(job, "cancel")))
+
+    def delete(self, job: JobLike) -> None:
+        """Stop a job and remove all its files."""
+        self._send(Call("DELETE", job_path(job)))
+
+    def download(self, job: JobLike, format: str, path: str | os.PathLike[str]) -> Path:
+        """Store a result of a job that succeeded.
+
+        Args:
+            job: The job.
+            format: "png" (zip of indexed PNGs), "coco", "ytvis" or "overlay" (mp4).
+            path: File to write; it appears only when it is complete.
+        """
+        target = Path(path)
+        partial = target.with_name(target.name + ".part")
+        try:
+            call = Call("GET", job_path(job, "result"), {"format": format})
+            with self._open(call) as response, partial.open("wb") as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        return target
+
+    def probe(self, video: VideoLike) -> Probe:
+        """What a video's bitstream offers, without running a model."""
+        return Probe.model_validate(self._send(Call("POST", "/v1/probe", upload=Upload(video))).json())
+
+    def models(self) -> list[Model]:
+        """The networks that the service offers."""
+        return [Model.model_validate(model) for model in self._send(Call("GET", "/v1/models")).json()["models"]]
+
+    def _job(self, call: Call) -> Job:
+        return Job.model_validate(self._send(call).json())
+
+    def _send(self, call: Call) -> httpx.Response:
+        """The answer to a call, read to its end."""
+        with self._open(call, read=True) as response:
+            return response
+
+    @contextmanager
+    def _open(self, call: Call, *, read: bool = False) -> Iterator[httpx.Response]:
+        """The answer to a call; its body has been read or is still to come."""
+        retry = Retry(self._retries)
+        while True:
+            try:
+                with call.arguments() as arguments:
+                    response = self._http.send(self._http.build_request(**arguments), stream=not read)
+            except httpx.TransportError as error:
+                time.sleep(retry.after_failure(error))
+                continue
+            delay = retry.after_answer(response)
+            if delay is None:
+                break
+            response.close()
+            time.sleep(delay)
+        try:
+            if response.is_error:
+                response.read()
+                raise problem_of(response)
+            yield response
+        finally:
+            response.close()

@@ -1,0 +1,39 @@
+"""COCO's compressed run-length encoding -> mask.
+
+Format: runs of 0 and 1 in turn, column by column, starting with 0; each run from the third on is stored as the
+difference to the run two before it, as signed numbers in groups of 5 bits, low ones first, with a sixth bit that says
+whether more follow, offset by 48 into printable ASCII.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+def decode(counts: str, height: int, width: int) -> npt.NDArray[np.bool_]:
+    """Mask of a compressed run-length encoding: bool [height, width].
+
+    Raises:
+        ValueError: The text is not such an encoding of a mask of this size.
+    """
+    runs = _runs(counts)
+    if (runs < 0).any() or runs.sum() != height * width:
+        raise ValueError(f"run lengths cover {int(runs.sum())} pixels; a mask of {width}x{height} has {height * width}")
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(width, height).T
+
+
+def _runs(counts: str) -> npt.NDArray[np.int64]:
+    groups = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
+    if len(groups) == 0 or groups.min() < 0 or groups.max() > 63 or groups[-1] & 32:
+        raise ValueError(f"{counts[:40]!r} is not a compressed run-length encoding")
+    last = (groups & 32) == 0
+    starts = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
+    place = np.arange(len(groups)) - np.repeat(starts, np.diff([*starts, len(groups)]))
+    numbers = np.add.reduceat((groups & 31) << (5 * place), starts)
+    negative = (groups[last] & 16) != 0
+    numbers -= negative * (np.int64(1) << (5 * (place[last] + 1)))
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers

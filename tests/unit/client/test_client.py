@@ -1,0 +1,265 @@
+"""Both clients against a scripted service."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import keymask
+import keymask.async_client
+import keymask.client
+import numpy as np
+import pytest
+from keymask import AsyncClient, Client
+from pycocotools import mask as coco
+
+JOB: dict[str, Any] = {
+    "id": "j1",
+    "status": "running",
+    "progress": {"done": 1, "total": 4, "stage": "segmenting", "fps": None},
+    "created_at": "2026-11-20T12:00:00.000Z",
+    "video": {"codec": "h264", "width": 6, "height": 4, "fps": 25.0, "frames": 4, "duration": 0.16, "rotation": 0},
+}
+MASK = np.zeros((4, 6), np.uint8)
+MASK[1:3, 2:5] = 3
+
+
+def job(status: str = "running", **change: Any) -> dict[str, Any]:
+    """The job in a state."""
+    return {**JOB, "status": status, **change}
+
+
+def line(index: int) -> str:
+    """A line of the mask stream, its object one column further each frame."""
+    mask = np.roll(MASK, index, axis=1) == 3
+    counts = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+    item = {"id": 3, "rle": {"size": [4, 6], "counts": counts}, "bbox": [2, 1, 3, 2], "area": 6, "score": 0.9}
+    return json.dumps(
+        {"index": index, "pts": index, "time": index / 25, "type": "P", "source": "key", "objects": [item]}
+    )
+
+
+class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body whose connection is lost after some lines."""
+
+    def __init__(self, *lines: str) -> None:
+        self._text = "".join(each + "\n" for each in lines)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._text.encode()
+        raise httpx.ReadError("connection lost")
+
+    async def __aiter__(self) -> Any:
+        for part in self:
+            yield part
+
+
+class Script:
+    """Answers requests in turn and keeps them."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self._answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """The next answer."""
+        self.requests.append(request)
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @property
+    def spent(self) -> bool:
+        """Whether every answer was asked for."""
+        return not self._answers
+
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(params=["sync", "async"])
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Calls a method of either client against a script; iterators come back as lists, pauses take no time."""
+    pauses: list[float] = []
+
+    async def nap(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(keymask.client.time, "sleep", pauses.append)
+    monkeypatch.setattr(keymask.async_client.asyncio, "sleep", nap)
+
+    def call(script: Script, name: str, *args: Any, **kwargs: Any) -> Any:
+        call.pauses = pauses  # type: ignore[attr-defined]
+        if request.param == "sync":
+            with Client("http://test", transport=httpx.MockTransport(script)) as client:
+                result = getattr(client, name)(*args, **kwargs)
+                return list(result) if inspect.isgenerator(result) else result
+
+        async def main() -> Any:
+            async with AsyncClient("http://test", transport=httpx.MockTransport(script)) as client:
+                result = getattr(client, name)(*args, **kwargs)
+                return [item async for item in result] if inspect.isasyncgen(result) else await result
+
+        return asyncio.run(main())
+
+    return call
+
+
+def ok(body: Any, status: int = 200) -> httpx.Response:
+    """A JSON answer."""
+    return httpx.Response(status, json=body)
+
+
+def masks(*indices: int) -> httpx.Response:
+    """A mask stream that ends."""
+    return httpx.Response(200, text="".join(line(i) + "\n" for i in indices))
+
+
+def test_segment_uploads_streams_and_decodes(run: Run, tmp_path: Path) -> None:
+    """One call sends both files and the options, and gives one decoded mask a frame."""
+    (tmp_path / "dog.mp4").write_bytes(b"video bytes")
+    seen: list[tuple[int, int | None]] = []
+    script = Script(ok(job(), 202), ok(job()), masks(0, 1, 2, 3), ok(job("succeeded")), ok(job("succeeded")))
+    track = run(
+        script,
+        "segment",
+        tmp_path / "dog.mp4",
+        MASK,
+        keyframes="codec",
+        progress=lambda j: seen.append((j.progress.done, j.progress.total)),
+    )
+    posted = script.requests[0]
+    assert (posted.method, posted.url.path) == ("POST", "/v1/jobs")
+    assert b"video bytes" in posted.content
+    assert b'filename="dog.mp4"' in posted.content
+    assert b'{"keyframes": "codec"}' in posted.content
+    assert posted.content.index(b'name="mask"') < posted.content.index(b'name="video"')
+    assert len(track) == 4
+    np.testing.assert_array_equal(track.masks, [np.roll(MASK, i, axis=1) for i in range(4)])
+    assert seen[:4] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert script.spent
+
+
+def test_a_lost_mask_stream_goes_on_where_it_broke(run: Run) -> None:
+    """After a lost connection the next request asks for the frame after the last one that came."""
+    script = Script(
+        ok(job()),
+        httpx.Response(200, stream=Broken(line(0), line(1))),
+        httpx.ConnectError("refused"),
+        masks(2, 3),
+        ok(job("succeeded")),
+    )
+    assert [frame.index for frame in run(script, "masks", "j1")] == [0, 1, 2, 3]
+    asked = [dict(r.url.params) for r in script.requests if r.url.path.endswith("/masks")]
+    assert asked == [{}, {"from": "2"}, {"from": "2"}]
+
+
+def test_a_stream_that_ends_before_the_job_is_asked_again(run: Run) -> None:
+    """A service that restarts ends its streams in an orderly way; the client goes on until the job has ended."""
+    script = Script(ok(job()), masks(0, 1), ok(job()), masks(2), ok(job("succeeded")))
+    assert [frame.index for frame in run(script, "masks", "j1")] == [0, 1, 2]
+
+
+def test_busy_answers_are_tried_again_after_the_time_they_name(run: Run) -> None:
+    """429 and 503 wait at least Retry-After, with the same idempotency key and the whole file again."""
+    script = Script(
+        httpx.Response(429, headers={"Retry-After": "7"}), httpx.Response(503), httpx.ConnectError("x"), ok(job(), 202)
+    )
+    run(script, "submit", io.BytesIO(b"video bytes"), MASK)
+    assert script.spent
+    assert len({r.headers["Idempotency-Key"] for r in script.requests}) == 1
+    assert all(b"video bytes" in r.content for r in script.requests)
+    assert run.pauses[0] >= 7  # type: ignore[attr-defined]
+
+
+def test_after_the_last_try_the_error_names_the_cause(run: Run) -> None:
+    """A service that stays away is an error of the client, not of httpx."""
+    script = Script(*[httpx.ConnectError("connection refused")] * 5)
+    with pytest.raises(keymask.ConnectionFailedError, match="connection refused"):
+        run(script, "models")
+    assert script.spent
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, keymask.InputRefusedError),
+        (401, keymask.UnauthorizedError),
+        (404, keymask.NotFoundError),
+        (409, keymask.ConflictError),
+        (413, keymask.InputRefusedError),
+        (422, keymask.InputRefusedError),
+        (500, keymask.ServerError),
+    ],
+)
+def test_each_problem_is_an_error_of_its_kind(run: Run, status: int, kind: type[keymask.ProblemError]) -> None:
+    """A problem keeps its type, title and detail, and is raised without another try."""
+    body = {"type": "/problems/x", "title": "Title", "status": status, "detail": "given 1, allowed 2", "extra": 5}
+    script = Script(httpx.Response(status, json=body))
+    with pytest.raises(kind, match="given 1, allowed 2") as caught:
+        run(script, "get", "j1")
+    assert (caught.value.status, caught.value.type, caught.value.title) == (status, "/problems/x", "Title")
+    assert caught.value.members["extra"] == 5
+
+
+def test_an_error_that_is_no_problem_document_is_still_an_error(run: Run) -> None:
+    """A proxy's HTML page becomes an error with the status."""
+    script = Script(*[httpx.Response(502, text="<html>bad gateway</html>")] * 5)
+    with pytest.raises(keymask.ServerError, match="HTTP 502"):
+        run(script, "get", "j1")
+
+
+def test_wait_ends_with_the_job(run: Run) -> None:
+    """Waiting gives the job that succeeded, and raises with the reason for one that did not."""
+    assert run(Script(ok(job("queued")), ok(job()), ok(job("succeeded"))), "wait", "j1").status == "succeeded"
+    failed = job("failed", error={"type": "/problems/video-truncated", "detail": "ends after 12 frames"})
+    with pytest.raises(keymask.JobFailedError, match="ends after 12 frames"):
+        run(Script(ok(failed)), "wait", "j1")
+    with pytest.raises(keymask.JobCanceledError, match="j1 was canceled"):
+        run(Script(ok(job("canceled"))), "wait", "j1")
+    with pytest.raises(keymask.WaitTimeoutError, match="still running after 0 s"):
+        run(Script(ok(job())), "wait", "j1", timeout=0)
+
+
+def test_jobs_are_listed_over_all_pages(run: Run) -> None:
+    """The cursor of a page leads to the next one until there is none."""
+    script = Script(
+        ok({"jobs": [job(id="a"), job(id="b")], "cursor": "next"}), ok({"jobs": [job(id="c")], "cursor": None})
+    )
+    assert [j.id for j in run(script, "jobs", status="running", limit=2)] == ["a", "b", "c"]
+    assert dict(script.requests[1].url.params) == {"status": "running", "limit": "2", "cursor": "next"}
+
+
+def test_download_leaves_no_half_file(run: Run, tmp_path: Path) -> None:
+    """A result appears when it is complete; a lost connection leaves nothing behind."""
+    target = tmp_path / "masks.zip"
+    with pytest.raises(httpx.ReadError):
+        run(Script(httpx.Response(200, stream=Broken("half"))), "download", "j1", "png", target)
+    assert list(tmp_path.iterdir()) == []
+    assert run(Script(httpx.Response(200, content=b"zip bytes")), "download", "j1", "png", target) == target
+    assert target.read_bytes() == b"zip bytes"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_unknown_options_are_refused_before_anything_is_sent(run: Run) -> None:
+    """A misspelt option is an error here, not a default there."""
+    with pytest.raises(ValueError, match="keyframe"):
+        run(Script(), "submit", b"video", MASK, keyframe="codec")
+
+
+def test_both_clients_offer_the_same() -> None:
+    """The asyncio twin has every public method, with the same parameters."""
+
+    def methods(kind: type) -> dict[str, list[str]]:
+        public = {n: f for n, f in inspect.getmembers(kind, inspect.isfunction) if not n.startswith("_")}
+        return {n: list(inspect.signature(f).parameters) for n, f in public.items() if n not in ("close", "aclose")}
+
+    assert methods(Client) == methods(AsyncClient)
+    assert list(inspect.signature(Client).parameters) == list(inspect.signature(AsyncClient).parameters)

@@ -80,15 +80,18 @@ class Feed:
         self.followers = 0
         self.closing = False
 
-    @asynccontextmanager
-    async def follow(self, job: Job) -> AsyncIterator[Watch]:
-        """Watch a job while the block runs.
+    def check_room(self) -> None:
+        """Refuse a further follower where there are as many as allowed.
 
         Raises:
-            ProblemError: Too many followers.
+            ProblemError: There are.
         """
         if self.followers >= self._limit:
             raise ProblemError("too-many-streams", f"{self._limit} streams are open; no more are allowed")
+
+    @asynccontextmanager
+    async def follow(self, job: Job) -> AsyncIterator[Watch]:
+        """Watch a job while the block runs."""
         watch = self._watches.get(job.id)
         if watch is None:
             watch = self._watches[job.id] = Watch(News(job, -1))

@@ -32,16 +32,19 @@ def read_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
     """Whole lines from `offset` on, about `BLOCK` bytes of them (at least one line if there is one).
 
     Returns:
-        The lines without their newlines, and the offset after them.
+        The lines without their newlines, and the offset after them; -1 if the file has become shorter than `offset`,
+        as when a job is started over.
     """
     try:
         with path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) < offset:
+                return [], -1
             file.seek(offset)
             block = file.read(BLOCK)
             if len(block) == BLOCK and b"\n" not in block:
                 block += file.readline()
     except FileNotFoundError:
-        return [], offset
+        return [], -1 if offset else 0
     end = block.rfind(b"\n") + 1
     return block[:end].splitlines(), offset + end
 

@@ -245,3 +245,12 @@ class ProblemView(BaseModel):
     title: Annotated[str, Field(description="The kind of error in words.")]
     status: Annotated[int, Field(description="The HTTP status.")]
     detail: Annotated[str, Field(description="What was given and what is allowed, in one line.")]
+
+
+class ProblemKind(BaseModel):
+    """A kind of error."""
+
+    type: str
+    title: str
+    status: int
+    retry_after: Annotated[int | None, Field(description="Seconds after which the same request may succeed.")]

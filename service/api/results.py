@@ -1,0 +1,134 @@
+"""`/v1/jobs/{id}/result`: the masks of a finished job as one file, with ETag and Range (RFC 9110, 13 and 14)."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse, Response
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from service.api.deps import COMMON, CallerDep, JobDep, ServicesDep
+from service.jobs.types import Job, JobStatus
+from service.problems import ProblemError, answer, documented
+from service.rendering import FORMATS, Format, render
+from service.services import Services, in_thread
+
+router = APIRouter(prefix="/v1/jobs", tags=["results"])
+
+_RANGES = re.compile(r"bytes=\s*(?:\d+-\d*|-\d+)\s*(?:,\s*(?:\d+-\d*|-\d+)\s*)*")
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+_HEADERS: dict[str, Any] = {
+    "ETag": {"schema": {"type": "string"}, "description": "Names this very file."},
+    "Accept-Ranges": {"schema": {"type": "string"}, "description": "`bytes`."},
+}
+
+
+class ResultFile(FileResponse):
+    """A file with conditional and range requests; what starlette answers in plain text becomes a problem here."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file, the part asked for, or that the client has it."""
+        asked = Headers(scope=scope)
+        etag = self.headers["etag"]
+        if _names(asked.get("if-none-match", ""), etag):
+            await Response(status_code=304, headers={"ETag": etag})(scope, receive, send)
+            return
+        wanted = asked.get("range")
+        size = int(self.headers["content-length"])
+        if wanted is not None and (not _RANGES.fullmatch(wanted) or _is_backwards(wanted)):
+            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0].lower() != b"range"]}
+        elif wanted is not None and not _is_satisfiable(wanted, size) and asked.get("if-range", etag) == etag:
+            refusal = answer("range-not-satisfiable", f"{wanted[:80]!r} asks for nothing of the {size} bytes")
+            refusal.headers["Content-Range"] = f"bytes */{size}"
+            await refusal(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
+
+
+@router.get(
+    "/{job_id}/result",
+    summary="Take the result",
+    response_class=Response,
+    responses=documented(
+        *COMMON, "job-not-found", "job-not-succeeded", "range-not-satisfiable", "run-failed", "storage-full",
+        "video-undecodable",
+    )
+    | {
+        200: {
+            "description": "`png`: a zip of indexed PNGs with the DAVIS palette. `coco`: COCO instances with "
+            "run-length encoding. `ytvis`: YouTube-VIS. `overlay`: an H.264 video with the masks drawn over it.",
+            "content": {form.media_type: _FILE for form in FORMATS.values()},
+            "headers": _HEADERS,
+        },
+        206: {
+            "description": "The part that `Range` asked for.",
+            "content": {form.media_type: _FILE for form in FORMATS.values()} | {"multipart/byteranges": _FILE},
+            "headers": _HEADERS,
+        },
+        304: {"description": "The client has it already (`If-None-Match`)."},
+    },
+)  # fmt: skip
+async def read_result(
+    job: JobDep,
+    caller: CallerDep,
+    services: ServicesDep,
+    name: Annotated[
+        Literal["png", "coco", "ytvis", "overlay"], Query(alias="format", description="Kind of file.")
+    ] = "png",
+) -> Response:
+    """One file with all masks; it is made when it is first asked for, and kept with the job."""
+    if job.status is not JobStatus.SUCCEEDED:
+        raise ProblemError("job-not-succeeded", f"the job is {job.status}; a result is there once it has succeeded")
+    form = FORMATS[name]
+    path = services.storage.job(job.id).result(form.file)
+    async with services.rendering[job.id, name]:
+        if not path.exists():
+            await _make(services, job, name, caller)
+    services.rendering.pop((job.id, name), None)
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        raise ProblemError("job-not-found", f"the job {job.id} was deleted") from None
+    return _file(job, form, path, stat)
+
+
+async def _make(services: Services, job: Job, name: str, caller: str | None) -> None:
+    files = services.storage.job(job.id)
+    await in_thread(services.storage.check_room, files.frames.stat().st_size)
+    try:
+        await services.sandboxed(services.workshop, services.settings.render_seconds, render, job, files, name)
+    except Exception:
+        await in_thread(services.store.get, job.id, caller)  # a job that was deleted meanwhile is the better answer
+        raise
+
+
+def _file(job: Job, form: Format, path: Any, stat: os.stat_result) -> ResultFile:
+    etag = f'"{job.id}-{stat.st_size:x}-{stat.st_mtime_ns:x}"'
+    return ResultFile(
+        path,
+        media_type=form.media_type,
+        filename=f"{job.id}-{form.file}",
+        stat_result=stat,
+        headers={"ETag": etag, "Cache-Control": "private, no-cache"},
+    )
+
+
+def _names(header: str, etag: str) -> bool:
+    """Whether If-None-Match names the file."""
+    return header.strip() == "*" or etag in (part.strip().removeprefix("W/") for part in header.split(","))
+
+
+def _is_satisfiable(wanted: str, size: int) -> bool:
+    """Whether every range of a well-formed header begins within the file."""
+    starts = (part.strip().split("-")[0] for part in wanted.removeprefix("bytes=").split(","))
+    return size > 0 and all(not start or int(start) < size for start in starts) and "=-0" not in wanted.replace(" ", "")
+
+
+def _is_backwards(wanted: str) -> bool:
+    """Whether a range ends before it begins: the header counts as not sent (RFC 9110, 14.1.1)."""
+    pairs = (part.strip().split("-") for part in wanted.removeprefix("bytes=").split(","))
+    return any(first and last and int(last) < int(first) for first, last in pairs)

@@ -1,0 +1,154 @@
+"""What the routes work with, put together once for an application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+import anyio
+from sqlalchemy.engine import make_url
+
+from service.config import Settings
+from service.engine.local import LocalEngine
+from service.engine.types import Engine, EngineConfig
+from service.errors import UsageError
+from service.feed import Feed
+from service.inspection import Limits
+from service.jobs.store import JobStore
+from service.loading import ModelChoice
+from service.metrics import Metrics
+from service.problems import ProblemError
+from service.sandbox import Sandbox, SandboxDiedError, SandboxTimeoutError
+from service.storage import Storage
+
+Args = ParamSpec("Args")
+Result = TypeVar("Result")
+
+EngineFactory: TypeAlias = Callable[[EngineConfig, JobStore, Storage], Engine]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that lives as long as the application.
+
+    Attributes:
+        settings: What the environment decides.
+        store: The jobs.
+        storage: Their files.
+        engine: Runs them.
+        feed: Tells streams of news.
+        metrics: Counters.
+        inspection: Processes that look at uploads.
+        workshop: Processes that make results and probe.
+        keys: SHA-256 of an API key -> its name; empty: no key is asked for.
+    """
+
+    settings: Settings
+    store: JobStore
+    storage: Storage
+    engine: Engine
+    feed: Feed
+    metrics: Metrics
+    inspection: Sandbox
+    workshop: Sandbox
+    keys: dict[str, str]
+    _slots: dict[int, anyio.CapacityLimiter] = field(default_factory=dict)
+    rendering: defaultdict[tuple[str, str], asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    @property
+    def limits(self) -> Limits:
+        """What a video and a mask may have at most."""
+        s = self.settings
+        return Limits(s.max_pixels, s.max_frames, s.max_duration_seconds, s.max_objects)
+
+    async def sandboxed(
+        self,
+        sandbox: Sandbox,
+        seconds: float,
+        function: Callable[Args, Result],
+        *args: Args.args,
+        **kwargs: Args.kwargs,
+    ) -> Result:
+        """Call a function in a sandbox; who waits for a free process holds no thread.
+
+        Raises:
+            ProblemError: The file broke the process, or it took too long.
+            Exception: What the function raised.
+        """
+        slots = self._slots.setdefault(id(sandbox), anyio.CapacityLimiter(self.settings.inspect_processes))
+        call: Callable[[], Result] = partial(sandbox.call_within, seconds, function, *args, **kwargs)
+        try:
+            return await anyio.to_thread.run_sync(call, limiter=slots)
+        except (SandboxDiedError, SandboxTimeoutError) as error:
+            raise ProblemError("video-undecodable", str(error)) from None
+
+
+def build_services(settings: Settings, make_engine: EngineFactory = LocalEngine) -> Services:
+    """Open database and files; nothing runs yet.
+
+    Raises:
+        UsageError: The settings do not fit together.
+    """
+    keys = keys_in_force(settings)
+    _make_database_folder(settings.database)
+    store = JobStore(settings.database, retention=timedelta(seconds=settings.retention_seconds))
+    storage = Storage(settings.files_dir, quota=settings.storage_quota)
+    engine = make_engine(engine_config(settings), store, storage)
+    memory = int(settings.inspect_bytes)
+    return Services(
+        settings=settings,
+        store=store,
+        storage=storage,
+        engine=engine,
+        feed=Feed(store, storage, settings.max_followers),
+        metrics=Metrics(store, storage, engine),
+        inspection=Sandbox(settings.inspect_processes, timeout=settings.inspect_seconds, memory_bytes=memory),
+        workshop=Sandbox(settings.inspect_processes, timeout=settings.probe_seconds, memory_bytes=memory),
+        keys=keys,
+    )
+
+
+def keys_in_force(settings: Settings) -> dict[str, str]:
+    """The API keys to ask for, none where `auth` or the address says so.
+
+    Raises:
+        UsageError: Keys are needed and there are none.
+    """
+    if settings.auth == "off":
+        return {}
+    keys = settings.key_digests()
+    if not keys and (settings.auth == "required" or not settings.only_local):
+        raise UsageError(
+            f"the service would listen on {settings.host} without an API key: make one with `keymask keys new NAME`, "
+            "listen on 127.0.0.1, or set KEYMASK_AUTH=off if something in front of it checks who may come in"
+        )
+    return keys
+
+
+def engine_config(settings: Settings) -> EngineConfig:
+    """How the engine is to run."""
+    return EngineConfig(
+        devices=settings.device_list,
+        model=ModelChoice(settings.model, settings.weights, precision=settings.precision),
+        stall_seconds=settings.stall_seconds,
+        grace_seconds=settings.grace_seconds,
+    )
+
+
+def _make_database_folder(address: str) -> None:
+    url = make_url(address)
+    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+
+
+async def in_thread(function: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
+    """Call what blocks (database, files) in a thread."""
+    call: Callable[[], Any] = partial(function, *args, **kwargs)
+    result: Result = await anyio.to_thread.run_sync(call)
+    return result

@@ -1,0 +1,73 @@
+"""Pages that show commands, or are made from them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from service.cli import app
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """The words of every `keymask ...` line in the page's shell blocks."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = [line.strip().removeprefix(".venv/bin/") for block in blocks for line in block.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("keymask ")]
+
+
+def parse(command: Any, name: str, words: list[str]) -> None:
+    """Parse a command line without running it; raises where an option or argument is wrong."""
+    context = command.make_context(name, list(words))
+    if hasattr(command, "commands"):
+        child_name, child, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        parse(child, child_name, rest)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_that_a_page_shows_are_valid(page: Path) -> None:
+    """Every keymask command in a page's shell blocks is one that the command line takes."""
+    for words in commands_of(page):
+        parse(typer.main.get_command(app), "keymask", words)
+
+
+def test_commands_are_found() -> None:
+    """The quickstart's commands are among those that are checked."""
+    assert ["probe", "dog.mp4"] in commands_of(ROOT / "docs" / "quickstart.md")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page leads to a file of the repository."""
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_command_line_s_reference_is_current() -> None:
+    """docs/reference/cli.md is what `python scripts/make_cli_reference.py` makes; run that after changing a command."""
+    spec = importlib.util.spec_from_file_location("make_cli_reference", ROOT / "scripts" / "make_cli_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert page.splitlines() == script.reference().splitlines()
+
+
+def test_architecture_pages_end_with_where_to_look() -> None:
+    """Each architecture page ends with the section that names files, and those files exist."""
+    pages = sorted((ROOT / "docs" / "architecture").glob("*.md"))
+    assert pages
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        last = text[text.rindex("\n## ") :]
+        assert last.startswith("\n## Where to look\n")
+        assert [name for name in re.findall(r"`([\w/]+(?:\.\w+|/))`", last) if not (ROOT / name).exists()] == []

@@ -4,12 +4,14 @@ Each picture's luma is encoded by libx264 and decoded again at once; only the ve
 but the previous picture is ever referred to, so which frame a block points to is known, not guessed, and one picture
 goes in for every set of vectors that comes out: no delay, no look-ahead, constant memory.
 
-Why these settings: `benchmarks/proxy.py` measures them. Slower presets cost more and warp masks worse, because they
-trade motion for intra blocks and rate; what helps is splitting down to 8x8 and half a step of sub-pixel search.
+Why these settings: `benchmarks/proxy_settings.py` measures them by carrying true masks. Slower presets cost more and
+carry masks worse, since what saves bits (intra 4x4 blocks, larger blocks) is not what moves; splitting blocks down to
+8x8 helps, and some sub-pixel search.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -35,7 +37,7 @@ VECTOR_CODECS = frozenset(
 MAX_SIDE = 16384
 """Largest width or height that libx264 encodes."""
 
-_ENCODER_OPTIONS = {
+ENCODER_OPTIONS: Mapping[str, str] = {
     "preset": "ultrafast",
     "tune": "zerolatency",
     "crf": "20",
@@ -43,6 +45,7 @@ _ENCODER_OPTIONS = {
     "threads": "1",
     "x264-params": "bframes=0:ref=1:keyint=infinite:scenecut=40:partitions=p8x8:subme=1:aq-mode=1",
 }
+"""Of libx264. Others must keep to one reference, no B frames and no delay."""
 
 
 def resolve_motion_source(motion: str, codec: str, *, intra_only: bool = False) -> MotionSource:
@@ -76,20 +79,21 @@ class MotionProxy:
     Args:
         width: Width of every picture in pixels, 1 to 16384.
         height: Height of every picture in pixels, 1 to 16384.
+        options: Of libx264.
 
     Raises:
         UnsupportedSizeError: The size is outside what libx264 encodes.
         MotionError: This build of PyAV has no libx264.
     """
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, options: Mapping[str, str] = ENCODER_OPTIONS) -> None:
         if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
             raise UnsupportedSizeError(
                 f"analysis size is {width}x{height}; a motion proxy allows 1x1 to {MAX_SIDE}x{MAX_SIDE} pixels"
             )
         self._shape = (height, width)
         self._pictures = 0
-        self._encoder = _open_encoder(width, height)
+        self._encoder = _open_encoder(width, height, options)
         self._decoder = av.CodecContext.create("h264", "r")
         self._decoder.thread_count = 1
         self._decoder.options = {"flags2": "+export_mvs"}
@@ -114,7 +118,7 @@ class MotionProxy:
         return None if exported is None else exported.to_ndarray()
 
 
-def _open_encoder(width: int, height: int) -> av.VideoCodecContext:
+def _open_encoder(width: int, height: int, options: Mapping[str, str]) -> av.VideoCodecContext:
     """Open libx264 for grey pictures: of colour it would only see half the resolution, at a third more work."""
     try:
         encoder = av.CodecContext.create("libx264", "w")
@@ -125,6 +129,6 @@ def _open_encoder(width: int, height: int) -> av.VideoCodecContext:
     # The rate only labels the stream: with constant quality and no look-ahead it decides nothing.
     encoder.time_base = Fraction(1, 25)
     encoder.framerate = Fraction(25)
-    encoder.options = _ENCODER_OPTIONS
+    encoder.options = dict(options)
     encoder.open()
     return encoder

@@ -72,7 +72,7 @@ def check_size(width: int, height: int, name: str) -> None:
     """
     if width * height > MAX_PIXELS:
         raise UnsupportedSizeError(
-            f"{name} has pictures of {width}x{height}; at most {MAX_PIXELS / 1e6:.0f} million pixels are allowed"
+            f"{name} has pictures of {width}x{height}; at most {MAX_PIXELS / 1e6:g} million pixels are allowed"
         )
 
 

@@ -122,7 +122,9 @@ class _Bits:
 
 
 def _parse_sps(nal: bytes) -> SequenceParameters | None:
-    """Parse a sequence parameter set NAL unit; None if it is damaged."""
+    """Parse a sequence parameter set NAL unit; None if it is damaged or something else."""
+    if not nal or nal[0] & 31 != _SPS:
+        return None
     try:
         return _read_sps(_Bits(nal[1:].replace(b"\x00\x00\x03", b"\x00\x00")))
     except ValueError:

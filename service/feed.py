@@ -77,6 +77,7 @@ class Feed:
         self._limit = limit
         self._watches: dict[str, Watch] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.followers = 0
         self.closing = False
 
@@ -92,6 +93,7 @@ class Feed:
     @asynccontextmanager
     async def follow(self, job: Job) -> AsyncIterator[Watch]:
         """Watch a job while the block runs."""
+        self._loop = asyncio.get_running_loop()
         watch = self._watches.get(job.id)
         if watch is None:
             watch = self._watches[job.id] = Watch(News(job, -1))
@@ -106,6 +108,12 @@ class Feed:
             if not watch.followers and self._watches.get(job.id) is watch:
                 del self._watches[job.id]
                 self._tasks.pop(job.id).cancel()
+
+    def close_soon(self) -> None:
+        """As `close`, from any thread or from a signal handler."""
+        self.closing = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.close)
 
     def close(self) -> None:
         """End all streams: every watch says that its job is gone."""

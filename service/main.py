@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -23,7 +25,14 @@ from service.errors import ServiceError, message_of, verdict_of
 from service.middleware import Observe
 from service.problems import ProblemError, answer
 from service.schemas import FrameLine, Options, ProblemView
-from service.services import EngineFactory, Services, build_services, in_thread
+from service.services import (
+    EngineFactory,
+    SandboxFactory,
+    Services,
+    build_services,
+    in_thread,
+    make_process_sandbox,
+)
 from vos.errors import VosError
 
 _log = logging.getLogger(__name__)
@@ -35,18 +44,24 @@ Post a video and a mask, follow the job, take the masks while they are computed.
 `type` is stable. Times are UTC, RFC 3339."""
 
 
-def create_app(settings: Settings, *, make_engine: EngineFactory = LocalEngine) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    make_engine: EngineFactory = LocalEngine,
+    make_sandbox: SandboxFactory = make_process_sandbox,
+) -> FastAPI:
     """The service as an ASGI application.
 
     Args:
         settings: What the environment decides.
         make_engine: Makes what runs the jobs.
+        make_sandbox: Makes what looks at uploads.
     """
     app = FastAPI(
         title="keymask",
         version=version("keymask-server"),
         description=_DESCRIPTION,
-        lifespan=_lifespan(settings, make_engine),
+        lifespan=_lifespan(partial(build_services, settings, make_engine, make_sandbox)),
         redirect_slashes=False,
     )
     for resource in (jobs, events, masks, results, probe, models, health):
@@ -65,17 +80,19 @@ def create_app(settings: Settings, *, make_engine: EngineFactory = LocalEngine) 
     return app
 
 
-def _lifespan(settings: Settings, make_engine: EngineFactory) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(build: Callable[[], Services]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services: Services = await in_thread(build_services, settings, make_engine)
+        services = await in_thread(build)
         app.state.services = services
         await in_thread(services.engine.start)
+        warming = asyncio.create_task(in_thread(services.inspection.warm_up))
         _log.info("started", extra={"version": app.version, "keys": len(services.keys)})
         try:
             yield
         finally:
             services.feed.close()
+            await asyncio.gather(warming, return_exceptions=True)
             await in_thread(_stop, services)
             _log.info("stopped")
 

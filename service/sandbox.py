@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from importlib import import_module
 from multiprocessing.connection import Connection
 from queue import LifoQueue
 from typing import Any, ParamSpec, TypeVar, cast
 
 from service.errors import RunError, ServiceError, message_of
 from service.processes import SPAWN, become_child, limit_memory
+
+_START_SECONDS = 300.0
+_PRELOADED = ("service.inspection", "service.rendering")
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
@@ -74,6 +78,10 @@ class Sandbox:
             raise answer
         return cast("Result", answer)
 
+    def warm_up(self) -> None:
+        """Start one process, so that the first call does not wait for it."""
+        self.call_within(self._timeout, len, ())
+
     def close(self) -> None:
         """End the processes, once their calls are done."""
         for _ in range(self._processes):
@@ -92,6 +100,18 @@ class _Child:
         self.process = SPAWN.Process(target=_serve, args=(theirs, memory_bytes), name="keymask-sandbox", daemon=True)
         self.process.start()
         theirs.close()
+        self._wait_until_warm()
+
+    def _wait_until_warm(self) -> None:
+        """Loading the decoders is not part of any call's time: on a busy machine it takes longer than the call."""
+        try:
+            if self._connection.poll(_START_SECONDS):
+                self._connection.recv()
+                return
+        except (EOFError, ConnectionResetError):
+            pass
+        self.kill()
+        raise RunError("a process to look at files with could not be started")
 
     def ask(self, call: tuple[Any, ...], seconds: float) -> Any:
         """The result of a call, or the exception it raised."""
@@ -121,6 +141,9 @@ def _serve(connection: Connection, memory_bytes: int | None) -> None:
     become_child()
     if memory_bytes is not None:
         limit_memory(memory_bytes)
+    for name in _PRELOADED:
+        import_module(name)
+    connection.send(None)
     while True:
         try:
             function, args, kwargs = connection.recv()

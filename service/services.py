@@ -31,6 +31,13 @@ Args = ParamSpec("Args")
 Result = TypeVar("Result")
 
 EngineFactory: TypeAlias = Callable[[EngineConfig, JobStore, Storage], Engine]
+SandboxFactory: TypeAlias = Callable[[int, float, int], Sandbox]
+"""Called with processes, seconds of a call, bytes of a process."""
+
+
+def make_process_sandbox(processes: int, seconds: float, memory_bytes: int) -> Sandbox:
+    """The real one."""
+    return Sandbox(processes, timeout=seconds, memory_bytes=memory_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class Services:
         inspection: Processes that look at uploads.
         workshop: Processes that make results and probe.
         keys: SHA-256 of an API key -> its name; empty: no key is asked for.
+        slots: Who may call a sandbox, so that nobody waits for one in a thread.
+        rendering: (job id, format) -> held while that result is made.
     """
 
     settings: Settings
@@ -58,7 +67,7 @@ class Services:
     inspection: Sandbox
     workshop: Sandbox
     keys: dict[str, str]
-    _slots: dict[int, anyio.CapacityLimiter] = field(default_factory=dict)
+    slots: dict[int, anyio.CapacityLimiter] = field(default_factory=dict)
     rendering: defaultdict[tuple[str, str], asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     @property
@@ -81,7 +90,7 @@ class Services:
             ProblemError: The file broke the process, or it took too long.
             Exception: What the function raised.
         """
-        slots = self._slots.setdefault(id(sandbox), anyio.CapacityLimiter(self.settings.inspect_processes))
+        slots = self.slots.setdefault(id(sandbox), anyio.CapacityLimiter(self.settings.inspect_processes))
         call: Callable[[], Result] = partial(sandbox.call_within, seconds, function, *args, **kwargs)
         try:
             return await anyio.to_thread.run_sync(call, limiter=slots)
@@ -89,7 +98,11 @@ class Services:
             raise ProblemError("video-undecodable", str(error)) from None
 
 
-def build_services(settings: Settings, make_engine: EngineFactory = LocalEngine) -> Services:
+def build_services(
+    settings: Settings,
+    make_engine: EngineFactory = LocalEngine,
+    make_sandbox: SandboxFactory = make_process_sandbox,
+) -> Services:
     """Open database and files; nothing runs yet.
 
     Raises:
@@ -108,8 +121,8 @@ def build_services(settings: Settings, make_engine: EngineFactory = LocalEngine)
         engine=engine,
         feed=Feed(store, storage, settings.max_followers),
         metrics=Metrics(store, storage, engine),
-        inspection=Sandbox(settings.inspect_processes, timeout=settings.inspect_seconds, memory_bytes=memory),
-        workshop=Sandbox(settings.inspect_processes, timeout=settings.probe_seconds, memory_bytes=memory),
+        inspection=make_sandbox(settings.inspect_processes, settings.inspect_seconds, memory),
+        workshop=make_sandbox(settings.inspect_processes, settings.probe_seconds, memory),
         keys=keys,
     )
 

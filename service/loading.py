@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings
 from vos.types import FrameMask, Options, Prompt, Stats
+
+if TYPE_CHECKING:
+    from vos.modeling.network import VOSNetwork
+    from vos.resume import RunState
 
 
 class SegmenterLike(Protocol):
@@ -20,8 +25,14 @@ class SegmenterLike(Protocol):
     def stats(self) -> Stats:
         """What the run cost so far."""
 
-    def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:
-        """One mask a frame, in presentation order."""
+    def run(
+        self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt, state: RunState | None = None
+    ) -> Iterator[FrameMask]:
+        """One mask a frame, in presentation order; after `state` only those that are missing."""
+
+    @property
+    def state(self) -> RunState | None:
+        """Where the run stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +70,18 @@ def load_engine(choice: ModelChoice, options: Options, settings: Settings) -> En
         OptionError: No such model, device, precision or key-frame policy.
         WeightsError: The weights are missing or damaged.
     """
-    from vos.catalog import weights_path  # noqa: PLC0415
     from vos.segmenter import Segmenter  # noqa: PLC0415 - torch takes seconds; `keymask --help` must not pay for it
+
+    network, description = _load_network(choice, settings.weights_dir)
+    return Engine(Segmenter(network, options), dict(description))
+
+
+@lru_cache(maxsize=1)
+def _load_network(choice: ModelChoice, store: Path) -> tuple[VOSNetwork, dict[str, Any]]:
+    """The network and its part of the report; the latest one stays loaded, so a worker's next job starts at once."""
+    from vos.catalog import weights_path  # noqa: PLC0415
     from vos.weights import SEEDED, load_network  # noqa: PLC0415
 
-    store = settings.weights_dir
     network = load_network(
         choice.name, device=choice.device, precision=choice.precision, weights=choice.weights, store=store
     )
@@ -75,7 +93,7 @@ def load_engine(choice: ModelChoice, options: Options, settings: Settings) -> En
         "device": str(parameter.device),
         "precision": str(parameter.dtype).removeprefix("torch."),
     }
-    return Engine(Segmenter(network, options), description)
+    return network, description
 
 
 def _sha256(path: Path) -> str:

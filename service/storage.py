@@ -158,6 +158,11 @@ class Storage:
         """Ids of the jobs that have a folder."""
         return [entry.name for entry in os.scandir(self._jobs) if _JOB_ID.fullmatch(entry.name)]
 
+    def is_alone(self) -> bool:
+        """Whether no other living process takes uploads in."""
+        own = _lock_of(self._own)
+        return not any(is_locked(lock) for lock in self._incoming.glob("*.lock") if lock != own)
+
     def sweep(self, owned: Collection[str], candidates: Collection[str], *, min_age: float = 60.0) -> list[str]:
         """Remove what nobody owns.
 

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vos.modeling.network import Memory
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryLayout:
-    """Which frames a bank holds.
-
-    Attributes:
-        indices: Presentation indices by slot.
-        latest: Slot of the latest frame.
-        kept: Slots of the spaced frames, oldest first.
-    """
-
-    indices: tuple[int, ...]
-    latest: int
-    kept: tuple[int, ...]
+from vos.resume import MemoryLayout
 
 
 class MemoryBank:

@@ -18,8 +18,22 @@ from zipfile import BadZipFile
 import numpy as np
 
 from codec.types import Float32Array, FrameType
-from vos.memory import MemoryLayout
 from vos.types import FrameMask, Source
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLayout:
+    """Which key frames a memory bank holds.
+
+    Attributes:
+        indices: Presentation indices by slot.
+        latest: Slot of the latest frame.
+        kept: Slots of the spaced frames, oldest first.
+    """
+
+    indices: tuple[int, ...]
+    latest: int
+    kept: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from service.config import Settings
 from service.loading import ModelChoice
 
 
@@ -23,6 +24,7 @@ class EngineConfig:
         grace_seconds: A worker that has not come to a safe point this long after the engine is stopped is killed.
         poll_seconds: How often an idle worker looks for a job that nobody told it of, and a busy one for a cancel.
         housekeeping_seconds: How often expired jobs and ownerless files are looked for.
+        settings: What a loader may ask for.
     """
 
     devices: tuple[str, ...] = ("auto",)
@@ -33,6 +35,7 @@ class EngineConfig:
     grace_seconds: float = 10.0
     poll_seconds: float = 0.25
     housekeeping_seconds: float = 30.0
+    settings: Settings = field(default_factory=Settings)
 
 
 class WorkerState(StrEnum):

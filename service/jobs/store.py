@@ -219,6 +219,11 @@ class JobStore:
                 return moved[0]
         return self.get(job_id)
 
+    def is_cancel_requested(self, job_id: str) -> bool:
+        """Whether the job (visible or not) is to stop."""
+        with self._engine.connect() as connection:
+            return bool(connection.scalar(select(jobs.c.cancel_requested).where(jobs.c.id == job_id)))
+
     def request_delete(self, job_id: str) -> Job:
         """Make a job invisible and cancel it; `service.jobs.housekeeper` removes its files and then its row.
 

@@ -1,0 +1,126 @@
+"""An engine with real worker processes and a network that is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.config import Settings
+from service.engine.local import LocalEngine
+from service.engine.types import EngineConfig
+from service.jobs.store import JobStore
+from service.jobs.types import Job, JobOptions, JobStatus, JobVideo, new_job_id
+from service.storage import JobFiles, Storage
+from tests.synthetic import encode, pan, x264
+
+FRAMES = 30
+SIZE = (64, 48)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """The condition's first true value; an error if it stays false for so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+@dataclass
+class Site:
+    """A database, a folder of files, and engines that work on them."""
+
+    root: Path
+    clip: bytes
+    config: EngineConfig
+    engines: list[LocalEngine] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = JobStore(f"sqlite:///{self.root}/jobs.db")
+        self.storage = Storage(self.root / "files", reserve=0)
+
+    @property
+    def home(self) -> Path:
+        """Where workers look for how to behave."""
+        return self.config.settings.home
+
+    def start(self, **changes: Any) -> LocalEngine:
+        """An engine that is ready."""
+        engine = LocalEngine(replace(self.config, **changes), self.store, self.storage)
+        self.engines.append(engine)
+        engine.start()
+        wait_for(lambda: engine.ready)
+        return engine
+
+    def submit(self, engine: LocalEngine | None = None, video: bytes | None = None, **options: Any) -> Job:
+        """A new job with its files, as the API makes it."""
+        job_id = new_job_id()
+        with self.storage.upload() as upload:
+            upload.video.write_bytes(self.clip if video is None else video)
+            labels = np.zeros(SIZE[::-1], np.uint8)
+            labels[10:30, 10:30] = 7
+            picture = Image.frombytes("P", SIZE, labels.tobytes())
+            picture.putpalette(list(range(256)) * 3)
+            picture.save(upload.mask)
+            self.storage.adopt(upload, job_id)
+        video_about = JobVideo("h264", *SIZE, 25.0, FRAMES, FRAMES / 25, 0)
+        job = Job(job_id, JobOptions(**options), video_about, "0" * 64, datetime.now(UTC))
+        self.store.create(job)
+        if engine is not None:
+            engine.wake()
+        return job
+
+    def files(self, job: Job) -> JobFiles:
+        """The job's files."""
+        return self.storage.job(job.id)
+
+    def lines(self, job: Job) -> int:
+        """Masks in the job's file so far."""
+        path = self.files(job).frames
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def finished(self, job: Job) -> Job:
+        """The job, once it is finished."""
+        found: Job = wait_for(lambda: (now := self.store.get(job.id)).status.finished and now)
+        return found
+
+    def expected(self, engine: LocalEngine) -> bytes:
+        """The masks of an uninterrupted run."""
+        job = self.submit(engine)
+        assert self.finished(job).status is JobStatus.SUCCEEDED
+        return self.files(job).frames.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def clip() -> bytes:
+    """A clip whose frames are shown in the order in which they are decoded."""
+    return encode(pan(FRAMES, SIZE, velocity=(1.0, 0.5)).frames, options=x264(bframes=0), container="mp4")
+
+
+@pytest.fixture
+def site(tmp_path: Path, clip: bytes) -> Iterator[Site]:
+    """An empty site; its engines are stopped at the end."""
+    config = EngineConfig(
+        devices=("cpu",),
+        loader="tests.fakes:load",
+        poll_seconds=0.05,
+        grace_seconds=20.0,
+        cancel_seconds=1.0,
+        housekeeping_seconds=0.5,
+        settings=Settings(home=tmp_path / "home"),
+    )
+    site = Site(tmp_path, clip, config)
+    yield site
+    for engine in site.engines:
+        engine.stop()
+    site.storage.close()
+    site.store.close()

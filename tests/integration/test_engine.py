@@ -1,0 +1,300 @@
+"""The local engine with real worker processes: what it does when all goes well, and when processes die."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import timedelta
+
+import pytest
+
+from service.engine.types import WorkerState
+from service.jobs.types import JobStatus
+from tests.fakes import behave
+
+from .conftest import FRAMES, Site, wait_for
+
+
+def owned_only(site: Site) -> bool:
+    """Whether every folder of a job has a row, no upload is left, and no job keeps a state or a half file."""
+    ids = site.storage.job_ids()
+    leftovers = [p for p in (site.root / "files").rglob("*") if p.suffix == ".part" or p.name == "state.npz"]
+    uploads = list((site.root / "files" / "incoming").glob("*/*"))
+    return site.store.known(ids) == set(ids) and not leftovers and not uploads
+
+
+def test_a_job_runs_from_queue_to_success(site: Site) -> None:
+    """Masks, report, progress, times and counters of a job that nothing disturbs."""
+    engine = site.start()
+    job = site.submit(engine)
+    done = site.finished(job)
+    assert done.status is JobStatus.SUCCEEDED
+    lines = [json.loads(line) for line in site.files(job).frames.read_text().splitlines()]
+    assert [line["index"] for line in lines] == list(range(FRAMES))
+    assert (done.progress.done, done.progress.total, done.progress.stage) == (FRAMES, FRAMES, "finished")
+    assert done.progress.fps
+    assert done.report == json.loads(site.files(job).report.read_text())
+    assert done.report["sources"] == {"prompt": 1, "key": FRAMES - 1}
+    assert done.created_at <= done.started_at <= done.finished_at < done.expires_at
+    totals = wait_for(lambda: (t := engine.totals()).jobs.get("succeeded") and t)
+    assert totals.frames == {"prompt": 1, "key": FRAMES - 1}
+    assert totals.seconds["decode"] == pytest.approx(0.25 * FRAMES)
+    assert (totals.worker_restarts, totals.resumed_jobs) == (0, 0)
+    assert owned_only(site)
+
+
+def test_the_network_is_loaded_once_and_one_worker_takes_job_after_job(site: Site) -> None:
+    """The process that ran the first job runs the second."""
+    engine = site.start()
+    before = engine.workers()[0]
+    for _ in range(2):
+        assert site.finished(site.submit(engine)).status is JobStatus.SUCCEEDED
+    (worker,) = engine.workers()
+    assert (worker.pid, worker.name) == (before.pid, before.name)
+    assert worker.model == {"name": "compact", "device": "none"}
+    wait_for(lambda: engine.workers()[0].state is WorkerState.IDLE)
+
+
+def test_the_engines_process_imports_no_torch(site: Site) -> None:
+    """Only workers need it."""
+    code = "import sys, service.engine.local; sys.exit('torch' in sys.modules)"
+    assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, "-c", code) == 0
+
+
+@pytest.mark.parametrize("kind", ["kill", "segfault", "abort", "exit"])
+def test_a_worker_that_dies_is_replaced_and_its_job_goes_on(site: Site, kind: str) -> None:
+    """However it dies in mid-job, the job goes on from its masks in another process, to the same result."""
+    engine = site.start()
+    expected = site.expected(engine)
+    behave(site.home, trouble={"at": 12, "kind": kind})
+    first = engine.workers()[0].pid
+    job = site.submit(engine)
+    done = site.finished(job)
+    assert (done.status, done.deaths, done.attempts) == (JobStatus.SUCCEEDED, 1, 2)
+    assert site.files(job).frames.read_bytes() == expected
+    assert done.report is not None
+    assert done.report["resumed"]
+    assert done.report["frames"] == FRAMES
+    assert engine.workers()[0].pid != first
+    totals = wait_for(lambda: (t := engine.totals()).resumed_jobs and t)
+    assert totals.worker_restarts == 1
+    assert owned_only(site)
+
+
+def test_a_file_that_kills_every_worker_fails_its_own_job_only(site: Site) -> None:
+    """After the second death the job has failed and says so; the next job runs."""
+    engine = site.start()
+    behave(site.home, trouble={"at": 3, "kind": "segfault", "times": 2})
+    job, following = site.submit(engine), site.submit(engine)
+    failed = site.finished(job)
+    assert failed.status is JobStatus.FAILED
+    assert failed.error is not None
+    assert failed.error.type == "worker-died"
+    assert site.finished(following).status is JobStatus.SUCCEEDED
+    assert site.lines(job) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem", "detail"),
+    [
+        ("memory", "run-failed", "needs more memory"),
+        ("disk", "storage-full", "disk became full"),
+        ("defect", "internal-error", "went wrong here"),
+    ],
+)
+def test_an_error_in_mid_job_fails_it_without_a_traceback(site: Site, kind: str, problem: str, detail: str) -> None:
+    """The client learns the kind of problem in one line, no path and no exception's name; the next job runs."""
+    engine = site.start()
+    behave(site.home, trouble={"at": 4, "kind": kind})
+    job, following = site.submit(engine), site.submit(engine)
+    failed = site.finished(job)
+    assert failed.error is not None
+    assert failed.error.type == problem
+    assert detail in failed.error.detail
+    assert "/" not in failed.error.detail
+    assert site.finished(following).status is JobStatus.SUCCEEDED
+    assert owned_only(site)
+
+
+@pytest.mark.parametrize(("video", "problem"), [(b"no video at all", "video-unreadable"), (b"", "video-unreadable")])
+def test_a_video_that_cannot_be_read_fails_by_its_own_name(site: Site, video: bytes, problem: str) -> None:
+    """The API has looked at the file before; if it still cannot be read, the job says why and names no path."""
+    engine = site.start()
+    failed = site.finished(site.submit(engine, video=video))
+    assert failed.error is not None
+    assert failed.error.type == problem
+    assert str(site.root) not in failed.error.detail
+
+
+def test_a_video_that_breaks_off_keeps_its_masks(site: Site) -> None:
+    """The masks before the break stay; the job has failed."""
+    engine = site.start()
+    job = site.submit(engine, prompt_frame=FRAMES + 5)
+    failed = site.finished(job)
+    assert failed.status is JobStatus.FAILED
+
+
+def test_a_hanging_worker_is_killed(site: Site) -> None:
+    """Without progress for the allowed time, a worker counts as dead."""
+    engine = site.start(stall_seconds=1.5)
+    behave(site.home, trouble={"at": 6, "kind": "hang"})
+    done = site.finished(site.submit(engine))
+    assert (done.status, done.deaths) == (JobStatus.SUCCEEDED, 1)
+
+
+class TestCancel:
+    """Cancel and delete, at every state."""
+
+    def test_a_waiting_job_never_runs(self, site: Site) -> None:
+        """It is canceled at once; no worker takes it."""
+        job = site.submit()
+        assert site.store.request_cancel(job.id).status is JobStatus.CANCELED
+        engine = site.start()
+        assert site.finished(site.submit(engine)).status is JobStatus.SUCCEEDED
+        assert site.lines(job) == 0
+
+    def test_a_running_job_stops_and_keeps_its_masks(self, site: Site) -> None:
+        """It stops between two masks; the worker goes on with the next job."""
+        behave(site.home, seconds=0.1)
+        engine = site.start()
+        job = site.submit(engine)
+        wait_for(lambda: site.lines(job) >= 3)
+        site.store.request_cancel(job.id)
+        pid = engine.workers()[0].pid
+        assert site.finished(job).status is JobStatus.CANCELED
+        assert 3 <= site.lines(job) < FRAMES
+        behave(site.home)
+        assert site.finished(site.submit(engine)).status is JobStatus.SUCCEEDED
+        assert engine.workers()[0].pid == pid
+        assert owned_only(site)
+
+    def test_a_finished_job_stays_what_it_is(self, site: Site) -> None:
+        """Its masks stay too."""
+        engine = site.start()
+        done = site.finished(site.submit(engine))
+        assert site.store.request_cancel(done.id) == done
+        assert site.lines(done) == FRAMES
+
+    def test_a_worker_that_does_not_listen_is_killed(self, site: Site) -> None:
+        """A cancel works although the worker hangs, as in a decoder that never returns; the job is not run again."""
+        engine = site.start()
+        behave(site.home, trouble={"at": 5, "kind": "hang"})
+        job = site.submit(engine)
+        wait_for(lambda: site.lines(job) == 5)
+        site.store.request_cancel(job.id)
+        assert site.finished(job).status is JobStatus.CANCELED
+        assert site.finished(site.submit(engine)).status is JobStatus.SUCCEEDED
+
+    @pytest.mark.parametrize("state", ["queued", "running", "finished"])
+    def test_delete_leaves_no_file_and_no_row(self, site: Site, state: str) -> None:
+        """Whatever the job is doing, soon nothing of it is left."""
+        behave(site.home, seconds=0.05)
+        engine = site.start()
+        if state == "queued":
+            site.submit(engine)
+        job = site.submit(engine)
+        if state == "running":
+            wait_for(lambda: site.lines(job) >= 2)
+        elif state == "finished":
+            site.finished(job)
+        site.store.request_delete(job.id)
+        engine.wake()
+        wait_for(lambda: not site.store.known([job.id]))
+        assert not site.files(job).folder.exists()
+
+
+class TestStop:
+    """Orderly shutdown, and what comes after it."""
+
+    def test_a_stopped_job_waits_and_goes_on_after_the_restart(self, site: Site) -> None:
+        """It is given back at a safe point; another engine finishes it, to the result of an uninterrupted run."""
+        engine = site.start()
+        expected = site.expected(engine)
+        behave(site.home, seconds=0.1)
+        job = site.submit(engine)
+        wait_for(lambda: site.lines(job) >= 5)
+        engine.stop()
+        waiting = site.store.get(job.id)
+        assert (waiting.status, waiting.worker, waiting.attempts) == (JobStatus.QUEUED, None, 0)
+        begun = site.lines(job)
+        assert 5 <= begun < FRAMES
+        before = site.files(job).frames.read_bytes()
+        behave(site.home)
+        site.start()
+        done = site.finished(job)
+        assert done.status is JobStatus.SUCCEEDED
+        assert done.report is not None
+        assert done.report["resumed"]
+        assert site.files(job).frames.read_bytes() == expected
+        assert expected.startswith(before)
+
+    def test_no_process_is_left(self, site: Site) -> None:
+        """After stop the worker's process is gone, and stopping again does nothing."""
+        engine = site.start()
+        pid = engine.workers()[0].pid
+        assert pid is not None
+        engine.stop()
+        engine.stop()
+        engine.wake()
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+    def test_a_worker_that_does_not_end_in_time_is_killed(self, site: Site) -> None:
+        """Its job waits again and is run by the next engine."""
+        engine = site.start(grace_seconds=0.5)
+        behave(site.home, trouble={"at": 5, "kind": "hang"})
+        job = site.submit(engine)
+        wait_for(lambda: site.lines(job) == 5)
+        engine.stop()
+        assert site.store.get(job.id).status is JobStatus.QUEUED
+        site.start()
+        assert site.finished(job).status is JobStatus.SUCCEEDED
+
+
+class TestHousekeeping:
+    """What has had its time goes."""
+
+    def test_an_expired_job_is_removed_with_its_files(self, site: Site) -> None:
+        """Soon after its retention a finished job is gone."""
+        site.store.retention = timedelta(seconds=0.5)
+        engine = site.start()
+        job = site.submit(engine)
+        wait_for(lambda: not site.store.known([job.id]))
+        assert not site.files(job).folder.exists()
+
+    def test_files_without_a_job_are_swept_at_the_start(self, site: Site) -> None:
+        """A folder whose job was never created, as after a crash between the two steps, is removed."""
+        with site.storage.upload() as upload:
+            upload.video.write_bytes(b"x")
+            orphan = site.storage.adopt(upload, "0" * 32)
+        site.start()
+        assert not orphan.folder.exists()
+
+    def test_files_whose_job_is_being_created_stay(self, site: Site) -> None:
+        """While the engine runs, a young folder without a job is left alone."""
+        engine = site.start()
+        with site.storage.upload() as upload:
+            upload.video.write_bytes(b"x")
+            young = site.storage.adopt(upload, "0" * 32)
+        time.sleep(1.2)
+        assert young.folder.exists()
+        assert engine.ready
+
+
+def test_a_network_that_cannot_be_loaded_is_tried_again(site: Site) -> None:
+    """The engine is not ready and says why; once the weights are there, it is, and waiting jobs run."""
+    from service.engine.local import LocalEngine
+
+    site.home.mkdir()
+    (site.home / "no-weights").touch()
+    engine = LocalEngine(site.config, site.store, site.storage)
+    site.engines.append(engine)
+    engine.start()
+    job = site.submit(engine)
+    assert wait_for(lambda: engine.workers()[0].failure) == "the weights are missing"
+    assert not engine.ready
+    (site.home / "no-weights").unlink()
+    assert site.finished(job).status is JobStatus.SUCCEEDED
+    assert engine.workers()[0].failure is None

@@ -151,6 +151,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         model=ModelChoice(settings.model, settings.weights, precision=settings.precision),
         stall_seconds=settings.stall_seconds,
         grace_seconds=settings.grace_seconds,
+        settings=settings,
     )
 
 

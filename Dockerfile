@@ -1,0 +1,54 @@
+# The service and its embedded network, for the CPU. For NVIDIA GPUs: --build-arg TORCH_INDEX=https://pypi.org/simple
+# docs/howto/deploy.md says how to run it, and how to build it behind a package mirror.
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python3 -m venv /opt/keymask
+ENV PATH=/opt/keymask/bin:$PATH
+WORKDIR /src
+
+# pip's own settings; without a value pip's defaults hold.
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_FIND_LINKS
+ARG PIP_TRUSTED_HOST
+
+# Torch first and alone: its CPU build has an index of its own. What torch needs comes with the rest, from PyPI.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+COPY constraints.txt ./
+RUN pip install --no-deps --index-url "${TORCH_INDEX}" -c constraints.txt torch
+
+# Dependencies before the code, so that a change of the code does not install them again.
+COPY pyproject.toml ./
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+print(*project['dependencies'], *project['optional-dependencies']['postgres'], sep='\n')" > requirements.txt \
+    && pip install -r requirements.txt -c constraints.txt
+
+COPY README.md LICENSE ./
+COPY codec codec
+COPY vos vos
+COPY service service
+RUN pip install --no-deps .
+
+
+FROM ${PYTHON_IMAGE}
+RUN groupadd --gid 10001 keymask \
+    && useradd --uid 10001 --gid keymask --home-dir /data --no-create-home --shell /usr/sbin/nologin keymask \
+    && install --directory --owner keymask --group keymask --mode 0750 /data
+COPY --from=build /opt/keymask /opt/keymask
+ENV PATH=/opt/keymask/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    KEYMASK_HOME=/data \
+    KEYMASK_HOST=0.0.0.0 \
+    KEYMASK_PORT=8000
+# By number, so that Kubernetes' runAsNonRoot can see that it is not root.
+USER 10001:10001
+WORKDIR /data
+VOLUME /data
+EXPOSE 8000
+# Ready means that the network is loaded; until then, and when no worker lives, the service answers 503.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health/ready', timeout=4)"]
+ENTRYPOINT ["keymask"]
+CMD ["serve"]

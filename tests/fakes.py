@@ -22,7 +22,7 @@ import numpy as np
 
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings
-from service.loading import Engine, ModelChoice
+from service.loading import Engine, ModelChoice, SegmenterLike, load_engine
 from vos.errors import WeightsError
 from vos.resume import MemoryLayout, RunState
 from vos.types import FrameMask, Options, Prompt, Source, Stats
@@ -41,6 +41,37 @@ def load(choice: ModelChoice, options: Options, settings: Settings) -> Engine:
     if (settings.home / "no-weights").exists():
         raise WeightsError("the weights are missing")
     return Engine(ChainSegmenter(options, settings.home), {"name": choice.name, "device": "none"})
+
+
+def load_network(choice: ModelChoice, options: Options, settings: Settings) -> Engine:
+    """The real loader; its segmenter meets the trouble that `behaviour.json` names."""
+    engine = load_engine(choice, options, settings)
+    return Engine(TroubledSegmenter(engine.segmenter, settings.home), engine.description)
+
+
+class TroubledSegmenter:
+    """Another segmenter's masks, until trouble strikes."""
+
+    def __init__(self, inner: SegmenterLike, home: Path) -> None:
+        self._inner = inner
+        self._home = home
+
+    @property
+    def stats(self) -> Stats:
+        """The other's."""
+        return self._inner.stats
+
+    @property
+    def state(self) -> RunState | None:
+        """The other's."""
+        return self._inner.state
+
+    def run(self, *arguments: Any) -> Iterator[FrameMask]:
+        """The other's."""
+        behaviour = _behaviour(self._home)
+        for mask in self._inner.run(*arguments):
+            _strike(self._home, mask.index, behaviour)
+            yield mask
 
 
 class ChainSegmenter:
@@ -71,7 +102,7 @@ class ChainSegmenter:
         self, frames: Iterable[CompressedFrame], _info: VideoInfo, prompt: Prompt, state: RunState | None = None
     ) -> Iterator[FrameMask]:
         """One mask a frame in presentation order, which must be the decode order here."""
-        behaviour = self._behaviour()
+        behaviour = _behaviour(self._home)
         if state is not None:
             self._counts, self._chain = Counter(state.counts), state.keys[0]
             self._position = (state.next_index, state.next_decode_index)
@@ -81,7 +112,7 @@ class ChainSegmenter:
                 continue
             if frame.index == self.options.end:
                 return
-            self._strike(frame.index, behaviour)
+            _strike(self._home, frame.index, behaviour)
             self._chain = zlib.crc32(frame.luma.tobytes(), self._chain)
             source = Source.KEY if self._begun or state is not None else Source.PROMPT
             self._counts[source] += 1
@@ -93,19 +124,21 @@ class ChainSegmenter:
                 yield FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores)
             time.sleep(behaviour.get("seconds", 0.0))
 
-    def _behaviour(self) -> dict[str, Any]:
-        try:
-            return dict(json.loads((self._home / "behaviour.json").read_text()))
-        except FileNotFoundError:
-            return {}
 
-    def _strike(self, index: int, behaviour: dict[str, Any]) -> None:
-        trouble = behaviour.get("trouble")
-        if trouble is None or trouble["at"] != index or trouble.get("times", 1) < 1:
-            return
-        trouble["times"] = trouble.get("times", 1) - 1
-        behave(self._home, **behaviour)
-        strike(trouble["kind"])
+def _behaviour(home: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((home / "behaviour.json").read_text()))
+    except FileNotFoundError:
+        return {}
+
+
+def _strike(home: Path, index: int, behaviour: dict[str, Any]) -> None:
+    trouble = behaviour.get("trouble")
+    if trouble is None or trouble["at"] != index or trouble.get("times", 1) < 1:
+        return
+    trouble["times"] = trouble.get("times", 1) - 1
+    behave(home, **behaviour)
+    strike(trouble["kind"])
 
 
 def strike(kind: str) -> None:

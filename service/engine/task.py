@@ -23,8 +23,6 @@ from service.tally import CodecTally
 from vos.resume import RunState
 from vos.types import FrameMask, Options, Prompt, Source, Stats
 
-STATE_SECONDS = 2.0
-"""Least time from one stored state to the next."""
 _STATE_SHARE = 0.02
 """Most share of a job's time that storing states may take."""
 
@@ -52,6 +50,7 @@ class Task:
         files: Where its files are.
         load: Gives the engine for the job's options.
         observe: Is called after every step with the progress and the stats; it may raise to stop the job.
+        state_seconds: Least time from one stored state to the next.
     """
 
     def __init__(
@@ -60,11 +59,13 @@ class Task:
         files: JobFiles,
         load: Callable[[Options], Engine],
         observe: Callable[[JobProgress, Stats | None], None],
+        state_seconds: float,
     ) -> None:
         self._job = job
         self._files = files
         self._load = load
         self._observe = observe
+        self._state_seconds = state_seconds
         self._engine: Engine | None = None
         self._log: FrameLog | None = None
         self._fingerprint = ""
@@ -150,7 +151,7 @@ class Task:
         if written >= self._store_at:
             self._save_state()
             spent = time.monotonic() - written
-            self._store_at = written + max(STATE_SECONDS, spent / _STATE_SHARE)
+            self._store_at = written + max(self._state_seconds, spent / _STATE_SHARE)
         self._writing += time.monotonic() - began
         self._tell("segmenting")
 
@@ -163,7 +164,8 @@ class Task:
         report = {
             "complete": True,
             "codec": tally.report(info),
-            "model": engine.description,
+            # Where the weights lie is the server's affair; their digest says which they are.
+            "model": {name: value for name, value in engine.description.items() if name != "weights"},
             "options": asdict(self._job.options),
             "frames": stats.total,
             "sources": {str(source): count for source, count in stats.frames.items()},

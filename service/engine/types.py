@@ -23,6 +23,7 @@ class EngineConfig:
         cancel_seconds: A worker that has not stopped this long after a cancel is killed.
         grace_seconds: A worker that has not come to a safe point this long after the engine is stopped is killed.
         poll_seconds: How often an idle worker looks for a job that nobody told it of, and a busy one for a cancel.
+        state_seconds: Least time between two stored states of a running job.
         housekeeping_seconds: How often expired jobs and ownerless files are looked for.
         settings: What a loader may ask for.
     """
@@ -34,6 +35,7 @@ class EngineConfig:
     cancel_seconds: float = 5.0
     grace_seconds: float = 10.0
     poll_seconds: float = 0.25
+    state_seconds: float = 2.0
     housekeeping_seconds: float = 30.0
     settings: Settings = field(default_factory=Settings)
 

@@ -91,7 +91,9 @@ class Worker:
     def _run(self, job: Job) -> None:
         _log.info("job started", extra={"job_id": job.id, "attempt": job.attempts})
         observer = Observer(job, self._name, self._store, self._inbox, self._config.poll_seconds)
-        task = Task(job, self._storage.job(job.id), partial(self._engine_for, job), observer)
+        task = Task(
+            job, self._storage.job(job.id), partial(self._engine_for, job), observer, self._config.state_seconds
+        )
         end, status = self._ending(job, task)
         observer.beat(task.stats)
         try:

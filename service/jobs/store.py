@@ -44,6 +44,8 @@ MAX_DEATHS = 2
 """A job is given up when this many workers died while they ran it."""
 MAX_ATTEMPTS = 20
 """A job is given up when it was started this often, whatever ended it."""
+_MOST_PARAMETERS = 1000
+"""Values in one statement; databases have their limits."""
 UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING)
 
 _here = jobs.c.delete_requested.is_(False)
@@ -308,8 +310,12 @@ class JobStore:
 
     def known(self, job_ids: Iterable[str]) -> set[str]:
         """Those of the ids that have a row, visible or not."""
+        wanted, found = list(job_ids), set()
         with self._engine.connect() as connection:
-            return set(connection.scalars(select(jobs.c.id).where(jobs.c.id.in_(list(job_ids)))))
+            for start in range(0, len(wanted), _MOST_PARAMETERS):
+                some = wanted[start : start + _MOST_PARAMETERS]
+                found.update(connection.scalars(select(jobs.c.id).where(jobs.c.id.in_(some))))
+        return found
 
     def ping(self) -> None:
         """Raise unless the database answers (for `/health/ready`)."""

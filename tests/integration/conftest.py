@@ -25,7 +25,7 @@ FRAMES = 30
 SIZE = (64, 48)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
     """The condition's first true value; an error if it stays false for so long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -113,8 +113,10 @@ def site(tmp_path: Path, clip: bytes) -> Iterator[Site]:
         devices=("cpu",),
         loader="tests.fakes:load",
         poll_seconds=0.05,
-        grace_seconds=20.0,
-        cancel_seconds=1.0,
+        grace_seconds=120.0,
+        cancel_seconds=120.0,
+        stall_seconds=240.0,
+        state_seconds=0.0,
         housekeeping_seconds=0.5,
         settings=Settings(home=tmp_path / "home"),
     )

@@ -179,7 +179,7 @@ class TestCancel:
 
     def test_a_worker_that_does_not_listen_is_killed(self, site: Site) -> None:
         """A cancel works although the worker hangs, as in a decoder that never returns; the job is not run again."""
-        engine = site.start()
+        engine = site.start(cancel_seconds=1.0)
         behave(site.home, trouble={"at": 5, "kind": "hang"})
         job = site.submit(engine)
         wait_for(lambda: site.lines(job) == 5)

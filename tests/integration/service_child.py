@@ -1,0 +1,44 @@
+"""A service without HTTP, as a process of its own that a test can kill: an engine on a given site.
+
+Arguments: the site's folder and the clip's worker behaviour home. It prints "ready" when a worker is, and ends in an
+orderly way on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from service.config import Settings
+from service.engine.local import LocalEngine
+from service.engine.types import EngineConfig
+from service.jobs.store import JobStore
+from service.storage import Storage
+
+
+def main(root: Path) -> None:
+    """Serve until SIGTERM."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    config = EngineConfig(
+        devices=("cpu",),
+        loader="tests.fakes:load",
+        poll_seconds=0.05,
+        housekeeping_seconds=0.5,
+        settings=Settings(home=root / "home"),
+    )
+    store = JobStore(f"sqlite:///{root}/jobs.db")
+    engine = LocalEngine(config, store, Storage(root / "files", reserve=0))
+    engine.start()
+    while not engine.ready and not stop.is_set():
+        stop.wait(0.05)
+    print("ready", engine.workers()[0].pid, flush=True)
+    stop.wait()
+    engine.stop()
+    store.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,49 @@
+"""The local engine with a real network: a job whose worker was killed ends as if nothing had happened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from service.jobs.types import Job, JobOptions, JobStatus, JobVideo, new_job_id
+from service.loading import ModelChoice
+from tests.fakes import behave
+
+from .conftest import Site
+
+
+def submit(site: Site, video: Path, mask: Path) -> Job:
+    """A job on the sample clip."""
+    job_id = new_job_id()
+    with site.storage.upload() as upload:
+        upload.video.write_bytes(video.read_bytes())
+        upload.mask.write_bytes(mask.read_bytes())
+        site.storage.adopt(upload, job_id)
+    about = JobVideo("h264", 0, 0, 25.0, None, None, 0)
+    job = Job(job_id, JobOptions(keyframes="every:3", max_side=160), about, "0" * 64, datetime.now(UTC))
+    site.store.create(job)
+    return job
+
+
+def test_a_killed_worker_changes_no_mask(site: Site) -> None:
+    """With memory, references and network as they are in use, every line of the masks is that of a run in one piece."""
+    site.config = replace(
+        site.config, loader="tests.fakes:load_network", model=ModelChoice("compact", "seeded", "cpu", "float32")
+    )
+    site.start()
+    sample = files("service") / "sample"
+    with as_file(sample / "clip.mp4") as video, as_file(sample / "mask.png") as mask:
+        whole = submit(site, video, mask)
+        assert site.finished(whole).status is JobStatus.SUCCEEDED
+        expected = site.files(whole).frames.read_bytes()
+        count = expected.count(b"\n")
+        behave(site.home, trouble={"at": count // 2, "kind": "kill"})
+        broken = submit(site, video, mask)
+    done = site.finished(broken)
+    assert (done.status, done.deaths) == (JobStatus.SUCCEEDED, 1)
+    assert site.files(broken).frames.read_bytes() == expected
+    assert done.report is not None
+    assert done.report["resumed"]
+    assert sum(done.report["sources"].values()) == count

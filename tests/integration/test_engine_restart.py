@@ -1,0 +1,189 @@
+"""The whole service dies and comes back: nothing is lost, nothing runs twice, nothing ownerless stays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.jobs.types import JobStatus
+from tests.fakes import behave
+
+from .conftest import FRAMES, Site, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Service:
+    """A service in a process of its own."""
+
+    def __init__(self, site: Site) -> None:
+        command = [sys.executable, "-m", "tests.integration.service_child", str(site.root)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert self.process.stdout is not None
+        self.worker = int(self.process.stdout.readline().split()[1])
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel does when memory is out; the worker is left to itself."""
+        self.process.kill()
+        self._end()
+
+    def stop(self) -> int:
+        """SIGTERM, as an orderly restart does; gives the exit code."""
+        self.process.terminate()
+        self._end()
+        return self.process.returncode
+
+    def _end(self) -> None:
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_killed_service_finishes_its_jobs_after_the_restart(site: Site) -> None:
+    """The running job goes on from its masks, the waiting one runs, and the old worker ends by itself."""
+    reference = site.start()
+    expected = site.expected(reference)
+    reference.stop()
+    behave(site.home, seconds=0.1)
+    service = Service(site)
+    running = site.submit()
+    waiting = site.submit()
+    wait_for(lambda: site.lines(running) >= 8)
+    service.kill()
+    wait_for(lambda: not is_running(service.worker))
+    begun = site.files(running).frames.read_bytes()
+    assert site.store.get(running.id).status is JobStatus.RUNNING
+    behave(site.home)
+    site.start()
+    for job in (running, waiting):
+        done = site.finished(job)
+        assert (done.status, done.deaths) == (JobStatus.SUCCEEDED, 0)
+        assert site.files(job).frames.read_bytes() == expected
+    done = site.store.get(running.id)
+    assert done.report is not None
+    assert done.report["resumed"]
+    assert 8 <= begun.count(b"\n") < FRAMES
+    assert expected.startswith(begun[: begun.rfind(b"\n") + 1])
+
+
+def test_a_terminated_service_ends_at_a_safe_point(site: Site) -> None:
+    """It exits with 0, its worker is gone, and the job waits with its masks."""
+    behave(site.home, seconds=0.1)
+    service = Service(site)
+    job = site.submit()
+    wait_for(lambda: site.lines(job) >= 3)
+    assert service.stop() == 0
+    assert not is_running(service.worker)
+    assert site.store.get(job.id).status is JobStatus.QUEUED
+    assert site.files(job).state.exists()
+
+
+def test_without_a_state_the_job_is_started_over(site: Site) -> None:
+    """A lost or damaged state costs time, not correctness: the masks are computed anew and no line is there twice."""
+    engine = site.start()
+    expected = site.expected(engine)
+    behave(site.home, seconds=0.1)
+    job = site.submit(engine)
+    wait_for(lambda: site.lines(job) >= 4)
+    engine.stop()
+    site.files(job).state.write_bytes(b"damaged")
+    behave(site.home)
+    site.start()
+    done = site.finished(job)
+    assert done.report is not None
+    assert not done.report["resumed"]
+    assert site.files(job).frames.read_bytes() == expected
+
+
+def test_masks_beyond_the_state_are_not_written_twice(site: Site) -> None:
+    """Masks that were written after the last state are computed again and compared by index only: none is doubled."""
+    engine = site.start()
+    expected = site.expected(engine)
+    behave(site.home, seconds=0.1)
+    job = site.submit(engine)
+    wait_for(lambda: site.lines(job) >= 3)
+    early = site.files(job).state.read_bytes()
+    wait_for(lambda: site.lines(job) >= 8)
+    engine.stop()
+    site.files(job).state.write_bytes(early)
+    behave(site.home)
+    site.start()
+    assert site.finished(job).status is JobStatus.SUCCEEDED
+    assert site.files(job).frames.read_bytes() == expected
+
+
+def test_masks_that_are_missing_before_the_state_start_the_job_over(site: Site) -> None:
+    """A state that is ahead of the masks, as after a power cut, is not believed."""
+    engine = site.start()
+    expected = site.expected(engine)
+    behave(site.home, seconds=0.1)
+    job = site.submit(engine)
+    wait_for(lambda: site.lines(job) >= 6)
+    engine.stop()
+    frames = site.files(job).frames
+    frames.write_bytes(b"".join(frames.read_bytes().splitlines(keepends=True)[:2]))
+    behave(site.home)
+    site.start()
+    assert site.finished(job).status is JobStatus.SUCCEEDED
+    assert frames.read_bytes() == expected
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Path:
+    """A file system of 256 KiB; the test is skipped where it cannot be mounted."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk is needed: {mounted.stderr.strip() or 'mount failed'} (run as root)")
+    return folder
+
+
+def test_a_full_disk_fails_the_job_and_not_the_service(site: Site, small_disk: Path) -> None:
+    """The job says that the disk is full; once there is room, the same worker runs the next job."""
+    site.storage.root.rename(site.root / "old-files")
+    site.storage.root.symlink_to(small_disk)
+    try:
+        for name in ("jobs", "incoming", "workers"):
+            (small_disk / name).mkdir()
+        engine = site.start()
+        behave(site.home, seconds=0.05)
+        job = site.submit(engine)
+        wait_for(lambda: site.lines(job) >= 2)
+        filler = small_disk / "filler"
+        fill(filler)
+        failed = site.finished(job)
+        assert failed.status is JobStatus.FAILED
+        assert failed.error is not None
+        assert failed.error.type == "storage-full"
+        filler.unlink()
+        behave(site.home)
+        assert site.finished(site.submit(engine)).status is JobStatus.SUCCEEDED
+        engine.stop()
+    finally:
+        subprocess.run(["umount", "-l", str(small_disk)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until nothing fits."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(256))
+        except OSError:
+            return

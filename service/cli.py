@@ -21,12 +21,14 @@ from typing import Any
 
 import typer
 
-from service.commands import models, train
+from service.commands import keys, models, train
 from service.commands.bench import bench_command
 from service.commands.demo import demo_command
 from service.commands.eval import eval_command
 from service.commands.probe import probe_command
 from service.commands.run import run_command
+from service.commands.serve import serve_command
+from service.commands.worker import worker_command
 from service.config import load_settings
 from service.errors import BAD_INPUT, DONE, FAILED, UsageError, message_of, verdict_of
 
@@ -57,7 +59,10 @@ app.command("demo")(demo_command)
 app.command("eval")(eval_command)
 app.command("bench")(bench_command)
 app.add_typer(train.app, name="train")
+app.command("serve")(serve_command)
+app.command("worker")(worker_command)
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import anyio
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.config import Settings
 from service.engine.local import LocalEngine
@@ -109,9 +111,7 @@ def build_services(
         UsageError: The settings do not fit together.
     """
     keys = keys_in_force(settings)
-    _make_database_folder(settings.database)
-    store = JobStore(settings.database, retention=timedelta(seconds=settings.retention_seconds))
-    storage = Storage(settings.files_dir, quota=settings.storage_quota)
+    store, storage = open_store(settings)
     engine = make_engine(engine_config(settings), store, storage)
     memory = int(settings.inspect_bytes)
     return Services(
@@ -155,10 +155,34 @@ def engine_config(settings: Settings) -> EngineConfig:
     )
 
 
-def _make_database_folder(address: str) -> None:
-    url = make_url(address)
-    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+def open_store(settings: Settings) -> tuple[JobStore, Storage]:
+    """Database and files.
+
+    Raises:
+        UsageError: The database cannot be opened.
+    """
+    try:
+        url = make_url(settings.database)
+        if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        store = JobStore(settings.database, retention=timedelta(seconds=settings.retention_seconds))
+    except (SQLAlchemyError, ImportError) as error:
+        raise UsageError(f"the database of the jobs cannot be opened: {error}") from error
+    return store, Storage(settings.files_dir, quota=settings.storage_quota)
+
+
+@contextmanager
+def open_engine(settings: Settings) -> Iterator[Engine]:
+    """An engine alone, for a process that runs jobs and serves nothing."""
+    store, storage = open_store(settings)
+    engine = LocalEngine(engine_config(settings), store, storage)
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()
+        storage.close()
+        store.close()
 
 
 async def in_thread(function: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:

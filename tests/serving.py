@@ -31,7 +31,7 @@ FRAMES = 12
 class InlineSandbox(Sandbox):
     """Calls functions in this process, after what a pipe does to arguments and results."""
 
-    def call_within(self, seconds: float, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def call_within(self, _seconds: float, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call it."""
         function, args, kwargs = pickle.loads(pickle.dumps((function, args, kwargs)))
         try:

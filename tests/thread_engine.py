@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from codec.reader import open_video
@@ -75,7 +76,7 @@ class ThreadEngine:
 
     def _work(self) -> None:
         while not self._stopped:
-            self._news.wait(0.05)
+            self._news.wait(0.2)
             self._news.clear()
             for job_id in self.store.doomed():
                 self.storage.delete(job_id)
@@ -94,8 +95,7 @@ class ThreadEngine:
 
     def _segment(self, job: Job) -> JobStatus:
         files = self.storage.job(job.id)
-        writer = RleWriter(files.frames)
-        with open_video(files.video) as reader:
+        with closing(RleWriter(files.frames)) as writer, open_video(files.video) as reader:
             info = reader.info
             mask = read_mask(files.mask, info.display_width, info.display_height)
             options = Options(start=job.options.start, end=job.options.end)

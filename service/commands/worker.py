@@ -1,0 +1,41 @@
+"""`keymask worker`: runs the jobs of a service that shares its database and files with this process."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from service.commands.serve import with_options
+from service.config import load_settings
+from service.console import JsonOption, text_console, write_json
+from service.errors import UsageError
+
+
+def worker_command(
+    *,
+    devices: Annotated[
+        str | None, typer.Option(help="cpu, cuda:0,cuda:1 or auto: one worker each; KEYMASK_DEVICES by default.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Network to keep loaded; KEYMASK_MODEL by default.")] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Run jobs until Ctrl-C, for `keymask serve --devices none`; it needs the same KEYMASK_DATABASE_URL and files."""
+    settings = with_options(load_settings(), {"devices": devices, "model": model})
+    if not settings.device_list:
+        raise UsageError("--devices is none: a worker needs at least one device")
+    from service.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
+    from service.services import open_engine  # noqa: PLC0415
+
+    configure_logging(settings.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with open_engine(settings) as engine:
+        workers = [{"name": worker.name, "device": worker.device} for worker in engine.workers()]
+        text_console(json_file).print(f"{len(workers)} workers take jobs from {settings.files_dir}; stop with Ctrl-C")
+        write_json({"workers": workers}, json_file)
+        while not stop.wait(0.5):
+            pass

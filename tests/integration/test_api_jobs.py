@@ -1,0 +1,228 @@
+"""Jobs over HTTP: create, look at, list, cancel, delete."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+
+from service.config import digest_of_key
+from service.jobs.types import JobStatus
+from service.problems import PROBLEMS
+from tests.media import write_clip, write_mask
+from tests.serving import FRAMES, Served, served
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service for the whole file."""
+    with served(tmp_path_factory.mktemp("jobs")) as running:
+        yield running
+
+
+@pytest.fixture
+def held(service: Served) -> Iterator[Served]:
+    """Jobs stop before their first frame while the test runs."""
+    service.engine.gate.clear()
+    yield service
+    service.engine.gate.set()
+
+
+def test_a_new_job_is_accepted_with_its_address(held: Served) -> None:
+    """A post is answered 202 with Location, Retry-After and the job, whose video is described as it is displayed."""
+    answer = held.post(options='{"keyframes": "every:3", "end": 9}')
+    job = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}" == job["links"]["self"]
+    assert int(answer.headers["retry-after"]) >= 1
+    assert job["status"] in ("queued", "running")
+    assert job["progress"]["total"] == 9
+    assert (job["options"]["keyframes"], job["options"]["end"], job["options"]["prompt_frame"]) == ("every:3", 9, 0)
+    video = job["video"]
+    assert (video["codec"], video["width"], video["height"], video["frames"]) == ("h264", 64, 48, FRAMES)
+    assert (video["duration"], video["rotation"]) == (pytest.approx(0.48), 0)
+
+
+def test_times_are_utc_and_in_order(service: Served) -> None:
+    """All times of a finished job are RFC 3339 in UTC, and it expires as long after its end as the settings say."""
+    job = service.client.get(f"/v1/jobs/{service.run()}").json()
+    names = ("created_at", "started_at", "finished_at", "expires_at")
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", job[name]) for name in names)
+    times = [datetime.fromisoformat(job[name]) for name in names]
+    assert times == sorted(times)
+    assert times[3] - times[2] == timedelta(days=1)
+    assert job["report"]["frames"]
+    assert job["error"] is None
+
+
+def test_waiting_ends_with_the_job_or_in_time(service: Served) -> None:
+    """`Prefer: wait=N` gives 200 and the finished job, or 202 after N seconds, and says that it was heeded."""
+    done = service.post(prefer="respond-async, wait=60")
+    assert (done.status_code, done.json()["status"]) == (200, "succeeded")
+    assert done.headers["preference-applied"] == "wait=60"
+    service.engine.gate.clear()
+    late = service.post(prefer="wait=1")
+    service.engine.gate.set()
+    assert late.status_code == 202
+    assert late.json()["status"] in ("queued", "running")
+
+
+def test_a_list_has_the_newest_first_in_pages(service: Served) -> None:
+    """Pages of any length put together are the whole list, newest first, also when a job comes in between."""
+    ids = [service.run() for _ in range(4)]
+    first = service.client.get("/v1/jobs", params={"limit": 2, "status": "succeeded"}).json()
+    service.run()
+    second = service.client.get(
+        "/v1/jobs", params={"limit": 2, "status": "succeeded", "cursor": first["cursor"]}
+    ).json()
+    assert [job["id"] for job in first["jobs"] + second["jobs"]] == ids[::-1]
+    rest = service.client.get("/v1/jobs", params={"status": "failed"}).json()
+    assert rest == {"jobs": [], "cursor": None}
+
+
+def test_cancel_at_every_state(held: Served) -> None:
+    """A running and a waiting job end canceled and keep their files, a finished job stays as it is."""
+    running, waiting = held.post().json()["id"], held.post().json()["id"]
+    held.until(running, "running")
+    assert held.client.post(f"/v1/jobs/{waiting}/cancel").json()["status"] == "canceled"
+    assert held.client.post(f"/v1/jobs/{running}/cancel").status_code == 200
+    assert held.until(running, "canceled", "succeeded")["status"] == "canceled"
+    held.engine.gate.set()
+    done = held.run()
+    assert held.client.post(f"/v1/jobs/{done}/cancel").json()["status"] == "succeeded"
+
+
+def test_a_deleted_job_leaves_nothing(held: Served) -> None:
+    """A job that is deleted while it runs is gone at once for clients, and soon from the disk."""
+    job_id = held.post().json()["id"]
+    held.until(job_id, "running")
+    folder = held.services.storage.job(job_id).folder
+    assert folder.is_dir()
+    assert held.client.delete(f"/v1/jobs/{job_id}").status_code == 204
+    for path in ("", "/events", "/masks", "/masks/0.png", "/result"):
+        assert held.client.get(f"/v1/jobs/{job_id}{path}").status_code == 404
+    assert held.client.delete(f"/v1/jobs/{job_id}").status_code == 404
+    held.engine.gate.set()
+    held.run()
+    assert job_id not in held.services.storage.job_ids()
+
+
+def test_the_same_key_and_payload_give_the_same_job(service: Served) -> None:
+    """Simultaneous posts with one Idempotency-Key make one job; another payload is refused; no file is left over."""
+    before = set(service.services.storage.job_ids())
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: service.post(idempotency_key="once"), range(8)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
+    other = service.post(idempotency_key="once", options='{"end": 5}')
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-conflict")
+    assert set(service.services.storage.job_ids()) - before == {answers[0].json()["id"]}
+
+
+def test_a_failed_job_says_why(service: Served) -> None:
+    """The error of a failed job is a kind of problem, with one line and no traceback."""
+    service.engine.failing = True
+    try:
+        job_id = service.post(prefer="wait=60").json()["id"]
+    finally:
+        service.engine.failing = False
+    job = service.client.get(f"/v1/jobs/{job_id}").json()
+    assert (job["status"], job["error"]) == (
+        "failed", {"type": "/problems/internal-error", "detail": "broken on command"}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "said"),
+    [
+        ("{", "invalid-options", "options: "),
+        ('{"kyframes": "codec"}', "invalid-options", "kyframes"),
+        ('{"keyframes": "every:0"}', "invalid-options", "keyframes is 'every:0'"),
+        ('{"prompt_frame": 12}', "invalid-options", "prompt_frame is 12; it must be less than 12"),
+        ('{"prompt_frame": -1}', "invalid-options", "prompt_frame is -1"),
+        ('{"start": 3, "end": 3}', "invalid-options", "end is 3; it must be more than"),
+        ('{"start": 12}', "invalid-options", "start is 12; it must be from prompt_frame"),
+        ('{"prompt_frame": 4, "start": 3}', "invalid-options", "start is 3"),
+        ('{"prompt_frame": 4, "end": 4}', "invalid-options", "end is 4"),
+        ('{"max_side": 8}', "invalid-options", "max_side is 8"),
+        ('{"model": "sam"}', "invalid-options", "it must be one of compact, stm, stcn"),
+        ('{"model": "stm"}', "model-unavailable", "keymask models pull stm"),
+        ("[1]", "invalid-options", "options: "),
+        (" " * 20000, "upload-too-large", "options has more than the 16384 bytes"),
+    ],
+)
+def test_options_are_checked(service: Served, options: str, kind: str, said: str) -> None:
+    """An option that is unknown, out of range or does not fit the video is refused by name and value."""
+    answer = service.post(options=options)
+    assert answer.json()["type"] == f"/problems/{kind}"
+    assert said in answer.json()["detail"]
+
+
+def test_the_mask_must_have_the_displayed_size(service: Served, tmp_path: object) -> None:
+    """A video that players turn wants a mask of the turned size, and the refusal names both sizes."""
+    folder = service.clip.parent
+    turned = write_clip(folder / "turned.mp4", rotation=90).read_bytes()
+    flat, upright = service.mask.read_bytes(), write_mask(folder / "upright.png", 48, 64).read_bytes()
+    assert service.post(video=turned, mask=upright).status_code == 202
+    problem = service.post(video=turned, mask=flat).json()
+    assert problem["type"] == "/problems/mask-size-mismatch"
+    assert "64x48" in problem["detail"]
+    assert "48x64" in problem["detail"]
+    assert problem["mask"] == {"width": 64, "height": 48}
+    assert problem["video"] == {"width": 48, "height": 64}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "kind", "status"),
+    [
+        ("max_upload_bytes", 1000, "upload-too-large", 413),
+        ("max_mask_bytes", 50, "upload-too-large", 413),
+        ("max_pixels", 3000, "too-many-pixels", 422),
+        ("max_frames", 11, "too-many-frames", 422),
+        ("max_duration_seconds", 0.3, "video-too-long", 422),
+        ("max_queued_jobs", 0, "queue-full", 429),
+        ("storage_quota", 1, "storage-full", 507),
+    ],
+)
+def test_every_limit_has_its_own_problem(service: Served, setting: str, value: float, kind: str, status: int) -> None:
+    """What goes beyond a limit is refused with the limit's own kind, and leaves neither job nor file."""
+    with served(service.clip.parent / setting, **{setting: value}) as limited:
+        answer = limited.post()
+        assert (answer.status_code, answer.json()["type"]) == (status, f"/problems/{kind}")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert (answer.headers.get("retry-after") is not None) is (PROBLEMS[kind].retry_after is not None)
+        assert limited.client.get("/v1/jobs").json()["jobs"] == []
+        files = limited.services.settings.files_dir
+        assert not [path for path in files.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_keys_have_jobs_and_limits_of_their_own(service: Served) -> None:
+    """With API keys a caller sees its own jobs only, and has its own share of jobs and Idempotency-Keys."""
+    keys = ",".join(f"{name}:{digest_of_key(f'km-{name}')}" for name in ("ann", "bob"))
+    with served(service.clip.parent / "keys", api_keys=keys, max_jobs_per_key=1) as guarded:
+        assert guarded.post().status_code == 401
+        assert guarded.post(authorization="Bearer wrong").headers["www-authenticate"].startswith("Bearer")
+        guarded.engine.gate.clear()
+        ann, bob = ({"authorization": f"Bearer km-{name}"} for name in ("ann", "bob"))
+        mine = guarded.post(**ann, idempotency_key="k").json()["id"]
+        refused = guarded.post(**ann)
+        assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-jobs")
+        theirs = guarded.post(**bob, idempotency_key="k").json()["id"]
+        assert mine != theirs
+        assert guarded.client.get(f"/v1/jobs/{mine}", headers=bob).status_code == 404
+        assert [job["id"] for job in guarded.client.get("/v1/jobs", headers=bob).json()["jobs"]] == [theirs]
+        assert "km-ann" not in json.dumps(guarded.client.get("/v1/jobs", headers=ann).json())
+        guarded.engine.gate.set()
+
+
+def test_statuses_are_those_of_the_contract(service: Served) -> None:
+    """Clients see the five states of the contract and can ask for each."""
+    assert {*JobStatus} == {"queued", "running", "succeeded", "failed", "canceled"}
+    for status in JobStatus:
+        assert service.client.get("/v1/jobs", params={"status": status}).status_code == 200
+    assert service.client.get("/v1/jobs", params={"status": "done"}).json()["type"] == "/problems/invalid-request"

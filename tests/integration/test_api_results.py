@@ -1,0 +1,157 @@
+"""Result files of a finished job."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+
+from codec.types import UInt8Array
+from service.results.png import encode_mask
+from tests.serving import FRAMES, Served, served
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service for the whole file."""
+    with served(tmp_path_factory.mktemp("results")) as running:
+        yield running
+
+
+def two_objects() -> UInt8Array:
+    """Labels [48, 64] with the objects 2 and 7."""
+    labels = np.zeros((48, 64), np.uint8)
+    labels[4:20, 8:30] = 2
+    labels[25:40, 31:60] = 7
+    return labels
+
+
+@pytest.fixture(scope="module")
+def result(service: Served) -> str:
+    """Address of the result of a job with two objects over all frames but the first."""
+    answer = service.post(mask=encode_mask(two_objects()), options='{"prompt_frame": 1}', prefer="wait=60")
+    assert answer.status_code == 200, answer.text
+    return f"/v1/jobs/{answer.json()['id']}/result"
+
+
+def decoded(rle: dict[str, object]) -> UInt8Array:
+    """A run-length encoded mask as an array."""
+    return np.asarray(coco.decode({"size": rle["size"], "counts": str(rle["counts"]).encode()}))
+
+
+def test_png(service: Served, result: str) -> None:
+    """The zip holds one indexed PNG a frame, named by presentation index."""
+    answer = service.client.get(result, params={"format": "png"})
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == [f"{i:05d}.png" for i in range(1, FRAMES)]
+        for name in archive.namelist():
+            with Image.open(io.BytesIO(archive.read(name))) as picture:
+                assert (np.asarray(picture) == two_objects()).all()
+
+
+def test_coco(service: Served, result: str) -> None:
+    """COCO has an image a frame, an annotation an object and frame, and masks that decode to the prompt's."""
+    data = service.client.get(result, params={"format": "coco"}).json()
+    assert [image["frame_index"] for image in data["images"]] == list(range(1, FRAMES))
+    assert [category["id"] for category in data["categories"]] == [2, 7]
+    assert len(data["annotations"]) == 2 * (FRAMES - 1)
+    assert {entry["image_id"] for entry in data["annotations"]} == {image["id"] for image in data["images"]}
+    for entry in data["annotations"]:
+        expected = two_objects() == entry["category_id"]
+        assert (decoded(entry["segmentation"]) == expected).all()
+        assert entry["area"] == expected.sum()
+
+
+def test_ytvis(service: Served, result: str) -> None:
+    """YouTube-VIS has one annotation an object, with an entry for every frame."""
+    data = service.client.get(result, params={"format": "ytvis"}).json()
+    (video,) = data["videos"]
+    assert video["length"] == len(video["file_names"]) == FRAMES - 1
+    assert [entry["category_id"] for entry in data["annotations"]] == [2, 7]
+    for entry in data["annotations"]:
+        assert len(entry["segmentations"]) == len(entry["bboxes"]) == len(entry["areas"]) == FRAMES - 1
+        for rle in entry["segmentations"]:
+            assert (decoded(rle) == (two_objects() == entry["category_id"])).all()
+
+
+def test_ytvis_has_null_where_an_object_is_not_seen(service: Served) -> None:
+    """Frames without an object hold null in its lists, so that all lists are as long as the video."""
+    job_id = service.run()
+    frames = service.services.storage.job(job_id).frames
+    lines = [json.loads(line) for line in frames.read_text(encoding="utf-8").splitlines()]
+    for index in (0, 5, 11):
+        lines[index]["objects"] = []
+    frames.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (only,) = service.client.get(f"/v1/jobs/{job_id}/result?format=ytvis").json()["annotations"]
+    assert [i for i, rle in enumerate(only["segmentations"]) if rle is None] == [0, 5, 11]
+    assert [i for i, area in enumerate(only["areas"]) if area is None] == [0, 5, 11]
+
+
+def test_overlay(service: Served, result: str) -> None:
+    """The overlay is a video of the display size with a picture for every mask."""
+    answer = service.client.get(result, params={"format": "overlay"})
+    assert answer.headers["content-type"] == "video/mp4"
+    with av.open(io.BytesIO(answer.content)) as container:
+        pictures = list(container.decode(video=0))
+    assert len(pictures) == FRAMES - 1
+    assert (pictures[0].width, pictures[0].height) == (64, 48)
+
+
+def test_nothing_before_the_end(service: Served) -> None:
+    """A job that waits, runs or was canceled has no result: 409."""
+    service.engine.gate.clear()
+    job_id = service.post().json()["id"]
+    early = service.client.get(f"/v1/jobs/{job_id}/result")
+    service.client.post(f"/v1/jobs/{job_id}/cancel")
+    service.until(job_id, "canceled")
+    service.engine.gate.set()
+    late = service.client.get(f"/v1/jobs/{job_id}/result")
+    assert [answer.status_code for answer in (early, late)] == [409, 409]
+    assert late.json()["type"] == "/problems/job-not-succeeded"
+    assert service.client.get(f"/v1/jobs/{job_id}/result?format=gif").json()["type"] == "/problems/invalid-request"
+
+
+def test_etag(service: Served, result: str) -> None:
+    """A file that the client has is not sent again; one made for another job is."""
+    first = service.client.get(result)
+    for asked in (first.headers["etag"], f'"x", W/{first.headers["etag"]}', "*"):
+        again = service.client.get(result, headers={"If-None-Match": asked})
+        assert (again.status_code, again.content) == (304, b"")
+    assert service.client.get(result, headers={"If-None-Match": '"x"'}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "part"),
+    [("bytes=0-9", slice(0, 10)), ("bytes=100-", slice(100, None)), ("bytes=-7", slice(-7, None))],
+)
+def test_range(service: Served, result: str, asked: str, part: slice) -> None:
+    """A range gives 206 and just those bytes, so that a broken download goes on."""
+    whole = service.client.get(result).content
+    answer = service.client.get(result, headers={"Range": asked})
+    start, stop, _ = part.indices(len(whole))
+    assert (answer.status_code, answer.content) == (206, whole[part])
+    assert answer.headers["content-range"] == f"bytes {start}-{stop - 1}/{len(whole)}"
+
+
+@pytest.mark.parametrize("asked", ["bytes=9-3", "bytes=x-", "lines=0-3", "bytes=", "garbage"])
+def test_a_malformed_range_is_ignored(service: Served, result: str, asked: str) -> None:
+    """A Range header that makes no sense counts as not sent (RFC 9110, 14.2)."""
+    assert service.client.get(result, headers={"Range": asked}).status_code == 200
+
+
+def test_a_range_beyond_the_file(service: Served, result: str) -> None:
+    """A range outside the file is 416 with its length, unless If-Range names another file."""
+    size = len(service.client.get(result).content)
+    beyond = {"Range": f"bytes={size}-"}
+    answer = service.client.get(result, headers=beyond)
+    assert (answer.status_code, answer.headers["content-range"]) == (416, f"bytes */{size}")
+    assert answer.json()["type"] == "/problems/range-not-satisfiable"
+    assert service.client.get(result, headers={**beyond, "If-Range": '"old"'}).status_code == 200

@@ -1,0 +1,185 @@
+"""Masks and events while a job runs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+
+from service.api import events
+from tests.media import square
+from tests.serving import FRAMES, Served, served
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service for the whole file."""
+    with served(tmp_path_factory.mktemp("streams")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def done(service: Served) -> str:
+    """Id of a job that has succeeded."""
+    return service.run()
+
+
+def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, str | None, Any]]:
+    """Server-Sent Events as (event, id, data); comments are events without a name."""
+    event, number, data = "", None, ""
+    for line in lines:
+        if not line:
+            if data:
+                yield event, number, json.loads(data)
+            event, number, data = "", None, ""
+        elif line.startswith(":"):
+            yield "", None, line
+        else:
+            name, _, value = line.partition(": ")
+            event, number, data = (
+                value if name == "event" else event,
+                value if name == "id" else number,
+                value if name == "data" else data,
+            )
+
+
+def test_masks_come_while_the_job_runs(service: Served) -> None:
+    """A client that follows the masks has the first ones before the job may go on, and all of them at its end."""
+    service.engine.gate.clear()
+    job_id = service.post().json()["id"]
+    with service.client.stream("GET", f"/v1/jobs/{job_id}/masks") as answer:
+        assert answer.headers["content-type"] == "application/x-ndjson"
+        lines = answer.iter_lines()
+        service.engine.gate.set()
+        first = json.loads(next(lines))
+        rest = [json.loads(line) for line in lines]
+    assert [line["index"] for line in (first, *rest)] == list(range(FRAMES))
+    assert (first["source"], rest[0]["source"]) == ("prompt", "propagated")
+    only = first["objects"][0]
+    assert (coco.decode({**only["rle"], "counts": only["rle"]["counts"].encode()}) == square(64, 48)).all()
+    assert (only["bbox"], only["area"], only["score"]) == ([16, 12, 16, 12], 192, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [("from=10", [10, 11]), ("from=2&to=4", [2, 3]), ("to=1", [0]), ("to=0", []), ("from=50", []), ("from=5&to=3", [])],
+)
+def test_masks_of_some_frames(service: Served, done: str, query: str, wanted: list[int]) -> None:
+    """`from` is the first frame, `to` the one before which the stream stops."""
+    text = service.client.get(f"/v1/jobs/{done}/masks?{query}").text
+    assert [json.loads(line)["index"] for line in text.splitlines()] == wanted
+
+
+def test_a_mask_as_a_picture(service: Served, done: str) -> None:
+    """One mask is an indexed PNG of the display size, whose ETag saves sending it again."""
+    answer = service.client.get(f"/v1/jobs/{done}/masks/7.png")
+    with Image.open(BytesIO(answer.content)) as picture:
+        assert (picture.format, picture.mode, picture.size) == ("PNG", "P", (64, 48))
+        assert (np.asarray(picture) == square(64, 48)).all()
+        assert picture.getpalette()[3:6] == [128, 0, 0]
+    again = service.client.get(f"/v1/jobs/{done}/masks/7.png", headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    missing = service.client.get(f"/v1/jobs/{done}/masks/12.png")
+    assert (missing.status_code, missing.json()["type"]) == (404, "/problems/mask-not-found")
+
+
+def test_events_tell_the_whole_story(service: Served) -> None:
+    """Progress, one event a frame whose id is its index and which holds no mask, and the job at the end."""
+    service.engine.gate.clear()
+    job_id = service.post().json()["id"]
+    with service.client.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["x-accel-buffering"] == "no"
+        found = parse_events(answer.iter_lines())
+        kind, _, progress = next(found)
+        service.engine.gate.set()
+        rest = list(found)
+    assert (kind, progress["done"], progress["total"]) == ("progress", 0, FRAMES)
+    frames = [(number, data) for kind, number, data in rest if kind == "frame"]
+    assert [number for number, _ in frames] == [str(i) for i in range(FRAMES)]
+    assert frames[3][1]["objects"] == [{"id": 1, "bbox": [16, 12, 16, 12], "area": 192, "score": 0.5}]
+    assert [data["done"] for kind, _, data in rest if kind == "progress"][-1] == FRAMES
+    assert (rest[-1][0], rest[-1][2]["id"], rest[-1][2]["status"]) == ("done", job_id, "succeeded")
+
+
+@pytest.mark.parametrize(
+    ("last", "wanted"), [("8", [9, 10, 11]), ("11", []), ("x", list(range(FRAMES))), ("-3", list(range(FRAMES)))]
+)
+def test_events_resume(service: Served, done: str, last: str, wanted: list[int]) -> None:
+    """`Last-Event-ID` goes on after that frame; one that is no index starts from the beginning."""
+    text = service.client.get(f"/v1/jobs/{done}/events", headers={"Last-Event-ID": last}).text
+    found = list(parse_events(iter(text.splitlines())))
+    assert [data["index"] for kind, _, data in found if kind == "frame"] == wanted
+    assert found[-1][0] == "done"
+
+
+def test_events_of_a_failed_job_end_with_its_problem(service: Served) -> None:
+    """The last event of a job that failed is `error`, and its data a problem."""
+    service.engine.failing = True
+    try:
+        job_id = service.post(prefer="wait=60").json()["id"]
+    finally:
+        service.engine.failing = False
+    found = list(parse_events(iter(service.client.get(f"/v1/jobs/{job_id}/events").text.splitlines())))
+    assert [number for kind, number, _ in found if kind == "frame"] == ["0", "1"]
+    assert (found[-1][0], found[-1][2]["type"], found[-1][2]["detail"]) == (
+        "error", "/problems/internal-error", "broken on command"
+    )  # fmt: skip
+
+
+def test_a_quiet_stream_is_kept_open(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing happens, comments come at the ping's interval, which is 15 seconds."""
+    assert events.PING_SECONDS == 15
+    monkeypatch.setattr(events, "PING_SECONDS", 0.05)
+    service.engine.gate.clear()
+    job_id = service.post().json()["id"]
+    service.until(job_id, "running")
+    with service.client.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+        found = parse_events(answer.iter_lines())
+        comments = [next(data for kind, _, data in found if not kind) for _ in range(3)]
+        service.client.post(f"/v1/jobs/{job_id}/cancel")
+        assert list(found)[-1][2]["status"] == "canceled"
+    service.engine.gate.set()
+    assert comments == [": ping"] * 3
+
+
+def test_a_stream_of_a_deleted_job_ends(service: Served) -> None:
+    """Who follows a job that is deleted sees the stream end."""
+    service.engine.gate.clear()
+    job_id = service.post().json()["id"]
+    with service.client.stream("GET", f"/v1/jobs/{job_id}/masks") as answer:
+        assert service.client.delete(f"/v1/jobs/{job_id}").status_code == 204
+        assert list(answer.iter_lines()) == []
+    service.engine.gate.set()
+
+
+def test_streams_are_limited_and_given_back(service: Served) -> None:
+    """One stream more than allowed is refused, and a client that leaves makes room."""
+    with served(service.clip.parent / "few", max_followers=1) as small:
+        small.engine.gate.clear()
+        path = f"/v1/jobs/{small.post().json()['id']}/masks"
+        with httpx.Client(base_url=small.client.base_url) as other:
+            with other.stream("GET", path):
+                _until(lambda: small.services.feed.followers == 1)
+                refused = small.client.get(path)
+                assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-streams")
+            _until(lambda: small.services.feed.followers == 0)
+        small.engine.gate.set()
+        assert len(small.client.get(path).text.splitlines()) == FRAMES
+
+
+def _until(condition: Any) -> None:
+    clock = threading.Event()
+    for _ in range(3000):
+        if condition():
+            return
+        clock.wait(0.01)
+    raise AssertionError("it did not come true")

@@ -3,6 +3,7 @@
 #   make test    install with the tools, lint, whole test suite
 #   make lint    format check, ruff, mypy, import directions
 #   make bench   time this machine on the sample clip
+#   make docker-smoke   build the container and try it, with Docker
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt
 RECIPE := pyproject.toml constraints.txt
 PYTHONS := python3.11 python3.12 python3.13 python3
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo test lint bench docker-smoke format clean
 
 demo: $(VENV)/.run
 	$(BIN)/keymask demo
@@ -33,6 +34,9 @@ format: $(VENV)/.dev
 bench: $(VENV)/.run
 	$(BIN)/keymask bench
 
+docker-smoke: $(VENV)/.client
+	$(BIN)/python scripts/docker_smoke
+
 $(VENV)/.torch: $(BIN)/python constraints.txt
 	@if $(BIN)/python -c "import urllib.request as u; u.urlopen('$(TORCH_INDEX)/torch/', timeout=5)" 2>/dev/null; then \
 	  echo "torch from $(TORCH_INDEX)"; $(PIP_INSTALL) --index-url $(TORCH_INDEX) torch; fi
@@ -45,6 +49,10 @@ $(VENV)/.run: $(VENV)/.torch $(RECIPE)
 $(VENV)/.dev: $(VENV)/.torch $(RECIPE)
 	$(PIP_INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.client: $(BIN)/python client/pyproject.toml
+	$(BIN)/python -m pip install --quiet -e ./client
+	@touch $@
 
 $(BIN)/python:
 	@for python in $(PYTHONS); do \

@@ -1,0 +1,41 @@
+"""The container's settings follow the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.config import PREFIX, Settings
+
+DOCKER = Path(__file__).resolve().parents[3] / "docker"
+OF_THE_IMAGE = {"home", "host", "port"}
+
+
+def documented() -> dict[str, str]:
+    """Every KEYMASK_ variable of env.example, set or commented out, with its value."""
+    text = (DOCKER / "env.example").read_text(encoding="utf-8")
+    return {name.lower(): value for name, value in re.findall(rf"^#?{PREFIX}(\w+)=(.*)$", text, flags=re.MULTILINE)}
+
+
+def test_the_example_has_every_setting() -> None:
+    """docker/env.example names every setting once, except those that the image sets."""
+    assert set(documented()) == set(Settings.model_fields) - OF_THE_IMAGE
+
+
+def test_the_example_s_values_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking every # away in docker/env.example gives settings that can be read."""
+    values = documented()
+    for name, value in values.items():
+        monkeypatch.setenv(f"{PREFIX}{name.upper()}", value)
+    assert Settings().auth == "off"
+
+
+def test_the_image_listens_where_compose_expects_it() -> None:
+    """The port that compose.yml publishes is the one the image sets, exposes and checks."""
+    image = (DOCKER.parent / "Dockerfile").read_text(encoding="utf-8")
+    ports = re.findall(rf"(?:{PREFIX}PORT=|EXPOSE |127\.0\.0\.1:)(\d+)", image)
+    published = re.findall(r'"\$\{PUBLISH.*\}:(\d+)"', (DOCKER / "compose.yml").read_text(encoding="utf-8"))
+    assert len(ports) == 3
+    assert set(ports) == set(published)

@@ -16,7 +16,7 @@ from typing import Any
 from codec.container import OpenFile
 from codec.reader import open_video
 from service.config import Settings
-from service.loading import ModelChoice, load_engine
+from service.loading import ModelChoice, SegmenterLike, load_engine
 from service.masks import read_mask
 from vos.types import Options, Prompt
 
@@ -56,13 +56,17 @@ def measure(video: Path, mask: Path, choice: ModelChoice, settings: Settings, ro
     with open_video(video) as reader:
         info = reader.info
     prompt = Prompt(read_mask(mask, info.display_width, info.display_height))
-    segment = partial(_segment, video, prompt, choice, settings)
+
+    def segment(keyframes: str) -> Callable[[], tuple[int, float]]:
+        segmenter = load_engine(choice, Options(keyframes=keyframes), settings).segmenter
+        return partial(_segment, video, prompt, segmenter)
+
     stages: dict[str, Callable[[], tuple[int, float]]] = {
         "decode": partial(_decode, video),
         "decode + motion": partial(_read, video),
-        "propagated": partial(segment, "every:1000000"),
-        "key": partial(segment, "every:1"),
-        "adaptive": partial(segment, "adaptive"),
+        "propagated": segment("every:1000000"),
+        "key": segment("every:1"),
+        "adaptive": segment("adaptive"),
     }
     frames = 0
     seconds: dict[str, list[float]] = {stage: [] for stage in stages}
@@ -104,8 +108,7 @@ def _read(video: Path) -> tuple[int, float]:
     return frames, perf_counter() - started
 
 
-def _segment(video: Path, prompt: Prompt, choice: ModelChoice, settings: Settings, keyframes: str) -> tuple[int, float]:
-    segmenter = load_engine(choice, Options(keyframes=keyframes), settings).segmenter
+def _segment(video: Path, prompt: Prompt, segmenter: SegmenterLike) -> tuple[int, float]:
     started = perf_counter()
     with open_video(video) as reader:
         deque(segmenter.run(reader, reader.info, prompt), maxlen=0)

@@ -1,0 +1,27 @@
+"""`keymask bench` on a small clip."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from service.cli import main
+from tests.media import write_clip, write_mask
+
+
+def test_bench_times_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The result names machine, clip and each stage's milliseconds, frames a second and ratio to plain decoding."""
+    video, mask = write_clip(tmp_path / "in.mp4", range(0, 160, 40)), write_mask(tmp_path / "mask.png")
+    result = tmp_path / "bench.json"
+    more = ["--weights", "seeded", "--rounds", "1", "--json", str(result)]
+    assert main(["bench", str(video), "--mask", str(mask), *more]) == 0
+    timed = json.loads(result.read_text(encoding="utf-8"))
+    assert (timed["frames"], timed["rounds"], timed["video"]["size"]) == (4, 1, "64x48")
+    assert [t["stage"] for t in timed["stages"]] == ["decode", "decode + motion", "propagated", "key", "adaptive"]
+    table = capsys.readouterr().out
+    for timing in timed["stages"]:
+        assert timing["fps"] == pytest.approx(1000 / timing["milliseconds"], rel=0.2)
+        assert timing["stage"] in table
+    assert timed["stages"][0]["over_decode"] == 1.0

@@ -95,6 +95,7 @@ class Served:
 @contextmanager
 def served(folder: Path, **settings: Any) -> Iterator[Served]:
     """A service with a light engine, its files below `folder`."""
+    folder.mkdir(exist_ok=True)
     engines: list[ThreadEngine] = []
 
     def make_engine(config: EngineConfig, store: JobStore, storage: Storage) -> ThreadEngine:

@@ -7,8 +7,9 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Where pip finds torch without CUDA's gigabytes, if it can be reached; `make TORCH_INDEX= demo` for CUDA's build.
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# Where pip finds torch without CUDA's gigabytes, where its own index has only CUDA's build:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt
 RECIPE := pyproject.toml constraints.txt
 PYTHONS := python3.11 python3.12 python3.13 python3
@@ -25,6 +26,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict client/keymask
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev
@@ -38,16 +40,15 @@ docker-smoke: $(VENV)/.client
 	$(BIN)/python scripts/docker_smoke
 
 $(VENV)/.torch: $(BIN)/python constraints.txt
-	@if $(BIN)/python -c "import urllib.request as u; u.urlopen('$(TORCH_INDEX)/torch/', timeout=5)" 2>/dev/null; then \
-	  echo "torch from $(TORCH_INDEX)"; $(PIP_INSTALL) --index-url $(TORCH_INDEX) torch; fi
+	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@touch $@
 
 $(VENV)/.run: $(VENV)/.torch $(RECIPE)
 	$(PIP_INSTALL) -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.torch $(RECIPE)
-	$(PIP_INSTALL) -e '.[dev]'
+$(VENV)/.dev: $(VENV)/.torch $(RECIPE) client/pyproject.toml
+	$(PIP_INSTALL) -e '.[dev]' -e ./client
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.client: $(BIN)/python client/pyproject.toml

@@ -138,14 +138,22 @@ class CompactNetwork(VOSNetwork):
 
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
         """Features of B pictures, key [B, 64, N], value [B*K, 144, N], previous [B*K, 1, s4] -> logits [B*K, 1, s4]."""
-        batch, _, height, width = features.key.shape
-        with torch.autocast(features.key.device.type, enabled=False):  # distances of like keys vanish in bf16
-            affinity = l2_affinity(memory.key.float(), features.key.flatten(2).float())
-        # Objects of one picture share its affinity, so that they read as channels of one value.
-        read = read_top_k(affinity, memory.value.reshape(batch, -1, affinity.shape[1]), top_k)
-        read = read.reshape(memory.value.shape[0], -1, height, width)
+        height, width = features.key.shape[2:]
+        read = _read(memory, features.key.flatten(2), top_k)
+        read = read.reshape(*read.shape[:2], height, width)
         logits: Tensor = self.decoder(features.maps, read, _hint(previous, read))
         return logits
+
+
+def _read(memory: Memory, query: Tensor, top_k: int) -> Tensor:
+    """Key [B, 64, N], value [B*K, 144, N], query [B, 64, M] -> what each object reads, [B*K, 144, M]."""
+    # No distance notices a shift of keys and query, but bfloat16 has more bits for the differences near zero.
+    centre = memory.key.float().mean(dim=2, keepdim=True)
+    near, asked = ((x.float() - centre).to(x.dtype) for x in (memory.key, query))
+    affinity = l2_affinity(near, asked)
+    # Objects of one picture share its affinity, so they read as channels of one value.
+    value = memory.value.reshape(query.shape[0], -1, memory.value.shape[2])
+    return read_top_k(affinity, value, top_k).reshape(memory.value.shape[0], -1, query.shape[2])
 
 
 def _hint(previous: Tensor | None, read: Tensor) -> Tensor:

@@ -26,8 +26,13 @@ def l2_affinity(key: Tensor, query: Tensor) -> Tensor:
     The query's own norm is left out: one constant a column, which the softmax over memory positions cancels.
     """
     scale = math.sqrt(key.shape[1])
-    norms = key.square().sum(dim=1).unsqueeze(-1)
-    return _products(key, query * (2 / scale)) - norms / scale
+    # The norms ride along as two more channels, coarse part and rest: one would lose bits in half precision, and
+    # subtracting them afterwards would go over the whole affinity once more.
+    norms = key.float().square().sum(dim=1, keepdim=True) / scale
+    coarse = norms.to(key.dtype)
+    with_norms = torch.cat([key, -coarse, (coarse.float() - norms).to(key.dtype)], dim=1)
+    ones = query.new_ones(query.shape[0], 2, query.shape[2])
+    return _products(with_norms, torch.cat([query * (2 / scale), ones], dim=1))
 
 
 def read_top_k(affinity: Tensor, value: Tensor, k: int) -> Tensor:
@@ -37,13 +42,13 @@ def read_top_k(affinity: Tensor, value: Tensor, k: int) -> Tensor:
     precise than values; the result has the values' type.
     """
     keys, positions, queries = affinity.shape
-    best, index = torch.topk(affinity, min(k, positions), dim=1)
+    best, index = _largest(affinity.transpose(1, 2).reshape(keys * queries, positions), min(k, positions))
     weights = torch.softmax(best, dim=1).to(value.dtype)
     # k rows of a table are added for each query: far less work than a product with mostly zero weights. Objects that
     # share a key lie side by side in a row; keys lie one below the other.
     table = value.view(keys, -1, *value.shape[1:]).permute(0, 3, 1, 2).reshape(keys * positions, -1)
-    index = index + positions * torch.arange(keys, device=index.device).view(-1, 1, 1)
-    read = functional.embedding_bag(_bags(index), table, per_sample_weights=_bags(weights), mode="sum")
+    index = index + positions * torch.arange(keys, device=index.device).repeat_interleave(queries).view(-1, 1)
+    read = functional.embedding_bag(index, table, per_sample_weights=weights, mode="sum")
     return read.view(keys, queries, -1, value.shape[1]).permute(0, 2, 3, 1).flatten(0, 1)
 
 
@@ -52,6 +57,24 @@ def _products(key: Tensor, query: Tensor) -> Tensor:
     return (query.transpose(1, 2) @ key).transpose(1, 2)
 
 
-def _bags(x: Tensor) -> Tensor:
-    """[Kk, k, M] -> [Kk * M, k]."""
-    return x.transpose(1, 2).flatten(0, 1)
+def _largest(affinity: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row [R, N] and their places, both [R, k], in any order.
+
+    Sought among the best of groups, which is exact: each of the k largest lies in one of the k groups with the largest
+    maxima. With groups of sqrt(N / k), the search among groups and the one within them cost the same.
+    """
+    rows, positions = affinity.shape
+    size = max(1, math.isqrt(positions // k))
+    groups = positions // size
+    if size < 2 or groups < k:
+        best, index = torch.topk(affinity, k, dim=1, sorted=False)
+        return best, index
+    # Group g holds positions g, g + groups, ...: so that maxima are taken between long rows. The last few positions
+    # are in no group; they are candidates in any case.
+    grouped = affinity.detach()[:, : groups * size].unflatten(1, (size, groups))  # type: ignore[no-untyped-call]
+    leaders = torch.topk(grouped.amax(dim=1), k, dim=1, sorted=False).indices
+    members = groups * torch.arange(size, device=affinity.device).view(-1, 1)
+    rest = torch.arange(groups * size, positions, device=affinity.device).expand(rows, -1)
+    candidates = torch.cat([(leaders[:, None, :] + members).flatten(1), rest], dim=1)
+    best, among = torch.topk(affinity.gather(1, candidates), k, dim=1, sorted=False)
+    return best, candidates.gather(1, among)

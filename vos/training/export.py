@@ -28,6 +28,7 @@ class Provenance:
         data: Sequences and pictures by set.
         data_digest: See `TrainingData.digest`.
         device: As torch names it.
+        commit: Of the code.
         processes: Processes that shared the work.
     """
 
@@ -37,6 +38,7 @@ class Provenance:
     data: dict[str, int]
     data_digest: str
     device: str
+    commit: str
     processes: int = 1
 
     def metadata(self) -> dict[str, str]:
@@ -53,7 +55,7 @@ class Provenance:
             "hardware": _hardware(self.device),
             "processes": str(self.processes),
             "torch": torch.__version__,
-            "commit": _commit(),
+            "commit": self.commit,
         }
 
 
@@ -70,7 +72,7 @@ def _hardware(device: str) -> str:
     return f"{os.cpu_count()} x {platform.machine()} CPU cores, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def _commit() -> str:
+def source_commit() -> str:
     """Commit of the source tree, "unknown" outside of one."""
     try:
         result = subprocess.run(

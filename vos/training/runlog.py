@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vos.training.checkpoint import write_atomic
 from vos.training.datasets import TrainingData
-from vos.training.export import Provenance, export_weights
+from vos.training.export import Provenance, export_weights, source_commit
 from vos.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class RunLog:
         self._sums: dict[str, float] = {}
         self._count = 0
         self._board = _board(folder)
+        self._commit = source_commit()  # of the code that runs: later the checkout may have moved on
 
     def __enter__(self) -> RunLog:
         path = self._folder / "log.csv"
@@ -86,6 +87,7 @@ class RunLog:
             data=self._data.summary,
             data_digest=self._data.digest,
             device=str(self._trainer.device),
+            commit=self._commit,
             processes=self._trainer.peers.processes,
         )
         export_weights(self._trainer.averaged_state(), provenance, self._folder)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.mobilenet import MobileNetV2, load_backbone
@@ -23,7 +24,7 @@ def _picture(height: int, width: int, seed: int = 0) -> Tensor:
     total = torch.zeros(1, 3, height, width)
     for size in (4, 8, 16, 32):
         noise = torch.rand(1, 3, size, size, generator=generator)
-        total += torch.nn.functional.interpolate(noise, size=(height, width), mode="bicubic")
+        total += functional.interpolate(noise, size=(height, width), mode="bicubic")
     return (total * 64).clamp(0, 255).to(torch.uint8)
 
 
@@ -34,6 +35,18 @@ def _masks(objects: int, height: int, width: int) -> Tensor:
         left = width * (2 * k + 1) // (2 * objects + 1)
         masks[k, :, height // 4 : -height // 4, left : left + width // (2 * objects + 1)] = 1
     return masks
+
+
+def _disc(left: int) -> tuple[Tensor, Tensor]:
+    """A textured disc before another texture, centred at x = left: picture uint8 [1, 3, 256, 320], mask float."""
+    y, x = torch.meshgrid(torch.arange(256), torch.arange(320), indexing="ij")
+    disc = (((x - left) ** 2 + (y - 100) ** 2) < 60**2).float()[None, None]
+    surface = (255 - _picture(256, 320, 8)).roll(left, dims=3)
+    return torch.where(disc > 0, surface, _picture(256, 320, 9)), disc
+
+
+def _overlap(a: Tensor, b: Tensor) -> float:
+    return ((a & b).sum() / (a | b).sum()).item()
 
 
 def test_shapes(network: CompactNetwork) -> None:
@@ -97,14 +110,11 @@ def test_moving_the_picture_moves_the_maps(network: CompactNetwork) -> None:
 def test_a_remembered_frame_gets_its_mask_back() -> None:
     """With the shipped weights, a frame that memory holds is segmented as memory has it, in the same place."""
     network = load_network("compact", device="cpu", precision="float32")
-    y, x = torch.meshgrid(torch.arange(256), torch.arange(320), indexing="ij")
-    disc = (((x - 130) ** 2 + (y - 100) ** 2) < 60**2).float()[None, None]
-    picture = torch.where(disc > 0, 255 - _picture(256, 320, 8), _picture(256, 320, 9))
+    picture, disc = _disc(130)
     with torch.inference_mode():
         features = network.encode(network.normalize(picture))
         logits = network.segment(features, network.memorize(features, disc), None, 20)
-    found = torch.nn.functional.interpolate(logits, scale_factor=4, mode="bilinear") > 0
-    assert (found & (disc > 0)).sum() / (found | (disc > 0)).sum() > 0.9
+    assert _overlap(logits > 0, functional.avg_pool2d(disc, 4) > 0.5) > 0.9
 
 
 def test_label_channels_are_the_mask(network: CompactNetwork) -> None:
@@ -119,20 +129,20 @@ def test_label_channels_are_the_mask(network: CompactNetwork) -> None:
 
 
 def test_bfloat16_is_close_to_float32() -> None:
-    """With the shipped weights, bfloat16 moves probabilities by at most 0.01 in the mean and a mask by 2 %."""
+    """With the shipped weights, bfloat16 moves probabilities by at most 0.01 in the mean and a mask by 3 %."""
+    (first, disc), (second, _) = _disc(130), _disc(150)
     results = []
     for precision in ("float32", "bfloat16"):
         network = load_network("compact", device="cpu", precision=precision)
         dtype = next(network.parameters()).dtype
-        first, second = (network.encode(network.normalize(_picture(128, 160, seed)).to(dtype)) for seed in (5, 5))
         with torch.inference_mode():
-            memory = network.memorize(first, _masks(1, 128, 160).to(dtype))
-            logits = network.segment(second, memory, torch.nn.functional.avg_pool2d(_masks(1, 128, 160), 4), 20)
+            memory = network.memorize(network.encode(network.normalize(first)), disc.to(dtype))
+            logits = network.segment(network.encode(network.normalize(second)), memory, None, 20)
         results.append(torch.sigmoid(logits.float()))
     exact, rough = results
+    assert exact.max() > 0.9
     assert (exact - rough).abs().mean() < 0.01
-    overlap = ((exact > 0.5) & (rough > 0.5)).sum() / ((exact > 0.5) | (rough > 0.5)).sum()
-    assert overlap > 0.98
+    assert _overlap(exact > 0.5, rough > 0.5) > 0.97
 
 
 def test_backbone_keeps_its_frozen_part() -> None:

@@ -91,3 +91,11 @@ def test_reading_has_the_gradients_of_a_masked_softmax(keys: int) -> None:
         gradients.append((affinity.grad, value.grad))
     for ours, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("positions", "k"), [(3, 5), (7, 7), (100, 3), (1000, 20), (997, 20), (4099, 1), (60, 14)])
+def test_top_k_among_groups_is_top_k(positions: int, k: int) -> None:
+    """The read over many positions, which looks for the best in groups, is the read of a full sort."""
+    affinity, value = noise(1, positions, 5, seed=positions) * 4, noise(1, 3, positions, seed=k)
+    expected = slow_read(affinity, value, k)
+    torch.testing.assert_close(read_top_k(affinity, value, k).double(), expected, rtol=1e-4, atol=1e-5)

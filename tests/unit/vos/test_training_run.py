@@ -34,15 +34,15 @@ def _state(out: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_few_steps_learn_a_batch(training_folder: Path) -> None:
-    """Forty steps on one batch of synthetic clips halve the loss and find most of the objects."""
-    recipe = Recipe(stages=(Stage(200, 3, 2, 64),), warmup_steps=5, two_objects=0)
+    """Sixty steps on one batch of synthetic clips cut the loss to a fifth and find nearly all of the objects."""
+    recipe = Recipe(stages=(Stage(400, 2, 2, 64),), warmup_steps=5, two_objects=0)
     torch.manual_seed(0)
     trainer = Trainer(CompactNetwork(), recipe, torch.device("cpu"))
     batch = ClipBatches(load_data([training_folder]), recipe)[0]
     measure_tap_scale(trainer.network, batch["images"].flatten(0, 1).permute(0, 3, 1, 2))
-    steps = [trainer.step(batch) for _ in range(40)]
-    assert np.mean([step["loss"] for step in steps[-5:]]) < 0.5 * steps[0]["loss"]
-    assert np.mean([step["iou"] for step in steps[-5:]]) > 0.7
+    steps = [trainer.step(batch) for _ in range(60)]
+    assert np.mean([step["loss"] for step in steps[-5:]]) < 0.2 * steps[0]["loss"]
+    assert np.mean([step["iou"] for step in steps[-5:]]) > 0.8
 
 
 def test_resuming_changes_nothing(training_folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """Folder with data and goldens beside the checkout, or KEYMASK_SHARED_DIR; the test is skipped where it is absent."""
+    """Folder with data and goldens beside the checkout, or KEYMASK_SHARED_DIR; skips the test where it is absent."""
     folder = Path(os.environ.get("KEYMASK_SHARED_DIR", ROOT.parent / "shared"))
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: this test needs the shared data folder (set KEYMASK_SHARED_DIR)")

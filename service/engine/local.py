@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.engine.messages import Beat, Order
 from service.engine.slot import Slot
-from service.engine.types import EngineConfig, EngineTotals, WorkerStatus
+from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
 from service.jobs.housekeeper import Housekeeper
 from service.jobs.store import JobStore, Release
 from service.storage import Storage
@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.5
 _ORPHAN_SECONDS = 2.0
+_START_SECONDS = 300.0
+"""Least time that a worker has to load its network, however little is allowed between two masks."""
 
 
 class LocalEngine:
@@ -148,7 +150,8 @@ class LocalEngine:
         """Kill a worker that hangs: for long, or for a while although its job was canceled."""
         silent = time.monotonic() - slot.beat_at
         job_id = slot.status.job_id
-        stalled = silent > self._config.stall_seconds
+        starting = slot.status.state is WorkerState.STARTING
+        stalled = silent > max(self._config.stall_seconds, _START_SECONDS if starting else 0.0)
         deaf = job_id and silent > self._config.cancel_seconds and self._store.is_cancel_requested(job_id)
         if stalled or deaf:
             _log.warning("worker hangs and is killed", extra={"worker": slot.status.name, "job_id": job_id})

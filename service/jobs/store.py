@@ -310,7 +310,8 @@ class JobStore:
 
     def known(self, job_ids: Iterable[str]) -> set[str]:
         """Those of the ids that have a row, visible or not."""
-        wanted, found = list(job_ids), set()
+        wanted = list(job_ids)
+        found: set[str] = set()
         with self._engine.connect() as connection:
             for start in range(0, len(wanted), _MOST_PARAMETERS):
                 some = wanted[start : start + _MOST_PARAMETERS]

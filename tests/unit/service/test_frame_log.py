@@ -16,7 +16,7 @@ from vos.types import FrameMask, Source
 
 def mask(index: int) -> FrameMask:
     """A mask with many small parts, so that its line is long."""
-    labels = (np.random.default_rng(index).random((300, 300)) > 0.5).astype(np.uint8)
+    labels = (np.random.default_rng(index).random((500, 500)) > 0.5).astype(np.uint8)
     return FrameMask(index, index * 10, index / 25, FrameType.P, Source.KEY, labels, {1: 0.5})
 
 

@@ -61,10 +61,11 @@ def _largest(affinity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of each row [R, N] and their places, both [R, k], in any order.
 
     Sought among the best of groups, which is exact: each of the k largest lies in one of the k groups with the largest
-    maxima. With groups of sqrt(N / k), the search among groups and the one within them cost the same.
+    maxima. With groups of sqrt(N / k) the search among groups costs as much as the one within them; somewhat smaller
+    ones are faster, since maxima over many rows are slow to take.
     """
     rows, positions = affinity.shape
-    size = max(1, math.isqrt(positions // k))
+    size = max(1, math.isqrt(positions // (2 * k)))
     groups = positions // size
     if size < 2 or groups < k:
         best, index = torch.topk(affinity, k, dim=1, sorted=False)

@@ -43,8 +43,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, Cin, h, w] -> [B, Cout, h / stride, w / stride]."""
-        hidden = x if self.expand is None else functional.relu6(self.expand(x))
-        out: Tensor = self.project(functional.relu6(self.depthwise(hidden)))
+        hidden = x if self.expand is None else functional.relu6(self.expand(x), inplace=True)
+        out: Tensor = self.project(functional.relu6(self.depthwise(hidden), inplace=True))
         return x + out if self.residual else out
 
 
@@ -63,7 +63,7 @@ class MobileNetV2(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Image [B, 3, H, W] -> taps [B, C, H / s, W / s]: C = 24, 32, 96, 320 at s = 4, 8, 16, 16."""
-        x = functional.relu6(self.stem(image))
+        x = functional.relu6(self.stem(image), inplace=True)
         taps = []
         for index, block in enumerate(self.blocks):
             x = block(x)

@@ -128,12 +128,13 @@ def test_a_video_that_cannot_be_read_fails_by_its_own_name(site: Site, video: by
     assert str(site.root) not in failed.error.detail
 
 
-def test_a_video_that_breaks_off_keeps_its_masks(site: Site) -> None:
-    """The masks before the break stay; the job has failed."""
+def test_a_job_without_a_single_frame_fails(site: Site) -> None:
+    """A prompt's frame that the video turns out not to have ends in an error, not in an empty success."""
     engine = site.start()
-    job = site.submit(engine, prompt_frame=FRAMES + 5)
-    failed = site.finished(job)
+    failed = site.finished(site.submit(engine, prompt_frame=FRAMES + 5))
     assert failed.status is JobStatus.FAILED
+    assert failed.error is not None
+    assert failed.error.type == "run-failed"
 
 
 def test_a_hanging_worker_is_killed(site: Site) -> None:

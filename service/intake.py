@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -48,7 +49,7 @@ async def take_in(services: Services, request: Request, caller: str | None, key:
             "mask": Part(int(services.settings.max_mask_bytes), files.mask),
             "options": Part(_MAX_OPTIONS_BYTES, required=False),
         }
-        await in_thread(services.storage.check_room, _announced(request))
+        await in_thread(services.storage.check_room, _announced(request, parts.values()))
         digest = await receive_form(request, parts, received=services.metrics.upload_bytes.inc)
         if earlier is not None:
             return Accepted(_same(earlier, digest), new=False)
@@ -115,9 +116,10 @@ def _check_queue(services: Services) -> None:
         raise QueueFullError(f"{waiting} jobs wait; allowed: {allowed}")
 
 
-def _announced(request: Request) -> int:
+def _announced(request: Request, parts: Iterable[Part]) -> int:
+    """Bytes that the request may bring: no more than the parts' limits, whatever it says."""
     length = request.headers.get("content-length", "")
-    return int(length) if length.isdecimal() and len(length) < 19 else 0
+    return min(int(length) if length.isdecimal() else 0, sum(part.limit for part in parts))
 
 
 def _same(job: Job, digest: str) -> Job:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 _QUIET = ("uvicorn.access", "sqlalchemy.engine", "alembic", "multipart", "python_multipart", "httpx")
 
@@ -30,7 +31,7 @@ def configure_logging(level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.dict_tracebacks,
+                structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
                 structlog.processors.EventRenamer("message"),
                 structlog.processors.JSONRenderer(),
             ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import socket
 from types import FrameType
 
@@ -10,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.config import Settings
-from service.errors import UsageError
+from service.errors import RunError, UsageError
 from service.services import Services
 
 _FAREWELL_SECONDS = 5
@@ -52,7 +53,11 @@ def listen(settings: Settings) -> tuple[socket.socket, str]:
 
 
 def run_server(app: FastAPI, listening: socket.socket, settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM; requests have a moment to end, running jobs `grace_seconds` to be put back."""
+    """Serve until SIGINT or SIGTERM; requests have a moment to end, running jobs `grace_seconds` to be put back.
+
+    Raises:
+        RunError: The service could not start; the log says why.
+    """
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -64,5 +69,11 @@ def run_server(app: FastAPI, listening: socket.socket, settings: Settings) -> No
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_FAREWELL_SECONDS + math.ceil(settings.grace_seconds),
     )
+    server = _Server(config, app)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn raises the signal again for whoever handled it before; stopping on request is no failure.
+        signal.signal(number, lambda *_: None)
     with listening:
-        _Server(config, app).run(sockets=[listening])
+        server.run(sockets=[listening])
+    if not server.started:
+        raise RunError("the service could not start; the log above says why")

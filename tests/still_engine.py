@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings
 from service.loading import Engine, ModelChoice
+from vos.resume import RunState
 from vos.types import FrameMask, Options, Prompt, Source, Stats
 
 
@@ -23,7 +24,13 @@ class StillSegmenter:
         """Frames by source."""
         return Stats(dict(self.given), {"decode": 0.0})
 
-    def run(self, frames: Iterable[CompressedFrame], _info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:
+    @property
+    def state(self) -> None:
+        """Nothing to go on from: an interrupted run starts over."""
+
+    def run(
+        self, frames: Iterable[CompressedFrame], _info: VideoInfo, prompt: Prompt, _state: RunState | None = None
+    ) -> Iterator[FrameMask]:
         """One mask a frame, held back until its turn in presentation order."""
         waiting: dict[int, CompressedFrame] = {}
         wanted = 0

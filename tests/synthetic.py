@@ -119,7 +119,8 @@ def encode(
         pts: Times of the pictures in 1/rate seconds; by default 0, 1, 2, ...
     """
     file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
+    # without this option a Matroska file has a random id
+    with av.open(file, "w", format=container, options={"fflags": "+bitexact"}) as output:
         stream = output.add_stream(codec, rate=rate, options=dict(options or {}))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixel_format

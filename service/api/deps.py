@@ -15,7 +15,7 @@ from service.services import Services, in_thread
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, where the service asks for one.")
 
-COMMON = ("invalid-request", "unauthorized", "internal-error")
+COMMON = ("invalid-request", "unauthorized", "bad-request", "method-not-allowed", "internal-error")
 """Kinds of problems that any call may be answered with."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -48,7 +49,7 @@ def serve_command(
     run_server(create_app(settings), socket, settings)
 
 
-def with_options(settings: Settings, given: dict[str, object]) -> Settings:
+def with_options(settings: Settings, given: Mapping[str, object]) -> Settings:
     """The settings with the options that were given in place of theirs.
 
     Raises:

@@ -1,0 +1,320 @@
+"""Health, metrics, models, probe, logs, keys, CORS, and what must not happen."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.config import Settings, digest_of_key
+from service.errors import VERDICTS, UsageError
+from service.logs import configure_logging
+from service.problems import PROBLEMS, type_of
+from service.services import keys_in_force
+from tests.serving import FRAMES, Served, served
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service for the whole file."""
+    with served(tmp_path_factory.mktemp("operations")) as running:
+        yield running
+
+
+def test_the_service_needs_no_torch(tmp_path: Path) -> None:
+    """A process that cannot import torch serves every call: only workers run networks."""
+    script = ROOT / "tests/integration/without_torch.py"
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "home")], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "served without torch\n", done.stderr
+
+
+def test_ready_waits_for_a_worker(service: Served) -> None:
+    """Live says yes at once; ready says 503 with the reason until a worker holds its network."""
+    assert service.client.get("/health/live").json() == {"status": "ok"}
+    assert service.client.get("/health/ready").status_code == 200
+    service.engine.ready = False
+    try:
+        answer = service.client.get("/health/ready")
+        assert (answer.status_code, answer.json()["detail"]) == (503, "no weights")
+        assert service.client.get("/health/live").status_code == 200
+    finally:
+        service.engine.ready = True
+
+
+def test_metrics_count_what_happens(service: Served) -> None:
+    """Prometheus reads jobs by state, frames by source, key share, uploads and answers."""
+    service.run()
+    service.post(video=b"no video")
+    families = {f.name: f for f in text_string_to_metric_families(service.client.get("/metrics").text)}
+    value = {(s.name, *s.labels.values()): s.value for family in families.values() for s in family.samples}
+    assert value["keymask_jobs", "succeeded"] >= 1
+    assert value["keymask_queue_length",] == 0
+    assert value["keymask_frames_total", "prompt"] * (FRAMES - 1) == value["keymask_frames_total", "propagated"]
+    assert value["keymask_key_share",] == pytest.approx(1 / FRAMES)
+    assert value["keymask_stage_seconds_total", "decode"] == 0.5
+    assert value["keymask_upload_bytes_total",] > service.clip.stat().st_size
+    assert value["keymask_problems_total", "video-unreadable"] >= 1
+    assert value["keymask_http_requests_total", "POST", "/v1/jobs", "422"] >= 1
+    assert value["keymask_worker_restarts_total",] == 0
+
+
+def test_models_say_what_can_be_used(service: Served) -> None:
+    """Every model has its licence; the default is loaded, one without weights cannot be used."""
+    models = {model["name"]: model for model in service.client.get("/v1/models").json()["models"]}
+    compact, stm = models["compact"], models["stm"]
+    assert (compact["default"], compact["loaded"], compact["available"], compact["license"]) == (
+        True, True, True, "Apache-2.0"
+    )  # fmt: skip
+    assert compact["size"] == (ROOT / "vos/pretrained/compact.safetensors").stat().st_size
+    assert (stm["available"], stm["loaded"], stm["size"]) == (False, False, None)
+
+
+def test_probe_keeps_nothing(service: Served) -> None:
+    """A probe says what the bitstream offers, and leaves no file behind."""
+    report = service.client.post("/v1/probe", files={"video": service.clip.read_bytes()}).json()
+    assert (report["frames"], report["complete"], sum(report["types"].values())) == (FRAMES, True, FRAMES)
+    assert {forecast["policy"] for forecast in report["forecasts"]} >= {"adaptive", "codec"}
+    assert report["advice"]
+    incoming = service.services.settings.files_dir / "incoming"
+    assert not [path for path in incoming.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    with_mask = {"video": service.clip.read_bytes(), "mask": service.mask.read_bytes()}
+    assert service.client.post("/v1/probe", files=with_mask).json()["type"] == "/problems/invalid-parts"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "kind"),
+    [
+        (b"{}", "application/json", 415, "unsupported-media-type"),
+        (b"x", "multipart/form-data", 400, "invalid-multipart"),
+        (b"x", f"multipart/form-data; boundary={'b' * 71}", 400, "invalid-multipart"),
+        (b"no boundary here", "multipart/form-data; boundary=b", 400, "invalid-multipart"),
+        (b"", "multipart/form-data; boundary=b", 400, "invalid-multipart"),
+        (b"--b--\r\n", "multipart/form-data; boundary=b", 422, "invalid-parts"),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="video"\r\n\r\nx\r\n',
+            "multipart/form-data; boundary=b", 400, "invalid-multipart",
+        ),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="other"\r\n\r\nx\r\n--b--\r\n',
+            "multipart/form-data; boundary=b", 422, "invalid-parts",
+        ),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="mask"\r\n\r\nx\r\n' * 2 + b"--b--\r\n",
+            "multipart/form-data; boundary=b", 422, "invalid-parts",
+        ),
+        (b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n",
+         "multipart/form-data; boundary=b", 422, "invalid-parts"),
+        (b"--b\r\n" + b"X: y\r\n" * 1000 + b"\r\nx\r\n--b--\r\n",
+         "multipart/form-data; boundary=b", 400, "invalid-multipart"),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_no_form(service: Served, body: bytes, content_type: str, status: int, kind: str) -> None:
+    """A body that is no well-formed form with just the parts that are wanted is refused."""
+    answer = service.client.post("/v1/jobs", content=body, headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["type"]) == (status, type_of(kind))
+
+
+def test_an_upload_that_announces_too_much_is_refused_unread(service: Served) -> None:
+    """Content-Length beyond the limit is answered before the body is sent."""
+    address = service.client.base_url
+    with socket.create_connection((address.host, address.port), timeout=20) as connection:
+        connection.sendall(
+            b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b"Content-Length: 99999999999\r\n\r\n"
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_client_that_leaves_in_mid_upload_leaves_nothing(service: Served) -> None:
+    """An upload that breaks off leaves no file and no job, and the service goes on."""
+    before = service.services.storage.job_ids()
+    address = service.client.base_url
+    with socket.create_connection((address.host, address.port), timeout=20) as connection:
+        connection.sendall(
+            b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b'Content-Length: 5000000\r\n\r\n--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
+            + bytes(2_000_000)
+        )
+    service.run()
+    incoming = service.services.settings.files_dir / "incoming"
+    assert len(service.services.storage.job_ids()) == len(before) + 1
+    assert not [path for path in incoming.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_an_unexpected_error_shows_no_traceback(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect is answered as a problem that tells nothing of the inside; the log has the traceback."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(service.services.store, "page", fail)
+    answer = service.client.get("/v1/jobs")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert answer.json()["type"] == "/problems/internal-error"
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_every_error_of_the_code_has_a_kind() -> None:
+    """The one table names only kinds that exist, and every kind has a page at its address."""
+    assert {verdict.problem for _, verdict in VERDICTS} <= set(PROBLEMS)
+
+
+def test_a_problem_explains_itself(service: Served) -> None:
+    """The `type` of a problem is an address of the service."""
+    for kind, problem in PROBLEMS.items():
+        page = service.client.get(type_of(kind)).json()
+        assert (page["type"], page["title"], page["status"]) == (type_of(kind), problem.title, problem.status)
+    assert service.client.get("/problems/none").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({}, False),
+        ({"host": "::1"}, False),
+        ({"api_keys": "ann:" + "0" * 64}, True),
+        ({"api_keys": "ann:" + "0" * 64, "auth": "off"}, False),
+        ({"host": "0.0.0.0", "api_keys": "ann:" + "0" * 64}, True),
+        ({"host": "0.0.0.0", "auth": "off"}, False),
+        ({"host": "0.0.0.0"}, None),
+        ({"auth": "required"}, None),
+    ],
+)
+def test_when_keys_are_asked_for(settings: dict[str, str], asked: bool | None) -> None:
+    """Keys are off on loopback unless there are some; beyond it the service does not start without, unless told so."""
+    made = Settings.model_validate(settings)
+    if asked is None:
+        with pytest.raises(UsageError, match="without an API key"):
+            keys_in_force(made)
+    else:
+        assert bool(keys_in_force(made)) is asked
+
+
+def test_what_is_open_without_a_key(service: Served) -> None:
+    """With keys, health, documentation and problems stay open; everything that shows jobs or models does not."""
+    with served(service.clip.parent / "guarded", api_keys=f"ann:{digest_of_key('k')}") as guarded:
+        for path in ("/health/live", "/health/ready", "/openapi.json", "/docs", "/problems/queue-full"):
+            assert guarded.client.get(path).status_code == 200, path
+        for path in ("/v1/jobs", "/v1/jobs/x", "/v1/jobs/x/events", "/v1/jobs/x/masks", "/v1/models", "/metrics"):
+            assert guarded.client.get(path).status_code == 401, path
+        for path in ("/v1/jobs", "/v1/probe", "/v1/jobs/x/cancel"):
+            assert guarded.client.post(path).status_code == 401, path
+        assert guarded.client.get("/v1/models", headers={"Authorization": "Bearer k"}).status_code == 200
+        assert guarded.client.get("/v1/models", headers={"Authorization": "Basic k"}).status_code == 401
+
+
+def test_cors_is_off_unless_asked_for(service: Served) -> None:
+    """No page of another origin may read answers, unless its origin is in the settings."""
+    page = {"Origin": "https://app.example"}
+    assert "access-control-allow-origin" not in service.client.get("/v1/models", headers=page).headers
+    with served(service.clip.parent / "cors", cors_origins="https://app.example") as open_to_page:
+        allowed = open_to_page.client.get("/v1/models", headers=page)
+        assert allowed.headers["access-control-allow-origin"] == "https://app.example"
+        other = open_to_page.client.get("/v1/models", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
+
+
+def test_the_log_is_json_with_the_job(service: Served, capfd: pytest.CaptureFixture[str]) -> None:
+    """Every request is one JSON line with its id and, where there is one, the job's."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    configure_logging("info")
+    try:
+        answer = service.post(**{"X-Request-ID": "mine-1"})
+        service.client.get(f"/v1/jobs/{answer.json()['id']}", headers={"X-Request-ID": "bad id\x7f"})
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    requests = [line for line in lines if line["logger"] == "keymask.http"]
+    assert [(line["method"], line["status"]) for line in requests] == [("POST", 202), ("GET", 200)]
+    assert {line["job_id"] for line in requests} == {answer.json()["id"]}
+    assert answer.headers["x-request-id"] == requests[0]["request_id"] == "mine-1"
+    assert re.fullmatch("[0-9a-f]{16}", requests[1]["request_id"])
+
+
+def test_serve_and_stop(tmp_path: Path) -> None:
+    """`keymask serve` listens, says where, ends open streams at SIGTERM and leaves with 0."""
+    address = tmp_path / "address.json"
+    environ = {**os.environ, "KEYMASK_HOME": str(tmp_path), "KEYMASK_DEVICES": "none", "KEYMASK_HOST": "127.0.0.1"}
+    command = [sys.executable, "-c", "import sys; from service.cli import main; sys.exit(main())"]
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(
+        [*command, "serve", "--port", "0", "--json", str(address)], env=environ, cwd=ROOT, stdout=log, stderr=log
+    ) as process:  # fmt: skip
+        try:
+            base = _address(process, address)
+            assert httpx.get(f"{base}/health/ready").status_code == 200
+            with served(tmp_path / "other") as files:
+                form = {"video": files.clip.read_bytes(), "mask": files.mask.read_bytes()}
+            job_id = httpx.post(f"{base}/v1/jobs", files=form, timeout=60).json()["id"]
+            with httpx.stream("GET", f"{base}/v1/jobs/{job_id}/events", timeout=30) as stream:
+                lines = stream.iter_lines()
+                assert next(lines) == "event: progress"
+                process.send_signal(signal.SIGTERM)
+                list(lines)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+    assert '"message": "stopped"' in (tmp_path / "log").read_text()
+
+
+def _address(process: subprocess.Popen[bytes], file: Path) -> str:
+    while process.poll() is None:
+        try:
+            base = str(json.loads(file.read_text())["address"])
+            if httpx.get(f"{base}/health/live").status_code == 200:
+                return base
+        except (OSError, ValueError, httpx.TransportError):
+            continue
+    raise AssertionError(f"keymask serve ended with {process.returncode}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve", "--host", "0.0.0.0"], "without an API key"),
+        (["serve", "--host", "203.0.113.1", "--auth", "off"], "cannot listen on 203.0.113.1"),
+        (["serve", "--auth", "maybe"], "--auth is 'maybe'"),
+        (["worker", "--devices", "none"], "a worker needs at least one device"),
+        (["keys", "new", "a b"], "the name is 'a b'"),
+    ],
+)
+def test_bad_use_is_one_line(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be served is exit code 2 and one line."""
+    from service.cli import main
+
+    monkeypatch.setenv("KEYMASK_HOME", str(tmp_path))
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_new_key_opens_the_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`keymask keys new` shows a key once, and its entry is what the settings take."""
+    from service.cli import main
+
+    file = tmp_path / "keys"
+    assert main(["keys", "new", "ann", "--file", str(file), "--json", "-"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert file.read_text() == made["entry"] + "\n"
+    assert made["key"] not in file.read_text()
+    assert Settings(api_keys_file=file).key_digests() == {digest_of_key(made["key"]): "ann"}

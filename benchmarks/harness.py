@@ -21,6 +21,9 @@ from typing import Any
 
 import numpy as np
 
+# As the command line does, before anything loads torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DATA = ROOT.parent / "shared" / "data" / "dev" / "davis480"

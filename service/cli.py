@@ -67,6 +67,9 @@ app.add_typer(keys.app, name="keys")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (the process's own by default) and return the exit code."""
+    # Before torch loads its OpenMP: threads that spin while they wait starve the decoder's on machines of few cores,
+    # where a frame then takes up to ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         result = app(args=arguments, prog_name="keymask", standalone_mode=False)
     except typer.TyperException as error:

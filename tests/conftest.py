@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# As the command line does, before anything loads torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

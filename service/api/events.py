@@ -19,12 +19,21 @@ from service.services import Services, in_thread
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
 PING_SECONDS = 15.0
-_EXAMPLE = (
-    'event: progress\ndata: {"status":"running","done":1,"total":90,"stage":"segmenting","fps":24.6}\n\n'
-    'id: 0\nevent: frame\ndata: {"index":0,"pts":0,"time":0.0,"type":"I","source":"prompt",'
-    '"objects":[{"id":1,"bbox":[290,160,64,96],"area":4410,"score":1.0}]}\n\n'
-    'event: done\ndata: {"id":"01939f0f1c2a8c1b2d3e4f5061728394","status":"succeeded"}\n\n'
-)
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["progress", "frame", "done", "error"]},
+        "id": {"type": "string", "description": "Of a `frame`: its index."},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+_EXAMPLE = {
+    "event": "frame",
+    "id": "0",
+    "data": '{"index":0,"pts":0,"time":0.0,"type":"I","source":"prompt",'
+    '"objects":[{"id":1,"bbox":[290,160,64,96],"area":4410,"score":1.0}]}',
+}
 
 
 @router.get(
@@ -36,7 +45,7 @@ _EXAMPLE = (
         200: {
             "description": "`progress`; `frame`, whose `id` is the frame's index; at the end `done` with the job, or "
             "`error` with a problem. A comment every 15 seconds keeps the connection open.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            "content": {"text/event-stream": {"schema": _EVENT, "example": _EXAMPLE}},
         }
     },
 )

@@ -46,7 +46,11 @@ async def metrics(services: ServicesDep, _caller: CallerDep) -> Response:
     return Response(await in_thread(services.metrics.render), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/problems/{kind}", summary="What a problem means", responses=documented("not-found", "internal-error"))
+@router.get(
+    "/problems/{kind}",
+    summary="What a problem means",
+    responses=documented("not-found", "invalid-request", "internal-error"),
+)
 async def read_problem(kind: str) -> ProblemKind:
     """A kind of problem, as the `type` of an error names it."""
     if kind not in PROBLEMS:

@@ -1,0 +1,125 @@
+"""/openapi.json: what it says is what the service does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from service.problems import MEDIA_TYPE, PROBLEMS
+from tests.serving import Served, served
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+EXAMPLES = 25
+"""Requests an operation."""
+OPERATIONS = [
+    ("POST", "/v1/jobs"),
+    ("GET", "/v1/jobs"),
+    ("GET", "/v1/jobs/{job_id}"),
+    ("DELETE", "/v1/jobs/{job_id}"),
+    ("POST", "/v1/jobs/{job_id}/cancel"),
+    ("GET", "/v1/jobs/{job_id}/events"),
+    ("GET", "/v1/jobs/{job_id}/masks"),
+    ("GET", "/v1/jobs/{job_id}/masks/{index}.png"),
+    ("GET", "/v1/jobs/{job_id}/result"),
+    ("POST", "/v1/probe"),
+    ("GET", "/v1/models"),
+    ("GET", "/health/live"),
+    ("GET", "/health/ready"),
+    ("GET", "/metrics"),
+    ("GET", "/problems/{kind}"),
+]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service for the whole file."""
+    with served(tmp_path_factory.mktemp("schema")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def document(service: Served) -> dict[str, Any]:
+    """The OpenAPI document."""
+    answer: dict[str, Any] = service.client.get("/openapi.json").json()
+    return answer
+
+
+@pytest.fixture(scope="module")
+def job_id(service: Served) -> str:
+    """A job that has succeeded."""
+    return service.run()
+
+
+def test_the_document_names_every_call_of_the_contract(document: dict[str, Any]) -> None:
+    """It is OpenAPI 3.1 and describes just the calls of the contract."""
+    assert document["openapi"].startswith("3.1.")
+    described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+    assert described == set(OPERATIONS)
+
+
+def test_every_error_is_documented_with_an_example(document: dict[str, Any]) -> None:
+    """Each error response of each call is a problem with one example a kind, whose status is the response's."""
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                if int(status) < 400:
+                    continue
+                content = response["content"][MEDIA_TYPE]
+                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, path
+                assert content["examples"]
+                for kind, example in content["examples"].items():
+                    assert example["value"]["status"] == PROBLEMS[kind].status == int(status)
+
+
+def test_every_kind_of_problem_of_a_request_is_documented(document: dict[str, Any]) -> None:
+    """Every kind is the example of some call, but for those that only a job can end with."""
+    found = {
+        kind
+        for item in document["paths"].values()
+        for operation in item.values()
+        for response in operation["responses"].values()
+        for kind in response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})
+    }
+    assert set(PROBLEMS) - found == {"job-finished", "worker-died"}
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_answers_are_as_documented(service: Served, job_id: str, method: str, path: str) -> None:
+    """Requests made from the document, sensible and not, get documented answers and never a 5xx."""
+    schema = schemathesis.openapi.from_url(f"{service.client.base_url}/openapi.json")
+    operation = schema[path][method]
+    valid = operation.as_strategy()
+    invalid = (
+        operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE) if _has_input(operation) else valid
+    )
+
+    @seed(1)
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.one_of(valid, invalid), st.booleans())
+    def check(case: schemathesis.Case, real: bool) -> None:
+        if real and method != "DELETE" and "job_id" in (case.path_parameters or {}):
+            case.path_parameters["job_id"] = job_id
+        case.call_and_validate(checks=CHECKS, timeout=60)
+
+    check()
+
+
+def _has_input(operation: Any) -> bool:
+    return bool(operation.path_parameters or operation.query or operation.headers or operation.body)

@@ -1,4 +1,4 @@
-"""Receives a multipart form: files go to disk while they arrive, never into memory, and not a byte beyond their limit."""
+"""Receives a multipart form: files go to disk while they arrive, never into memory, and no further than their limit."""
 
 from __future__ import annotations
 

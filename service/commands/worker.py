@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from typing import Annotated
@@ -34,8 +35,9 @@ def worker_command(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with open_engine(settings) as engine:
-        workers = [{"name": worker.name, "device": worker.device} for worker in engine.workers()]
-        text_console(json_file).print(f"{len(workers)} workers take jobs from {settings.files_dir}; stop with Ctrl-C")
-        write_json({"workers": workers}, json_file)
+        devices_here = [worker.device for worker in engine.workers()]
+        console = text_console(json_file)
+        console.print(f"keymask works on {', '.join(devices_here)}, files in {settings.files_dir}; stop it with Ctrl-C")
+        write_json({"devices": devices_here, "pid": os.getpid()}, json_file)
         while not stop.wait(0.5):
             pass

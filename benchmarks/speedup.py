@@ -10,8 +10,8 @@ import argparse
 from dataclasses import asdict
 from functools import partial
 
-import torch
-from harness import Report, Row, Spread, clip, first_labels, interleave, parser, per_frame, ratio
+from harness import Report, Row, Spread, clip, first_labels, interleave, parser, per_frame, ratio  # before torch
+from torch import get_num_threads
 
 from codec import open_video
 from vos.modeling.network import VOSNetwork
@@ -59,7 +59,7 @@ def main() -> None:
         "model": arguments.model,
         "device": str(parameter.device),
         "precision": str(parameter.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
+        "threads": get_num_threads(),
         "ms_per_frame": per_frame(seconds, frames),
         "sources": {policy: {s.value: n for s, n in cost.frames.items()} for policy, cost in stats.items()},
         "stage_seconds": {p: {s: round(t, 3) for s, t in cost.seconds.items()} for p, cost in stats.items()},

@@ -16,13 +16,14 @@ from keymask.errors import (
     UnauthorizedError,
     WaitTimeoutError,
 )
-from keymask.models import Frame, Job, JobStatus, Model, ObjectMask, Options, Probe, Progress, Track, Video
+from keymask.models import Forecast, Frame, Job, JobStatus, Model, ObjectMask, Options, Probe, Progress, Track, Video
 
 __all__ = [
     "AsyncClient",
     "Client",
     "ConflictError",
     "ConnectionFailedError",
+    "Forecast",
     "Frame",
     "InputRefusedError",
     "Job",

@@ -111,8 +111,42 @@ class Model(_Answer):
     default: bool = False
 
 
+class Forecast(_Answer):
+    """What a key-frame policy would cost: key frames, their share, and how much faster than the network on all."""
+
+    policy: str
+    key_frames: int
+    key_share: float
+    speedup: float
+    estimated: bool = False
+
+
 class Probe(_Answer):
-    """What a video's bitstream offers; every member that the service sends is an attribute."""
+    """What a video's bitstream offers.
+
+    Attributes:
+        video: Codec, sizes, rotation and more, by name.
+        frames: Frames that were decoded.
+        complete: Whether that is all of them.
+        fps: Frames a second by their times; None if there are too few.
+        constant_rate: Whether all frames last equally long.
+        types: Frames by type, "I", "P" and "B".
+        motion_coverage: Share of the picture that has motion vectors, in frames that are not intra coded.
+        intra_share: Share of it that has none.
+        forecasts: What each key-frame policy would cost.
+        advice: The same in plain words.
+    """
+
+    video: dict[str, Any]
+    frames: int
+    complete: bool = True
+    fps: float | None = None
+    constant_rate: bool | None = None
+    types: dict[str, int] = {}
+    motion_coverage: float | None = None
+    intra_share: float | None = None
+    forecasts: tuple[Forecast, ...] = ()
+    advice: tuple[str, ...] = ()
 
 
 class RunLength(_Answer):

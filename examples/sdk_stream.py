@@ -1,0 +1,21 @@
+"""Print where the first object is in each frame, as soon as the service knows.
+
+python examples/sdk_stream.py VIDEO MASK [URL]
+"""
+
+import sys
+
+from keymask import Client
+
+
+def main(video: str, mask: str, url: str = "http://localhost:8000") -> None:
+    """Follow a job while it runs."""
+    with Client(url) as client:
+        for frame in client.stream(video, mask):
+            for item in frame.objects[:1]:
+                x, y, width, height = item.bbox
+                print(f"{frame.time:7.3f} s  {frame.source:10}  {width:.0f}x{height:.0f} at {x:.0f},{y:.0f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

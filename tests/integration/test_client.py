@@ -1,0 +1,204 @@
+"""The client against the real application: over a socket, through ASGITransport, and as README and examples show it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import keymask
+import numpy as np
+import pytest
+from keymask import AsyncClient, Client
+from PIL import Image
+
+from service.config import Settings
+from service.main import create_app
+from tests.serving import FRAMES, InlineSandbox, Served, served
+from tests.thread_engine import ThreadEngine
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "service" / "sample"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service on a socket, whose engine gives every frame the prompt's mask."""
+    with served(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: Served) -> Iterator[Client]:
+    """A client of it."""
+    with Client(str(service.client.base_url)) as opened:
+        yield opened
+
+
+def labels(service: Served) -> np.ndarray:
+    """The prompt."""
+    with Image.open(service.mask) as image:
+        return np.array(image)
+
+
+def test_segment_gives_one_mask_a_frame(client: Client, service: Served) -> None:
+    """What the service computed arrives pixel for pixel, whichever form the mask was given in."""
+    expected = labels(service)
+    for mask in (service.mask, expected, Image.open(service.mask)):
+        track = client.segment(service.clip, mask)
+        assert track.masks.shape == (FRAMES, *expected.shape)
+        assert (track.masks == expected).all()
+    assert track.sources == ["prompt"] + ["propagated"] * (FRAMES - 1)
+    assert (np.diff(track.times) > 0).all()
+
+
+def test_frames_arrive_while_the_job_runs(client: Client, service: Served) -> None:
+    """The first mask is there before the last one is computed."""
+    frames = client.stream(service.clip, service.mask)
+    service.engine.gate.set()
+    first = next(frames)
+    assert first.index == 0
+    assert [frame.index for frame in frames] == list(range(1, FRAMES))
+
+
+def test_a_job_goes_through_its_life(client: Client, service: Served, tmp_path: Path) -> None:
+    """Submit, wait, list, download and delete work on one job, and then it is gone."""
+    job = client.wait(client.submit(service.clip, service.mask, end=5), timeout=60)
+    assert job.status == "succeeded"
+    assert job.report is not None
+    assert job.id in [listed.id for listed in client.jobs(status="succeeded", limit=1)]
+    assert [frame.index for frame in client.masks(job, start=2, end=4)] == [2, 3]
+    with zipfile.ZipFile(client.download(job, "png", tmp_path / "masks.zip")) as archive:
+        pictures = [name for name in archive.namelist() if name.endswith(".png")]
+        assert len(pictures) == 5
+        assert (np.array(Image.open(io.BytesIO(archive.read(pictures[0])))) == labels(service)).all()
+    client.delete(job)
+    with pytest.raises(keymask.NotFoundError):
+        client.get(job)
+
+
+def test_the_same_key_gives_the_same_job(client: Client, service: Served) -> None:
+    """A repeated submission makes no second job, and one of something else under the same key is refused."""
+    one = client.submit(service.clip, service.mask, idempotency_key="order-1")
+    assert client.submit(service.clip, service.mask, idempotency_key="order-1").id == one.id
+    with pytest.raises(keymask.InputRefusedError, match="idempotency-conflict"):
+        client.submit(service.clip, service.mask, idempotency_key="order-1", end=3)
+
+
+def test_a_canceled_job_is_an_error_of_its_own(client: Client, service: Served) -> None:
+    """Canceling stops a job, and waiting for it says so."""
+    service.engine.gate.clear()
+    try:
+        job = client.submit(service.clip, service.mask)
+        client.cancel(job)
+    finally:
+        service.engine.gate.set()
+    with pytest.raises(keymask.JobCanceledError, match=job.id):
+        client.wait(job, timeout=60)
+
+
+def test_a_failed_job_is_an_error_with_its_reason(client: Client, service: Served) -> None:
+    """The masks before the failure arrive, then the error."""
+    service.engine.failing = True
+    try:
+        frames = client.stream(service.clip, service.mask)
+        assert next(frames).index == 0
+        with pytest.raises(keymask.JobFailedError):
+            list(frames)
+    finally:
+        service.engine.failing = False
+
+
+def test_probe_and_models_are_typed(client: Client, service: Served) -> None:
+    """What the service says of a video and of its networks comes as objects."""
+    probe = client.probe(service.clip)
+    assert (probe.video["codec"], probe.frames, sum(probe.types.values())) == ("h264", FRAMES, FRAMES)
+    assert {forecast.policy for forecast in probe.forecasts} >= {"adaptive", "codec"}
+    models = client.models()
+    assert [model.name for model in models if model.default] == ["compact"]
+    assert all(model.license for model in models)
+
+
+def test_async_client_through_asgi(service: Served, tmp_path: Path) -> None:
+    """The asynchronous client speaks to the application itself, without a socket."""
+    app = create_app(
+        Settings(home=tmp_path),
+        make_engine=ThreadEngine,
+        make_sandbox=lambda processes, seconds, size: InlineSandbox(processes, timeout=seconds, memory_bytes=size),
+    )
+
+    async def main() -> Any:
+        async with (
+            app.router.lifespan_context(app),
+            AsyncClient("http://service", transport=httpx.ASGITransport(app)) as client,
+        ):
+            track = await client.segment(service.clip, service.mask)
+            listed = [job.id async for job in client.jobs()]
+            return track, listed
+
+    track, listed = asyncio.run(main())
+    assert (track.masks == labels(service)).all()
+    assert listed == [track.job.id]
+
+
+def test_the_readme_prints_what_it_shows(service: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every Python block of the client's README runs, and prints the text block below it, but for the job's id."""
+    shutil.copy(SAMPLE / "clip.mp4", tmp_path / "dog.mp4")
+    shutil.copy(SAMPLE / "mask.png", tmp_path / "dog_first.png")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "client" / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", page, flags=re.DOTALL)
+    scope: dict[str, Any] = {}
+    for code, shown in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(code.replace("http://localhost:8000", str(service.client.base_url)), scope)
+        if shown:
+            assert without_ids(printed.getvalue()) == without_ids(shown)
+    assert sum(bool(shown) for _, shown in blocks) >= 2
+
+
+def without_ids(text: str) -> str:
+    """Text with every job id replaced."""
+    return re.sub(r"[0-9a-f]{32}", "ID", text)
+
+
+@pytest.mark.parametrize(
+    ("command", "last_line"),
+    [
+        (["bash", "examples/curl.sh"], "wrote masks.zip"),
+        ([sys.executable, "examples/sdk_segment.py"], r"90 masks in masks.npz; the network ran on 1 of the frames"),
+        ([sys.executable, "examples/sdk_stream.py"], r"  2.967 s  propagated  \d+x\d+ at \d+,\d+"),
+    ],
+    ids=["curl", "segment", "stream"],
+)
+def test_examples_run(service: Served, tmp_path: Path, command: list[str], last_line: str) -> None:
+    """Each example works on the sample clip against a real server."""
+    program, script = command
+    done = subprocess.run(
+        [
+            program,
+            str(ROOT / script),
+            str(SAMPLE / "clip.mp4"),
+            str(SAMPLE / "mask.png"),
+            str(service.client.base_url).rstrip("/"),
+        ],
+        cwd=tmp_path,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(last_line, done.stdout.splitlines()[-1])

@@ -1,5 +1,6 @@
 # Everything a person or a machine runs. Needs Python 3.11 or newer and nothing else: the rest goes into $(VENV).
 #   make demo    install, segment the clip that ships with keymask
+#   make serve   install, serve over HTTP on port 8000
 #   make test    install with the tools, lint, whole test suite
 #   make lint    format check, ruff, mypy, import directions
 #   make bench   time this machine on the sample clip
@@ -14,10 +15,13 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt
 RECIPE := pyproject.toml constraints.txt
 PYTHONS := python3.11 python3.12 python3.13 python3
 
-.PHONY: demo test lint bench docker-smoke format clean
+.PHONY: demo serve test lint bench docker-smoke format clean
 
 demo: $(VENV)/.run
 	$(BIN)/keymask demo
+
+serve: $(VENV)/.run $(VENV)/.client
+	$(BIN)/keymask serve
 
 test: lint
 	$(BIN)/python -m pytest

@@ -56,19 +56,19 @@ def offset_of(path: Path, index: int) -> int:
             low, high = 0, file.seek(0, os.SEEK_END)
             while low < high:
                 middle = (low + high) // 2
-                start, line = _line_after(file, middle)
-                if not line.endswith(b"\n") or start >= high or index_of(line) >= index:
-                    high = middle
+                _, line = _line_from(file, middle)
+                if line.endswith(b"\n") and index_of(line) < index:
+                    low = middle + 1
                 else:
-                    low = start + len(line)
-            return low if low == 0 else _line_after(file, low - 1)[0]
+                    high = middle
+            return _line_from(file, low)[0]
     except FileNotFoundError:
         return 0
 
 
-def _line_after(file: BinaryIO, place: int) -> tuple[int, bytes]:
-    """The first line that begins after `place`, or at 0: its offset and bytes."""
-    file.seek(place)
+def _line_from(file: BinaryIO, place: int) -> tuple[int, bytes]:
+    """The first line that begins at `place` or after it: its offset and bytes."""
+    file.seek(max(0, place - 1))
     if place:
         file.readline()
     return file.tell(), file.readline()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -76,7 +77,7 @@ async def receive_form(request: Request, parts: Mapping[str, Part], *, received:
         return form.finish()
     except ClientDisconnect:
         raise ProblemError("upload-interrupted", "the client closed the connection before the end") from None
-    except ProblemError:
+    except (ProblemError, StorageFullError):
         await _drain(chunks)
         raise
     finally:
@@ -171,6 +172,8 @@ class _Form:
                     part.text += block
                 else:
                     self._file(part).write(block)
+            for file in self._files.values():
+                file.flush()
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise StorageFullError("the disk is full") from error
@@ -189,9 +192,10 @@ class _Form:
         return whole.hexdigest()
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files; `flush` has said what could not be written."""
         for file in self._files.values():
-            file.close()
+            with suppress(OSError):
+                file.close()
 
     def _file(self, part: Part) -> BinaryIO:
         assert part.path is not None

@@ -151,13 +151,16 @@ def test_async_client_through_asgi(service: Served, tmp_path: Path) -> None:
     assert listed == [track.job.id]
 
 
-def test_the_readme_prints_what_it_shows(service: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every Python block of the client's README runs, and prints the text block below it, but for the job's id."""
+@pytest.mark.parametrize(("page", "outputs"), [("client/README.md", 2), ("README.md", 1)])
+def test_a_page_prints_what_it_shows(
+    service: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, outputs: int
+) -> None:
+    """Every Python block of a README runs, and prints the text block below it, but for the job's id."""
     shutil.copy(SAMPLE / "clip.mp4", tmp_path / "dog.mp4")
     shutil.copy(SAMPLE / "mask.png", tmp_path / "dog_first.png")
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "client" / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", page, flags=re.DOTALL)
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", text, flags=re.DOTALL)
     scope: dict[str, Any] = {}
     for code, shown in blocks:
         printed = io.StringIO()
@@ -165,7 +168,7 @@ def test_the_readme_prints_what_it_shows(service: Served, tmp_path: Path, monkey
             exec(code.replace("http://localhost:8000", str(service.client.base_url)), scope)
         if shown:
             assert without_ids(printed.getvalue()) == without_ids(shown)
-    assert sum(bool(shown) for _, shown in blocks) >= 2
+    assert sum(bool(shown) for _, shown in blocks) == outputs
 
 
 def without_ids(text: str) -> str:

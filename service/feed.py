@@ -7,16 +7,19 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio
 
 from service.errors import JobNotFoundError
+from service.frames import read_lines
 from service.jobs.store import JobStore
 from service.jobs.types import Job
 from service.problems import ProblemError
 from service.storage import Storage
 
 PERIOD_SECONDS = 0.1
+_READS_KEPT = 8
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +30,7 @@ class News:
 
     Attributes:
         job: The job; None if it is gone.
-        size: Bytes of its file of masks.
+        size: Bytes of its file of masks; 0 before the first look.
     """
 
     job: Job | None
@@ -40,12 +43,13 @@ class News:
 
 
 class Watch:
-    """What followers of one job share."""
+    """What followers of one job share: the news, and what they read, since most of them are at the same place."""
 
     def __init__(self, news: News) -> None:
         self.news = news
         self.followers = 0
         self._changed = asyncio.Event()
+        self._reads: dict[tuple[int, int], asyncio.Task[tuple[list[bytes], int]]] = {}
 
     def publish(self, news: News) -> None:
         """Wake who waits, if anything changed."""
@@ -60,6 +64,16 @@ class Watch:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), seconds)
         return self.news
+
+    async def read(self, path: Path, offset: int) -> tuple[list[bytes], int]:
+        """As `service.frames.read_lines`; followers at the same place read once."""
+        key = offset, self.news.size
+        task = self._reads.get(key)
+        if task is None:
+            task = self._reads[key] = asyncio.create_task(anyio.to_thread.run_sync(read_lines, path, offset))
+            if len(self._reads) > _READS_KEPT:
+                del self._reads[next(iter(self._reads))]
+        return await asyncio.shield(task)
 
 
 class Feed:
@@ -96,7 +110,7 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         watch = self._watches.get(job.id)
         if watch is None:
-            watch = self._watches[job.id] = Watch(News(job, -1))
+            watch = self._watches[job.id] = Watch(News(job, 0))
             self._tasks[job.id] = asyncio.create_task(self._keep_looking(job.id, watch))
         self.followers += 1
         watch.followers += 1

@@ -153,7 +153,9 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
     _log.error("unexpected error", exc_info=error, extra={"path": request.url.path})
-    return _answer(request, "internal-error", "something went wrong here that is not the request's fault")
+    response = _answer(request, "internal-error", "something went wrong here that is not the request's fault")
+    response.headers["Connection"] = "close"  # the server closes it after a defect: the client must not use it again
+    return response
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""What routes ask for: the services, who calls, the job that a path names."""
+"""What routes ask for: the services, who calls, the job that a path names.
+
+All are coroutines: FastAPI would call plain functions in threads, which costs more than they do.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ COMMON = ("invalid-request", "unauthorized", "bad-request", "method-not-allowed"
 """Kinds of problems that any call may be answered with."""
 
 
-def get_services(request: Request) -> Services:
+async def get_services(request: Request) -> Services:
     """The services of the application."""
     return cast("Services", request.app.state.services)
 
@@ -27,7 +30,7 @@ def get_services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(get_services)]
 
 
-def get_caller(
+async def get_caller(
     services: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> str | None:
     """Name of the API key that the caller has; None where none is asked for.

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 
 from service.api.deps import COMMON, JobDep, ServicesDep
-from service.frames import offset_of, read_lines
+from service.frames import offset_of
 from service.jobs.types import Job, JobStatus
 from service.problems import PROBLEMS, body_of, documented
 from service.schemas import MAX_INDEX, JobView
@@ -76,16 +76,16 @@ async def _events(services: Services, job: Job, after: int) -> AsyncIterator[byt
             if news.job is not None and (state := _progress(news.job)) != shown:
                 shown = state
                 yield _event("progress", state)
-            while True:
-                lines, offset = await in_thread(read_lines, path, offset)
-                if offset < 0:
-                    offset = await in_thread(offset_of, path, after + 1)
+            if offset < 0 or 0 < news.size < offset:  # the job was started over
+                offset = await in_thread(offset_of, path, after + 1)
+            while offset < news.size or news.final:
+                lines, offset = await watch.read(path, offset)
                 for line in lines:
                     frame = _frame(line)
                     if frame["index"] > after:
                         after = frame["index"]
                         yield _event("frame", frame, after)
-                if not lines:
+                if not lines or offset < 0:
                     break
             if news.final:
                 if news.job is not None:

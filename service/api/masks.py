@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from service.api.deps import COMMON, JobDep, ServicesDep
-from service.frames import find_line, index_of, labels_of, offset_of, read_lines
+from service.frames import find_line, index_of, labels_of, offset_of
 from service.jobs.types import Job
 from service.problems import ProblemError, documented
 from service.results.png import encode_mask
@@ -61,9 +61,11 @@ async def _lines(services: Services, job: Job, first: int, end: int) -> AsyncIte
         offset = await in_thread(offset_of, path, first)
         while first < end:
             news = watch.news
-            lines, offset = await in_thread(read_lines, path, offset)
-            if offset < 0:
+            lines: list[bytes] = []
+            if offset < 0 or 0 < news.size < offset:  # the job was started over
                 offset = await in_thread(offset_of, path, first)
+            if offset < news.size or news.final:
+                lines, offset = await watch.read(path, offset)
             wanted = [line for line in lines if first <= index_of(line) < end]
             if wanted:
                 first = index_of(wanted[-1]) + 1

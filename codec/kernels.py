@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
@@ -46,11 +47,11 @@ def _compiled(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile for one signature, and keep the result where there is any folder to keep it in."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        options = {"nogil": True, "error_model": "numpy"}
+        compiled: Any = partial(numba.njit, *signature, nogil=True, error_model="numpy")
         try:
-            return numba.njit(*signature, cache=True, **options)(function)
+            return compiled(cache=True)(function)
         except RuntimeError:  # no folder can be written
-            return numba.njit(*signature, **options)(function)
+            return compiled()(function)
 
     return decorate
 
@@ -157,6 +158,10 @@ def _predict_box(flat, shape, slot, dx, dy, box, blend, out):
                     value = _mixed(flat, top + i, bottom + i, one, weight_x, weight_y)
                     out[to + i] = _average(out[to + i], value) if blend else value
                 x += 4
+            elif not blend and weight_x == 0 and weight_y == 0:
+                for i in range(np.uint64(16)):
+                    out[to + i] = flat[top + i]
+                x += 16
             elif blend:
                 for i in range(np.uint64(16)):
                     value = _mixed(flat, top + i, bottom + i, one, weight_x, weight_y)
@@ -263,12 +268,13 @@ def _sample(pictures, slot, x, y, dx, dy):
     whole_x, whole_y = math.floor(dx), math.floor(dy)
     right, down = np.float32(dx - whole_x), np.float32(dy - whole_y)
     x0, y0 = x + int(whole_x), y + int(whole_y)
-    x1, y1 = _clamped(x0 + 1, 0, width - 1), _clamped(y0 + 1, 0, height - 1)
-    x0, y0 = _clamped(x0, 0, width - 1), _clamped(y0, 0, height - 1)
-    one = np.float32(1)
-    top = np.float32(pictures[slot, y0, x0]) * (one - right) + np.float32(pictures[slot, y0, x1]) * right
-    bottom = np.float32(pictures[slot, y1, x0]) * (one - right) + np.float32(pictures[slot, y1, x1]) * right
-    return top * (one - down) + bottom * down
+    x1, y1 = np.uint64(_clamped(x0 + 1, 0, width - 1)), np.uint64(_clamped(y0 + 1, 0, height - 1))
+    x2, y2, z = np.uint64(_clamped(x0, 0, width - 1)), np.uint64(_clamped(y0, 0, height - 1)), np.uint64(slot)
+    top_left, top_right = np.float32(pictures[z, y2, x2]), np.float32(pictures[z, y2, x1])
+    bottom_left, bottom_right = np.float32(pictures[z, y1, x2]), np.float32(pictures[z, y1, x1])
+    top = top_left + (top_right - top_left) * right
+    bottom = bottom_left + (bottom_right - bottom_left) * right
+    return top + (bottom - top) * down
 
 
 @_compiled()

@@ -342,7 +342,7 @@ def rematch(which, candidates, excess, share, gain, block, vectors, lists, corne
         if lists[i] != which or excess[i] <= 0:
             continue
         paired = _known(i, block, vectors, lists, corners, slot, pictures, luma, place, known)
-        dx, dy = vectors[i]
+        dx, dy = vectors[i, 0], vectors[i, 1]
         first = _error(candidates[0], dx, dy, np.inf, pictures, place, known)
         least = min(share * first, first - gain)
         found = candidates[0]
@@ -371,15 +371,14 @@ def unfold(factors, share, gain, block, vectors, lists, corners, slot, pictures,
         factors: To try besides 1.
         share, gain: As in `rematch`.
         lists, corners: As in `rematch`.
-        out: float32 [n + 1, 2], the vectors that result.
+        out: float32 [n + 1, 2], a copy of the vectors, in which it does so.
     """
     place, known = np.empty((SAMPLES * SAMPLES, 2), np.int64), np.empty((SAMPLES * SAMPLES, 2), np.float32)
-    out[:] = vectors
     for i in range(len(lists)):
         if vectors[i, 1] == 0:
             continue
         _known(i, block, vectors, lists, corners, slot, pictures, luma, place, known)
-        dx, dy = vectors[i]
+        dx, dy = vectors[i, 0], vectors[i, 1]
         first = _error(slot[i], dx, dy, np.inf, pictures, place, known)
         least = min(share * first, first - gain)
         for factor in factors:

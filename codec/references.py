@@ -135,7 +135,7 @@ class Matcher:
         and nothing says which blocks those are. So the vertical part is doubled or halved where that explains a block
         clearly better.
         """
-        vectors = np.empty_like(blocks.vectors)
+        vectors = blocks.vectors.copy()
         kernels.unfold(
             np.array(_FIELD_FACTORS), _CLEARLY, _GAIN,
             blocks.block, blocks.vectors, blocks.lists, blocks.corners, slot, self._stack.pictures, luma, vectors,

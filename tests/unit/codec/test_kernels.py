@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -91,7 +94,7 @@ def test_unfold_takes_the_factor_of_least_error() -> None:
         best = int(np.argmin(errors))
         if errors[best] < min(0.95 * errors[0], errors[0] - 1):
             expected[i, 1] *= (1.0, 2.0, 0.5)[best]
-    out = np.empty_like(expected)
+    out = blocks.vectors.copy()
     kernels.unfold(
         np.array([2.0, 0.5]), 0.95, 1.0,
         blocks.block, blocks.vectors, blocks.lists, blocks.corners, slot, pictures, luma, out,
@@ -138,3 +141,9 @@ def test_vectors_far_beyond_the_picture_see_its_edge() -> None:
             if slot[i] >= 0
         ]
         assert abs(float(out[y, x]) - (np.mean(guesses) if guesses else luma[y, x])) <= 1.01
+
+
+def test_numba_waits_for_the_first_video() -> None:
+    """Importing what opens videos does not import numba, whose import takes longer than a command's help should."""
+    script = "import sys, codec, codec.probe, service.cli; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -22,7 +22,8 @@ from harness import ROOT, Report, Row, Spread, parser
 from PIL import Image
 
 from codec import CompressedFrame, FrameType, open_video
-from codec.analyzer import DecodedPicture, FrameAnalyzer
+from codec.analyzer import FrameAnalyzer
+from codec.decoded import DecodedPicture
 from codec.picture import Scaler
 from codec.proxy import ENCODER_OPTIONS, MotionProxy
 from service.encode import Encoder, encode

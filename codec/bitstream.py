@@ -9,15 +9,14 @@ from typing import Any
 import av
 import av.error
 
-from codec.analyzer import DecodedPicture
 from codec.container import OpenFile, check_size, reason_of
+from codec.decoded import DecodedPicture
 from codec.errors import BrokenStreamError, CodecError, EncryptedError, NoFramesError
 from codec.h264 import SequenceParameters, access_unit, length_size, parameters_from_extradata
-from codec.motion import VectorArray
 from codec.ordering import DecodeOrder
 from codec.picture import Scaler
 from codec.proxy import MotionProxy
-from codec.types import FrameType
+from codec.types import FrameType, VectorArray
 
 _MPEG_REACH = 2
 _MOST_REORDERED = 16

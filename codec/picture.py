@@ -76,7 +76,7 @@ class Scaler:
             dst_colorspace=Colorspace.ITU601,
             threads=1,
         )
-        return cast(UInt8Array, grey.to_ndarray())
+        return np.ascontiguousarray(grey.to_ndarray(), np.uint8)
 
     def rgb(self, picture: av.VideoFrame) -> Callable[[], UInt8Array]:
         """A function that makes the RGB picture, uint8 [height, width, 3]; it keeps the decoded picture in memory."""

@@ -13,18 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, TypeAlias
 
 import av
 import av.error
 import numpy as np
-import numpy.typing as npt
 
 from codec.errors import MotionError, UnsupportedSizeError
-from codec.types import MotionSource, UInt8Array
-
-VectorArray: TypeAlias = npt.NDArray[Any]
-"""Structured array of libavutil's AVMotionVector fields, one entry a block (libavutil/motion_vector.h)."""
+from codec.types import MotionSource, UInt8Array, VectorArray
 
 VECTOR_CODECS = frozenset(
     {

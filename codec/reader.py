@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
 
-from codec.analyzer import DecodedPicture, FrameAnalyzer
 from codec.bitstream import Decoder, bitstream_pictures, proxy_pictures
 from codec.container import OpenFile, Source
+from codec.decoded import DecodedPicture
 from codec.orientation import orientation_of
 from codec.picture import Scaler, analysis_size
 from codec.prefetch import Prefetch
@@ -82,6 +82,9 @@ class VideoReader:
             motion_source=source,
             profile=stream.codec_context.profile,
         )
+        # Late, for it brings numba, which nothing but analysis needs.
+        from codec.analyzer import FrameAnalyzer  # noqa: PLC0415
+
         scaler = Scaler(size)
         self._analyzer = FrameAnalyzer(scaler)
         self._pictures: Prefetch[DecodedPicture] = Prefetch(

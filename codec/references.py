@@ -12,12 +12,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from codec.atlas import Atlas
+from codec import kernels
 from codec.motion import BlockMotion
-from codec.prediction import Sources, average, bounded, sample
-from codec.types import STRIDE, Float32Array, Int32Array, UInt8Array
+from codec.stack import Stack
+from codec.types import Float32Array, Int32Array, UInt8Array
 
 _SUSPECT = 3.0
 """Mean absolute error, in levels, from which on a block's reference is questioned."""
@@ -28,8 +27,8 @@ _CLEARLY = 0.75
 _GAIN = 1.0
 """... and lower by this many levels at least."""
 
-_SAMPLES = 4
-"""A block is judged by this many samples in each direction, whatever its size."""
+_FIELD_FACTORS = (2.0, 0.5)
+"""What a vector of a field may be multiplied by to count lines of the frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,131 +80,64 @@ def by_distance(frames: tuple[Reference, ...], index: int, prediction_list: int)
     return tuple(sorted(frames, key=rank))
 
 
-def nearest(blocks: BlockMotion, frames: tuple[Reference, ...], index: int) -> Int32Array:
-    """Reference of each block, int32 [n + 1], by nearness alone; the last entry, "no block", is -1."""
-    names = np.array([by_distance(frames, index, which)[0].decode_index for which in (0, 1)], np.int32)
-    return np.append(names[blocks.lists], np.int32(-1))
-
-
-class Matcher:
-    """Questions the references of badly explained blocks of one frame, by samples spread over each block.
+def nearest(blocks: BlockMotion, stack: Stack, frames: tuple[Reference, ...], index: int) -> Int32Array:
+    """First guess: slot [n + 1] of the nearest frame in each block's direction; the last one, -1, is for "no block".
 
     Args:
         blocks: Blocks of the frame.
-        atlas: Holds the frame itself and the frames in reach.
-        current: The frame's decode index.
-        index: The frame's position in presentation order.
+        stack: Holds the frames in reach.
         frames: Frames in reach.
+        index: The frame's position in presentation order.
+    """
+    by_list = np.array([stack.slot(by_distance(frames, index, which)[0].decode_index) for which in (0, 1)], np.int32)
+    return np.append(by_list[blocks.lists], np.int32(-1))
+
+
+class Matcher:
+    """Questions first guesses against the pictures in reach.
+
+    Args:
+        stack: Holds the frames in reach.
+        frames: Frames in reach.
+        index: The frame's position in presentation order.
     """
 
-    def __init__(
-        self, blocks: BlockMotion, atlas: Atlas, current: int, index: int, frames: tuple[Reference, ...]
-    ) -> None:
-        self._blocks, self._atlas, self._current = blocks, atlas, current
-        self._orders = [[f.decode_index for f in by_distance(frames, index, which)] for which in (0, 1)]
+    def __init__(self, stack: Stack, frames: tuple[Reference, ...], index: int) -> None:
+        self._stack = stack
+        self._orders = [
+            np.array([stack.slot(f.decode_index) for f in by_distance(frames, index, which)], np.int32)
+            for which in (0, 1)
+        ]
 
-    def improve(self, reference: Int32Array, error: Float32Array) -> Int32Array:
-        """References [n + 1] after questioning those of blocks that `reference` explains badly.
+    def improve(self, blocks: BlockMotion, slot: Int32Array, luma: UInt8Array, error: Float32Array) -> Int32Array:
+        """Slots [n + 1] after questioning those of blocks that `slot` explains badly.
 
         Args:
-            reference: int32 [n + 1], first guess.
+            blocks: Blocks of the frame.
+            slot: int32 [n + 1], first guess.
+            luma: uint8 [height, width], the frame.
             error: float32 [rows, columns], mean absolute error of each cell by the first guess.
         """
-        improved = reference
+        excess = np.empty(len(slot), np.float32)
+        kernels.block_excess(blocks.block, error, _SUSPECT, excess)
+        improved = slot.copy()
         for which in (0, 1):
-            suspects = self._suspects(which, error)
-            if suspects.size:
-                improved = self._questioned(which, suspects, improved)
+            kernels.rematch(
+                which, self._orders[which], excess, _CLEARLY, _GAIN,
+                blocks.block, blocks.vectors, blocks.lists, blocks.corners, improved, self._stack.pictures, luma,
+            )  # fmt: skip
         return improved
 
-    def unfold(self, reference: Int32Array) -> Float32Array:
+    def unfold(self, blocks: BlockMotion, slot: Int32Array, luma: UInt8Array) -> Float32Array:
         """Vectors [n + 1, 2] of an interlaced frame, in lines of the frame.
 
         Blocks of one field are exported with vectors that count the lines of that field, by some decoders twice over,
         and nothing says which blocks those are. So the vertical part is doubled or halved where that explains a block
         clearly better.
         """
-        moving = np.flatnonzero(self._blocks.vectors[:-1, 1])
-        vectors = self._blocks.vectors.copy()
-        for which in (0, 1):
-            chosen = moving[self._blocks.lists[moving] == which]
-            if not chosen.size:
-                continue
-            names = np.array([self._orders[which][0], -1], np.int32)
-            factors = np.array((1.0, 2.0, 0.5), np.float32)
-            errors = np.stack([self._errors(which, chosen, reference, names, factor)[0] for factor in factors])
-            best = errors.argmin(axis=0)
-            best[errors.min(axis=0) >= _limit(errors[0])] = 0
-            vectors[chosen, 1] *= factors[best]
+        vectors = blocks.vectors.copy()
+        kernels.unfold(
+            np.array(_FIELD_FACTORS), _CLEARLY, _GAIN,
+            blocks.block, blocks.vectors, blocks.lists, blocks.corners, slot, self._stack.pictures, luma, vectors,
+        )  # fmt: skip
         return vectors
-
-    def _suspects(self, which: int, error: Float32Array) -> npt.NDArray[np.intp]:
-        """Numbers of those blocks of a list that have a large mean error."""
-        block = self._blocks.block[which].reshape(-1) + 1
-        excess = np.bincount(block, error.reshape(-1) - _SUSPECT, len(self._blocks.lists) + 1)
-        return np.flatnonzero(excess[1:] > 0)
-
-    def _questioned(self, which: int, suspects: npt.NDArray[np.intp], reference: Int32Array) -> Int32Array:
-        names = np.array([*self._orders[which], -1], np.int32)
-        errors = self._errors(which, suspects, reference, names)
-        best = errors.argmin(axis=0)
-        found = errors.min(axis=0) < _limit(errors[0])
-        improved = reference.copy()
-        improved[suspects[found]] = names[best[found]]
-        return improved
-
-    def _errors(
-        self,
-        which: int,
-        suspects: npt.NDArray[np.intp],
-        reference: Int32Array,
-        names: Int32Array,
-        factor: float = 1.0,
-    ) -> Float32Array:
-        """Mean absolute error [k, m] of m blocks by each of k names; by the other list alone for -1, the last one.
-
-        The vertical part of the blocks' vectors is multiplied by `factor`.
-        """
-        x, y = self._blocks.spread(suspects, _SAMPLES, self._atlas.size)
-        truth, beside, paired = self._known(which, x, y, reference)
-        width, height = self._atlas.size
-        origin_x, origin_y = self._atlas.origins(names[:-1], self._current)
-        place_x = bounded(x + self._blocks.vectors[suspects, 0, None], width) + origin_x[:, None, None]
-        place_y = bounded(y + factor * self._blocks.vectors[suspects, 1, None], height) + origin_y[:, None, None]
-        own = sample(self._atlas, place_x.reshape(-1, x.shape[1]), place_y.reshape(-1, x.shape[1])).reshape(
-            place_x.shape
-        )
-        errors = np.full((len(names), len(suspects)), np.inf, np.float32)
-        if not paired.any():
-            errors[:-1] = _mean_error(own, truth)
-            return errors
-        errors[:-1] = _mean_error(np.where(paired, average(own, beside), own), truth)
-        # FFmpeg exports a zero vector for a part of a macroblock that does not use the list.
-        unused = paired.all(axis=1) & ~self._blocks.vectors[suspects].any(axis=1)
-        errors[-1, unused] = _mean_error(beside[unused], truth[unused])
-        return errors
-
-    def _known(
-        self, which: int, x: Float32Array, y: Float32Array, reference: Int32Array
-    ) -> tuple[UInt8Array, UInt8Array, npt.NDArray[np.bool_]]:
-        """The frame itself, its prediction by the other list, and where there is one, at x and y [m, samples]."""
-        column, row = x.astype(np.int32), y.astype(np.int32)
-        other = np.take(self._blocks.block[1 - which], row // STRIDE * self._blocks.block.shape[2] + column // STRIDE)
-        left, top = self._atlas.corner(self._current)
-        truth = np.take(self._atlas.picture, (row + top) * self._atlas.picture.shape[1] + column + left)
-        paired = np.take(reference, other) >= 0
-        if not paired.any():
-            return truth, truth, paired
-        sources = Sources(self._blocks.vectors, reference, self._atlas, self._current)
-        return truth, sample(self._atlas, *sources.places(other, x, y)), paired
-
-
-def _limit(error: Float32Array) -> Float32Array:
-    """Below this error another guess is clearly better than the first, whose error is given."""
-    return np.asarray(np.minimum(_CLEARLY * error, error - _GAIN))
-
-
-def _mean_error(prediction: UInt8Array, truth: UInt8Array) -> Float32Array:
-    """Mean absolute error over the last axis."""
-    difference = np.maximum(prediction, truth) - np.minimum(prediction, truth)
-    return np.asarray(difference.mean(axis=-1, dtype=np.float32))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ UInt8Array: TypeAlias = npt.NDArray[np.uint8]
 Int16Array: TypeAlias = npt.NDArray[np.int16]
 Int32Array: TypeAlias = npt.NDArray[np.int32]
 Float32Array: TypeAlias = npt.NDArray[np.float32]
+VectorArray: TypeAlias = npt.NDArray[Any]
+"""AVMotionVector records (libavutil/motion_vector.h) [n], as `MotionVectors.to_ndarray()` gives them."""
 
 STRIDE = 4
 """Pixels of the analysis picture to one cell of a motion field or soft mask, in both directions."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from codec.atlas import Atlas
 from codec.motion import BlockMotion
-from codec.prediction import Prediction, Workspace
-from codec.types import STRIDE, UInt8Array
+from codec.prediction import Prediction
+from codec.stack import Stack
+from codec.types import STRIDE, Int32Array, UInt8Array
 
 
 def smooth(seed: int, width: int, height: int) -> UInt8Array:
@@ -61,7 +61,21 @@ def slow_residual(
     return out
 
 
-@pytest.mark.parametrize(("width", "height"), [(48, 32), (45, 31), (17, 50)])
+def stack_of(pictures: dict[int, UInt8Array], names: tuple[int, ...]) -> Stack:
+    """A stack that holds some pictures and has dropped two before them."""
+    height, width = pictures[names[0]].shape
+    stack = Stack((width, height), len(names))
+    for name in (*names[-2:], *names):
+        stack.put(name, pictures[name])
+    return stack
+
+
+def slots_of(stack: Stack, reference: Int32Array) -> Int32Array:
+    """The slot of each reference, -1 for -1."""
+    return np.array([stack.slot(int(name)) if name >= 0 else -1 for name in reference], np.int32)
+
+
+@pytest.mark.parametrize(("width", "height"), [(48, 32), (45, 31), (17, 50), (3, 2)])
 def test_residual_is_luma_minus_bilinear_prediction(width: int, height: int) -> None:
     """Uni- and bi-prediction from several frames, over all borders, equal a loop over pixels to within rounding."""
     rows, columns = -(-height // STRIDE), -(-width // STRIDE)
@@ -69,12 +83,13 @@ def test_residual_is_luma_minus_bilinear_prediction(width: int, height: int) -> 
     rng = np.random.default_rng(1)
     reference = np.append(rng.choice([3, 5, 6, -1], len(blocks.lists), p=[0.4, 0.3, 0.2, 0.1]), -1).astype(np.int32)
     pictures = {name: smooth(name, width, height) for name in (3, 5, 6, 7)}
-    atlas = Atlas((width, height), 5)
-    for name, picture in pictures.items():
-        atlas.put(name, picture)
-    prediction = Prediction(blocks, reference, atlas, 7, Workspace(rows, columns))
+    stack = stack_of(pictures, (3, 5, 6))
+    prediction = Prediction(blocks, slots_of(stack, reference), stack, pictures[7])
     slow = slow_residual(pictures[7], blocks, reference, pictures)
-    assert np.abs(prediction.residual(pictures[7]) - slow).max() <= 1.01
+    assert np.abs(prediction.residual() - slow).max() <= 1.01
+    motion = prediction.motion()
+    assert np.array_equal(motion.reference, reference[blocks.block])
+    assert np.array_equal(motion.vectors, np.where(motion.reference[..., None] >= 0, blocks.vectors[blocks.block], 0))
 
 
 def test_changed_references_predict_as_if_they_had_been_given() -> None:
@@ -84,37 +99,48 @@ def test_changed_references_predict_as_if_they_had_been_given() -> None:
     rng = np.random.default_rng(2)
     first, second = (np.append(rng.choice([3, 5, -1], len(blocks.lists)), -1).astype(np.int32) for _ in range(2))
     pictures = {name: smooth(name, width, height) for name in (3, 5, 7)}
-    atlas = Atlas((width, height), 4)
-    for name, picture in pictures.items():
-        atlas.put(name, picture)
-    prediction = Prediction(blocks, first, atlas, 7, Workspace(8, 12))
-    prediction.change(second)
+    stack = stack_of(pictures, (3, 5))
+    prediction = Prediction(blocks, slots_of(stack, first), stack, pictures[7])
+    prediction.change(slots_of(stack, second))
     slow = slow_residual(pictures[7], blocks, second, pictures)
-    assert np.abs(prediction.residual(pictures[7]) - slow).max() <= 1.01
-    assert np.array_equal(prediction.reference, second[blocks.block])
+    assert np.abs(prediction.residual() - slow).max() <= 1.01
+    assert np.array_equal(prediction.motion().reference, second[blocks.block])
 
 
-def test_cell_error_is_the_mean_of_two_lines() -> None:
-    """A cell's error is the mean absolute difference over its first and third line."""
-    width, height = 16, 8
+@pytest.mark.parametrize(("width", "height"), [(16, 8), (15, 6)])
+def test_cell_error_is_the_mean_of_its_pixels(width: int, height: int) -> None:
+    """A cell's error is the mean absolute difference of those of its pixels that are in the picture."""
     pictures = {3: smooth(3, width, height), 7: smooth(7, width, height)}
-    atlas = Atlas((width, height), 3)
-    for name, picture in pictures.items():
-        atlas.put(name, picture)
+    stack = stack_of(pictures, (3, 7))
     whole = np.zeros((2, 2, 4), np.int32)
     whole[1] = -1
     blocks = BlockMotion(np.zeros((2, 2), np.float32), np.zeros(1, np.int32), np.zeros((1, 4), np.float32), whole)
-    prediction = Prediction(blocks, np.array([3, -1], np.int32), atlas, 7, Workspace(2, 4))
-    difference = np.abs(pictures[7].astype(int) - pictures[3])[[0, 2, 4, 6]]
-    expected = difference.reshape(2, 2, 4, 4).mean(axis=(1, 3))
-    assert np.abs(prediction.error(pictures[7]) - expected).max() <= 0.51
+    prediction = Prediction(blocks, np.array([stack.slot(3), -1], np.int32), stack, pictures[7])
+    difference = np.abs(pictures[7].astype(float) - pictures[3])
+    for row, column in np.ndindex(2, 4):
+        expected = difference[row * 4 : row * 4 + 4, column * 4 : column * 4 + 4].mean()
+        assert prediction.error()[row, column] == pytest.approx(expected)
 
 
-def test_atlas_gives_the_oldest_slot_away_when_full() -> None:
-    """A full atlas replaces its oldest picture and keeps the others where they are."""
-    atlas = Atlas((8, 8), 4)
+def test_the_prediction_is_the_frame_where_there_is_none() -> None:
+    """Without a block, and with a block without a reference, the residual is 0 and the motion says -1."""
+    pictures = {3: smooth(3, 16, 8), 7: smooth(7, 16, 8)}
+    stack = stack_of(pictures, (3, 7))
+    block = np.full((2, 2, 4), -1, np.int32)
+    block[0, :, :2] = 0
+    blocks = BlockMotion(np.ones((2, 2), np.float32), np.zeros(1, np.int32), np.zeros((1, 4), np.float32), block)
+    prediction = Prediction(blocks, np.array([-1, -1], np.int32), stack, pictures[7])
+    assert not prediction.residual().any()
+    assert (prediction.motion().reference == -1).all()
+    assert not prediction.motion().vectors.any()
+
+
+def test_a_stack_gives_the_oldest_slot_away() -> None:
+    """A stack holds its last pictures, each in a slot that does not change while it is held."""
+    stack = Stack((8, 6), 4)
     for name in range(40):
-        atlas.put(name, np.full((8, 8), name, np.uint8))
+        stack.put(name, np.full((6, 8), name, np.uint8))
         for held in range(max(0, name - 3), name + 1):
-            x, y = atlas.corner(held)
-            assert (atlas.picture[y : y + 8, x : x + 8] == held).all()
+            assert (stack.pictures[stack.slot(held)] == held).all()
+            assert stack.names[stack.slot(held)] == held
+        assert stack.names[-1] == -1

@@ -16,7 +16,7 @@ from service.errors import RunError, ServiceError, message_of
 from service.processes import SPAWN, become_child, limit_memory
 
 _START_SECONDS = 300.0
-_PRELOADED = ("service.inspection", "service.rendering")
+_PRELOADED = ("service.inspection", "service.rendering", "codec.kernels")
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")

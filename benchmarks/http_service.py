@@ -37,7 +37,7 @@ from service.outputs import Outputs
 from service.results.png import encode_mask
 from service.runner import RunRequest, run_job
 
-SEQUENCE = "soccerball"
+SEQUENCE = "bmx-bumps"
 CLIENTS = 200
 POLL_SECONDS = 1.0
 LIGHT_FRAME_SECONDS = 0.04

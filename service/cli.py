@@ -29,7 +29,7 @@ from service.commands.probe import probe_command
 from service.commands.run import run_command
 from service.commands.serve import serve_command
 from service.commands.worker import worker_command
-from service.config import load_settings
+from service.config import let_threads_wait_passively, load_settings
 from service.errors import BAD_INPUT, DONE, FAILED, UsageError, message_of, verdict_of
 
 app = typer.Typer(
@@ -67,9 +67,7 @@ app.add_typer(keys.app, name="keys")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (the process's own by default) and return the exit code."""
-    # Before torch loads its OpenMP: threads that spin while they wait starve the decoder's on machines of few cores,
-    # where a frame then takes up to ten times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    let_threads_wait_passively()
     try:
         result = app(args=arguments, prog_name="keymask", standalone_mode=False)
     except typer.TyperException as error:

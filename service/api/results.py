@@ -21,6 +21,10 @@ router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
 _RANGES = re.compile(r"bytes=\s*(?:\d+-\d*|-\d+)\s*(?:,\s*(?:\d+-\d*|-\d+)\s*)*")
 _FILE = {"schema": {"type": "string", "format": "binary"}}
+_CONTENT: dict[str, Any] = {
+    form.media_type: {"schema": {"type": "object"}} if form.media_type == "application/json" else _FILE
+    for form in FORMATS.values()
+}
 _HEADERS: dict[str, Any] = {
     "ETag": {"schema": {"type": "string"}, "description": "Names this very file."},
     "Accept-Ranges": {"schema": {"type": "string"}, "description": "`bytes`."},
@@ -61,7 +65,7 @@ class ResultFile(FileResponse):
         200: {
             "description": "`png`: a zip of indexed PNGs with the DAVIS palette. `coco`: COCO instances with "
             "run-length encoding. `ytvis`: YouTube-VIS. `overlay`: an H.264 video with the masks drawn over it.",
-            "content": {form.media_type: _FILE for form in FORMATS.values()},
+            "content": _CONTENT,
             "headers": _HEADERS,
         },
         206: {

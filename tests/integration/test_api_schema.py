@@ -16,6 +16,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+# Imported here, while there is one thread: Python 3.11's compiler fails at times when two threads use it at once.
+from schemathesis.specs.openapi.schemas import OpenApiSchema
+
 from service.problems import MEDIA_TYPE, PROBLEMS
 from tests.serving import Served, served
 
@@ -97,7 +100,7 @@ def test_every_kind_of_problem_of_a_request_is_documented(document: dict[str, An
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_answers_are_as_documented(service: Served, job_id: str, method: str, path: str) -> None:
     """Requests made from the document, sensible and not, get documented answers and never a 5xx."""
-    schema = schemathesis.openapi.from_url(f"{service.client.base_url}/openapi.json")
+    schema: OpenApiSchema = schemathesis.openapi.from_url(f"{service.client.base_url}/openapi.json")
     operation = schema[path][method]
     valid = operation.as_strategy()
     invalid = (

@@ -178,14 +178,16 @@ def probe_upload(path: Path, limits: Limits) -> dict[str, Any]:
 
 
 def _size_of(path: Path) -> tuple[int, int]:
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # sizes are compared before a pixel is decoded
     try:
-        Image.MAX_IMAGE_PIXELS = None  # sizes are compared before a pixel is decoded
         with Image.open(path, formats=["PNG"]) as picture:
             return picture.size
     except UnidentifiedImageError:
         raise ProblemError("mask-unreadable", "the mask is not a PNG picture") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise ProblemError("mask-unreadable", f"the mask is damaged: {error}".replace(str(path), "the file")) from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _check_pixels(width: int, height: int, limits: Limits) -> None:

@@ -69,12 +69,6 @@ class Canvas:
         right = self.padded_width // STRIDE - columns - left
         return F.pad(soft, (left, right, top, bottom))
 
-    def crop_cells(self, padded: Tensor) -> Tensor:
-        """[..., padded_height / 4, padded_width / 4] -> [..., rows, columns]."""
-        rows, columns = self.grid
-        top, left = self.top // STRIDE, self.left // STRIDE
-        return padded[..., top : top + rows, left : left + columns]
-
 
 def to_cells(soft: Tensor) -> Tensor:
     """Soft masks [K, height, width] -> their means a cell, [K, rows, columns]."""

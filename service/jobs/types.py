@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -141,17 +141,6 @@ class Job:
     worker: str | None = None
     attempts: int = 0
     deaths: int = 0
-
-    def evolve(self, **changes: Any) -> Job:
-        """A copy with some attributes changed; a change of status must follow `TRANSITIONS`.
-
-        Raises:
-            TransitionError: The status may not follow the present one.
-        """
-        status = changes.get("status", self.status)
-        if status is not self.status:
-            check_transition(self.status, status)
-        return replace(self, **changes)
 
 
 class TransitionError(ValueError):

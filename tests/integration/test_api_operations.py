@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -239,10 +240,15 @@ def test_the_log_is_json_with_the_job(service: Served, capfd: pytest.CaptureFixt
     try:
         answer = service.post(**{"X-Request-ID": "mine-1"})
         service.client.get(f"/v1/jobs/{answer.json()['id']}", headers={"X-Request-ID": "bad id\x7f"})
+        # A line is written after the answer's last byte, so the client may be here before it.
+        written, deadline = "", time.monotonic() + 30
+        while written.count('"keymask.http"') < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+            written += capfd.readouterr().err
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
-    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    lines = [json.loads(line) for line in written.splitlines()]
     requests = [line for line in lines if line["logger"] == "keymask.http"]
     assert [(line["method"], line["status"]) for line in requests] == [("POST", 202), ("GET", 200)]
     assert {line["job_id"] for line in requests} == {answer.json()["id"]}

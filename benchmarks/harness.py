@@ -153,8 +153,8 @@ def clip(
     arguments: argparse.Namespace, sequence: str, frames: int, encoder: str = "libx264", options: str = ""
 ) -> Path:
     """A 480p clip of a sequence's first frames, encoded once and kept in the cache folder."""
+    from codec.encode import Encoder, encode, parse_options  # noqa: PLC0415
     from service.davis import find_sequences  # noqa: PLC0415 - a script that only prints needs none of it
-    from service.encode import Encoder, encode, parse_options  # noqa: PLC0415
     from service.evaluate import read_picture  # noqa: PLC0415
 
     chosen = Encoder(encoder, parse_options(options))

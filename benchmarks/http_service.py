@@ -30,9 +30,9 @@ import httpx
 import numpy as np
 from harness import ROOT, Report, Row, Spread, clip, first_labels, interleave, parser, per_frame, ratio
 
+from codec.encode import Encoder, encode, parse_options
 from codec.types import UInt8Array
 from service.config import Settings
-from service.encode import Encoder, encode, parse_options
 from service.outputs import Outputs
 from service.results.png import encode_mask
 from service.runner import RunRequest, run_job

@@ -18,7 +18,7 @@ import av
 from harness import Report, Row, Spread, clip, first_labels, parser
 from PIL import Image
 
-from service.encode import RATE
+from codec.encode import RATE
 
 SEQUENCE, LENGTH = "soccerball", 48
 _KEYFRAMES = "every:10"

@@ -24,9 +24,9 @@ from PIL import Image
 from codec import CompressedFrame, FrameType, open_video
 from codec.analyzer import FrameAnalyzer
 from codec.decoded import DecodedPicture
+from codec.encode import Encoder, encode
 from codec.picture import Scaler
 from codec.proxy import ENCODER_OPTIONS, MotionProxy
-from service.encode import Encoder, encode
 from vos.geometry import to_cells
 from vos.metrics import region_similarity
 from vos.warp import ReferenceStore

@@ -8,7 +8,8 @@ CodecError
 │   └── NoFramesError      a video stream that yields no picture
 ├── UnsupportedSizeError   more pixels than allowed, or none
 ├── BrokenStreamError      decoding stopped in the middle; `.frames` came before the break
-└── MotionError            motion was asked from a bitstream that carries none
+├── MotionError            motion was asked from a bitstream that carries none
+└── EncodingError          no such encoder, or it refuses its options or the pictures
 
 Every message says what was given and what is allowed.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 
 class CodecError(Exception):
-    """Base of every error that reading a compressed video raises."""
+    """Base of every error that reading or making a compressed video raises."""
 
 
 class SourceError(CodecError):
@@ -62,3 +63,7 @@ class BrokenStreamError(CodecError):
 
 class MotionError(CodecError):
     """Motion was required from a bitstream that exports none."""
+
+
+class EncodingError(CodecError):
+    """There is no such encoder, or it refuses its options or the pictures."""

@@ -100,6 +100,7 @@ VERDICTS: tuple[tuple[type[BaseException], Verdict], ...] = (
     (codec_errors.EncryptedError, Verdict(BAD_INPUT, "video-encrypted")),
     (codec_errors.NoFramesError, Verdict(BAD_INPUT, "no-frames")),
     (codec_errors.UnsupportedSizeError, Verdict(BAD_INPUT, "too-many-pixels")),
+    (codec_errors.EncodingError, Verdict(BAD_INPUT, "invalid-options")),
     (codec_errors.CodecError, Verdict(BAD_INPUT, "video-unreadable")),
     (vos_errors.PromptError, Verdict(BAD_INPUT, "mask-unusable")),
     (vos_errors.OptionError, Verdict(BAD_INPUT, "invalid-options")),

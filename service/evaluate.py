@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from codec import open_video
+from codec.encode import Encoder, encode
 from codec.types import MotionSource, UInt8Array
 from service.davis import Sequence
-from service.encode import Encoder, encode
 from service.errors import RunError
 from service.loading import SegmenterLike
 from vos.metrics import Score, counted_frames, mean_by_object, score_objects

@@ -49,8 +49,8 @@ def eval_command(
     Each sequence is encoded, then segmented with its first annotation as the prompt. Frames per second are end to end:
     from opening the clip to the last mask. DAVIS's rule: the first and the last frame do not count.
     """
+    from codec.encode import Encoder, parse_options  # noqa: PLC0415
     from service.davis import find_sequences, read_split  # noqa: PLC0415 - av, cv2 and torch are not needed for --help
-    from service.encode import Encoder, parse_options  # noqa: PLC0415
     from service.evaluate import evaluate  # noqa: PLC0415
     from service.evaluation_report import summarize, table  # noqa: PLC0415
     from service.loading import ModelChoice, load_engine  # noqa: PLC0415

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from codec.encode import Encoder, parse_options
 from codec.types import CompressedFrame, UInt8Array, VideoInfo
 from service.cli import main
 from service.davis import find_sequences, read_split
-from service.encode import Encoder, parse_options
 from service.evaluate import SequenceResult, evaluate
 from service.evaluation_report import summarize
 from service.loading import Engine

@@ -1,4 +1,4 @@
-"""Pictures -> a compressed clip in memory, as an evaluation needs it."""
+"""Pictures -> a compressed clip in memory, as evaluation and training need it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from av.codec.codec import UnknownCodecError
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
+from codec.errors import EncodingError
 from codec.types import UInt8Array
-from service.errors import UsageError
 
 RATE = Fraction(24)
 """Frames per second of the clips; DAVIS is shown at 24."""
@@ -55,13 +55,15 @@ def parse_options(text: str) -> dict[str, str]:
     """Options written as "k=v,k=v"; a value may itself hold "=" and ":", as x264-params does.
 
     Raises:
-        UsageError: A part is not of that form.
+        EncodingError: A part is not of that form.
     """
     options = {}
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
         if not (key.strip() and equals):
-            raise UsageError(f"--encoder-options has {part!r}; expected key=value,key=value such as crf=28,bf=0")
+            raise EncodingError(
+                f"the list of encoder options has {part!r}; expected key=value,key=value such as crf=28,bf=0"
+            )
         options[key.strip()] = value.strip()
     return options
 
@@ -72,7 +74,7 @@ def encode(pictures: Iterable[UInt8Array], encoder: Encoder) -> bytes:
     One thread, so that the clip does not depend on the number of cores.
 
     Raises:
-        UsageError: The encoder refuses its options or the pictures.
+        EncodingError: The encoder refuses its options or the pictures.
     """
     buffer = BytesIO()
     try:
@@ -81,7 +83,7 @@ def encode(pictures: Iterable[UInt8Array], encoder: Encoder) -> bytes:
     except (av.FFmpegError, ValueError) as error:
         given = ",".join(f"{key}={value}" for key, value in encoder.all_options.items())
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"encoder {encoder.name} does not work with the options {given!r}: {reason}") from error
+        raise EncodingError(f"encoder {encoder.name} does not work with the options {given!r}: {reason}") from error
     return buffer.getvalue()
 
 
@@ -99,7 +101,7 @@ def _encode_into(container: OutputContainer, pictures: Iterable[UInt8Array], enc
 def _add_stream(container: OutputContainer, encoder: Encoder, height: int, width: int) -> VideoStream:
     stream = container.add_stream(encoder.name, rate=RATE, options=encoder.all_options)
     if not isinstance(stream, VideoStream):
-        raise UsageError(f"encoder {encoder.name} makes no video")
+        raise EncodingError(f"encoder {encoder.name} makes no video")
     stream.width, stream.height = width, height
     stream.pix_fmt = _pixel_format(encoder.name, height, width)
     stream.codec_context.thread_count = 1
@@ -107,7 +109,7 @@ def _add_stream(container: OutputContainer, encoder: Encoder, height: int, width
     # FFmpeg takes the options it knows out of the dictionary and leaves the others there.
     unknown = sorted(set(stream.codec_context.options))
     if unknown:
-        raise UsageError(f"encoder {encoder.name} has no option {', '.join(unknown)}")
+        raise EncodingError(f"encoder {encoder.name} has no option {', '.join(unknown)}")
     return stream
 
 
@@ -125,7 +127,7 @@ def _find(name: str) -> av.Codec:
         codec = None
     if codec is None or codec.type != "video":
         usual = [usual for usual in sorted(av.codecs_available) if usual in _USUAL]
-        raise UsageError(f"--encoder {name!r} is not a video encoder here; for example: {', '.join(usual)}")
+        raise EncodingError(f"{name!r} is not a video encoder here; for example: {', '.join(usual)}")
     return codec
 
 

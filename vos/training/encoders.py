@@ -1,0 +1,56 @@
+"""Random encoders, as different as the files that people have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from codec.encode import Encoder
+
+_PRESETS = {"ultrafast": 0.08, "superfast": 0.17, "veryfast": 0.25, "faster": 0.17, "fast": 0.11, "medium": 0.22}
+_NO_B_FRAMES = 0.35
+_BASELINE = 0.6
+"""Share of the clips without B frames that are in the baseline profile."""
+
+
+def random_encoder(rng: np.random.Generator) -> Encoder:
+    """Mostly libx264 over presets, rates, key intervals, references and B frames; libx265 and mpeg4 now and then."""
+    makers: tuple[Callable[[np.random.Generator], Encoder], ...] = (_x264, _x265, _mpeg4)
+    return makers[int(rng.choice(3, p=[0.83, 0.12, 0.05]))](rng)
+
+
+def describe(encoder: Encoder) -> str:
+    """The encoder and all its options on one line."""
+    return " ".join([encoder.name, *(f"{key}={value}" for key, value in encoder.all_options.items())])
+
+
+def _x264(rng: np.random.Generator) -> Encoder:
+    options = {
+        "preset": str(rng.choice(list(_PRESETS), p=list(_PRESETS.values()))),
+        "crf": f"{rng.uniform(18, 35):.1f}",
+        "g": str(rng.choice([250, 48, 12])),
+        "refs": str(rng.integers(1, 6)),
+    }
+    if rng.random() < _NO_B_FRAMES:
+        options["bf"] = "0"
+        if rng.random() < _BASELINE:
+            options["profile"] = "baseline"
+    else:
+        options["bf"] = str(rng.integers(1, 5))
+        options["b-pyramid"] = str(rng.choice(["none", "normal", "normal", "strict"]))
+    return Encoder("libx264", options)
+
+
+def _x265(rng: np.random.Generator) -> Encoder:
+    options = {
+        "preset": str(rng.choice(["ultrafast", "superfast"])),
+        "crf": f"{rng.uniform(20, 34):.1f}",
+        "x265-params": "log-level=error:pools=none:frame-threads=1",
+    }
+    return Encoder("libx265", options)
+
+
+def _mpeg4(rng: np.random.Generator) -> Encoder:
+    options = {"b": f"{rng.integers(8, 40)}00k", "bf": str(rng.integers(0, 3)), "g": str(rng.choice([250, 48, 12]))}
+    return Encoder("mpeg4", options)

@@ -29,7 +29,10 @@ COPY README.md LICENSE ./
 COPY codec codec
 COPY vos vos
 COPY service service
-RUN pip install --no-deps .
+COPY docker/entrypoint /opt/keymask/bin/entrypoint
+# The demo has the kernels compiled, for the processor that builds the image.
+RUN pip install --no-deps . \
+    && NUMBA_CACHE_DIR=/opt/keymask/kernels keymask demo --out /tmp/demo
 
 
 FROM ${PYTHON_IMAGE}
@@ -39,6 +42,7 @@ RUN groupadd --gid 10001 keymask \
 COPY --from=build /opt/keymask /opt/keymask
 ENV PATH=/opt/keymask/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    NUMBA_CACHE_DIR=/tmp/kernels \
     KEYMASK_HOME=/data \
     KEYMASK_HOST=0.0.0.0 \
     KEYMASK_PORT=8000
@@ -50,5 +54,5 @@ EXPOSE 8000
 # Ready means that the network is loaded; until then, and when no worker lives, the service answers 503.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health/ready', timeout=4)"]
-ENTRYPOINT ["keymask"]
+ENTRYPOINT ["entrypoint"]
 CMD ["serve"]

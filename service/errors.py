@@ -9,6 +9,7 @@ ServiceError
 ├── IdempotencyConflictError an Idempotency-Key that was used for another payload
 ├── QueueFullError           as many jobs wait as are allowed
 ├── TooManyJobsError         as many unfinished jobs of one API key as are allowed
+├── TooManyFramesError       a video turned out to have more frames than are allowed
 ├── StorageFullError         the quota or the disk is used up
 └── RunError                 a run that could not be finished
     └── WorkerDiedError      the worker of a job died, twice
@@ -58,6 +59,10 @@ class QueueFullError(ServiceError):
 
 class TooManyJobsError(ServiceError):
     """This API key may have no further unfinished job."""
+
+
+class TooManyFramesError(ServiceError):
+    """The video turned out to have more frames than are allowed."""
 
 
 class StorageFullError(ServiceError):
@@ -113,6 +118,7 @@ VERDICTS: tuple[tuple[type[BaseException], Verdict], ...] = (
     (IdempotencyConflictError, Verdict(BAD_INPUT, "idempotency-conflict")),
     (QueueFullError, Verdict(FAILED, "queue-full")),
     (TooManyJobsError, Verdict(FAILED, "too-many-jobs")),
+    (TooManyFramesError, Verdict(FAILED, "too-many-frames")),
     (StorageFullError, Verdict(FAILED, "storage-full")),
     (WorkerDiedError, Verdict(FAILED, "worker-died")),
     (RunError, Verdict(FAILED, "run-failed")),

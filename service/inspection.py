@@ -5,30 +5,26 @@ Every function here gives a plain record or raises `ProblemError`; both can trav
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import av
-import av.error
 from PIL import Image, UnidentifiedImageError
 
 from codec.container import OpenFile
-from codec.errors import BrokenStreamError
 from codec.probe import probe
 from codec.reader import open_video
 from codec.types import VideoInfo
 from service.errors import message_of, verdict_of
+from service.extent import Extent, measure
 from service.jobs.types import JobOptions, JobVideo
 from service.masks import read_mask
 from service.problems import ProblemError
 from vos.types import Options, Prompt
-
-_INDEXED = frozenset({"mov", "mp4"})
-"""Containers whose index says how many frames there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +35,6 @@ class Limits:
     frames: int
     seconds: float
     objects: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Extent:
-    """How long a video is, by its packets.
-
-    Attributes:
-        frames: Packets of the video stream that are shown.
-        packets: All packets of the video stream.
-        seconds: From the first to the end of the last packet of the video stream, None without times.
-        end: Latest time of any stream in seconds, None without times.
-    """
-
-    frames: int
-    packets: int
-    seconds: float | None
-    end: float | None
 
 
 class _Upload:
@@ -98,8 +77,8 @@ def inspect_job(video: Path, mask: Path, options: JobOptions, limits: Limits) ->
     """
     info, extent = inspect_video(video, limits)
     prompt = read_prompt(mask, info, limits, options.prompt_frame)
-    _check_range(options, prompt, extent.frames)
-    rate = info.average_rate or (extent.frames / Fraction(extent.seconds) if extent.seconds else None)
+    _check_range(options, prompt, extent.frames if extent.exact else None)
+    rate = info.average_rate or (extent.frames / extent.seconds if extent.frames and extent.seconds else None)
     return JobVideo(
         codec=info.codec,
         width=info.display_width,
@@ -111,30 +90,20 @@ def inspect_job(video: Path, mask: Path, options: JobOptions, limits: Limits) ->
     )
 
 
-def inspect_video(path: Path, limits: Limits) -> tuple[VideoInfo, _Extent]:
-    """Read the headers, decode the first picture, count the packets.
+def inspect_video(path: Path, limits: Limits) -> tuple[VideoInfo, Extent]:
+    """Read the headers, decode the first picture, find out how long it is.
 
     Raises:
         ProblemError: The video cannot be read, is cut off, or goes beyond a limit.
     """
     with _uploaded(path) as file:
-        opened = OpenFile(file)
-        try:
+        with closing(OpenFile(file)) as opened:
             context = opened.stream.codec_context
             _check_pixels(context.width, context.height, limits)
-            extent = _measure(opened, limits)
-            promised = opened.stream.frames if _INDEXED & set(opened.container.format.name.split(",")) else 0
-            header = opened.container.duration
-        finally:
-            opened.close()
+        extent = measure(file, path.stat().st_size, partial(_check_extent, limits=limits))
         with open_video(file) as reader:
             info = reader.info
         _check_pixels(info.coded_width, info.coded_height, limits)
-    if extent.packets < promised:
-        raise ProblemError(
-            "video-truncated", f"the video is cut off: its index promises {promised} frames, {extent.packets} are there"
-        )
-    _check_end(extent, header / av.time_base if header else None)
     return info, extent
 
 
@@ -199,41 +168,7 @@ def _check_pixels(width: int, height: int, limits: Limits) -> None:
         )
 
 
-def _measure(file: OpenFile, limits: Limits) -> _Extent:
-    """Read all packets, decoding none."""
-    frames = packets = 0
-    first: Fraction | None = None
-    last = end = Fraction(0)
-    timed = False
-    try:
-        for packet in file.container.demux():
-            if packet.has_sidedata("encryption_info") or not packet.size:
-                continue  # decoding the first picture says that it is encrypted
-            begin, stop = _span(packet)
-            if stop is not None:
-                timed, end = True, max(end, stop)
-            if packet.stream.index != file.stream.index:
-                continue
-            packets += 1
-            frames += not packet.is_discard
-            if begin is not None and stop is not None:
-                first, last = begin if first is None else min(first, begin), max(last, stop)
-            _check_extent(frames, last - (first or 0), limits)
-    except av.error.FFmpegError as error:
-        if packets:
-            failure = BrokenStreamError(f"the video is damaged after its first {packets} frames", packets)
-            raise failure from error
-    return _Extent(frames, packets, None if first is None else float(last - first), float(end) if timed else None)
-
-
-def _span(packet: av.Packet[Any]) -> tuple[Fraction | None, Fraction | None]:
-    """Begin and end of a packet in seconds."""
-    if packet.pts is None or not packet.time_base:
-        return None, None
-    return packet.pts * packet.time_base, (packet.pts + (packet.duration or 0)) * packet.time_base
-
-
-def _check_extent(frames: int, seconds: Fraction, limits: Limits) -> None:
+def _check_extent(frames: int, seconds: float, limits: Limits) -> None:
     if frames > limits.frames:
         raise ProblemError(
             "too-many-frames", f"the video has more than the {limits.frames} frames allowed", limit=limits.frames
@@ -244,23 +179,14 @@ def _check_extent(frames: int, seconds: Fraction, limits: Limits) -> None:
         )
 
 
-def _check_end(extent: _Extent, promised: float | None) -> None:
-    """Refuse a file that ends long before the time its header promises."""
-    if promised is None or extent.end is None:
-        return
-    if promised - extent.end > max(0.5, promised / 10):
-        raise ProblemError(
-            "video-truncated",
-            f"the video is cut off: its header promises {promised:.1f} seconds, it ends after {extent.end:.1f}",
-        )
-
-
-def _check_range(options: JobOptions, prompt: Prompt, frames: int) -> None:
-    """Refuse frames that the video has not."""
+def _check_range(options: JobOptions, prompt: Prompt, known: int | None) -> None:
+    """Refuse frames that the video has not; where their number is not known, the job finds out."""
+    frames = sys.maxsize if known is None else known
+    last = "the last frame" if known is None else f"{known - 1}, the last frame"
     checks: tuple[tuple[str, Callable[[], bool], str], ...] = (
         ("prompt_frame", lambda: prompt.index < frames, f"less than {frames}, the number of frames"),
         ("start", lambda: options.start is None or prompt.index <= options.start < frames,
-         f"from prompt_frame, which is {prompt.index}, to {frames - 1}, the last frame"),
+         f"from prompt_frame, which is {prompt.index}, to {last}"),
         ("end", lambda: options.end is None or options.end > max(prompt.index, options.start or 0),
          f"more than start and prompt_frame, which are {options.start or prompt.index} and {prompt.index}"),
     )  # fmt: skip

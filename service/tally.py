@@ -24,6 +24,11 @@ class CodecTally:
                 self._coverage += frame.motion.coverage
             yield frame
 
+    @property
+    def frames(self) -> int:
+        """Frames so far."""
+        return self._types.total()
+
     def report(self, info: VideoInfo) -> dict[str, Any]:
         """The part of a report that describes the bitstream.
 
@@ -44,7 +49,7 @@ class CodecTally:
             "analysis_width": info.analysis_width,
             "analysis_height": info.analysis_height,
             "motion_source": str(info.motion_source),
-            "frames_read": self._types.total(),
+            "frames_read": self.frames,
             "frame_types": {str(kind): self._types[kind] for kind in FrameType},
             "motion_coverage": None if coverage is None else round(coverage, 4),
             "intra_share": None if coverage is None else round(1 - coverage, 4),

@@ -87,10 +87,17 @@ def _add_silence(container: Any, stream: Any) -> None:
 
 def write_broken(path: Path, bad: int = 12) -> Path:
     """24 frames of H.264, 160x96, of which the packet `bad` is not what its container says: a decoder stops there."""
-    with av.open(BytesIO(h264("matroska", bframes=0))) as source, av.open(str(path), "w") as output:
+    path.write_bytes(broken(h264("matroska", bframes=0), bad))
+    return path
+
+
+def broken(video: bytes, bad: int) -> bytes:
+    """A video as Matroska whose packet `bad` is not what its container says."""
+    file = BytesIO()
+    with av.open(BytesIO(video)) as source, av.open(file, "w", format="matroska") as output:
         stream = output.add_stream_from_template(source.streams.video[0])
         for number, packet in enumerate(p for p in source.demux(video=0) if p.dts is not None):
             sent = av.Packet(b"\xff" * 50) if number == bad else packet
             sent.pts, sent.dts, sent.time_base, sent.stream = packet.pts, packet.dts, packet.time_base, stream
             output.mux(sent)
-    return path
+    return file.getvalue()

@@ -14,7 +14,7 @@ from codec.reader import open_video
 from codec.types import VideoInfo
 from service.engine.control import DrainedError
 from service.engine.frame_log import FrameLog
-from service.errors import RunError
+from service.errors import RunError, TooManyFramesError
 from service.jobs.types import Job, JobProgress
 from service.loading import Engine
 from service.masks import read_mask
@@ -34,11 +34,13 @@ class Outcome:
     Attributes:
         report: Summary as JSON values.
         progress: All of it.
+        frames: How many the video has, None if it was not read to its end.
         resumed: Whether it went on from stored masks.
     """
 
     report: dict[str, Any]
     progress: JobProgress
+    frames: int | None
     resumed: bool
 
 
@@ -51,6 +53,7 @@ class Task:
         load: Gives the engine for the job's options.
         observe: Is called after every step with the progress and the stats; it may raise to stop the job.
         state_seconds: Least time from one stored state to the next.
+        max_frames: Most frames of a video; of a long one the upload was not read to its end.
     """
 
     def __init__(
@@ -59,13 +62,16 @@ class Task:
         files: JobFiles,
         load: Callable[[Options], Engine],
         observe: Callable[[JobProgress, Stats | None], None],
+        *,
         state_seconds: float,
+        max_frames: int,
     ) -> None:
         self._job = job
         self._files = files
         self._load = load
         self._observe = observe
         self._state_seconds = state_seconds
+        self._max_frames = max_frames
         self._engine: Engine | None = None
         self._log: FrameLog | None = None
         self._fingerprint = ""
@@ -138,6 +144,8 @@ class Task:
     def _watch(self, tally: CodecTally, frames: Any) -> Iterator[Any]:
         """Pass frames on; also while no mask comes out of them, the job is alive and can be stopped."""
         for frame in tally.watch(frames):
+            if frame.index >= self._max_frames:
+                raise TooManyFramesError(f"the video has more than the {self._max_frames} frames allowed")
             if not self._new:
                 self._tell("resuming" if self.resumed else "segmenting")
             yield frame
@@ -157,7 +165,10 @@ class Task:
 
     def _tell(self, stage: str) -> None:
         fps = self._new / (time.monotonic() - self._began) if self._new else None
-        self._observe(JobProgress(self._done, self._total, stage, fps and round(fps, 2)), self.stats)
+        done, total = self._done, self._total
+        # Of a long video the number of frames is an estimate until it has been read.
+        total = None if total is None else max(done, total)
+        self._observe(JobProgress(done, total, stage, fps and round(fps, 2)), self.stats)
 
     def _finish(self, engine: Engine, tally: CodecTally, info: VideoInfo, done: int) -> Outcome:
         stats = engine.segmenter.stats
@@ -179,7 +190,8 @@ class Task:
         part.replace(self._files.report)
         self.forget_state()
         fps = self._new / max(1e-6, time.monotonic() - self._began)
-        return Outcome(report, JobProgress(done, done, "finished", round(fps, 2)), self.resumed)
+        progress = JobProgress(done, done, "finished", round(fps, 2))
+        return Outcome(report, progress, tally.frames if self._job.options.end is None else None, self.resumed)
 
     @property
     def _done(self) -> int:

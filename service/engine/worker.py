@@ -92,7 +92,12 @@ class Worker:
         _log.info("job started", extra={"job_id": job.id, "attempt": job.attempts})
         observer = Observer(job, self._name, self._store, self._inbox, self._config.poll_seconds)
         task = Task(
-            job, self._storage.job(job.id), partial(self._engine_for, job), observer, self._config.state_seconds
+            job,
+            self._storage.job(job.id),
+            partial(self._engine_for, job),
+            observer,
+            state_seconds=self._config.state_seconds,
+            max_frames=self._config.settings.max_frames,
         )
         end, status = self._ending(job, task)
         observer.beat(task.stats)
@@ -116,7 +121,8 @@ class Worker:
         except Exception as error:
             task.forget_state()
             return partial(move, JobStatus.FAILED, error=self._explain(job, error)), JobStatus.FAILED
-        changes = partial(move, JobStatus.SUCCEEDED, report=outcome.report, progress=outcome.progress)
+        video = replace(job.video, frames=outcome.frames or job.video.frames)
+        changes = partial(move, JobStatus.SUCCEEDED, report=outcome.report, progress=outcome.progress, video=video)
         return changes, JobStatus.SUCCEEDED
 
     def _explain(self, job: Job, error: Exception) -> JobError:

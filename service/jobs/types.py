@@ -59,7 +59,11 @@ class JobOptions:
 
 @dataclass(frozen=True, slots=True)
 class JobVideo:
-    """What probing said of the video. Sizes are display sizes in pixels; None where the container does not say."""
+    """What probing said of the video. Sizes are display sizes in pixels; None where the container does not say.
+
+    `frames` is an estimate (duration times rate) of a long video whose container lists no frames, until the job has
+    read it to its end.
+    """
 
     codec: str
     width: int

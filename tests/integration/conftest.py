@@ -61,8 +61,10 @@ class Site:
         wait_for(lambda: engine.ready)
         return engine
 
-    def submit(self, engine: LocalEngine | None = None, video: bytes | None = None, **options: Any) -> Job:
-        """A new job with its files, as the API makes it."""
+    def submit(
+        self, engine: LocalEngine | None = None, video: bytes | None = None, frames: int = FRAMES, **options: Any
+    ) -> Job:
+        """A new job with its files, as the API makes it; `frames` is what the API believes that the video has."""
         job_id = new_job_id()
         with self.storage.upload() as upload:
             upload.video.write_bytes(self.clip if video is None else video)
@@ -72,7 +74,7 @@ class Site:
             picture.putpalette(list(range(256)) * 3)
             picture.save(upload.mask)
             self.storage.adopt(upload, job_id)
-        video_about = JobVideo("h264", *SIZE, 25.0, FRAMES, FRAMES / 25, 0)
+        video_about = JobVideo("h264", *SIZE, 25.0, frames, frames / 25, 0)
         job = Job(job_id, JobOptions(**options), video_about, "0" * 64, datetime.now(UTC))
         self.store.create(job)
         if engine is not None:

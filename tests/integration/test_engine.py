@@ -10,9 +10,11 @@ from datetime import timedelta
 
 import pytest
 
+from service.config import Settings
 from service.engine.types import WorkerState
 from service.jobs.types import JobStatus
 from tests.fakes import behave
+from tests.media import broken
 
 from .conftest import FRAMES, Site, wait_for
 
@@ -135,6 +137,39 @@ def test_a_job_without_a_single_frame_fails(site: Site) -> None:
     assert failed.status is JobStatus.FAILED
     assert failed.error is not None
     assert failed.error.type == "run-failed"
+
+
+@pytest.mark.parametrize("believed", [FRAMES - 20, FRAMES + 20])
+def test_the_frames_of_a_long_video_are_known_in_the_end(site: Site, believed: int) -> None:
+    """Where the number of frames was an estimate, a finished job has the right one, and no progress is beyond it."""
+    behave(site.home, seconds=0.02)
+    engine = site.start()
+    job = site.submit(engine, frames=believed)
+    seen = wait_for(lambda: (now := site.store.get(job.id)).progress.done > FRAMES - 15 and now)
+    assert seen.progress.done <= seen.progress.total
+    done = site.finished(job)
+    assert done.video.frames == done.progress.total == done.progress.done == FRAMES
+
+
+def test_a_video_that_turns_out_too_long_ends_at_the_limit(site: Site) -> None:
+    """What the upload could not see is refused by the job, with the limit's own kind; its masks so far stay."""
+    engine = site.start(settings=Settings(home=site.home, max_frames=FRAMES - 10))
+    failed = site.finished(site.submit(engine, frames=5))
+    assert failed.error is not None
+    assert failed.error.type == "too-many-frames"
+    assert str(FRAMES - 10) in failed.error.detail
+    assert site.lines(failed) == FRAMES - 10
+
+
+def test_a_video_that_breaks_in_the_middle_keeps_what_came_before(site: Site) -> None:
+    """Damage that only decoding shows fails the job by its own kind, says after how many frames, and loses no mask."""
+    engine = site.start()
+    failed = site.finished(site.submit(engine, video=broken(site.clip, 12)))
+    assert failed.status is JobStatus.FAILED
+    assert failed.error is not None
+    assert failed.error.type == "video-truncated"
+    assert "12 frames" in failed.error.detail
+    assert site.lines(failed) == 12
 
 
 def test_a_hanging_worker_is_killed(site: Site) -> None:

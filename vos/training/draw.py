@@ -146,7 +146,7 @@ def _paste_object(rng: np.random.Generator, clip: Clip, still: Still, label: int
         sprite = cut_out(still, int(rng.choice(still.ids)), float(rng.uniform(0.08, 0.16)) * min(height, width))
         path = leave(rng, (height, width), frames, sprite.radius, pace, come_back=bool(rng.random() < 0.6))
     else:
-        sprite = cut_out(still, int(rng.choice(still.ids)), float(rng.uniform(0.1, 0.45)) * min(height, width))
+        sprite = cut_out(still, int(rng.choice(still.ids)), float(rng.uniform(0.12, 0.5)) * min(height, width))
         start = (float(rng.uniform(0.15, 0.85)) * width, float(rng.uniform(0.15, 0.85)) * height)
         path = wander(rng, frames, start, pace)
     paste_sprite(rng, clip, sprite, path, label, flip=flip)

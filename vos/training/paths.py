@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,8 @@ class Pace:
 
 REST = Pace(shift=0, zoom=0, turn=0)
 CAMERA = Pace(shift=6, zoom=0.012, turn=0.012)
-CALM = Pace(shift=6, zoom=0.02, turn=0.02, warp=6)
-LIVELY = Pace(shift=15, zoom=0.05, turn=0.08, warp=14)
+CALM = Pace(shift=6, zoom=0.02, turn=0.02, warp=10)
+LIVELY = Pace(shift=15, zoom=0.05, turn=0.08, warp=28)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,20 +79,19 @@ def leave(
     An object of `radius` pixels is out of sight in the middle of the clip where it comes back, else at its end.
     """
     height, width = size
+    path = _with_shape(rng, np.zeros((frames, 2)), pace, 1.0)
     inside = float(rng.uniform(0.0, 0.6)) * radius
-    way = inside + radius * float(rng.uniform(1.1, 1.4))
+    way = inside + radius * float(path.scale.max()) * float(rng.uniform(1.0, 1.2))
     time = np.arange(frames) / (frames - 1)
     out = way * (np.sin(np.pi * time) if come_back else time ** float(rng.uniform(1.0, 1.6))) - inside
-    along = rng.uniform(0.25, 0.75) + 0 * time
-    side = int(rng.integers(4))
-    x, y = (
+    along = float(rng.uniform(0.25, 0.75)) + glide(rng, frames, pace.shift / 3) / min(size)
+    sides = (
         (along * width, -out),
         (width + out, along * height),
         (along * width, height + out),
         (-out, along * height),
-    )[side]
-    place = np.stack([x, y], axis=1) + np.stack([glide(rng, frames, pace.shift / 3) for _ in range(2)], axis=1)
-    return _with_shape(rng, place, pace, 1.0)
+    )
+    return replace(path, place=np.stack(sides[int(rng.integers(4))], axis=1))
 
 
 def cross(rng: np.random.Generator, frames: int, target: tuple[float, float], distance: float, pace: Pace) -> Path:
@@ -109,5 +108,8 @@ def cross(rng: np.random.Generator, frames: int, target: tuple[float, float], di
 def _with_shape(rng: np.random.Generator, place: Float64Array, pace: Pace, scale: float) -> Path:
     frames = len(place)
     zoom = np.clip(glide(rng, frames, pace.zoom), -0.5, 0.5)
-    warp = np.stack([glide(rng, frames, pace.warp / frames) for _ in range(2)], axis=1)
+    # Glides seldom reach their speed: three times the share of one frame comes near the whole warp at times.
+    warp = np.clip(
+        np.stack([glide(rng, frames, 3 * pace.warp / frames) for _ in range(2)], axis=1), -pace.warp, pace.warp
+    )
     return Path(place, scale * np.exp(zoom), glide(rng, frames, pace.turn), warp)

@@ -111,13 +111,14 @@ class _Pass:
         self._watch = segmenter._watch
         self._info = info
         self._prompt = prompt
-        self._soft_prompt = torch.from_numpy(prompt_to_soft(prompt.labels, prompt.object_ids, info))
+        self._object_ids = prompt.object_ids  # looked up once, for the mask is searched for them
+        self._soft_prompt = torch.from_numpy(prompt_to_soft(prompt.labels, self._object_ids, info))
         parameter = next(self._network.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
         options = segmenter.options
         self._canvas = Canvas.of(info.analysis_height, info.analysis_width, self._network.stride)
         self._memory = MemoryBank(options.memory_frames, options.memory_spacing, state.memory if state else None)
-        self._references = ReferenceStore(len(prompt.object_ids) + 1, *self._canvas.grid, self._device)
+        self._references = ReferenceStore(len(self._object_ids) + 1, *self._canvas.grid, self._device)
         self._early: list[CompressedFrame] = []
         self._keys = list(state.keys) if state else []
         self._logits = {i: torch.from_numpy(logits) for i, logits in state.logits.items()} if state else {}
@@ -192,7 +193,7 @@ class _Pass:
             frame.type,
             Source.PROMPT,
             labels,
-            dict.fromkeys(self._prompt.object_ids, 1.0),
+            dict.fromkeys(self._object_ids, 1.0),
         )
 
     @torch.inference_mode()
@@ -264,9 +265,9 @@ class _Pass:
 
     def _emit(self, frame: CompressedFrame, source: Source, soft: Tensor, stride: int, belief: Tensor) -> FrameMask:
         with self._watch.stage("labels"):
-            labels = soft_to_labels(soft.cpu().numpy(), stride, self._prompt.object_ids, self._info)
+            labels = soft_to_labels(soft.cpu().numpy(), stride, self._object_ids, self._info)
             scores = (_certainty(soft) * belief.to(soft.device)).tolist()
-        named = dict(zip(self._prompt.object_ids, scores, strict=True))
+        named = dict(zip(self._object_ids, scores, strict=True))
         return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, named)
 
 

@@ -79,6 +79,14 @@ MODELS: dict[str, Model] = {
     )
 }
 
+REFINER = Model(
+    "refiner",
+    "repairs carried masks, whatever the base network; part of this package",
+    "Apache-2.0",
+    "the model card in docs says on what it was trained",
+    embedded=True,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

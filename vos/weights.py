@@ -21,10 +21,11 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from vos.build import build_network
-from vos.catalog import Record, find_model, read_record, weights_path
+from vos.catalog import REFINER, Record, find_model, read_record, weights_path
 from vos.checkpoint import check_state, read_checkpoint
 from vos.errors import OptionError, WeightsError
 from vos.modeling.fold import fold_batch_norm
+from vos.modeling.fuse import can_pack, pack_convolutions
 from vos.modeling.network import VOSNetwork
 from vos.modeling.seeded import seeded_state
 from vos.precision import resolve_device, resolve_precision
@@ -64,6 +65,9 @@ def load_network(
         network.load_state_dict(_read_checked(network, path))
     fold_batch_norm(network.eval())
     network = network.requires_grad_(False).to(where, dtype)
+    if where.type == "cpu" and can_pack():
+        pack_convolutions(network)
+        return network
     return convert_conv2d_weight_memory_format(network, torch.channels_last)
 
 
@@ -86,7 +90,7 @@ def save_weights(
         origin_sha256: Of the file that they come from, if any.
         metadata: Kept inside the weights file, such as recipe, data and commit.
     """
-    model = find_model(name)
+    model = REFINER if name == REFINER.name else find_model(name)
     content = save({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, dict(metadata or {}))
     digest = hashlib.sha256(content).hexdigest()
     record = Record(name, digest, len(content), model.license, origin, origin_sha256)

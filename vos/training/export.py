@@ -12,10 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vos.training.recipe import Recipe
 from vos.weights import save_weights
 
-WEIGHTS_LICENCE = "Apache-2.0 for the weights file; terms of the training data: docs/model_card_compact.md"
+WEIGHTS_LICENCE = "Apache-2.0 for the weights file; terms of the training data: docs/model_card_{name}.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +22,9 @@ class Provenance:
     """What made a set of weights.
 
     Attributes:
+        name: Of the network.
+        recipe: Every number of the run.
+        seed: Its seed.
         steps: Steps done, of the recipe's.
         hours: Wall-clock time.
         data: Sequences and pictures by set.
@@ -32,7 +34,9 @@ class Provenance:
         processes: Processes that shared the work.
     """
 
-    recipe: Recipe
+    name: str
+    recipe: dict[str, object]
+    seed: int
     steps: int
     hours: float
     data: dict[str, int]
@@ -44,10 +48,10 @@ class Provenance:
     def metadata(self) -> dict[str, str]:
         """Flat text, as safetensors wants it; nested values are JSON."""
         return {
-            "name": "compact",
-            "licence": WEIGHTS_LICENCE,
-            "recipe": json.dumps(self.recipe.as_dict()),
-            "seed": str(self.recipe.seed),
+            "name": self.name,
+            "licence": WEIGHTS_LICENCE.format(name=self.name),
+            "recipe": json.dumps(self.recipe),
+            "seed": str(self.seed),
             "steps": str(self.steps),
             "hours": f"{self.hours:.2f}",
             "data": json.dumps(self.data),
@@ -60,10 +64,11 @@ class Provenance:
 
 
 def export_weights(state: dict[str, Tensor], provenance: Provenance, folder: Path) -> Path:
-    """Write a state dict as float16 `compact.safetensors` with its record; returns the file."""
+    """Write a state dict as float16 `NAME.safetensors` with its record; returns the file."""
     half = {name: tensor.to(torch.float16) for name, tensor in state.items()}
-    save_weights("compact", half, folder, origin="keymask train base", metadata=provenance.metadata())
-    return folder / "compact.safetensors"
+    command = "keymask train refiner" if provenance.name == "refiner" else "keymask train base"
+    save_weights(provenance.name, half, folder, origin=command, metadata=provenance.metadata())
+    return folder / f"{provenance.name}.safetensors"
 
 
 def _hardware(device: str) -> str:

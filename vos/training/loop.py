@@ -80,7 +80,7 @@ def train(options: RunOptions, recipe: Recipe, on_progress: Progress | None = No
     trainer, seconds = _start(options, recipe, data, Peers(0, options.processes))
     with _helpers(options, recipe) as meeting:
         join_peers(trainer.peers, meeting)
-        with RunLog(trainer, data, options.out, seconds) as log, _stop_signals() as asked:
+        with RunLog(trainer, data, options.out, seconds) as log, stop_signals() as asked:
             for batch in _loader(data, recipe, trainer, options):
                 stop = asked() or trainer.done + 1 == options.stop_after
                 log.record(trainer.step(batch, stop), on_progress)
@@ -171,12 +171,12 @@ def _loader(data: TrainingData, recipe: Recipe, trainer: Trainer, options: RunOp
             num_workers=options.workers,
             prefetch_factor=4,
             multiprocessing_context="fork",  # shares the decoded pictures
-            worker_init_fn=_free_worker,
+            worker_init_fn=free_worker,
         )
     )
 
 
-def _free_worker(_: int) -> None:
+def free_worker(_: int) -> None:
     """Let a worker run on any core: it inherits the main thread's, which OMP_PROC_BIND pins to one.
 
     Signals that stop the run are the main process's affair, also when they go to the whole group.
@@ -188,7 +188,7 @@ def _free_worker(_: int) -> None:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
+def stop_signals() -> Iterator[Callable[[], bool]]:
     """While inside, SIGINT and SIGTERM ask the run to stop after its step; yields whether they did."""
     asked: list[int] = []
     before = {number: signal.signal(number, lambda n, _: asked.append(n)) for number in _STOP_SIGNALS}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vos.training.checkpoint import write_atomic
 from vos.training.datasets import TrainingData
 from vos.training.export import Provenance, export_weights, source_commit
+from vos.training.refine_trainer import RefinerTrainer
 from vos.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 LOG_EVERY = 20
 SAVE_SECONDS = 180.0
 CHECKPOINT = "checkpoint.pt"
-_FIELDS = ("step", "seconds", "loss", "entropy", "dice", "iou", "norm", "rate")
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (steps done, steps in all, means since the last call)."""
@@ -31,14 +31,18 @@ class RunLog:
     Args:
         trainer: Whose state is saved.
         data: What it is trained on.
-        folder: Gets log.csv, tensorboard/ (if that is installed), checkpoint.pt, compact.safetensors and its record.
+        folder: Gets log.csv, tensorboard/ (if that is installed), checkpoint.pt, NAME.safetensors and its record.
         seconds: What earlier parts of a resumed run took.
+        name: Of the network, "compact" or "refiner".
     """
 
-    def __init__(self, trainer: Trainer, data: TrainingData, folder: Path, seconds: float) -> None:
+    def __init__(
+        self, trainer: Trainer | RefinerTrainer, data: TrainingData, folder: Path, seconds: float, name: str = "compact"
+    ) -> None:
         self._trainer = trainer
         self._data = data
         self._folder = folder
+        self._name = name
         self._started = time.monotonic() - seconds
         self._saved = time.monotonic()
         self._sums: dict[str, float] = {}
@@ -48,11 +52,9 @@ class RunLog:
 
     def __enter__(self) -> RunLog:
         path = self._folder / "log.csv"
-        fresh = self._trainer.done == 0 or not path.exists()
-        self._file = path.open("w" if fresh else "a", newline="")
-        self._log = csv.DictWriter(self._file, _FIELDS)
-        if fresh:
-            self._log.writeheader()
+        self._fresh = self._trainer.done == 0 or not path.exists()
+        self._file = path.open("w" if self._fresh else "a", newline="")
+        self._log = csv.writer(self._file)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,7 +83,9 @@ class RunLog:
         self._saved = time.monotonic()
         write_atomic(self._trainer.state() | {"seconds": self.seconds}, self._folder / CHECKPOINT)
         provenance = Provenance(
-            recipe=self._trainer.recipe,
+            name=self._name,
+            recipe=self._trainer.recipe.as_dict(),
+            seed=self._trainer.recipe.seed,
             steps=self._trainer.done,
             hours=self.seconds / 3600,
             data=self._data.summary,
@@ -95,8 +99,10 @@ class RunLog:
     def _write(self, on_progress: Progress | None) -> None:
         step = self._trainer.done
         means = {name: value / self._count for name, value in self._sums.items()}
-        rounded = {name: f"{value:.5g}" for name, value in means.items()}
-        self._log.writerow({"step": step, "seconds": f"{self.seconds:.1f}"} | rounded)
+        if self._fresh:
+            self._log.writerow(["step", "seconds", *means])
+            self._fresh = False
+        self._log.writerow([step, f"{self.seconds:.1f}", *(f"{value:.5g}" for value in means.values())])
         self._file.flush()
         if self._board is not None:
             for name, value in means.items():

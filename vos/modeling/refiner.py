@@ -1,0 +1,214 @@
+"""The refiner: repairs masks that motion carried, by looking at the frame around the objects.
+
+After Xu & Yao, CVPR 2022, sections 3.3 and 3.4: light features carried along with the masks say how far these are to be
+believed, features are matched with those of key frames and read the masks there, and a small decoder joins it all with
+what the bitstream says. Network and match are those of `compact`, cut off after the first ten blocks of the backbone; its
+weights are where the refiner's training starts. It knows nothing of the base network but the masks that this one gave.
+
+Shapes: B pictures, K objects in each, H x W the region that is looked at (multiples of 16), s4 = [H/4, W/4] and so on.
+Tensors of objects have B * K rows, those of one picture side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vos.modeling.compact import (
+    KEY_CHANNELS,
+    LABEL_CHANNELS,
+    SHARED_CHANNELS,
+    VALUE_CHANNELS,
+    Decoder,
+    ValueEncoder,
+    _double,
+    _hint,
+    _initialize,
+    _per_object,
+    _read,
+)
+from vos.modeling.mobilenet import TAP_CHANNELS, MobileNetV2
+from vos.modeling.network import Memory
+
+STRIDE = 16
+"""Height and width of a region must be multiples of this."""
+LIGHT_CHANNELS = 8
+"""Channels that are carried along with the masks, to compare what a block showed before with what it shows now."""
+EVIDENCE_CHANNELS = 3
+"""What the bitstream says of a cell: doubt so far, mean absolute residual / 64, and whether it has no vector."""
+_BLOCKS = 10
+"""Blocks of MobileNetV2 that are used: to 64 channels at stride 16."""
+_TAPS = (2, 5, 9)
+_DEEPEST = 64
+_TOLD = EVIDENCE_CHANNELS + 3
+"""Decoder inputs a cell: evidence, confidence, the carried mask, and those of the other objects."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RefinerFeatures:
+    """What the refiner sees of B regions.
+
+    Attributes:
+        maps: By stride: 4: [B, 24, s4], 8: [B, 32, s8], 16: [B, 128, s16].
+        key: Looks and place to match by, [B, 66, s16].
+        light: Unit vectors that are carried along motion, [B, 8, s4].
+    """
+
+    maps: dict[int, Tensor]
+    key: Tensor
+    light: Tensor
+
+
+class RefinerDecoder(Decoder):
+    """As `compact`'s, and beside what was read it sees the carried mask and the evidence, cell by cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told8 = nn.Conv2d(4 * _TOLD, 64, 3, padding=1, bias=False)
+        self.told4 = nn.Conv2d(_TOLD, 32, 3, padding=1, bias=False)
+
+    def decode(self, maps: dict[int, Tensor], read: Tensor, hint: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, with told [B*K, 6, 4h, 4w]; gives the features [B*K, 64, 2h, 2w] too."""
+        objects = read.shape[0] // maps[4].shape[0]
+        labels = functional.pixel_shuffle(read[:, VALUE_CHANNELS:], 4)
+        x = _per_object(self.picture16(maps[16]), objects) + self.object16(torch.cat([read, hint], dim=1))
+        x = _double(self.object8(functional.relu(self.mix16(x))))
+        at8 = functional.pixel_unshuffle(told, 2)
+        seen = functional.relu(self.mix8(x + _per_object(self.picture8(maps[8]), objects) + self.told8(at8)))
+        x = _double(self.object4(seen)) + _per_object(self.picture4(maps[4]), objects)
+        x = self.mix4(x + self.label4(labels) + self.told4(told))
+        return self.out(functional.relu(x)), seen
+
+
+class Refiner(nn.Module):
+    """Carried masks and a look at the frame -> repaired masks, and how good they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        backbone = MobileNetV2()
+        self.stem = backbone.stem
+        self.blocks = nn.ModuleList(list(backbone.blocks)[:_BLOCKS])
+        self.register_buffer("tap_scale", torch.ones(len(_TAPS)))
+        self.tap_scale: Tensor
+        """1 / standard deviation of each tap."""
+        self.shared = nn.Conv2d(_DEEPEST, SHARED_CHANNELS, 3, padding=1)
+        self.key = nn.Conv2d(SHARED_CHANNELS, KEY_CHANNELS, 3, padding=1)
+        self.nearness = nn.Parameter(torch.tensor(0.1))
+        """How much one step of distance at stride 16 counts in a match, in the key's units."""
+        self.light = nn.Conv2d(TAP_CHANNELS[0], LIGHT_CHANNELS, 1)
+        self.agreement = nn.Parameter(torch.tensor([4.0, 0.0]))
+        """Factor and offset from the inner product of light features to the logit of a confidence."""
+        self.value = ValueEncoder()
+        self.decoder = RefinerDecoder()
+        self.judge = nn.Sequential(nn.Linear(2 * 64 + 2, 32), nn.ReLU(), nn.Linear(32, 1))
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d) and not name.startswith(("stem", "blocks.")):
+                _initialize(module, gain=0.2 if name.endswith(".second") else 1.0)
+        for added in (self.decoder.told8, self.decoder.told4):
+            nn.init.zeros_(added.weight)
+
+    def start_from(self, compact: dict[str, Tensor]) -> None:
+        """Take over what `compact`'s state dict has under the same name or, for the backbone, place."""
+        renamed = {name.removeprefix("backbone."): tensor for name, tensor in compact.items()}
+        own = self.state_dict()
+        fit = {name: tensor for name, tensor in renamed.items() if name in own and own[name].shape == tensor.shape}
+        self.load_state_dict(fit, strict=False)
+        with torch.no_grad():
+            self.tap_scale[:2] = compact["tap_scale"][:2]
+
+    def normalize(self, rgb: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] -> -1..1, in the dtype of the weights."""
+        return (rgb.to(torch.float32) / 127.5 - 1).to(self.tap_scale.dtype)
+
+    def encode(self, image: Tensor, top: int = 0, left: int = 0) -> RefinerFeatures:
+        """Features of normalised regions [B, 3, H, W] whose corner lies `top` and `left` pixels into the picture."""
+        taps = [tap * scale for tap, scale in zip(self.taps(image), self.tap_scale, strict=True)]
+        shared = functional.relu(self.shared(taps[2]))
+        looks = self.key(shared)
+        key = torch.cat([looks, self._places(looks, top / STRIDE, left / STRIDE)], dim=1)
+        light = functional.normalize(self.light(taps[0]).float(), dim=1).to(looks.dtype)
+        return RefinerFeatures({4: taps[0], 8: taps[1], 16: shared}, key, light)
+
+    def memorize(self, features: RefinerFeatures, soft: Tensor) -> Memory:
+        """What is remembered of key regions with soft masks [B*K, 1, s4]: key [B, 66, N], value [B*K, 144, N]."""
+        soft = soft.to(features.key.dtype)
+        # The value encoder takes masks at full size; it looks at them by 4 x 4 pixels.
+        masks = functional.interpolate(soft, scale_factor=4, mode="bilinear", align_corners=False)
+        value = self.value(features.maps, masks, _others(masks, len(features.key)))
+        labels = functional.pixel_unshuffle(soft, 4)
+        return Memory(features.key.flatten(2), torch.cat([value, labels], dim=1).flatten(2))
+
+    def confidence(self, features: RefinerFeatures, carried_light: Tensor) -> Tensor:
+        """How far the carried light features [B, 8, s4] fit to the frame's own, logits [B, 1, s4]."""
+        product = (features.light * carried_light.to(features.light.dtype)).sum(dim=1, keepdim=True)
+        return product * self.agreement[0] + self.agreement[1]
+
+    def refine(
+        self, features: RefinerFeatures, memory: Memory, carried: Tensor, confidence: Tensor, evidence: Tensor,
+        top_k: int = 20,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Repair carried masks.
+
+        Args:
+            features: Of the B regions.
+            memory: Of key regions.
+            carried: Soft masks [B*K, 1, s4].
+            confidence: Logits [B, 1, s4] that `confidence` gave.
+            evidence: [B, 3, s4], see `EVIDENCE_CHANNELS`.
+            top_k: Memory positions that one position reads from.
+
+        Returns:
+            Logits [B*K, 1, s4], and for each object a logit of its expected J, [B*K].
+        """
+        dtype = features.key.dtype
+        height, width = features.key.shape[2:]
+        carried = carried.to(dtype)
+        objects = len(carried) // len(features.key)
+        believed = torch.cat([evidence.to(dtype), torch.sigmoid(confidence)], dim=1)
+        told = torch.cat([_per_object(believed, objects), carried, _others(carried, len(features.key))], dim=1)
+        read = _read(memory, features.key.flatten(2), top_k)
+        read = read.reshape(*read.shape[:2], height, width)
+        logits, seen = self.decoder.decode(features.maps, read, _hint(carried, read), told)
+        return logits, self._judge(seen, logits, carried)
+
+    def taps(self, image: Tensor) -> list[Tensor]:
+        """Backbone maps at strides 4, 8 and 16, not scaled."""
+        x = functional.relu6(self.stem(image), inplace=True)
+        taps = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in _TAPS:
+                taps.append(x)
+        return taps
+
+    def _judge(self, seen: Tensor, logits: Tensor, carried: Tensor) -> Tensor:
+        """Expected J of each object, as a logit [B*K], from the features [B*K, 64, s8] on it and at its edge."""
+        soft = torch.sigmoid(logits.detach().float())
+        seen, before = seen.detach().float(), carried.float()
+        small = functional.avg_pool2d(soft, 2)
+        parts = [_mean(seen, small), _mean(seen, small * (1 - small))]
+        parts += [_mean((soft - 0.5).abs() * 2, soft), _mean(torch.minimum(soft, before), torch.maximum(soft, before))]
+        verdict: Tensor = self.judge(torch.cat(parts, dim=1).to(self.agreement.dtype))
+        return verdict.float().squeeze(1)
+
+    def _places(self, looks: Tensor, top: float, left: float) -> Tensor:
+        """Coordinates as two channels, in steps at stride 16 times `nearness`."""
+        batch, _, height, width = looks.shape
+        y = torch.arange(height, device=looks.device) + top
+        x = torch.arange(width, device=looks.device) + left
+        grid = torch.stack(torch.meshgrid(y, x, indexing="ij")) * self.nearness
+        return grid.to(looks.dtype).expand(batch, -1, -1, -1)
+
+
+def _others(masks: Tensor, pictures: int) -> Tensor:
+    """Sum of the other objects' masks of the same picture, [B*K, 1, h, w]."""
+    by_picture = masks.view(pictures, -1, *masks.shape[1:])
+    return (by_picture.sum(dim=1, keepdim=True) - by_picture).clamp(0, 1).flatten(0, 1)
+
+
+def _mean(x: Tensor, weight: Tensor) -> Tensor:
+    """Mean of [N, C, h, w] by a weight [N, 1, h, w] -> [N, C]; about 0 where there is no weight."""
+    return (x * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp(min=1e-2)

@@ -2,7 +2,7 @@
 #   make demo    install, segment the clip that ships with keymask
 #   make serve   install, serve over HTTP on port 8000
 #   make test    install with the tools, lint, whole test suite
-#   make lint    format check, ruff, mypy, import directions
+#   make lint    format check, ruff, mypy, import directions, hadolint
 #   make bench   time this machine on the sample clip
 #   make docker-smoke   build the container and try it, with Docker
 
@@ -32,6 +32,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/mypy --strict client/keymask
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,20 @@ def test_the_image_listens_where_compose_expects_it() -> None:
     published = re.findall(r'"\$\{PUBLISH.*\}:(\d+)"', (DOCKER / "compose.yml").read_text(encoding="utf-8"))
     assert len(ports) == 3
     assert set(ports) == set(published)
+
+
+def test_the_entry_point_starts_keymask_where_kernels_cannot_be_kept(tmp_path: Path) -> None:
+    """Without a place for compiled kernels, docker/entrypoint still runs keymask with its arguments."""
+    keymask = tmp_path / "keymask"
+    keymask.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
+    keymask.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "NUMBA_CACHE_DIR": str(keymask / "kernels")}
+    command = [DOCKER / "entrypoint", "keys", "new", "one name"]
+    assert subprocess.check_output(command, env=environment, text=True) == "<keys><new><one name>"
+
+
+def test_the_build_is_given_what_it_copies() -> None:
+    """What .dockerignore lets through is what the Dockerfile copies from the checkout."""
+    image, ignore = ((DOCKER.parent / name).read_text(encoding="utf-8") for name in ("Dockerfile", ".dockerignore"))
+    copies = re.findall(r"^COPY (?!--from)(.+) \S+$", image, flags=re.MULTILINE)
+    assert sorted(" ".join(copies).split()) == sorted(re.findall(r"^!(.+)$", ignore, flags=re.MULTILINE))

@@ -31,7 +31,7 @@ class Sprite:
     Attributes:
         pixels: uint8 [h, w, 4].
         anchor: (x, y) of its centre of mass.
-        radius: Half the diagonal of its box, in pixels.
+        radius: Distance from there to the farthest corner of its box, in pixels.
     """
 
     pixels: UInt8Array
@@ -54,7 +54,8 @@ def cut_out(still: Still, label: int, side: float) -> Sprite:
     pixels = np.dstack([(image * (alpha[..., None] / np.float32(255))).astype(np.uint8), alpha])
     rows, columns = np.nonzero(alpha > 127)
     anchor = (float(columns.mean()), float(rows.mean())) if len(rows) else (shape[0] / 2, shape[1] / 2)
-    return Sprite(pixels, anchor, float(np.hypot(*shape)) / 2)
+    across, down = (max(place, side - place) for place, side in zip(anchor, shape, strict=True))
+    return Sprite(pixels, anchor, float(np.hypot(across, down)))
 
 
 def paste_sprite(
@@ -64,7 +65,7 @@ def paste_sprite(
     frames, height, width = clip.labels.shape
     fields = [_smooth_field(rng, height, width) for _ in range(2)]
     for t in range(frames):
-        reach = float(sprite.radius * path.scale[t] * 2 + np.abs(path.warp[t]).max() + 2)
+        reach = float(sprite.radius * path.scale[t] + 2 * np.abs(path.warp[t]).max() + 2)
         left, right = _clamp(path.place[t, 0], reach, width)
         top, bottom = _clamp(path.place[t, 1], reach, height)
         if left >= right or top >= bottom:

@@ -2,12 +2,13 @@
 
 `codec` is the policy of Xu & Yao (CVPR 2022, section 3.2): I and P frames. `every:N` is the plain
 comparison.
-`adaptive` follows the doubt that propagation gathers, so that P frames are carried too while that goes well.
+`adaptive` follows the doubt that propagation gathers, or with a refiner the J that this one expects of its repair, so
+that P frames are carried too while that goes well.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from codec.types import CompressedFrame, FrameType
@@ -22,8 +23,9 @@ class Situation:
         from_prompt: Frames since the prompt's, in presentation order.
         latest_key: Frames between the prompt's and the last of the key frames so far, in presentation order.
         since_key: Frames to the nearest key frame so far, in presentation order.
-        doubt: How little the carried mask is to be believed on the worst object, 0 to 1.
+        doubt: How little the mask of the worst object is to be believed, 0 to 1: as carried, or as repaired.
         support: Share of the frame that references at hand predict, 0 to 1.
+        key_share: Share of key frames among the frames so far, this one counted as one.
     """
 
     from_prompt: int
@@ -31,6 +33,7 @@ class Situation:
     since_key: int
     doubt: float
     support: float
+    key_share: float
 
 
 class KeyframePolicy(Protocol):
@@ -40,9 +43,21 @@ class KeyframePolicy(Protocol):
         """Whether the base network segments this frame."""
         ...
 
+    def is_key_after_repair(self, frame: CompressedFrame, situation: Situation) -> bool:
+        """Whether it does so although the refiner has already done what it can."""
+        ...
+
+
+class FixedPolicy:
+    """What is decided before anything is repaired stays so."""
+
+    def is_key_after_repair(self, frame: CompressedFrame, situation: Situation) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
-class CodecPolicy:
+class CodecPolicy(FixedPolicy):
     """I and P frames are key, B frames are not."""
 
     def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:  # noqa: ARG002 - the protocol's shape
@@ -51,7 +66,7 @@ class CodecPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class EveryPolicy:
+class EveryPolicy(FixedPolicy):
     """One frame in n is key: the first one of each run of n frames that others may be predicted from.
 
     A key frame that nothing is predicted from would help no other frame, so the others wait for one that does. With an
@@ -77,31 +92,71 @@ class AdaptivePolicy:
         disposable_doubt: The same for frames that nothing depends on: their errors end with them.
         longest_gap: Most frames from one key frame to the next.
         least_support: A frame is key when less of it than this is predicted from frames at hand (a cut, an I frame).
+        repaired: Whether doubt says something only after the refiner has looked.
+        max_key_share: No frame is key that would bring the share of key frames above this.
     """
 
     reference_doubt: float = 0.35
     disposable_doubt: float = 0.6
     longest_gap: int = 8
     least_support: float = 0.3
+    repaired: bool = False
+    max_key_share: float = 1.0
 
     def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:
-        """Whether the carried mask is too doubtful, or the last key frame too far."""
-        limit = self.reference_doubt if frame.is_reference else self.disposable_doubt
+        """Whether the last key frame is too far, or carrying has failed."""
+        if situation.key_share > self.max_key_share:
+            return False
         return (
             situation.support < self.least_support
-            or situation.doubt > limit
             or (frame.is_reference and situation.since_key >= self.longest_gap)
+            or (not self.repaired and self._too_doubtful(frame, situation))
         )
 
+    def is_key_after_repair(self, frame: CompressedFrame, situation: Situation) -> bool:
+        """Whether the repaired mask is still too doubtful."""
+        return situation.key_share <= self.max_key_share and self._too_doubtful(frame, situation)
 
-def parse_policy(text: str) -> KeyframePolicy:
+    def _too_doubtful(self, frame: CompressedFrame, situation: Situation) -> bool:
+        return situation.doubt > (self.reference_doubt if frame.is_reference else self.disposable_doubt)
+
+
+QUALITIES = ("fast", "balanced", "best")
+"""The dial of `adaptive`, from few key frames to many."""
+_CARRIED = {
+    "fast": AdaptivePolicy(reference_doubt=0.45, disposable_doubt=0.7, longest_gap=12),
+    "balanced": AdaptivePolicy(),
+    "best": AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.45, longest_gap=5),
+}
+"""Without a refiner. Set on training sequences."""
+_REPAIRED = {
+    "fast": AdaptivePolicy(reference_doubt=0.35, disposable_doubt=0.5, longest_gap=16, repaired=True),
+    "balanced": AdaptivePolicy(reference_doubt=0.2, disposable_doubt=0.35, longest_gap=8, repaired=True),
+    "best": AdaptivePolicy(reference_doubt=0.12, disposable_doubt=0.2, longest_gap=5, repaired=True),
+}
+"""With one."""
+
+
+def parse_policy(
+    text: str, *, quality: str = "balanced", max_key_share: float = 1.0, repaired: bool = False
+) -> KeyframePolicy:
     """Policy by its name in options: "adaptive", "codec" or "every:N".
 
+    Args:
+        text: The name.
+        quality: One of `QUALITIES`; for "adaptive".
+        max_key_share: Above 0, at most 1; for "adaptive".
+        repaired: Whether a refiner looks at carried masks.
+
     Raises:
-        OptionError: Another text, or N below 1.
+        OptionError: Another text, or N below 1; a quality or share that does not exist.
     """
     if text == "adaptive":
-        return AdaptivePolicy()
+        if quality not in QUALITIES:
+            raise OptionError(f"quality is {quality!r}; allowed: {', '.join(QUALITIES)}")
+        if not 0 < max_key_share <= 1:
+            raise OptionError(f"max_key_share is {max_key_share}; it must be above 0 and at most 1")
+        return replace((_REPAIRED if repaired else _CARRIED)[quality], max_key_share=max_key_share)
     if text == "codec":
         return CodecPolicy()
     name, _, number = text.partition(":")

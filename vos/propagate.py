@@ -10,7 +10,6 @@ constants were set on training sequences, so that one minus the doubt of an obje
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from codec.types import STRIDE, CompressedFrame, Float32Array, Int16Array
+from vos import kernels
 from vos.warp import ReferenceStore
 
 HOP_DOUBT = 0.02
@@ -28,6 +28,8 @@ RESIDUAL_FLOOR = 8.0
 """Mean absolute residual of a cell, in grey levels, that is plain coding noise."""
 RESIDUAL_RANGE = 60.0
 """Grey levels above the floor at which a cell's prediction is worth nothing."""
+RESIDUAL_SCALE = 64.0
+"""Grey levels of residual that the refiner is told as 1."""
 _NEIGHBOURHOOD = 5
 """Cells, in both directions, over which doubt is averaged: what happens beside an object endangers its edge."""
 
@@ -38,17 +40,19 @@ class Carried:
 
     Attributes:
         soft: float32 [K, rows, columns], sums over K at most 1.
+        light: float32 [L, rows, columns], features that travel with the masks, for the refiner; L is 0 without one.
         doubt: float32 [rows, columns], 0 to 1.
         support: Share of the frame that references at hand predict, 0 to 1.
     """
 
     soft: Tensor
+    light: Tensor
     doubt: Tensor
     support: float
 
     def channels(self) -> Tensor:
-        """[K + 1, rows, columns], as a `ReferenceStore` holds them."""
-        return torch.cat([self.soft, self.doubt.unsqueeze(0)])
+        """[K + L + 1, rows, columns], as a `ReferenceStore` holds them."""
+        return torch.cat([self.soft, self.light, self.doubt.unsqueeze(0)])
 
     def doubt_by_object(self) -> Tensor:
         """float32 [K]: mean doubt of each object's cells, 0 for an object that is not there."""
@@ -56,20 +60,12 @@ class Carried:
         return (soft @ self.doubt.flatten()) / soft.sum(dim=1).clamp(min=1)
 
 
-class Corrector(Protocol):
-    """Repairs carried masks by looking at the frame: the place of a learned, residual-guided correction."""
-
-    def __call__(self, frame: CompressedFrame, carried: Carried) -> Carried:
-        """Better masks for the frame."""
-        ...
-
-
-def carry(frame: CompressedFrame, references: ReferenceStore) -> Carried:
-    """Carry masks and doubt from the references to a frame along its motion."""
+def carry(frame: CompressedFrame, references: ReferenceStore, objects: int) -> Carried:
+    """Carry masks, light features and doubt of K objects from the references to a frame along its motion."""
     warped = references.warp(frame.motion)
-    soft, doubt = warped.channels[:-1], warped.channels[-1]
+    soft, light, doubt = warped.channels[:objects], warped.channels[objects:-1], warped.channels[-1]
     local = torch.from_numpy(local_doubt(frame)).to(doubt.device)
-    return Carried(soft, 1 - (1 - doubt) * (1 - local), warped.support)
+    return Carried(soft, light, 1 - (1 - doubt) * (1 - local), warped.support)
 
 
 def local_doubt(frame: CompressedFrame) -> Float32Array:
@@ -82,10 +78,7 @@ def local_doubt(frame: CompressedFrame) -> Float32Array:
 
 def mean_absolute(residual: Int16Array) -> Float32Array:
     """Mean absolute residual a cell: int16 [height, width] -> float32 [rows, columns], grey levels."""
-    magnitude = cv2.convertScaleAbs(residual)
-    height, width = magnitude.shape
-    bottom, right = -height % STRIDE, -width % STRIDE
-    if bottom or right:
-        magnitude = cv2.copyMakeBorder(magnitude, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-    size = (magnitude.shape[1] // STRIDE, magnitude.shape[0] // STRIDE)
-    return np.asarray(cv2.resize(magnitude, size, interpolation=cv2.INTER_AREA), np.float32)
+    height, width = residual.shape
+    cells = np.empty((-(-height // STRIDE), -(-width // STRIDE)), np.float32)
+    kernels.mean_absolute(np.ascontiguousarray(residual), cells)
+    return cells

@@ -43,7 +43,7 @@ class HeldReference:
     Attributes:
         decode_index: The frame.
         slot: Its place in the store; ties between references are decided by it.
-        channels: float32 [K + 1, rows, columns].
+        channels: float32 [K + L + 1, rows, columns], see `vos.propagate.Carried`.
     """
 
     decode_index: int
@@ -59,7 +59,10 @@ class RunState:
         next_index: Presentation index of the next mask in order.
         next_decode_index: Frames with a smaller decode index are done.
         keys: Presentation indices of the recent key frames.
+        key_count: Key frames so far, the prompt's included, ...
+        frame_count: ... and frames so far, by which the policy keeps a share.
         memory: Which key frames the memory holds.
+        remembered: Those that the refiner remembers, by presentation index, the first one first.
         logits: What the network said of them: presentation index -> float32 [K, 1, rows, columns] at stride 4; without
             the prompt's frame, whose mask is given.
         references: Frames that later ones may refer to, the latest one last.
@@ -70,7 +73,10 @@ class RunState:
     next_index: int
     next_decode_index: int
     keys: tuple[int, ...]
+    key_count: int
+    frame_count: int
     memory: MemoryLayout
+    remembered: tuple[int, ...]
     logits: Mapping[int, Float32Array]
     references: tuple[HeldReference, ...]
     waiting: tuple[FrameMask, ...]
@@ -91,7 +97,10 @@ class RunState:
             "next_index": self.next_index,
             "next_decode_index": self.next_decode_index,
             "keys": self.keys,
+            "key_count": self.key_count,
+            "frame_count": self.frame_count,
             "memory": asdict(self.memory),
+            "remembered": self.remembered,
             "logits": list(self.logits),
             "references": [(r.decode_index, r.slot) for r in self.references],
             "waiting": [
@@ -121,7 +130,10 @@ def _parse(about: dict[str, Any], arrays: Mapping[str, Any]) -> RunState:
         next_index=about["next_index"],
         next_decode_index=about["next_decode_index"],
         keys=tuple(about["keys"]),
+        key_count=about["key_count"],
+        frame_count=about["frame_count"],
         memory=MemoryLayout(tuple(memory["indices"]), memory["latest"], tuple(memory["kept"])),
+        remembered=tuple(about["remembered"]),
         logits={i: arrays[f"logits{i}"] for i in about["logits"]},
         references=tuple(HeldReference(i, slot, arrays[f"reference{i}"]) for i, slot in about["references"]),
         waiting=tuple(

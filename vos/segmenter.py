@@ -10,13 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.types import STRIDE, CompressedFrame, VideoInfo
+from vos.correct import Correction
 from vos.errors import OptionError
-from vos.geometry import Canvas, prompt_to_soft, rgb_to_tensor, soft_to_labels, to_cells
+from vos.geometry import Canvas, certainty, prompt_to_soft, rgb_to_tensor, soft_to_labels, to_cells
 from vos.keyframes import Situation, parse_policy
 from vos.memory import MemoryBank
 from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Features, VOSNetwork
-from vos.propagate import Carried, Corrector, carry
+from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
+from vos.propagate import Carried, carry
 from vos.resume import HeldReference, RunState
 from vos.stopwatch import Stopwatch
 from vos.types import FrameMask, Options, Prompt, Source, Stats
@@ -32,14 +34,19 @@ class Segmenter:
     Args:
         network: Base network for key frames, in eval mode.
         options: How to segment.
-        corrector: Repairs masks that motion carried; None leaves them as they are.
+        refiner: Repairs masks that motion carried, in eval mode; None leaves them as they are.
     """
 
-    def __init__(self, network: VOSNetwork, options: Options | None = None, corrector: Corrector | None = None) -> None:
+    def __init__(self, network: VOSNetwork, options: Options | None = None, refiner: Refiner | None = None) -> None:
         self.network = network
         self.options = options or Options()
-        self.corrector = corrector
-        self._policy = parse_policy(self.options.keyframes)
+        self.refiner = refiner
+        self._policy = parse_policy(
+            self.options.keyframes,
+            quality=self.options.quality,
+            max_key_share=self.options.max_key_share,
+            repaired=refiner is not None,
+        )
         self._counts: Counter[Source] = Counter()
         self._watch = Stopwatch()
         self._pass: _Pass | None = None
@@ -118,9 +125,15 @@ class _Pass:
         options = segmenter.options
         self._canvas = Canvas.of(info.analysis_height, info.analysis_width, self._network.stride)
         self._memory = MemoryBank(options.memory_frames, options.memory_spacing, state.memory if state else None)
-        self._references = ReferenceStore(len(self._object_ids) + 1, *self._canvas.grid, self._device)
+        refiner, objects = segmenter.refiner, len(self._object_ids)
+        self._correction = None if refiner is None else Correction(refiner)
+        light = 0 if refiner is None else LIGHT_CHANNELS
+        self._references = ReferenceStore(objects + light + 1, *self._canvas.grid, self._device)
+        self._remembered = state.remembered if state else ()
         self._early: list[CompressedFrame] = []
         self._keys = list(state.keys) if state else []
+        self._key_count = state.key_count if state else 0
+        self._frame_count = state.frame_count if state else 0
         self._logits = {i: torch.from_numpy(logits) for i, logits in state.logits.items()} if state else {}
         self._done = state.next_decode_index if state else 0
         self._waiting = {mask.index: mask for mask in state.waiting} if state else {}
@@ -137,7 +150,10 @@ class _Pass:
             next_index=self.wanted,
             next_decode_index=self._done,
             keys=tuple(self._keys),
+            key_count=self._key_count,
+            frame_count=self._frame_count,
             memory=self._memory.layout,
+            remembered=self._correction.keys if self._correction is not None else (),
             logits={i: logits.cpu().numpy() for i, logits in self._logits.items()},
             references=tuple(HeldReference(i, slot, channels.cpu().numpy()) for i, (slot, channels) in held),
             waiting=tuple(self._waiting.values()),
@@ -160,11 +176,15 @@ class _Pass:
     @torch.inference_mode()
     def _recall(self, frame: CompressedFrame) -> None:
         """A frame that was done before the run went on: memorised again if the memory held it."""
-        if frame.index not in self._memory.indices:
+        in_memory, remembered = frame.index in self._memory.indices, frame.index in self._remembered
+        if not (in_memory or remembered):
             return
         logits = self._logits.get(frame.index)
         full = self._canvas.pad(self._soft_prompt.to(self._device)) if logits is None else self._to_full(logits)
-        self._memory.refill(frame.index, self._network.memorize(self._encode(frame), self._as_input(full)))
+        if in_memory:
+            self._memory.refill(frame.index, self._network.memorize(self._encode(frame), self._as_input(full)))
+        if remembered and self._correction is not None:
+            self._correction.remember(frame, to_cells(self._canvas.crop(full)))
 
     def _take(self, frame: CompressedFrame) -> Iterator[FrameMask]:
         """Segment a frame, and with the prompt's frame those that were decoded before it but are shown after."""
@@ -184,7 +204,7 @@ class _Pass:
         """The prompt's frame: its mask is given."""
         full = self._soft_prompt.to(self._device)
         self._memorize(frame, self._encode(frame), self._canvas.pad(full))
-        self._hold(frame, self._certain(full))
+        self._hold(frame, self._certain(frame, full))
         labels = self._prompt.labels.copy()
         return FrameMask(
             frame.index,
@@ -199,24 +219,28 @@ class _Pass:
     @torch.inference_mode()
     def _segment(self, frame: CompressedFrame) -> FrameMask:
         with self._watch.stage("warp"):
-            carried = carry(frame, self._references)
+            carried = carry(frame, self._references, len(self._object_ids))
             doubt = carried.doubt_by_object()
-        situation = Situation(
+        if self._segmenter._policy.is_key(frame, self._situation(frame, doubt, carried.support)):
+            return self._segment_key(frame, carried)
+        if self._correction is not None:
+            with self._watch.stage("correct"):
+                carried, doubt = self._correction.repair(frame, carried)
+            if self._segmenter._policy.is_key_after_repair(frame, self._situation(frame, doubt, carried.support)):
+                return self._segment_key(frame, carried)
+        self._hold(frame, carried)
+        source = Source.PROPAGATED if carried.support else Source.FALLBACK
+        return self._emit(frame, source, carried.soft, STRIDE, 1 - doubt)
+
+    def _situation(self, frame: CompressedFrame, doubt: Tensor, support: float) -> Situation:
+        return Situation(
             from_prompt=frame.index - self._prompt.index,
             latest_key=max(self._keys) - self._prompt.index,
             since_key=min(abs(frame.index - key) for key in self._keys),
             doubt=float(doubt.max()),
-            support=carried.support,
+            support=support,
+            key_share=(self._key_count + 1) / (self._frame_count + 1),
         )
-        if self._segmenter._policy.is_key(frame, situation):
-            return self._segment_key(frame, carried)
-        if self._segmenter.corrector is not None:
-            with self._watch.stage("correct"):
-                carried = self._segmenter.corrector(frame, carried)
-                doubt = carried.doubt_by_object()
-        self._hold(frame, carried)
-        source = Source.PROPAGATED if carried.support else Source.FALLBACK
-        return self._emit(frame, source, carried.soft, STRIDE, 1 - doubt)
 
     def _segment_key(self, frame: CompressedFrame, carried: Carried) -> FrameMask:
         """Segment with the base network; what motion carried here is its hint."""
@@ -226,10 +250,11 @@ class _Pass:
             logits = self._network.segment(features, self._memory.view(), hint, self._segmenter.options.top_k).float()
             full = self._to_full(logits)
         self._memorize(frame, features, full)
-        self._logits = {i: kept for i, kept in self._logits.items() if i in self._memory.indices}
+        wanted = {*self._memory.indices, *(self._correction.keys if self._correction is not None else ())}
+        self._logits = {i: kept for i, kept in self._logits.items() if i in wanted}
         self._logits[frame.index] = logits
         picture = self._canvas.crop(full)
-        self._hold(frame, self._certain(picture))
+        self._hold(frame, self._certain(frame, picture))
         return self._emit(frame, Source.KEY, picture, 1, torch.ones(len(full)))
 
     def _to_full(self, logits: Tensor) -> Tensor:
@@ -248,30 +273,29 @@ class _Pass:
             entry = self._network.memorize(features, self._as_input(masks))
             self._memory.add(frame.index, entry)
         self._keys = [*self._keys[-_RECENT_KEYS:], frame.index]
+        self._key_count += 1
 
     def _as_input(self, masks: Tensor) -> Tensor:
         """Soft masks [K, padded_height, padded_width] as `VOSNetwork.memorize` takes them."""
         return masks.unsqueeze(1).to(self._dtype)
 
-    def _certain(self, picture: Tensor) -> Carried:
+    def _certain(self, frame: CompressedFrame, picture: Tensor) -> Carried:
         """What a key frame passes on: its masks [K, height, width] by cells, without doubt."""
         soft = to_cells(picture)
-        return Carried(soft, torch.zeros_like(soft[0]), 1.0)
+        with self._watch.stage("correct"):
+            light = soft[:0] if self._correction is None else self._correction.remember(frame, soft)
+        return Carried(soft, light, torch.zeros_like(soft[0]), 1.0)
 
     def _hold(self, frame: CompressedFrame, carried: Carried) -> None:
         """Keep a frame's masks for those that refer to it, and drop what no frame can refer to any more."""
+        self._frame_count += 1
         self._references.put(frame.decode_index, carried.channels())
         self._references.keep(frame.references_in_reach)
 
     def _emit(self, frame: CompressedFrame, source: Source, soft: Tensor, stride: int, belief: Tensor) -> FrameMask:
         with self._watch.stage("labels"):
-            labels = soft_to_labels(soft.cpu().numpy(), stride, self._object_ids, self._info)
-            scores = (_certainty(soft) * belief.to(soft.device)).tolist()
+            masks = soft.cpu().numpy()
+            labels = soft_to_labels(masks, stride, self._object_ids, self._info)
+            scores = (certainty(masks) * belief.cpu().numpy()).tolist()
         named = dict(zip(self._object_ids, scores, strict=True))
         return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, named)
-
-
-def _certainty(soft: Tensor) -> Tensor:
-    """Mean of each object's soft mask where it is above one half: float [K, h, w] -> [K], 0 where it is nowhere."""
-    inside = soft.flatten(1) > 0.5
-    return (soft.flatten(1) * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=1)

@@ -59,6 +59,8 @@ class Options:
 
     Attributes:
         keyframes: "adaptive", "codec" or "every:N".
+        quality: "fast", "balanced" or "best": how many key frames `adaptive` takes.
+        max_key_share: Most key frames that `adaptive` takes, as a share of the frames so far.
         start: First frame of the output, by presentation index; None: the prompt's frame.
         end: Frame after the last one of the output; None: the end of the video.
         memory_frames: Most key frames that the memory holds, the first one included.
@@ -67,6 +69,8 @@ class Options:
     """
 
     keyframes: str = "adaptive"
+    quality: str = "balanced"
+    max_key_share: float = 1.0
     start: int | None = None
     end: int | None = None
     memory_frames: int = 6

@@ -2,8 +2,8 @@
 
 After Xu & Yao, CVPR 2022, sections 3.3 and 3.4: light features carried along with the masks say how far these are to be
 believed, features are matched with those of key frames and read the masks there, and a small decoder joins it all with
-what the bitstream says. Network and match are those of `compact`, cut off after the first ten blocks of the backbone; its
-weights are where the refiner's training starts. It knows nothing of the base network but the masks that this one gave.
+what the bitstream says. Network and match are those of `compact`, cut off after the first ten blocks of the backbone,
+whose weights the training starts from. It knows nothing of the base network but the masks that this one gave.
 
 Shapes: B pictures, K objects in each, H x W the region that is looked at (multiples of 16), s4 = [H/4, W/4] and so on.
 Tensors of objects have B * K rows, those of one picture side by side.
@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from vos.modeling.compact import (
     KEY_CHANNELS,
-    LABEL_CHANNELS,
     SHARED_CHANNELS,
     VALUE_CHANNELS,
     Decoder,
@@ -146,7 +145,7 @@ class Refiner(nn.Module):
         product = (features.light * carried_light.to(features.light.dtype)).sum(dim=1, keepdim=True)
         return product * self.agreement[0] + self.agreement[1]
 
-    def refine(
+    def refine(  # noqa: PLR0917 - what is carried belongs together
         self, features: RefinerFeatures, memory: Memory, carried: Tensor, confidence: Tensor, evidence: Tensor,
         top_k: int = 20,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip

@@ -61,7 +61,7 @@ def unroll(refiner: Refiner, batch: Sample) -> Unrolled:
             continue
         chosen = torch.nonzero(~key).squeeze(1)
         came = _carry(table, batch, chosen, t)
-        soft, hint, doubt = came.split([objects, LIGHT_CHANNELS, 1], dim=1)
+        soft, hint, doubt = torch.split(came, [objects, LIGHT_CHANNELS, 1], dim=1)
         local = batch["evidence"][chosen, t]
         told = torch.cat([1 - (1 - doubt) * (1 - local[:, :1]), local[:, 1:]], dim=1)
         looks = _pick(features, chosen * frames + t)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from codec.types import STRIDE, CompressedFrame, Float32Array, UInt8Array
-from vos.propagate import local_doubt, mean_absolute
+from vos.propagate import RESIDUAL_SCALE, local_doubt, mean_absolute
 from vos.training.coded import CodedClip, CodedRecipe, coded_clips
 from vos.training.corrupt import slips
 from vos.training.datasets import TrainingData
@@ -26,8 +26,6 @@ rgb uint8 [T, H, W, 3]; labels uint8 [T, H, W]; index int64 [T], presentation in
 [T, h*w] and weights float32 [T, h*w, 8]; evidence float32 [T, 3, h, w] (doubt that this hop adds, residual / 64,
 whether there is no vector); given uint8 [T, K, h, w], masks as a base network might give them; key bool [T].
 """
-RESIDUAL_SCALE = 64.0
-"""Grey levels of residual that count as 1."""
 SIZE = (352, 352)
 """Height and width of the clips: about the region around an object of a tenth of a 480p picture."""
 ONE_OBJECT = 0.67

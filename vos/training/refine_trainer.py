@@ -82,7 +82,7 @@ class RefinerTrainer:
         loss = loss + self.recipe.confidence_weight * losses["confidence"]
         loss = loss + self.recipe.verdict_weight * losses["verdict"]
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.stopped = stop
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.recipe.clip_norm)
         if torch.isfinite(norm):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -107,7 +107,23 @@ class Trainer:
         torch._foreach_lerp_(self.average, [p.detach() for p in self.trained], weight)
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
+class Schedule(Protocol):
+    """What the learning rate depends on."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the run."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest one."""
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps until it is reached."""
+
+
+def learning_rate(recipe: Schedule, step: int) -> float:
     """Linear warm-up, then half a cosine down to a hundredth."""
     warmup = min(1.0, (step + 1) / recipe.warmup_steps)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / recipe.steps)))

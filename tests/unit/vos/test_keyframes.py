@@ -11,7 +11,7 @@ from codec.types import CompressedFrame, FrameType, MotionField
 from vos.errors import OptionError
 from vos.keyframes import AdaptivePolicy, Situation, parse_policy
 
-CALM = Situation(from_prompt=3, latest_key=0, since_key=3, doubt=0.05, support=1.0)
+CALM = Situation(from_prompt=3, latest_key=0, since_key=3, doubt=0.05, support=1.0, key_share=0.1)
 
 
 def frame(kind: FrameType = FrameType.P, *, is_reference: bool = True) -> CompressedFrame:

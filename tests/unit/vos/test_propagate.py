@@ -37,7 +37,7 @@ def test_doubt_rises_by_hops_residual_and_intra_blocks() -> None:
     reference[0, :, 20:] = -1
     references = ReferenceStore(2, 15, 25, torch.device("cpu"))
     references.put(0, torch.stack([torch.ones(15, 25), torch.full((15, 25), 0.5)]))
-    carried = carry(frame(residual, reference), references)
+    carried = carry(frame(residual, reference), references, 1)
     doubt = carried.doubt.numpy()
     # Amid areas that are wider than the neighbourhood over which doubt is averaged.
     assert doubt[7, 2] == pytest.approx(1 - 0.5 * (1 - HOP_DOUBT))
@@ -56,7 +56,7 @@ def test_doubt_of_an_object_is_that_of_its_surroundings() -> None:
     channels[0, 2:6, 2:6] = 1
     channels[1, 12:16, 12:16] = 1
     references.put(0, channels)
-    by_object = carry(frame(np.zeros((80, 80), np.int16), reference), references).doubt_by_object()
+    by_object = carry(frame(np.zeros((80, 80), np.int16), reference), references, 3).doubt_by_object()
     assert by_object[0] > 3 * HOP_DOUBT
     assert by_object[1] == pytest.approx(HOP_DOUBT)
     assert by_object[2] == 0

@@ -1,0 +1,160 @@
+"""Carried masks repaired by the refiner, in the region around the objects.
+
+Cost follows the objects and not the picture: only a box around them is looked at, in this frame and in the key frames
+that it is matched with. Key frames that are remembered: the first one, and the nearest others in presentation order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec.types import STRIDE, CompressedFrame, UInt8Array
+from vos.modeling import refiner as net
+from vos.modeling.aggregate import soft_aggregate
+from vos.modeling.network import Memory
+from vos.modeling.refiner import Refiner, RefinerFeatures
+from vos.propagate import RESIDUAL_SCALE, Carried, mean_absolute
+
+MEMORY_FRAMES = 3
+"""Key regions that a frame is matched with."""
+REMEMBERED = 5
+"""Key regions that are kept, since the nearest ones of a frame to come are not known yet."""
+KEPT_DOUBT = 0.5
+"""Share of a cell's doubt that is left once it was repaired."""
+_PRESENT = 0.1
+"""Soft mask from which a cell belongs to what is looked at."""
+_MARGIN = 32
+"""Pixels around the objects' box, in addition to a share of its size."""
+_MARGIN_SHARE = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A box of the analysis picture, in pixels; all four are multiples of 16, so it may exceed the picture."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def cells(self) -> tuple[slice, slice]:
+        """Its rows and columns of stride-4 cells."""
+        top, left = self.top // STRIDE, self.left // STRIDE
+        return slice(top, top + self.height // STRIDE), slice(left, left + self.width // STRIDE)
+
+    def cut(self, channels: Tensor) -> Tensor:
+        """[C, rows, columns] of the picture -> those of the region, 0 beyond the picture."""
+        rows, columns = self.cells
+        part = channels[:, rows, columns]
+        below, right = self.height // STRIDE - part.shape[1], self.width // STRIDE - part.shape[2]
+        return F.pad(part, (0, right, 0, below)) if below or right else part
+
+    def paste(self, part: Tensor, onto: Tensor) -> None:
+        """Write the region's cells [C, h, w] into those of the picture [C, rows, columns]."""
+        target = onto[:, *self.cells]
+        target.copy_(part[:, : target.shape[1], : target.shape[2]])
+
+    def pixels(self, picture: UInt8Array) -> UInt8Array:
+        """[H, W, 3] of the picture -> that of the region, its edge repeated beyond the picture."""
+        part = picture[self.top : self.top + self.height, self.left : self.left + self.width]
+        below, right = self.height - part.shape[0], self.width - part.shape[1]
+        return np.pad(part, ((0, below), (0, right), (0, 0)), mode="edge") if below or right else part
+
+
+def region_around(soft: Tensor) -> Region | None:
+    """The box to look at for soft masks [K, rows, columns]; None where there is no object."""
+    present = (soft.amax(dim=0) > _PRESENT).cpu().numpy()
+    rows, columns = np.flatnonzero(present.any(axis=1)), np.flatnonzero(present.any(axis=0))
+    if not len(rows):
+        return None
+    top, height = _span(rows, present.shape[0])
+    left, width = _span(columns, present.shape[1])
+    return Region(top, left, height, width)
+
+
+def _span(occupied: np.ndarray, cells: int) -> tuple[int, int]:
+    """Start and length in pixels of an axis, from the cells that are occupied and the number of all."""
+    first, last = int(occupied[0]) * STRIDE, (int(occupied[-1]) + 1) * STRIDE
+    margin = _MARGIN + _MARGIN_SHARE * (last - first)
+    start = int(max(0, first - margin)) // net.STRIDE * net.STRIDE
+    stop = -(-int(min(cells * STRIDE, last + margin)) // net.STRIDE) * net.STRIDE
+    return start, stop - start
+
+
+class Correction:
+    """The refiner at work on one video.
+
+    Args:
+        refiner: In eval mode.
+    """
+
+    def __init__(self, refiner: Refiner) -> None:
+        self._refiner = refiner
+        parameter = next(refiner.parameters())
+        self._device = parameter.device
+        self._entries: dict[int, Memory] = {}
+
+    @property
+    def keys(self) -> tuple[int, ...]:
+        """Presentation indices of the key frames that are remembered, the first one first."""
+        return tuple(self._entries)
+
+    def remember(self, frame: CompressedFrame, soft: Tensor) -> Tensor:
+        """Take a key frame with its soft masks [K, rows, columns]; gives its light features [8, rows, columns]."""
+        light = soft.new_zeros(net.LIGHT_CHANNELS, *soft.shape[1:])
+        region = region_around(soft)
+        if region is None:
+            return light
+        features = self._look(frame, region)
+        region.paste(features.light[0].to(light.dtype), light)
+        self._entries[frame.index] = self._refiner.memorize(features, region.cut(soft).unsqueeze(1))
+        if len(self._entries) > REMEMBERED:
+            del self._entries[self.keys[1]]
+        return light
+
+    def repair(self, frame: CompressedFrame, carried: Carried) -> tuple[Carried, Tensor]:
+        """Repair what motion carried to a frame.
+
+        Returns:
+            The repaired masks, and how far each object is to be doubted: 1 minus the J that the refiner expects, float32
+            [K]. What has no object to look at, or no key frame to compare with, stays as it is.
+        """
+        region = region_around(carried.soft)
+        if region is None or not self._entries:
+            return carried, carried.doubt_by_object()
+        features = self._look(frame, region)
+        confidence = self._refiner.confidence(features, region.cut(carried.light).unsqueeze(0))
+        told = region.cut(torch.stack([carried.doubt, *self._evidence(frame)])).unsqueeze(0)
+        logits, verdict = self._refiner.refine(
+            features, self._memory(frame.index), region.cut(carried.soft).unsqueeze(1), confidence, told
+        )
+        mended = soft_aggregate(torch.sigmoid(logits.float().squeeze(1)))[1:]
+        soft, light, doubt = carried.soft.clone(), torch.zeros_like(carried.light), carried.doubt.clone()
+        region.paste(mended, soft)
+        region.paste(features.light[0].to(light.dtype), light)
+        region.paste(told[0, :1] * KEPT_DOUBT, doubt.unsqueeze(0))
+        return Carried(soft, light, doubt, carried.support), 1 - torch.sigmoid(verdict)
+
+    def _look(self, frame: CompressedFrame, region: Region) -> RefinerFeatures:
+        pixels = np.ascontiguousarray(region.pixels(frame.rgb()))
+        picture = torch.from_numpy(pixels).to(self._device).permute(2, 0, 1).unsqueeze(0)
+        return self._refiner.encode(self._refiner.normalize(picture), region.top, region.left)
+
+    def _evidence(self, frame: CompressedFrame) -> tuple[Tensor, Tensor]:
+        """Mean absolute residual and lack of vectors of each cell, as the refiner takes them."""
+        residual = torch.from_numpy(mean_absolute(frame.residual) / RESIDUAL_SCALE).to(self._device)
+        bare = torch.from_numpy(~frame.motion.covered).to(self._device, torch.float32)
+        return residual, bare
+
+    def _memory(self, index: int) -> Memory:
+        """What the nearest key regions hold, side by side."""
+        first, *others = self._entries
+        nearest = sorted(others, key=lambda key: abs(key - index))[: MEMORY_FRAMES - 1]
+        entries = [self._entries[key] for key in (first, *nearest)]
+        return Memory(torch.cat([e.key for e in entries], dim=2), torch.cat([e.value for e in entries], dim=2))

@@ -6,7 +6,7 @@ import os
 import platform
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -24,6 +24,7 @@ STAGES = {
     "decode": "plain decode, nothing else",
     "decode + motion": "decode with motion, references and residual",
     "propagated": "decode and propagation; only the prompt's frame goes through the network",
+    "repaired": "the same, with the refiner on every frame",
     "key": "decode and the network on every frame",
     "adaptive": "the default: key frames where they are needed",
 }
@@ -57,14 +58,15 @@ def measure(video: Path, mask: Path, choice: ModelChoice, settings: Settings, ro
         info = reader.info
     prompt = Prompt(read_mask(mask, info.display_width, info.display_height))
 
-    def segment(keyframes: str) -> Callable[[], tuple[int, float]]:
-        segmenter = load_engine(choice, Options(keyframes=keyframes), settings).segmenter
+    def segment(keyframes: str, *, refine: bool = True) -> Callable[[], tuple[int, float]]:
+        segmenter = load_engine(replace(choice, refine=refine), Options(keyframes=keyframes), settings).segmenter
         return partial(_segment, video, prompt, segmenter)
 
     stages: dict[str, Callable[[], tuple[int, float]]] = {
         "decode": partial(_decode, video),
         "decode + motion": partial(_read, video),
-        "propagated": segment("every:1000000"),
+        "propagated": segment("every:1000000", refine=False),
+        "repaired": segment("every:1000000"),
         "key": segment("every:1"),
         "adaptive": segment("adaptive"),
     }

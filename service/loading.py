@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -15,6 +15,7 @@ from vos.types import FrameMask, Options, Prompt, Stats
 
 if TYPE_CHECKING:
     from vos.modeling.network import VOSNetwork
+    from vos.modeling.refiner import Refiner
     from vos.resume import RunState
 
 
@@ -44,12 +45,14 @@ class ModelChoice:
         weights: A weights file, "seeded" for seeded values, or None for the model's own.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "float32", "bfloat16" or "float16".
+        refine: Whether the refiner repairs carried masks.
     """
 
     name: str = "compact"
     weights: str | None = None
     device: str = "auto"
     precision: str = "auto"
+    refine: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,10 @@ def load_engine(choice: ModelChoice, options: Options, settings: Settings) -> En
     """
     from vos.segmenter import Segmenter  # noqa: PLC0415 - torch takes seconds; `keymask --help` must not pay for it
 
-    network, description = _load_network(choice, settings.weights_dir)
-    return Engine(Segmenter(network, options), dict(description))
+    network, description = _load_network(replace(choice, refine=True), settings.weights_dir)
+    refiner = _load_refiner(choice.device, choice.precision) if choice.refine else None
+    description = {**description, "refine": choice.refine}
+    return Engine(Segmenter(network, options, refiner), description)
 
 
 @lru_cache(maxsize=1)
@@ -94,6 +99,14 @@ def _load_network(choice: ModelChoice, store: Path) -> tuple[VOSNetwork, dict[st
         "precision": str(parameter.dtype).removeprefix("torch."),
     }
     return network, description
+
+
+@lru_cache(maxsize=1)
+def _load_refiner(device: str, precision: str) -> Refiner:
+    """The refiner; it stays loaded like the network."""
+    from vos.weights import load_refiner  # noqa: PLC0415
+
+    return load_refiner(device=device, precision=precision)
 
 
 def _sha256(path: Path) -> str:

@@ -122,8 +122,8 @@ class Correction:
         """Repair what motion carried to a frame.
 
         Returns:
-            The repaired masks, and how far each object is to be doubted: 1 minus the J that the refiner expects, float32
-            [K]. What has no object to look at, or no key frame to compare with, stays as it is.
+            The repaired masks, and how far each object is to be doubted, float32 [K]: 1 minus the J that the refiner
+            expects. What has no object to look at, or no key frame to compare with, stays as it is.
         """
         region = region_around(carried.soft)
         if region is None or not self._entries:

@@ -59,23 +59,23 @@ class Options:
 
     Attributes:
         keyframes: "adaptive", "codec" or "every:N".
-        quality: "fast", "balanced" or "best": how many key frames `adaptive` takes.
-        max_key_share: Most key frames that `adaptive` takes, as a share of the frames so far.
         start: First frame of the output, by presentation index; None: the prompt's frame.
         end: Frame after the last one of the output; None: the end of the video.
         memory_frames: Most key frames that the memory holds, the first one included.
         memory_spacing: Least distance of the key frames that are kept in memory, in frames.
         top_k: Memory positions that a query position reads from.
+        quality: "fast", "balanced" or "best": how many key frames `adaptive` takes.
+        max_key_share: Most key frames that `adaptive` takes, as a share of the frames so far.
     """
 
     keyframes: str = "adaptive"
-    quality: str = "balanced"
-    max_key_share: float = 1.0
     start: int | None = None
     end: int | None = None
     memory_frames: int = 6
     memory_spacing: int = 5
     top_k: int = 20
+    quality: str = "balanced"
+    max_key_share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.start is not None and self.start < 0:

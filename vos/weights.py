@@ -13,23 +13,26 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from vos.build import build_network
-from vos.catalog import REFINER, Record, find_model, read_record, weights_path
+from vos.catalog import PACKAGE_FOLDER, REFINER, Record, find_model, read_record, weights_path
 from vos.checkpoint import check_state, read_checkpoint
 from vos.errors import OptionError, WeightsError
 from vos.modeling.fold import fold_batch_norm
 from vos.modeling.fuse import can_pack, pack_convolutions
 from vos.modeling.network import VOSNetwork
+from vos.modeling.refiner import Refiner
 from vos.modeling.seeded import seeded_state
 from vos.precision import resolve_device, resolve_precision
 
+_AnyModule = TypeVar("_AnyModule", bound=nn.Module)
 SEEDED = "seeded"
 """As `weights`: values that are a function of the tensors' names, to measure speed or numbers without a checkpoint."""
 
@@ -62,10 +65,29 @@ def load_network(
         network.load_state_dict(seeded_state(network.state_dict()))
     else:
         path = _existing(name, store) if weights is None else Path(weights)
-        network.load_state_dict(_read_checked(network, path))
+        network.load_state_dict(_read_checked(network, path, name))
     fold_batch_norm(network.eval())
-    network = network.requires_grad_(False).to(where, dtype)
-    if where.type == "cpu" and can_pack():
+    return _settle(network, where, dtype)
+
+
+def load_refiner(*, device: str = "auto", precision: str = "auto", weights: Path | None = None) -> Refiner:
+    """The refiner, ready to run like a network of `load_network`.
+
+    Args:
+        device: As there.
+        precision: As there.
+        weights: A weights file; None for the refiner that is part of this package.
+    """
+    where = resolve_device(device)
+    refiner = Refiner().eval()
+    refiner.load_state_dict(_read_checked(refiner, weights or PACKAGE_FOLDER / REFINER.file, REFINER.name))
+    return _settle(refiner, where, resolve_precision(precision, where))
+
+
+def _settle(network: _AnyModule, device: torch.device, dtype: torch.dtype) -> _AnyModule:
+    """Bring a network to where it runs, its weights in the order that is fastest there."""
+    network = network.requires_grad_(False).to(device, dtype)
+    if device.type == "cpu" and can_pack():
         pack_convolutions(network)
         return network
     return convert_conv2d_weight_memory_format(network, torch.channels_last)
@@ -153,7 +175,7 @@ def _existing(name: str, store: Path | None) -> Path:
     )
 
 
-def _read_checked(network: VOSNetwork, path: Path) -> dict[str, Tensor]:
+def _read_checked(network: nn.Module, path: Path, name: str) -> dict[str, Tensor]:
     """Read a weights file once, check those bytes against the record if there is one, and names and shapes."""
     try:
         content = path.read_bytes()
@@ -166,7 +188,7 @@ def _read_checked(network: VOSNetwork, path: Path) -> dict[str, Tensor]:
         state = load(content)
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file, or is damaged: {error}") from error
-    check_state(state, network.state_dict(), network.name, path.name)
+    check_state(state, network.state_dict(), name, path.name)
     return state
 
 

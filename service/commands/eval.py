@@ -34,6 +34,13 @@ def eval_command(
         str | None, typer.Option(metavar="FILE", help="Weights file; 'seeded' for values that only measure speed.")
     ] = None,
     keyframes: Annotated[str, typer.Option(help="Key-frame policy: adaptive, codec or every:N.")] = "adaptive",
+    quality: Annotated[
+        str, typer.Option(help="How many key frames adaptive takes: fast (few), balanced or best (many).")
+    ] = "balanced",
+    max_key_share: Annotated[
+        float, typer.Option(help="Most key frames that adaptive takes, as a share of all frames, above 0 to 1.")
+    ] = 1.0,
+    refine: Annotated[bool, typer.Option(help="Whether the refiner repairs carried masks.")] = True,
     motion: Annotated[
         Literal["auto", "bitstream", "proxy"], typer.Option(help="Where motion comes from; proxy is re-encoded.")
     ] = "auto",
@@ -61,9 +68,10 @@ def eval_command(
     chosen = Encoder(encoder, parse_options(encoder_options))
     names = _names(sequences) if split is None else read_split(split)
     found = find_sequences(root, names)
-    choice = ModelChoice(model, weights, device, precision)
+    choice = ModelChoice(model, weights, device, precision, refine)
     settings = load_settings()
-    method = load_engine(choice, Options(keyframes=keyframes), settings)
+    options = Options(keyframes=keyframes, quality=quality, max_key_share=max_key_share)
+    method = load_engine(choice, options, settings)
     base = load_engine(choice, Options(keyframes="every:1"), settings).segmenter if baseline else None
 
     masks = sum(len(sequence.pictures) for sequence in found) * (2 if baseline else 1)
@@ -76,6 +84,8 @@ def eval_command(
     about: dict[str, Any] = {
         "model": method.description,
         "keyframes": keyframes,
+        "quality": quality,
+        "max_key_share": max_key_share,
         "motion": motion,
         "encoder": {"name": chosen.name, "options": chosen.all_options},
     }

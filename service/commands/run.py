@@ -30,6 +30,13 @@ def run_command(
     keyframes: Annotated[
         str, typer.Option(help="Frames that the network segments: adaptive, codec (I and P frames) or every:N.")
     ] = "adaptive",
+    quality: Annotated[
+        str, typer.Option(help="How many key frames adaptive takes: fast (few), balanced or best (many).")
+    ] = "balanced",
+    max_key_share: Annotated[
+        float, typer.Option(help="Most key frames that adaptive takes, as a share of all frames, above 0 to 1.")
+    ] = 1.0,
+    refine: Annotated[bool, typer.Option(help="Whether the refiner repairs carried masks.")] = True,
     motion: Annotated[
         str, typer.Option(help="Where motion comes from: bitstream, proxy (re-encoded) or auto.")
     ] = "auto",
@@ -60,9 +67,9 @@ def run_command(
         video=video,
         mask=mask,
         outputs=Outputs(out, overlay, rle),
-        options=Options(keyframes=keyframes, start=start, end=end),
+        options=Options(keyframes=keyframes, start=start, end=end, quality=quality, max_key_share=max_key_share),
         prompt_frame=prompt_frame,
-        model=ModelChoice(model, weights, device, precision),
+        model=ModelChoice(model, weights, device, precision, refine),
         motion=motion,
         max_side=max_side,
         force=force,

@@ -19,7 +19,8 @@ def test_bench_times_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["bench", str(video), "--mask", str(mask), *more]) == 0
     timed = json.loads(result.read_text(encoding="utf-8"))
     assert (timed["frames"], timed["rounds"], timed["video"]["size"]) == (4, 1, "64x48")
-    assert [t["stage"] for t in timed["stages"]] == ["decode", "decode + motion", "propagated", "key", "adaptive"]
+    stages = ["decode", "decode + motion", "propagated", "repaired", "key", "adaptive"]
+    assert [t["stage"] for t in timed["stages"]] == stages
     table = capsys.readouterr().out
     for timing in timed["stages"]:
         assert timing["fps"] == pytest.approx(1000 / timing["milliseconds"], rel=0.2)

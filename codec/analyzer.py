@@ -68,5 +68,5 @@ class FrameAnalyzer:
             blocks = replace(blocks, vectors=matcher.unfold(blocks, slot, luma))
         prediction = Prediction(blocks, slot, self._stack, luma)
         if len(frames) > 1:
-            prediction.change(matcher.improve(blocks, slot, luma, prediction.error()))
-        return prediction.motion(), prediction.residual()
+            prediction.change(matcher.improve(blocks, slot, luma, prediction.excess))
+        return prediction.motion(), prediction.residual

@@ -13,6 +13,9 @@ from codec.motion import BlockMotion
 from codec.stack import Stack
 from codec.types import Float32Array, Int16Array, Int32Array, MotionField, UInt8Array
 
+SUSPECT = 3.0
+"""Mean absolute error, in levels, from which on a block's reference is questioned."""
+
 
 class Prediction:
     """Prediction of one frame from its blocks and the slots of their references.
@@ -24,12 +27,15 @@ class Prediction:
         luma: uint8 [height, width], the frame itself.
 
     Attributes:
-        picture: uint8 [height, width]; the frame itself where there is no vector.
+        residual: int16 [height, width], luma minus prediction; 0 where there is no vector.
+        excess: float32 [n + 1], by block the sum over its cells of what their mean absolute errors exceed `SUSPECT` by;
+            of those cells that were predicted last. The last entry means nothing.
     """
 
     def __init__(self, blocks: BlockMotion, slot: Int32Array, stack: Stack, luma: UInt8Array) -> None:
         self._blocks, self._slot, self._stack, self._luma = blocks, slot, stack, luma
-        self.picture: UInt8Array = np.empty_like(luma)
+        self.residual: Int16Array = np.empty(luma.shape, np.int16)
+        self.excess: Float32Array = np.empty(len(slot), np.float32)
         self._predict(np.ones(len(slot), np.bool_))
 
     def change(self, slot: Int32Array) -> None:
@@ -48,19 +54,8 @@ class Prediction:
         )
         return field
 
-    def residual(self) -> Int16Array:
-        """Luma minus prediction, int16 [height, width]."""
-        residual = np.empty(self._luma.shape, np.int16)
-        kernels.subtract(self._luma, self.picture, residual)
-        return residual
-
-    def error(self) -> Float32Array:
-        """Mean absolute error of each cell, float32 [rows, columns]."""
-        error = np.empty(self._blocks.block.shape[1:], np.float32)
-        kernels.cell_errors(self._luma, self.picture, error)
-        return error
-
     def _predict(self, wanted: np.typing.NDArray[np.bool_]) -> None:
-        kernels.predict(
-            self._blocks.block, self._blocks.vectors, self._slot, wanted, self._stack.pictures, self._luma, self.picture
-        )
+        kernels.compensate(
+            self._blocks.block, self._blocks.vectors, self._slot, wanted, SUSPECT, self._stack.pictures, self._luma,
+            self.residual, self.excess,
+        )  # fmt: skip

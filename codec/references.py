@@ -18,9 +18,6 @@ from codec.motion import BlockMotion
 from codec.stack import Stack
 from codec.types import Float32Array, Int32Array, UInt8Array
 
-_SUSPECT = 3.0
-"""Mean absolute error, in levels, from which on a block's reference is questioned."""
-
 _CLEARLY = 0.75
 """Another reference is clearly better when its error is below this share of the nearest one's ..."""
 
@@ -109,17 +106,15 @@ class Matcher:
             for which in (0, 1)
         ]
 
-    def improve(self, blocks: BlockMotion, slot: Int32Array, luma: UInt8Array, error: Float32Array) -> Int32Array:
+    def improve(self, blocks: BlockMotion, slot: Int32Array, luma: UInt8Array, excess: Float32Array) -> Int32Array:
         """Slots [n + 1] after questioning those of blocks that `slot` explains badly.
 
         Args:
             blocks: Blocks of the frame.
             slot: int32 [n + 1], first guess.
             luma: uint8 [height, width], the frame.
-            error: float32 [rows, columns], mean absolute error of each cell by the first guess.
+            excess: float32 [n + 1], above 0 for blocks that the first guess explains badly.
         """
-        excess = np.empty(len(slot), np.float32)
-        kernels.block_excess(blocks.block, error, _SUSPECT, excess)
         improved = slot.copy()
         for which in (0, 1):
             kernels.rematch(

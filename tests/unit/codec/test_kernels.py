@@ -10,7 +10,7 @@ import pytest
 
 from codec import kernels
 from codec.motion import BlockMotion, Geometry, lay_blocks
-from codec.types import Float32Array, Int32Array, UInt8Array
+from codec.types import Float32Array, Int16Array, Int32Array, UInt8Array
 from tests.unit.codec.test_motion import grid_of_blocks
 
 WIDTH, HEIGHT = 90, 57
@@ -103,36 +103,49 @@ def test_unfold_takes_the_factor_of_least_error() -> None:
     assert 5 < (out != blocks.vectors).any(axis=1).sum() < len(blocks.lists)
 
 
-def test_block_excess_is_the_sum_over_a_blocks_cells() -> None:
-    """A block's excess is the sum of its cells' errors, each less the level."""
-    blocks, slot, _, _ = scene(seed=8)
-    error: Float32Array = np.random.default_rng(2).uniform(0, 9, blocks.block.shape[1:]).astype(np.float32)
-    excess = np.empty(len(slot), np.float32)
-    kernels.block_excess(blocks.block, error, 3.0, excess)
-    for i in range(len(blocks.lists)):
-        cells = (blocks.block == i).any(axis=0)
+def compensated(
+    known: tuple[BlockMotion, Int32Array, UInt8Array, UInt8Array],
+    wanted: np.typing.NDArray[np.bool_],
+    residual: Int16Array,
+) -> Float32Array:
+    """Fill the residual of wanted blocks and return each block's excess over 3 levels."""
+    blocks, slot, pictures, luma = known
+    excess = np.full(len(slot), 9, np.float32)
+    kernels.compensate(blocks.block, blocks.vectors, slot, wanted, 3.0, pictures, luma, residual, excess)
+    return excess
+
+
+def test_excess_is_the_sum_over_a_blocks_cells() -> None:
+    """A block's excess is the sum of its cells' mean absolute residuals, each less the level."""
+    known = scene(seed=8)
+    residual = np.empty((HEIGHT, WIDTH), np.int16)
+    excess = compensated(known, np.ones(len(known[1]), bool), residual)
+    rows = range(0, HEIGHT, 4)
+    error = np.array([[np.abs(residual[y : y + 4, x : x + 4]).mean() for x in range(0, WIDTH, 4)] for y in rows])
+    for i in range(len(excess) - 1):
+        cells = (known[0].block == i).any(axis=0)
         assert excess[i] == pytest.approx((error[cells] - 3.0).sum(), abs=1e-3)
 
 
 def test_wanted_blocks_alone_are_predicted_again() -> None:
     """Cells that no wanted block covers keep what they hold."""
-    blocks, slot, pictures, luma = scene(seed=9)
-    wanted = np.random.default_rng(3).random(len(slot)) < 0.3
+    known = scene(seed=9)
+    wanted = np.random.default_rng(3).random(len(known[1])) < 0.3
     wanted[-1] = False
-    whole, part = np.empty_like(luma), np.full_like(luma, 7)
-    kernels.predict(blocks.block, blocks.vectors, slot, np.ones_like(wanted), pictures, luma, whole)
-    kernels.predict(blocks.block, blocks.vectors, slot, wanted, pictures, luma, part)
-    cells = wanted[blocks.block].any(axis=0)
+    whole, part = np.empty((HEIGHT, WIDTH), np.int16), np.full((HEIGHT, WIDTH), 777, np.int16)
+    compensated(known, np.ones_like(wanted), whole)
+    compensated(known, wanted, part)
+    cells = wanted[known[0].block].any(axis=0)
     pixels = np.kron(cells, np.ones((4, 4), bool))[:HEIGHT, :WIDTH]
-    assert np.array_equal(part, np.where(pixels, whole, 7))
+    assert np.array_equal(part, np.where(pixels, whole, 777))
 
 
 def test_vectors_far_beyond_the_picture_see_its_edge() -> None:
     """Blocks that point far out, as damaged streams may, are predicted from the nearest edge."""
-    blocks, slot, pictures, luma = scene(seed=10)
+    known = blocks, slot, pictures, luma = scene(seed=10)
     blocks.vectors[:-1] = np.random.default_rng(4).choice([-3e4, 3e4, 0.5], blocks.vectors[:-1].shape)
-    out = np.empty_like(luma)
-    kernels.predict(blocks.block, blocks.vectors, slot, np.ones(len(slot), bool), pictures, luma, out)
+    residual = np.empty((HEIGHT, WIDTH), np.int16)
+    compensated(known, np.ones(len(slot), bool), residual)
     for y, x in np.ndindex(HEIGHT, WIDTH):
         pair = [int(number) for number in blocks.block[:, y // 4, x // 4]]
         guesses = [
@@ -140,7 +153,8 @@ def test_vectors_far_beyond_the_picture_see_its_edge() -> None:
             for i in pair
             if slot[i] >= 0
         ]
-        assert abs(float(out[y, x]) - (np.mean(guesses) if guesses else luma[y, x])) <= 1.01
+        expected = float(luma[y, x]) - (np.mean(guesses) if guesses else luma[y, x])
+        assert abs(residual[y, x] - expected) <= 1.01
 
 
 def test_numba_waits_for_the_first_video() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,18 +25,36 @@ _NETWORK = (Source.PROMPT, Source.KEY)
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a segmenter thought of one mask of one object, and what that was worth.
+
+    Attributes:
+        carried: Whether motion carried it, or the network made it.
+        score: The segmenter's own confidence, 0 to 1.
+        j: Region similarity to the annotation, 0 to 1.
+    """
+
+    carried: bool
+    score: float
+    j: float
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What one method made of one sequence.
 
     Attributes:
         objects: Object id -> its score over the frames that count.
         copies: The same if every carried mask were that of the last key frame before it: the floor for carrying.
+        judgements: Of each frame that counts and each object, but where it is neither found nor there: J is 1 by
+            convention then, and a score of 0 is no doubt.
         seconds: From opening the clip to the last mask.
         stats: What the segmenter counted.
     """
 
     objects: dict[int, Score]
     copies: dict[int, Score]
+    judgements: tuple[Judgement, ...]
     seconds: float
     stats: Stats
 
@@ -149,6 +167,7 @@ class Scorer:
         self._counted = set(counted_frames(sequence.annotations, len(sequence.pictures)))
         self._scores: list[dict[int, Score]] = []
         self._copies: list[dict[int, Score]] = []
+        self._judgements: list[Judgement] = []
         self._held: UInt8Array | None = None
         self._next = 0
 
@@ -168,6 +187,7 @@ class Scorer:
         truth = self._sequence.labels(mask.index)
         scores = score_objects(mask.labels, truth, self._ids)
         self._scores.append(scores)
+        self._judgements += _judge(mask, truth, scores)
         copied = self._held is mask.labels
         self._copies.append(scores if copied else score_objects(self._held, truth, self._ids))
 
@@ -180,7 +200,16 @@ class Scorer:
         frames = len(self._sequence.pictures)
         if self._next != frames:
             raise RunError(f"{self._sequence.name}: {frames} pictures were encoded, {self._next} masks came back")
-        return Outcome(mean_by_object(self._scores), mean_by_object(self._copies), seconds, stats)
+        return Outcome(
+            mean_by_object(self._scores), mean_by_object(self._copies), tuple(self._judgements), seconds, stats
+        )
+
+
+def _judge(mask: FrameMask, truth: UInt8Array, scores: Mapping[int, Score]) -> Iterator[Judgement]:
+    """The segmenter's confidence in each object beside its true J."""
+    for object_id, score in scores.items():
+        if (truth == object_id).any() or (mask.labels == object_id).any():
+            yield Judgement(mask.source not in _NETWORK, mask.scores[object_id], score.j)
 
 
 def read_picture(file: Path) -> UInt8Array:

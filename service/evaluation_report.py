@@ -11,8 +11,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from service.evaluate import Outcome, SequenceResult
-from vos.metrics import Score
+from service.evaluate import Judgement, Outcome, SequenceResult
+from vos.metrics import Score, rank_correlation
 
 _DIGITS = 2
 
@@ -21,9 +21,10 @@ def summarize(results: Sequence[SequenceResult]) -> dict[str, Any]:
     """All results as `keymask eval --json` writes them.
 
     Returns:
-        J, F, JF, key_share in percent, fps, and `sequences` with the same for each; `copy`: J, F, JF if carried masks
-        were replaced by the last key frame's; `baseline`: J, F, JF, fps of the network on every frame, `loss` in points
-        and `speedup` against it, all null where it did not run.
+        J, F, JF, key_share in percent, fps, and `sequences` with the same for each; `score_correlation`: Spearman's of
+        score and true J, -1 to 1, over `carried` masks and over `all`, null where it is not defined; `copy`: J, F, JF
+        if carried masks were replaced by the last key frame's; `baseline`: J, F, JF, fps of the network on every frame,
+        `loss` in points and `speedup` against it, all null where it did not run.
     """
     return {**_summary(results), "sequences": [_one(result) for result in results]}
 
@@ -31,7 +32,7 @@ def summarize(results: Sequence[SequenceResult]) -> dict[str, Any]:
 def table(results: Sequence[SequenceResult]) -> Table:
     """All results for people; the last row is the mean."""
     with_baseline = any(result.baseline for result in results)
-    columns = ["sequence", "frames", "J", "F", "J&F", "fps", "keys %", "copy J&F"]
+    columns = ["sequence", "frames", "J", "F", "J&F", "fps", "keys %", "score rho", "copy J&F"]
     chart = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in columns + (["base J&F", "base fps", "loss", "speed-up"] if with_baseline else []):
         chart.add_column(column, justify="left" if column == "sequence" else "right", no_wrap=True)
@@ -44,7 +45,8 @@ def table(results: Sequence[SequenceResult]) -> Table:
 
 def _cells(name: str, frames: int, values: dict[str, Any]) -> list[str]:
     cells = [name, str(frames), *(f"{values[key]:.1f}" for key in ("J", "F", "JF", "fps", "key_share"))]
-    cells.append(f"{values['copy']['JF']:.1f}")
+    rho = values["score_correlation"]["carried"]
+    cells += ["" if rho is None else f"{rho:.2f}", f"{values['copy']['JF']:.1f}"]
     if values["baseline"]:
         base = values["baseline"]
         cells += [f"{base['JF']:.1f}", f"{base['fps']:.1f}", f"{values['loss']:.1f}", f"{values['speedup']:.2f}x"]
@@ -78,6 +80,7 @@ def _summary(results: Sequence[SequenceResult]) -> dict[str, Any]:
         "key_share": _percent(
             sum(o.stats.key_share * r.frames for o, r in zip(methods, results, strict=True)) / frames
         ),
+        "score_correlation": _score_correlation([judged for outcome in methods for judged in outcome.judgements]),
         "copy": _quality(outcome.copies for outcome in methods),
         "loss": None,
         "speedup": None,
@@ -94,6 +97,13 @@ def _summary(results: Sequence[SequenceResult]) -> dict[str, Any]:
 def _quality(sequences: Iterable[dict[int, Score]]) -> dict[str, float]:
     mean = Score.mean(score for objects in sequences for score in objects.values())
     return {"J": _percent(mean.j), "F": _percent(mean.f), "JF": _percent(mean.jf)}
+
+
+def _score_correlation(judgements: Sequence[Judgement]) -> dict[str, float | None]:
+    """Spearman's of score and J over the masks of all sequences together, one a frame and object."""
+    parts = {"carried": [judged for judged in judgements if judged.carried], "all": judgements}
+    found = {n: rank_correlation([j.score for j in part], [j.j for j in part]) for n, part in parts.items()}
+    return {name: None if value is None else round(value, 3) for name, value in found.items()}
 
 
 def _fps(frames: int, outcomes: Sequence[Outcome]) -> float:

@@ -3,7 +3,8 @@
 Sources: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation", CVPR 2016,
 section 4, for both measures; Pont-Tuset et al., "The 2017 DAVIS Challenge on Video Object Segmentation",
 arXiv 1704.00675, section 4, for several objects. What the papers leave open follows the benchmark's public evaluation:
-the boundary rule, the tolerance of ceil(0.008 * diagonal) pixels, empty masks, the frames that count.
+the boundary rule, the tolerance of ceil(0.008 * diagonal) pixels, empty masks, the frames that count. Beside them, how
+well scores rank masks: Spearman, "The Proof and Measurement of Association between Two Things", 1904.
 
 Masks are [height, width] in one size. Values are shares, 0 to 1.
 """
@@ -11,7 +12,7 @@ Masks are [height, width] in one size. Values are shares, 0 to 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -112,6 +113,28 @@ def mean_by_object(frames: Iterable[Mapping[int, Score]]) -> dict[int, Score]:
         for object_id, score in frame.items():
             by_object.setdefault(object_id, []).append(score)
     return {object_id: Score.mean(scores) for object_id, scores in by_object.items()}
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rank correlation of paired values, -1 to 1: Pearson's of their ranks, ties at their mean rank.
+
+    None where it is not defined: fewer than two pairs, or a side whose values are all the same.
+
+    Raises:
+        ValueError: The numbers of values differ.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} values were given for {len(second)} others; they must come in pairs")
+    ranks = np.array([_mean_ranks(first), _mean_ranks(second)])
+    deviations = ranks - (len(first) + 1) / 2
+    scale = math.sqrt(math.prod((deviations**2).sum(axis=1)))
+    return float((deviations[0] * deviations[1]).sum() / scale) if scale else None
+
+
+def _mean_ranks(values: Sequence[float]) -> npt.NDArray[np.float64]:
+    """The rank of each value from 1 on; values that are the same share the mean of theirs."""
+    _, place, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place], np.float64)
 
 
 def _window(mask: BoolArray, margin: int) -> tuple[slice, slice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from service.config import load_settings
 from service.console import JsonOption, progress_bar, text_console, write_json
 from service.errors import UsageError
 
-_TABLE_WIDTH = 100
+_TABLE_WIDTH = 110
 
 
 def eval_command(
@@ -72,7 +73,9 @@ def eval_command(
     settings = load_settings()
     options = Options(keyframes=keyframes, quality=quality, max_key_share=max_key_share)
     method = load_engine(choice, options, settings)
-    base = load_engine(choice, Options(keyframes="every:1"), settings).segmenter if baseline else None
+    # Without the refiner, which is of no use where nothing is carried, and would only slow the baseline down.
+    alone = replace(choice, refine=False)
+    base = load_engine(alone, Options(keyframes="every:1"), settings).segmenter if baseline else None
 
     masks = sum(len(sequence.pictures) for sequence in found) * (2 if baseline else 1)
     with progress_bar("evaluating") as update:

@@ -70,10 +70,10 @@ def davis(tmp_path: Path) -> Path:
 
 
 class FakeSegmenter:
-    """Reads every frame and gives the masks that it is told."""
+    """Reads every frame and gives the masks that it is told, scored by frame index."""
 
-    def __init__(self, guess: Guess) -> None:
-        self._guess = guess
+    def __init__(self, guess: Guess, score: Callable[[int], float] = lambda _index: 1.0) -> None:
+        self._guess, self._score = guess, score
         self.stats = Stats({}, {})
 
     def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:  # noqa: ARG002
@@ -83,7 +83,8 @@ class FakeSegmenter:
             labels, source = self._guess(frame.index, prompt.labels)
             counts[source] = counts.get(source, 0) + 1
             self.stats = Stats(dict(counts), {"decode": 1.0})
-            yield FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, {})
+            scores = {object_id: self._score(frame.index) for object_id in prompt.object_ids}
+            yield FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores)
 
 
 def misses_first_on_odd(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
@@ -98,12 +99,19 @@ def exact(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
     return prompt, Source.KEY if index else Source.PROMPT
 
 
-def run(root: Path, names: list[str], guess: Guess, baseline: Guess | None = None, **options: Any) -> dict[str, Any]:
+def run(
+    root: Path,
+    names: list[str],
+    guess: Guess,
+    baseline: Guess | None = None,
+    score: Callable[[int], float] = lambda _index: 1.0,
+    **options: Any,
+) -> dict[str, Any]:
     """Evaluate with fake segmenters."""
     results = evaluate(
         find_sequences(root, names),
         Encoder("mpeg4"),
-        FakeSegmenter(guess),
+        FakeSegmenter(guess, score),
         FakeSegmenter(baseline) if baseline else None,
         **options,
     )
@@ -126,6 +134,35 @@ def test_means_follow_davis(davis: Path) -> None:
 def test_copy_holds_the_mask_of_the_last_key_frame(davis: Path) -> None:
     """The floor scores carried frames with the last key frame's mask, which nothing moving makes perfect here."""
     assert run(davis, ["pair"], misses_first_on_odd)["copy"] == {"J": 100, "F": 100, "JF": 100}
+
+
+def shrinks_on_odd(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
+    """On odd frames, which are carried, the objects lose two rows a frame at their top; all else is exact."""
+    labels = prompt.copy()
+    if index % 2:
+        labels[8 : 8 + 2 * index] = 0
+    return labels, Source.PROPAGATED if index % 2 else Source.KEY
+
+
+def test_score_correlation_ranks_carried_masks_and_all(davis: Path) -> None:
+    """Falling scores of falling masks correlate fully; key frames, all exact, are ties that only `all` knows."""
+    found = run(davis, ["single"], shrinks_on_odd, score=lambda index: 1 - index / 10)["score_correlation"]
+    # Carried: frames 1, 3, 5. All: frames 1 to 5 with score ranks 5, 4, 3, 2, 1 and J ranks 3, 4.5, 2, 4.5, 1.
+    assert found == {"carried": 1, "all": pytest.approx(4 / (10 * 9.5) ** 0.5, abs=1e-3)}
+
+
+def test_score_correlation_leaves_absent_objects_out(davis: Path) -> None:
+    """Where an object is neither found nor there, its score of 0 says nothing about J; without an order it is null."""
+    for index in (1, 3):
+        Image.new("L", (WIDTH, HEIGHT)).save(davis / "Annotations" / "480p" / "single" / f"{index:05d}.png")
+
+    def guess(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
+        labels, source = shrinks_on_odd(index, prompt)
+        return labels * np.uint8(index not in {1, 3}), source
+
+    summary = run(davis, ["single"], guess, score=lambda index: 0.0 if index in {1, 3} else 0.5 + index / 100)
+    # Carried: frame 5 alone. All: frames 2, 4, 5, the last of which has the highest score and the lowest J.
+    assert summary["score_correlation"] == {"carried": None, "all": pytest.approx(-1.5 / 3**0.5, abs=1e-3)}
 
 
 def test_loss_is_against_the_network_on_every_frame(davis: Path) -> None:
@@ -230,8 +267,8 @@ def test_command_writes_the_json(davis: Path, tmp_path: Path, monkeypatch: pytes
     arguments = ["eval", str(davis), "--sequences", "pair", "--encoder", "mpeg4", "--encoder-options", "b=900k"]
     assert main([*arguments, "--keyframes", "codec", "--baseline", "--json", str(file)]) == 0
     value = json.loads(file.read_text())
-    expected = {"J", "F", "JF", "fps", "key_share", "copy", "loss", "speedup", "baseline", "sequences", "settings"}
-    assert set(value) == expected
+    measured = {"J", "F", "JF", "fps", "key_share", "score_correlation", "copy", "loss", "speedup", "baseline"}
+    assert set(value) == measured | {"sequences", "settings"}
     assert (value["JF"], value["loss"], set(value["baseline"])) == (70, 30, {"J", "F", "JF", "fps"})
     assert value["settings"]["encoder"] == {"name": "mpeg4", "options": {"b": "900k"}}
     assert policies == ["codec", "every:1"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.ndimage import distance_transform_edt, zoom
+from scipy.stats import spearmanr
 
 from vos.metrics import (
     BoolArray,
@@ -17,6 +18,7 @@ from vos.metrics import (
     boundary_accuracy,
     counted_frames,
     mean_by_object,
+    rank_correlation,
     region_similarity,
     score_objects,
 )
@@ -179,3 +181,40 @@ def test_scores_are_those_of_the_published_evaluation(
     mean = mean_by_object(score_objects(masks[max(0, i - 5)], masks[i], expected) for i in counted)
     for object_id, (j, f) in expected.items():
         assert (100 * mean[object_id].j, 100 * mean[object_id].f) == pytest.approx((j, f), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([1, 2, 3], [10, 20, 900], 1),
+        ([1, 2, 3], [0.3, 0.2, 0.1], -1),
+        ([1, 2, 3, 4], [1, 2, 4, 3], 1 - 6 * 2 / (4 * 15)),
+        # Ranks 1.5, 1.5, 3 and 1, 2, 3: deviations (-.5, -.5, 1) and (-1, 0, 1).
+        ([5, 5, 8], [1, 2, 3], 1.5 / math.sqrt(1.5 * 2)),
+        ([1, 2, 3, 4], [2, 1, 1, 2], 0),
+    ],
+)
+def test_rank_correlation_of_hand_made_pairs(first: list[float], second: list[float], expected: float) -> None:
+    """Only the order counts; without ties it is 1 - 6 * sum(d^2) / (n * (n^2 - 1)), and ties share their mean rank."""
+    assert rank_correlation(first, second) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("values", [1000, 5])
+def test_rank_correlation_is_that_of_scipy(values: int) -> None:
+    """Random pairs, with few ties and with many, give what SciPy gives."""
+    rng = np.random.default_rng(values)
+    first = rng.integers(0, values, 200)
+    second = first + rng.integers(0, values, 200)
+    assert rank_correlation(first.tolist(), second.tolist()) == pytest.approx(spearmanr(first, second).statistic)
+
+
+@pytest.mark.parametrize(("first", "second"), [([], []), ([1.0], [2.0]), ([1.0, 1.0], [1.0, 2.0])])
+def test_rank_correlation_is_not_defined_without_order(first: list[float], second: list[float]) -> None:
+    """Where one side has no order there is no correlation, not one of 0."""
+    assert rank_correlation(first, second) is None
+
+
+def test_rank_correlation_takes_pairs() -> None:
+    """Values without a partner are refused."""
+    with pytest.raises(ValueError, match="2 values were given for 1 others"):
+        rank_correlation([1, 2], [1])

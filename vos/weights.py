@@ -25,7 +25,6 @@ from vos.build import build_network
 from vos.catalog import PACKAGE_FOLDER, REFINER, Record, find_model, read_record, weights_path
 from vos.checkpoint import check_state, read_checkpoint
 from vos.errors import OptionError, WeightsError
-from vos.modeling.fold import fold_batch_norm
 from vos.modeling.fuse import can_pack, pack_convolutions
 from vos.modeling.network import VOSNetwork
 from vos.modeling.refiner import Refiner
@@ -65,8 +64,8 @@ def load_network(
         network.load_state_dict(seeded_state(network.state_dict()))
     else:
         path = _existing(name, store) if weights is None else Path(weights)
-        network.load_state_dict(_read_checked(network, path, name))
-    fold_batch_norm(network.eval())
+        network.load_state_dict(read_weights(network, path, name))
+    network.eval().fold()
     return _settle(network, where, dtype)
 
 
@@ -80,7 +79,7 @@ def load_refiner(*, device: str = "auto", precision: str = "auto", weights: Path
     """
     where = resolve_device(device)
     refiner = Refiner().eval()
-    refiner.load_state_dict(_read_checked(refiner, weights or PACKAGE_FOLDER / REFINER.file, REFINER.name))
+    refiner.load_state_dict(read_weights(refiner, weights or PACKAGE_FOLDER / REFINER.file, REFINER.name))
     return _settle(refiner, where, resolve_precision(precision, where))
 
 
@@ -147,6 +146,32 @@ def pull_weights(name: str, source: Path, store: Path, *, origin: str | None = N
     return save_weights(name, converted, store, origin=origin or source.name, origin_sha256=source_digest)
 
 
+def read_weights(network: nn.Module, path: Path, name: str) -> dict[str, Tensor]:
+    """State dict of a weights file, checked against its record if there is one, and in names and shapes.
+
+    Args:
+        network: That the weights are for.
+        path: The file; it is read once.
+        name: The network's.
+
+    Raises:
+        WeightsError: It is missing, damaged, changed since it was recorded, or another network's.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+    record = read_record(path)
+    if record is not None and hashlib.sha256(content).hexdigest() != record.sha256:
+        raise WeightsError(f"{path} has changed since it was recorded: its SHA-256 must be {record.sha256}")
+    try:
+        state = load(content)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file, or is damaged: {error}") from error
+    check_state(state, network.state_dict(), name, path.name)
+    return state
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """What the weights file says of itself, such as recipe, data and commit.
 
@@ -173,23 +198,6 @@ def _existing(name: str, store: Path | None) -> Path:
         f"{name}'s weights are not here ({path or 'no weights folder is set'}); "
         f"fetch them with `keymask models pull {name}`, or convert a downloaded file with `--from FILE`"
     )
-
-
-def _read_checked(network: nn.Module, path: Path, name: str) -> dict[str, Tensor]:
-    """Read a weights file once, check those bytes against the record if there is one, and names and shapes."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
-    record = read_record(path)
-    if record is not None and hashlib.sha256(content).hexdigest() != record.sha256:
-        raise WeightsError(f"{path} has changed since it was recorded: its SHA-256 must be {record.sha256}")
-    try:
-        state = load(content)
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file, or is damaged: {error}") from error
-    check_state(state, network.state_dict(), name, path.name)
-    return state
 
 
 def _write_whole(path: Path, content: bytes) -> None:

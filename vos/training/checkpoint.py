@@ -30,5 +30,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} is damaged and cannot be resumed: {error}") from error
     if not isinstance(state, dict) or not {"step", "network", "ema", "optimizer", "recipe"} <= state.keys():
-        raise CheckpointError(f"{path} is no checkpoint of `keymask train base`")
+        raise CheckpointError(f"{path} is no checkpoint of `keymask train`")
     return state
+
+
+def check_recipe(state: dict[str, Any], recipe: dict[str, object], path: Path, command: str) -> None:
+    """Refuse, as CheckpointError, the state of a run by another recipe or of another command's network."""
+    begun = state["recipe"]
+    if begun.keys() != recipe.keys():
+        raise CheckpointError(f"{path} is no checkpoint of `{command}`")
+    changed = [f"{name} {begun[name]}, not {value}" for name, value in recipe.items() if begun[name] != value]
+    if changed:
+        raise CheckpointError(f"the run in {path.parent} was begun with {', '.join(changed)}; resume it with the same")

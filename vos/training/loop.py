@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from vos.errors import OptionError, WeightsError
 from vos.modeling.compact import CompactNetwork
@@ -27,6 +28,7 @@ from vos.training.recipe import Recipe
 from vos.training.runlog import CHECKPOINT, Progress, RunLog
 from vos.training.trainer import Trainer, measure_tap_scale
 
+_Item = TypeVar("_Item")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -160,23 +162,27 @@ def _load_backbone(network: CompactNetwork, path: Path) -> None:
 
 def _loader(data: TrainingData, recipe: Recipe, trainer: Trainer, options: RunOptions) -> Iterator[Batch]:
     batches = ClipBatches(data, recipe, trainer.peers.rank, trainer.peers.processes)
-    steps = range(trainer.done, recipe.steps)
-    if options.workers == 0:
+    return load_steps(batches, range(trainer.done, recipe.steps), options.workers)
+
+
+def load_steps(batches: Dataset[_Item], steps: range, workers: int) -> Iterator[_Item]:
+    """The items of these steps, made ahead by loader processes if there are any."""
+    if workers == 0:
         return (batches[step] for step in steps)
     return iter(
         DataLoader(
             batches,
             batch_size=None,
             sampler=steps,
-            num_workers=options.workers,
+            num_workers=workers,
             prefetch_factor=4,
             multiprocessing_context="fork",  # shares the decoded pictures
-            worker_init_fn=free_worker,
+            worker_init_fn=_free_worker,
         )
     )
 
 
-def free_worker(_: int) -> None:
+def _free_worker(_: int) -> None:
     """Let a worker run on any core: it inherits the main thread's, which OMP_PROC_BIND pins to one.
 
     Signals that stop the run are the main process's affair, also when they go to the whole group.

@@ -127,6 +127,14 @@ class RefinerBatches(Dataset[Sample]):
         self._steps = steps
         self._drawn = CodedRecipe(frames=(frames, frames + 2), sizes=(SIZE,))
 
+    def check(self) -> None:
+        """Draw a clip, so that an error about the data comes from here and not with a loader process's traceback.
+
+        Raises:
+            TrainingDataError: No clip can be made of the data.
+        """
+        next(coded_clips(self._data, self._seed, self._drawn))
+
     def __len__(self) -> int:
         return self._steps
 

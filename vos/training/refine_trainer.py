@@ -160,7 +160,8 @@ def _losses(out: Unrolled, batch: Sample, share: float) -> tuple[dict[str, Tenso
         "confidence": confidence,
         "verdict": verdict,
     }
-    return losses, {"carried": before[there].mean().item(), "iou": after[there].mean().item()}
+    found = {"carried": before, "iou": after}
+    return losses, {name: ious[there].mean().nan_to_num(0).item() for name, ious in found.items()}
 
 
 def _ious(best: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,10 +16,8 @@ from service.frames import each_line, labels_of, mask_of
 from service.jobs.types import Job
 from service.results.overlay import OverlayWriter
 from service.results.png import encode_mask, mask_name
+from service.results.stored_zip import StoredZip
 from service.storage import JobFiles
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-"""Earliest time a zip can hold: the same masks give the same bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +28,32 @@ class Format:
         file: Name of the file, here and for the client.
         media_type: What it is.
         render: Writes it; takes the job, its files and the file to write.
+        grows: Whether it is written from front to back, so that it can be sent while it is made.
     """
 
     file: str
     media_type: str
     render: Callable[[Job, JobFiles, Path], None]
+    grows: bool = False
 
 
-def render(job: Job, files: JobFiles, name: str) -> None:
+def render(job: Job, files: JobFiles, name: str, part: Path) -> None:
     """Write one result file; it appears whole or not at all.
+
+    Args:
+        job: A finished job.
+        files: Its files.
+        name: Key of `FORMATS`.
+        part: Beside the result: the file to write before it is one.
 
     Raises:
         CodecError: The overlay's source cannot be read.
         RunError: It has fewer frames than there are masks.
     """
     form = FORMATS[name]
-    target = files.result(form.file)
-    target.parent.mkdir(exist_ok=True)
-    part = target.with_name(f"part-{form.file}")
     try:
         form.render(job, files, part)
-        part.replace(target)
+        part.replace(files.result(form.file))
     except OSError as error:
         raise RunError(f"the {name} result cannot be written: {error.strerror}") from error
     finally:
@@ -59,10 +61,12 @@ def render(job: Job, files: JobFiles, name: str) -> None:
 
 
 def _render_png(job: Job, files: JobFiles, path: Path) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    with path.open("wb") as file:
+        archive = StoredZip(file)
         for line in each_line(files.frames):
             picture = encode_mask(labels_of(line, job.video.width, job.video.height))
-            archive.writestr(zipfile.ZipInfo(mask_name(line["index"]), _EPOCH), picture)
+            archive.add(mask_name(line["index"]), picture)
+        archive.close()
 
 
 def _render_overlay(job: Job, files: JobFiles, path: Path) -> None:
@@ -206,8 +210,8 @@ def _info(job: Job) -> dict[str, Any]:
 
 
 FORMATS: Mapping[str, Format] = {
-    "png": Format("masks.zip", "application/zip", _render_png),
-    "coco": Format("coco.json", "application/json", _render_coco),
+    "png": Format("masks.zip", "application/zip", _render_png, grows=True),
+    "coco": Format("coco.json", "application/json", _render_coco, grows=True),
     "ytvis": Format("ytvis.json", "application/json", _render_ytvis),
     "overlay": Format("overlay.mp4", "video/mp4", _render_overlay),
 }

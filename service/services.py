@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +42,19 @@ def make_process_sandbox(processes: int, seconds: float, memory_bytes: int) -> S
 
 
 @dataclass(frozen=True, slots=True)
+class Making:
+    """A result on its way.
+
+    Attributes:
+        part: The file while it grows.
+        task: Ends when the result is there.
+    """
+
+    part: Path
+    task: asyncio.Task[None]
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Everything that lives as long as the application.
 
@@ -57,7 +69,7 @@ class Services:
         workshop: Processes that make results and probe.
         keys: SHA-256 of an API key -> its name; empty: no key is asked for.
         slots: Who may call a sandbox, so that nobody waits for one in a thread.
-        rendering: (job id, format) -> held while that result is made.
+        rendering: (job id, format) -> the result that is being made.
     """
 
     settings: Settings
@@ -70,7 +82,7 @@ class Services:
     workshop: Sandbox
     keys: dict[str, str]
     slots: dict[int, anyio.CapacityLimiter] = field(default_factory=dict)
-    rendering: defaultdict[tuple[str, str], asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    rendering: dict[tuple[str, str], Making] = field(default_factory=dict)
 
     @property
     def limits(self) -> Limits:

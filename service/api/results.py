@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import re
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse, Response
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from service.api.deps import COMMON, CallerDep, JobDep, ServicesDep
 from service.jobs.types import Job, JobStatus
 from service.problems import ProblemError, answer, documented
-from service.rendering import FORMATS, Format, render
-from service.services import Services, in_thread
+from service.rendering import FORMATS, render
+from service.services import Making, Services, in_thread
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
 _RANGES = re.compile(r"bytes=\s*(?:\d+-\d*|-\d+)\s*(?:,\s*(?:\d+-\d*|-\d+)\s*)*")
+_BLOCK = 1 << 18
+_LOOK_SECONDS = 0.05
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 _CONTENT: dict[str, Any] = {
     form.media_type: {"schema": {"type": "object"}} if form.media_type == "application/json" else _FILE
@@ -83,42 +89,89 @@ async def read_result(
     name: Annotated[
         Literal["png", "coco", "ytvis", "overlay"], Query(alias="format", description="Kind of file.")
     ] = "png",
+    asked: Annotated[str | None, Header(alias="Range", description="Part of the file.")] = None,
 ) -> Response:
-    """One file with all masks; it is made when it is first asked for, and kept with the job."""
+    """One file with all masks; it is made when it is first asked for, and kept with the job.
+
+    `png` and `coco` are sent while they are made, unless only a part is asked for.
+    """
     if job.status is not JobStatus.SUCCEEDED:
         raise ProblemError("job-not-succeeded", f"the job is {job.status}; a result is there once it has succeeded")
     form = FORMATS[name]
     path = services.storage.job(job.id).result(form.file)
-    async with services.rendering[job.id, name]:
-        if not path.exists():
-            await _make(services, job, name, caller)
-    services.rendering.pop((job.id, name), None)
+    headers = {
+        # Masks of a finished job never change, and the same masks give the same file.
+        "ETag": f'"{job.id}-{name}"',
+        "Cache-Control": "private, no-cache",
+    }
+    if not path.exists():
+        making = _making(services, job, name, caller)
+        if form.grows and asked is None and await _has_begun(making):
+            headers["Content-Disposition"] = f'attachment; filename="{job.id}-{form.file}"'
+            return StreamingResponse(_growing(making, path), media_type=form.media_type, headers=headers)
+        await asyncio.shield(making.task)
     try:
         stat = path.stat()
     except FileNotFoundError:
         raise ProblemError("job-not-found", f"the job {job.id} was deleted") from None
-    return _file(job, form, path, stat)
+    return ResultFile(
+        path, media_type=form.media_type, filename=f"{job.id}-{form.file}", stat_result=stat, headers=headers
+    )
 
 
-async def _make(services: Services, job: Job, name: str, caller: str | None) -> None:
+def _making(services: Services, job: Job, name: str, caller: str | None) -> Making:
+    """The result on its way: one for all who ask, which goes on when they leave."""
+    key = job.id, name
+    making = services.rendering.get(key)
+    if making is None:
+        target = services.storage.job(job.id).result(FORMATS[name].file)
+        part = target.with_name(f"part-{secrets.token_hex(8)}-{target.name}")
+        making = Making(part, asyncio.create_task(_make(services, job, name, part, caller)))
+        making.task.add_done_callback(lambda task: (services.rendering.pop(key), task.cancelled() or task.exception()))
+        services.rendering[key] = making
+    return making
+
+
+async def _make(services: Services, job: Job, name: str, part: Path, caller: str | None) -> None:
     files = services.storage.job(job.id)
-    await in_thread(services.storage.check_room, files.frames.stat().st_size)
     try:
-        await services.sandboxed(services.workshop, services.settings.render_seconds, render, job, files, name)
+        await in_thread(services.storage.check_room, files.frames.stat().st_size)
+        await in_thread(part.parent.mkdir, exist_ok=True)
+        seconds = services.settings.render_seconds
+        await services.sandboxed(services.workshop, seconds, render, job, files, name, part)
     except Exception:
         await in_thread(services.store.get, job.id, caller)  # a job that was deleted meanwhile is the better answer
         raise
+    finally:
+        await in_thread(part.unlink, missing_ok=True)  # what a process left that was killed
 
 
-def _file(job: Job, form: Format, path: Any, stat: os.stat_result) -> ResultFile:
-    etag = f'"{job.id}-{stat.st_size:x}-{stat.st_mtime_ns:x}"'
-    return ResultFile(
-        path,
-        media_type=form.media_type,
-        filename=f"{job.id}-{form.file}",
-        stat_result=stat,
-        headers={"ETag": etag, "Cache-Control": "private, no-cache"},
-    )
+async def _has_begun(making: Making) -> bool:
+    """Whether something of the file can be read before all of it is there."""
+    while not making.task.done():
+        with suppress(FileNotFoundError):
+            if (await in_thread(making.part.stat)).st_size:
+                return True
+        await asyncio.sleep(_LOOK_SECONDS)
+    return False
+
+
+async def _growing(making: Making, path: Path) -> AsyncIterator[bytes]:
+    """The file to its end; an error breaks the answer off, so that nobody takes it for whole."""
+    try:
+        file = await in_thread(making.part.open, "rb")
+    except FileNotFoundError:  # it got its name meanwhile
+        file = await in_thread(path.open, "rb")
+    with file:
+        while True:
+            is_done = making.task.done()  # asked first: what is read then is all there is
+            if block := await in_thread(file.read, _BLOCK):
+                yield block
+            elif is_done:
+                making.task.result()
+                return
+            else:
+                await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _names(header: str, etag: str) -> bool:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import av
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
 from codec.types import UInt8Array
+from service import rendering
 from service.results.png import encode_mask
 from tests.serving import FRAMES, Served, served
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,61 @@ def test_png(service: Served, result: str) -> None:
         for name in archive.namelist():
             with Image.open(io.BytesIO(archive.read(name))) as picture:
                 assert (np.asarray(picture) == two_objects()).all()
+
+
+def test_a_result_is_sent_while_it_is_made(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first frames of a zip arrive before the last one is drawn; all who ask meanwhile get the same bytes."""
+    job_id = service.run()
+    address, gate, drawn = f"/v1/jobs/{job_id}/result", threading.Event(), 0
+
+    def draw(labels: UInt8Array) -> bytes:
+        nonlocal drawn
+        drawn += 1
+        if drawn == 6:
+            assert gate.wait(240)
+        return encode_mask(labels) + bytes(20_000)  # more than what a file holds back
+
+    monkeypatch.setattr(rendering, "encode_mask", draw)
+    with service.client.stream("GET", address) as first, ThreadPoolExecutor(1) as pool:
+        parts = first.iter_raw()
+        begun = next(parts)
+        assert begun.startswith(b"PK\3\4")
+        assert "content-length" not in first.headers
+        part = pool.submit(service.client.get, address, headers={"Range": "bytes=0-9"})
+        gate.set()
+        whole = begun + b"".join(parts)
+    assert drawn == FRAMES
+    again = service.client.get(address)
+    assert again.content == whole
+    assert again.headers["etag"] == first.headers["etag"]
+    assert (part.result().status_code, part.result().content) == (206, whole[:10])
+
+
+def test_a_result_that_fails_in_the_middle_is_broken_off(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client sees that the answer is not whole, nothing of it stays, and asking again makes it."""
+    job_id = service.run()
+    address, drawn = f"/v1/jobs/{job_id}/result", 0
+
+    def draw(labels: UInt8Array) -> bytes:
+        nonlocal drawn
+        drawn += 1
+        if drawn == 6:
+            assert read.wait(240)
+            raise ValueError("broken on command")
+        return encode_mask(labels) + bytes(20_000)
+
+    read = threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(rendering, "encode_mask", draw)
+        with service.client.stream("GET", address) as answer:
+            parts = answer.iter_raw()
+            next(parts)
+            read.set()
+            with pytest.raises(httpx.TransportError):
+                list(parts)
+    wait_for(lambda: not service.services.rendering)
+    assert list(service.services.storage.job(job_id).result("").iterdir()) == []
+    assert zipfile.ZipFile(io.BytesIO(service.client.get(address).content)).testzip() is None
 
 
 def test_coco(service: Served, result: str) -> None:

@@ -87,6 +87,8 @@ def _lifespan(build: Callable[[], Services]) -> Callable[[FastAPI], AbstractAsyn
         app.state.services = services
         await in_thread(services.engine.start)
         warming = asyncio.create_task(in_thread(services.inspection.warm_up))
+        if services.settings.auth == "off" and (services.settings.api_keys or services.settings.api_keys_file):
+            _log.warning("API keys are set, but KEYMASK_AUTH is off: nobody is asked for one")
         _log.info("started", extra={"version": app.version, "keys": len(services.keys)})
         try:
             yield

@@ -60,12 +60,9 @@ def _note(scope: Scope, status: int, ready: float, seconds: float) -> None:
     if services is not None:
         services.metrics.requests.labels(method, route, str(status)).inc()
         services.metrics.request_seconds.labels(method, route).observe(ready)
-    level = (
-        logging.ERROR if status >= 500 else logging.DEBUG if route.startswith(("/health", "/metrics")) else logging.INFO
-    )
     job_id = scope.get("path_params", {}).get("job_id") or scope.get("state", {}).get("job_id")
     _log.log(
-        level,
+        _level(route, status),
         "request",
         extra={
             "method": scope["method"],
@@ -75,3 +72,9 @@ def _note(scope: Scope, status: int, ready: float, seconds: float) -> None:
             **({"job_id": job_id} if job_id else {}),
         },
     )
+
+
+def _level(route: str, status: int) -> int:
+    if route.startswith(("/health", "/metrics")) and status != 500:
+        return logging.DEBUG  # asked every few seconds; not to be ready yet is an answer, no failure
+    return logging.ERROR if status >= 500 else logging.INFO

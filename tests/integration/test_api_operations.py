@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from service.logs import configure_logging
 from service.problems import PROBLEMS, type_of
 from service.services import keys_in_force
 from tests.serving import FRAMES, Served, served
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +33,16 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A service for the whole file."""
     with served(tmp_path_factory.mktemp("operations")) as running:
         yield running
+
+
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """The process's log is set up as before when the test is over."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def test_the_service_needs_no_torch(tmp_path: Path) -> None:
@@ -144,18 +154,23 @@ def test_an_upload_that_announces_too_much_is_refused_unread(service: Served) ->
 
 def test_a_client_that_leaves_in_mid_upload_leaves_nothing(service: Served) -> None:
     """An upload that breaks off leaves no file and no job, and the service goes on."""
-    before = service.services.storage.job_ids()
+    before = set(service.services.storage.job_ids())
+    incoming = service.services.settings.files_dir / "incoming"
     address = service.client.base_url
+
+    def files() -> list[Path]:
+        return [path for path in incoming.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
     with socket.create_connection((address.host, address.port), timeout=20) as connection:
         connection.sendall(
             b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             b'Content-Length: 5000000\r\n\r\n--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
             + bytes(2_000_000)
         )
+        wait_for(files)
+    wait_for(lambda: not files())
+    assert set(service.services.storage.job_ids()) == before
     service.run()
-    incoming = service.services.settings.files_dir / "incoming"
-    assert len(service.services.storage.job_ids()) == len(before) + 1
-    assert not [path for path in incoming.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
 def test_an_unexpected_error_shows_no_traceback(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,28 +247,47 @@ def test_cors_is_off_unless_asked_for(service: Served) -> None:
         assert "access-control-allow-origin" not in other.headers
 
 
-def test_the_log_is_json_with_the_job(service: Served, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_log_is_json_with_the_job(service: Served, own_log: None, capfd: pytest.CaptureFixture[str]) -> None:
     """Every request is one JSON line with its id and, where there is one, the job's."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
     configure_logging("info")
-    try:
-        answer = service.post(**{"X-Request-ID": "mine-1"})
-        service.client.get(f"/v1/jobs/{answer.json()['id']}", headers={"X-Request-ID": "bad id\x7f"})
-        # A line is written after the answer's last byte, so the client may be here before it.
-        written, deadline = "", time.monotonic() + 30
-        while written.count('"keymask.http"') < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-            written += capfd.readouterr().err
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
+    answer = service.post(**{"X-Request-ID": "mine-1"})
+    service.client.get(f"/v1/jobs/{answer.json()['id']}", headers={"X-Request-ID": "bad id\x7f"})
+    # A line is written after the answer's last byte, so the client may be here before it.
+    written = ""
+
+    def both() -> bool:
+        nonlocal written
+        written += capfd.readouterr().err
+        return written.count('"keymask.http"') == 2 and written.endswith("\n")
+
+    wait_for(both)
     lines = [json.loads(line) for line in written.splitlines()]
     requests = [line for line in lines if line["logger"] == "keymask.http"]
     assert [(line["method"], line["status"]) for line in requests] == [("POST", 202), ("GET", 200)]
     assert {line["job_id"] for line in requests} == {answer.json()["id"]}
     assert answer.headers["x-request-id"] == requests[0]["request_id"] == "mine-1"
     assert re.fullmatch("[0-9a-f]{16}", requests[1]["request_id"])
+
+
+def test_keys_that_nobody_is_asked_for_are_a_warning(service: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """Who sets API keys and turns asking off is told at the start; who does only one of them is not."""
+    said = "API keys are set, but KEYMASK_AUTH is off"
+    key = f"ann:{digest_of_key('k')}"
+    for number, (settings, warned) in enumerate(
+        [({"auth": "off", "api_keys": key}, True), ({"auth": "off"}, False), ({"api_keys": key}, False)]
+    ):
+        caplog.clear()
+        with served(service.clip.parent / f"warned{number}", **settings):
+            assert any(said in record.getMessage() for record in caplog.records) is warned
+
+
+def test_the_log_has_no_colours(own_log: None, capfd: pytest.CaptureFixture[str]) -> None:
+    """What uvicorn adds for terminals is not in the log."""
+    configure_logging("info")
+    logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\x1b[36mStarted"})
+    (line,) = map(json.loads, capfd.readouterr().err.splitlines())
+    assert (line["message"], line["logger"]) == ("Started", "uvicorn.error")
+    assert "color_message" not in line
 
 
 def test_serve_and_stop(tmp_path: Path) -> None:
@@ -269,27 +303,28 @@ def test_serve_and_stop(tmp_path: Path) -> None:
             assert httpx.get(f"{base}/health/ready").status_code == 200
             with served(tmp_path / "other") as files:
                 form = {"video": files.clip.read_bytes(), "mask": files.mask.read_bytes()}
-            job_id = httpx.post(f"{base}/v1/jobs", files=form, timeout=60).json()["id"]
-            with httpx.stream("GET", f"{base}/v1/jobs/{job_id}/events", timeout=30) as stream:
+            job_id = httpx.post(f"{base}/v1/jobs", files=form, timeout=240).json()["id"]
+            with httpx.stream("GET", f"{base}/v1/jobs/{job_id}/events", timeout=240) as stream:
                 lines = stream.iter_lines()
                 assert next(lines) == "event: progress"
                 process.send_signal(signal.SIGTERM)
                 list(lines)
-            assert process.wait(30) == 0
+            assert process.wait(240) == 0
         finally:
             process.kill()
     assert '"message": "stopped"' in (tmp_path / "log").read_text()
 
 
 def _address(process: subprocess.Popen[bytes], file: Path) -> str:
-    while process.poll() is None:
+    def found() -> str | None:
+        assert process.poll() is None, f"keymask serve ended with {process.returncode}"
         try:
             base = str(json.loads(file.read_text())["address"])
-            if httpx.get(f"{base}/health/live").status_code == 200:
-                return base
+            return base if httpx.get(f"{base}/health/live").status_code == 200 else None
         except (OSError, ValueError, httpx.TransportError):
-            continue
-    raise AssertionError(f"keymask serve ended with {process.returncode}")
+            return None
+
+    return str(wait_for(found))
 
 
 @pytest.mark.parametrize(
@@ -303,7 +338,12 @@ def _address(process: subprocess.Popen[bytes], file: Path) -> str:
     ],
 )
 def test_bad_use_is_one_line(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    own_log: None,
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What cannot be served is exit code 2 and one line."""
     from service.cli import main

@@ -96,7 +96,19 @@ class ChainSegmenter:
         if not self._begun:
             return None
         layout = MemoryLayout((0,), 0, ())
-        return RunState(*self._position, (self._chain,), layout, {}, (), (), dict(self._counts))
+        return RunState(
+            next_index=self._position[0],
+            next_decode_index=self._position[1],
+            keys=(self._chain,),
+            key_count=1,
+            frame_count=self._counts.total(),
+            memory=layout,
+            remembered=(),
+            logits={},
+            references=(),
+            waiting=(),
+            counts=dict(self._counts),
+        )
 
     def run(
         self, frames: Iterable[CompressedFrame], _info: VideoInfo, prompt: Prompt, state: RunState | None = None

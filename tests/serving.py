@@ -15,6 +15,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+import codec.kernels  # noqa: F401 - in a fresh checkout compiling it takes longer than any request may
 from service.config import Settings
 from service.engine.types import EngineConfig
 from service.jobs.store import JobStore
@@ -24,6 +25,7 @@ from service.services import Services
 from service.storage import Storage
 from tests.media import write_clip, write_mask
 from tests.thread_engine import ThreadEngine
+from tests.waiting import wait_for
 
 FRAMES = 12
 
@@ -84,12 +86,10 @@ class Served:
 
     def until(self, job_id: str, *states: str) -> dict[str, Any]:
         """The job, once it is in one of the states."""
-        for _ in range(2000):
-            job: dict[str, Any] = self.client.get(f"/v1/jobs/{job_id}").json()
-            if job["status"] in states:
-                return job
-            time.sleep(0.02)
-        raise AssertionError(f"the job is {job['status']} and not {states}")
+        found: dict[str, Any] = wait_for(
+            lambda: (job := self.client.get(f"/v1/jobs/{job_id}").json())["status"] in states and job
+        )
+        return found
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def served(folder: Path, **settings: Any) -> Iterator[Served]:
         make_sandbox=lambda processes, seconds, size: InlineSandbox(processes, timeout=seconds, memory_bytes=size),
     )
     clip, mask = write_clip(folder / "clip.mp4"), write_mask(folder / "mask.png")
-    with listening(app) as address, httpx.Client(base_url=address, timeout=60) as client:
+    with listening(app) as address, httpx.Client(base_url=address, timeout=240) as client:
         yield Served(client, app, engines[0], clip, mask)
 
 
@@ -127,5 +127,5 @@ def listening(app: FastAPI) -> Iterator[str]:
     finally:
         app.state.services.feed.close_soon()
         server.should_exit = True
-        thread.join(30)
+        thread.join(120)
     assert not thread.is_alive()

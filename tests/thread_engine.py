@@ -27,7 +27,8 @@ class ThreadEngine:
     """Gives every frame the prompt's mask.
 
     Attributes:
-        gate: While it is cleared, running jobs wait before each frame.
+        gate: While it is cleared, running jobs wait before each frame from `hold_at` on.
+        hold_at: Number of that frame.
         paused: While it is set, no further job is started.
         failing: Whether jobs fail after their second frame.
         ready: As in `Engine`.
@@ -37,6 +38,7 @@ class ThreadEngine:
     store: JobStore
     storage: Storage
     gate: threading.Event = field(default_factory=threading.Event)
+    hold_at: int = 0
     paused: threading.Event = field(default_factory=threading.Event)
     failing: bool = False
     ready: bool = True
@@ -57,7 +59,7 @@ class ThreadEngine:
         self._stopped = True
         self.gate.set()
         self._news.set()
-        self._thread.join(10)
+        self._thread.join(120)
         assert not self._thread.is_alive()
 
     def wake(self) -> None:
@@ -101,7 +103,7 @@ class ThreadEngine:
             options = Options(start=job.options.start, end=job.options.end)
             masks = StillSegmenter(options).run(reader, info, Prompt(mask, job.options.prompt_frame))
             for done, frame in enumerate(masks, 1):
-                while not self.gate.wait(0.02) and self._goes_on(job, done - 1):
+                while done > self.hold_at and not self.gate.wait(0.02) and self._goes_on(job, done - 1):
                     pass
                 if not self._goes_on(job, done - 1):
                     return JobStatus.CANCELED

@@ -112,8 +112,9 @@ class LocalEngine:
     def _attend(self) -> None:
         """Look after everything once; whatever fails is logged and tried again at the next tick."""
         for slot in self._slots:
+            is_dead = slot.is_dead  # asked first: its last words are still in the pipe
             self._count(slot)
-            if slot.is_dead:
+            if is_dead:
                 self._bury(slot)
             elif slot.running:
                 self._try("check", partial(self._check, slot))
@@ -178,8 +179,9 @@ class LocalEngine:
         while any(slot.running for slot in self._slots):
             self._wait(0.1)
             for slot in self._slots:
+                is_dead = slot.is_dead
                 self._count(slot)
-                if slot.is_dead:
+                if is_dead:
                     self._bury(slot)
                 elif time.monotonic() > deadline:
                     slot.kill()

@@ -61,7 +61,8 @@ class Worker:
         self._inbox.draining = True
 
     def _warm_up(self) -> bool:
-        """Load the default network; every job but those that choose another one starts with it."""
+        """Load the default network, with which most jobs start, and what decoding needs."""
+        importlib.import_module("codec.kernels")
         try:
             engine = self._load(self._model, Options(), self._config.settings)
         except Exception as error:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,19 +19,10 @@ from service.jobs.store import JobStore
 from service.jobs.types import Job, JobOptions, JobStatus, JobVideo, new_job_id
 from service.storage import JobFiles, Storage
 from tests.synthetic import encode, pan, x264
+from tests.waiting import wait_for
 
 FRAMES = 30
 SIZE = (64, 48)
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
-    """The condition's first true value; an error if it stays false for so long."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
 
 
 @dataclass

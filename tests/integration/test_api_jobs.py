@@ -15,6 +15,7 @@ from service.jobs.types import JobStatus
 from service.problems import PROBLEMS
 from tests.media import write_clip, write_mask
 from tests.serving import FRAMES, Served, served
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +108,8 @@ def test_a_deleted_job_leaves_nothing(held: Served) -> None:
         assert held.client.get(f"/v1/jobs/{job_id}{path}").status_code == 404
     assert held.client.delete(f"/v1/jobs/{job_id}").status_code == 404
     held.engine.gate.set()
-    held.run()
-    assert job_id not in held.services.storage.job_ids()
+    wait_for(lambda: job_id not in held.services.storage.job_ids())
+    wait_for(lambda: not held.services.store.known([job_id]))
 
 
 def test_the_same_key_and_payload_give_the_same_job(service: Served) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -17,6 +16,7 @@ from pycocotools import mask as coco
 from service.api import events
 from tests.media import square
 from tests.serving import FRAMES, Served, served
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +53,16 @@ def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, str | None, Any]]:
 
 def test_masks_come_while_the_job_runs(service: Served) -> None:
     """A client that follows the masks has the first ones before the job may go on, and all of them at its end."""
+    service.engine.hold_at = 3
     service.engine.gate.clear()
     job_id = service.post().json()["id"]
     with service.client.stream("GET", f"/v1/jobs/{job_id}/masks") as answer:
         assert answer.headers["content-type"] == "application/x-ndjson"
         lines = answer.iter_lines()
+        first, *rest = (json.loads(next(lines)) for _ in range(3))
         service.engine.gate.set()
-        first = json.loads(next(lines))
-        rest = [json.loads(line) for line in lines]
+        rest += [json.loads(line) for line in lines]
+    service.engine.hold_at = 0
     assert [line["index"] for line in (first, *rest)] == list(range(FRAMES))
     assert (first["source"], rest[0]["source"]) == ("prompt", "propagated")
     only = first["objects"][0]
@@ -168,18 +170,9 @@ def test_streams_are_limited_and_given_back(service: Served) -> None:
         path = f"/v1/jobs/{small.post().json()['id']}/masks"
         with httpx.Client(base_url=small.client.base_url) as other:
             with other.stream("GET", path):
-                _until(lambda: small.services.feed.followers == 1)
+                wait_for(lambda: small.services.feed.followers == 1)
                 refused = small.client.get(path)
                 assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-streams")
-            _until(lambda: small.services.feed.followers == 0)
+            wait_for(lambda: small.services.feed.followers == 0)
         small.engine.gate.set()
         assert len(small.client.get(path).text.splitlines()) == FRAMES
-
-
-def _until(condition: Any) -> None:
-    clock = threading.Event()
-    for _ in range(3000):
-        if condition():
-            return
-        clock.wait(0.01)
-    raise AssertionError("it did not come true")

@@ -15,8 +15,9 @@ from service.engine.types import WorkerState
 from service.jobs.types import JobStatus
 from tests.fakes import behave
 from tests.media import broken
+from tests.waiting import wait_for
 
-from .conftest import FRAMES, Site, wait_for
+from .conftest import FRAMES, Site
 
 
 def owned_only(site: Site) -> bool:
@@ -174,7 +175,7 @@ def test_a_video_that_breaks_in_the_middle_keeps_what_came_before(site: Site) ->
 
 def test_a_hanging_worker_is_killed(site: Site) -> None:
     """Without progress for the allowed time, a worker counts as dead."""
-    engine = site.start(stall_seconds=1.5)
+    engine = site.start(stall_seconds=5.0)
     behave(site.home, trouble={"at": 6, "kind": "hang"})
     done = site.finished(site.submit(engine))
     assert (done.status, done.deaths) == (JobStatus.SUCCEEDED, 1)
@@ -193,7 +194,7 @@ class TestCancel:
 
     def test_a_running_job_stops_and_keeps_its_masks(self, site: Site) -> None:
         """It stops between two masks; the worker goes on with the next job."""
-        behave(site.home, seconds=0.1)
+        behave(site.home, seconds=0.5)
         engine = site.start()
         job = site.submit(engine)
         wait_for(lambda: site.lines(job) >= 3)
@@ -248,7 +249,7 @@ class TestStop:
         """It is given back at a safe point; another engine finishes it, to the result of an uninterrupted run."""
         engine = site.start()
         expected = site.expected(engine)
-        behave(site.home, seconds=0.1)
+        behave(site.home, seconds=0.4)
         job = site.submit(engine)
         wait_for(lambda: site.lines(job) >= 5)
         engine.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,9 @@ import pytest
 
 from service.jobs.types import JobStatus
 from tests.fakes import behave
+from tests.waiting import wait_for
 
-from .conftest import FRAMES, Site, wait_for
+from .conftest import FRAMES, Site
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,12 +44,12 @@ class Service:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process."""
+    """Whether there is such a process, and not only its exit code that nobody has asked for."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except FileNotFoundError:
         return False
-    return True
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_a_killed_service_finishes_its_jobs_after_the_restart(site: Site) -> None:
@@ -57,7 +57,7 @@ def test_a_killed_service_finishes_its_jobs_after_the_restart(site: Site) -> Non
     reference = site.start()
     expected = site.expected(reference)
     reference.stop()
-    behave(site.home, seconds=0.1)
+    behave(site.home, seconds=0.3)
     service = Service(site)
     running = site.submit()
     waiting = site.submit()
@@ -81,7 +81,7 @@ def test_a_killed_service_finishes_its_jobs_after_the_restart(site: Site) -> Non
 
 def test_a_terminated_service_ends_at_a_safe_point(site: Site) -> None:
     """It exits with 0, its worker is gone, and the job waits with its masks."""
-    behave(site.home, seconds=0.1)
+    behave(site.home, seconds=0.3)
     service = Service(site)
     job = site.submit()
     wait_for(lambda: site.lines(job) >= 3)
@@ -95,7 +95,7 @@ def test_without_a_state_the_job_is_started_over(site: Site) -> None:
     """A lost or damaged state costs time, not correctness: the masks are computed anew and no line is there twice."""
     engine = site.start()
     expected = site.expected(engine)
-    behave(site.home, seconds=0.1)
+    behave(site.home, seconds=0.3)
     job = site.submit(engine)
     wait_for(lambda: site.lines(job) >= 4)
     engine.stop()
@@ -112,7 +112,7 @@ def test_masks_beyond_the_state_are_not_written_twice(site: Site) -> None:
     """Masks that were written after the last state are computed again and compared by index only: none is doubled."""
     engine = site.start()
     expected = site.expected(engine)
-    behave(site.home, seconds=0.1)
+    behave(site.home, seconds=0.3)
     job = site.submit(engine)
     wait_for(lambda: site.lines(job) >= 3)
     early = site.files(job).state.read_bytes()
@@ -129,7 +129,7 @@ def test_masks_that_are_missing_before_the_state_start_the_job_over(site: Site) 
     """A state that is ahead of the masks, as after a power cut, is not believed."""
     engine = site.start()
     expected = site.expected(engine)
-    behave(site.home, seconds=0.1)
+    behave(site.home, seconds=0.3)
     job = site.submit(engine)
     wait_for(lambda: site.lines(job) >= 6)
     engine.stop()
@@ -162,7 +162,7 @@ def test_a_full_disk_fails_the_job_and_not_the_service(site: Site, small_disk: P
         for name in ("jobs", "incoming", "workers"):
             (small_disk / name).mkdir()
         engine = site.start()
-        behave(site.home, seconds=0.05)
+        behave(site.home, seconds=0.3)
         job = site.submit(engine)
         wait_for(lambda: site.lines(job) >= 2)
         filler = small_disk / "filler"

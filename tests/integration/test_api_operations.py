@@ -337,8 +337,8 @@ def _address(process: subprocess.Popen[bytes], file: Path) -> str:
         (["keys", "new", "a b"], "the name is 'a b'"),
     ],
 )
+@pytest.mark.usefixtures("own_log")
 def test_bad_use_is_one_line(
-    own_log: None,
     arguments: list[str],
     said: str,
     tmp_path: Path,

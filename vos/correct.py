@@ -81,9 +81,9 @@ def region_around(soft: Tensor) -> Region | None:
 def _span(occupied: np.ndarray, cells: int) -> tuple[int, int]:
     """Start and length in pixels of an axis, from the cells that are occupied and the number of all."""
     first, last = int(occupied[0]) * STRIDE, (int(occupied[-1]) + 1) * STRIDE
-    margin = _MARGIN + _MARGIN_SHARE * (last - first)
-    start = int(max(0, first - margin)) // net.STRIDE * net.STRIDE
-    stop = -(-int(min(cells * STRIDE, last + margin)) // net.STRIDE) * net.STRIDE
+    margin = _MARGIN + int(_MARGIN_SHARE * (last - first))
+    start = max(0, first - margin) // net.STRIDE * net.STRIDE
+    stop = -(-min(cells * STRIDE, last + margin) // net.STRIDE) * net.STRIDE
     return start, stop - start
 
 
@@ -92,13 +92,15 @@ class Correction:
 
     Args:
         refiner: In eval mode.
+        keys: What `keys` was in a run that goes on here. Those frames must be remembered again, in any order, before
+            a frame is repaired.
     """
 
-    def __init__(self, refiner: Refiner) -> None:
+    def __init__(self, refiner: Refiner, keys: tuple[int, ...] = ()) -> None:
         self._refiner = refiner
         parameter = next(refiner.parameters())
         self._device = parameter.device
-        self._entries: dict[int, Memory] = {}
+        self._entries: dict[int, Memory | None] = dict.fromkeys(keys)
 
     @property
     def keys(self) -> tuple[int, ...]:
@@ -156,5 +158,5 @@ class Correction:
         """What the nearest key regions hold, side by side."""
         first, *others = self._entries
         nearest = sorted(others, key=lambda key: abs(key - index))[: MEMORY_FRAMES - 1]
-        entries = [self._entries[key] for key in (first, *nearest)]
+        entries = [entry for key in (first, *nearest) if (entry := self._entries[key]) is not None]
         return Memory(torch.cat([e.key for e in entries], dim=2), torch.cat([e.value for e in entries], dim=2))

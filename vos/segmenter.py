@@ -126,10 +126,9 @@ class _Pass:
         self._canvas = Canvas.of(info.analysis_height, info.analysis_width, self._network.stride)
         self._memory = MemoryBank(options.memory_frames, options.memory_spacing, state.memory if state else None)
         refiner, objects = segmenter.refiner, len(self._object_ids)
-        self._correction = None if refiner is None else Correction(refiner)
+        self._correction = None if refiner is None else Correction(refiner, state.remembered if state else ())
         light = 0 if refiner is None else LIGHT_CHANNELS
         self._references = ReferenceStore(objects + light + 1, *self._canvas.grid, self._device)
-        self._remembered = state.remembered if state else ()
         self._early: list[CompressedFrame] = []
         self._keys = list(state.keys) if state else []
         self._key_count = state.key_count if state else 0
@@ -140,6 +139,11 @@ class _Pass:
         self.wanted = state.next_index if state else prompt.index
         for held in state.references if state else ():
             self._references.put_at(held.slot, held.decode_index, torch.from_numpy(held.channels).to(self._device))
+
+    @property
+    def _remembered(self) -> tuple[int, ...]:
+        """Key frames that the refiner remembers."""
+        return () if self._correction is None else self._correction.keys
 
     def state(self, counts: Counter[Source]) -> RunState | None:
         """All of it, between two masks; None before the first one."""
@@ -153,7 +157,7 @@ class _Pass:
             key_count=self._key_count,
             frame_count=self._frame_count,
             memory=self._memory.layout,
-            remembered=self._correction.keys if self._correction is not None else (),
+            remembered=self._remembered,
             logits={i: logits.cpu().numpy() for i, logits in self._logits.items()},
             references=tuple(HeldReference(i, slot, channels.cpu().numpy()) for i, (slot, channels) in held),
             waiting=tuple(self._waiting.values()),
@@ -250,7 +254,7 @@ class _Pass:
             logits = self._network.segment(features, self._memory.view(), hint, self._segmenter.options.top_k).float()
             full = self._to_full(logits)
         self._memorize(frame, features, full)
-        wanted = {*self._memory.indices, *(self._correction.keys if self._correction is not None else ())}
+        wanted = {*self._memory.indices, *self._remembered}
         self._logits = {i: kept for i, kept in self._logits.items() if i in wanted}
         self._logits[frame.index] = logits
         picture = self._canvas.crop(full)

@@ -1,0 +1,269 @@
+"""Repair in the region around the objects: the region itself, what is remembered, what stays as it is."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from codec.types import CompressedFrame, FrameType, MotionField
+from vos.correct import MEMORY_FRAMES, REMEMBERED, Correction, Region, region_around
+from vos.modeling.aggregate import soft_aggregate
+from vos.modeling.network import Memory
+from vos.modeling.refiner import Refiner, RefinerFeatures
+from vos.propagate import Carried
+
+
+class TracingRefiner(nn.Module):
+    """Takes the place of the network: remembers what it was given, and knows frames by their brightness."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.seen: list[tuple[int, ...]] = []
+        self.read: list[int] = []
+
+    def normalize(self, rgb: Tensor) -> Tensor:
+        """As it is."""
+        return rgb.float()
+
+    def encode(self, image: Tensor, top: int = 0, left: int = 0) -> RefinerFeatures:
+        """The brightness of the first pixel as the key; light features of 1."""
+        height, width = image.shape[2:]
+        self.seen.append((top, left, height, width))
+        light = image.new_ones(1, 8, height // 4, width // 4)
+        return RefinerFeatures({4: image}, image[:, :1, ::16, ::16], light)
+
+    def memorize(self, features: RefinerFeatures, soft: Tensor) -> Memory:
+        """The brightness."""
+        return Memory(features.key.flatten(2)[..., :1], soft.flatten(2)[..., :1])
+
+    def confidence(self, _features: RefinerFeatures, carried_light: Tensor) -> Tensor:
+        """None at all."""
+        return carried_light[:, :1]
+
+    def refine(
+        self, _features: RefinerFeatures, memory: Memory, carried: Tensor, _confidence: Tensor, _evidence: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Nothing is left of any object."""
+        self.read = memory.key.flatten().int().tolist()
+        return torch.full_like(carried, -10.0), torch.zeros(len(carried))
+
+
+def frame(index: int, size: tuple[int, int] = (90, 130), *, seed: int = 0) -> CompressedFrame:
+    """A frame whose brightness is its index, with a random residual and some cells without motion."""
+    height, width = size
+    rows, columns = -(-height // 4), -(-width // 4)
+    rng = np.random.default_rng(seed)
+    reference = np.stack([rng.integers(-1, 1, (rows, columns)), np.full((rows, columns), -1)]).astype(np.int32)
+    motion = MotionField(np.zeros((2, rows, columns, 2), np.float32), reference)
+    residual = rng.integers(-80, 80, size).astype(np.int16)
+    picture = np.full((height, width, 3), index, np.uint8)
+    return CompressedFrame(
+        index, index, index, 0.0, FrameType.P, True, picture[..., 0], motion, residual, (), lambda: picture
+    )
+
+
+def soft_box(rows: slice, columns: slice, grid: tuple[int, int] = (23, 33)) -> Tensor:
+    """One object, float [1, rows, columns]."""
+    soft = torch.zeros(1, *grid)
+    soft[0, rows, columns] = 1
+    return soft
+
+
+def carried(soft: Tensor) -> Carried:
+    """Soft masks with random light features and doubt."""
+    generator = torch.Generator().manual_seed(0)
+    light = torch.rand(8, *soft.shape[1:], generator=generator)
+    return Carried(soft, light, torch.rand(*soft.shape[1:], generator=generator) * 0.5, 1.0)
+
+
+def slow_span(occupied: list[int], cells: int) -> tuple[int, int]:
+    """First pixel and number of pixels of the blocks of 16 with a pixel of the axis that is near an occupied one."""
+    pixels = [p for p in range(cells * 4) if p // 4 in occupied]
+    margin = 32 + int(0.15 * (pixels[-1] + 1 - pixels[0]))
+    near = [p for p in range(cells * 4) if pixels[0] - margin <= p <= pixels[-1] + margin]
+    blocks = sorted({p // 16 for p in near})
+    return blocks[0] * 16, len(blocks) * 16
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_region_equals_a_loop_over_pixels(seed: int) -> None:
+    """The region is made of all blocks of 16 pixels that come near the box around all objects, on any picture size."""
+    rng = np.random.default_rng(seed)
+    grid = tuple(int(n) for n in rng.integers(20, 90, 2))
+    soft = torch.zeros(2, *grid)
+    for k in range(2):
+        top, left = (int(rng.integers(0, n - 5)) for n in grid)
+        soft[k, top : top + int(rng.integers(1, 20)), left : left + int(rng.integers(1, 20))] = float(
+            rng.uniform(0.2, 1)
+        )
+    soft += 0.05  # what is hardly there does not count
+    occupied = np.argwhere((soft > 0.1).any(dim=0).numpy())
+    top, height = slow_span(occupied[:, 0].tolist(), grid[0])
+    left, width = slow_span(occupied[:, 1].tolist(), grid[1])
+    assert region_around(soft) == Region(top, left, height, width)
+
+
+def test_without_an_object_there_is_no_region() -> None:
+    """Masks that are nearly nothing give no region."""
+    assert region_around(torch.full((2, 9, 9), 0.09)) is None
+
+
+@pytest.mark.parametrize("place", [(slice(0, 2), slice(0, 3)), (slice(21, 23), slice(30, 33)), (slice(9, 12),) * 2])
+def test_cutting_and_pasting_changes_nothing(place: tuple[slice, slice]) -> None:
+    """What is cut out comes back to its place, at the picture's borders too; beyond the picture there is nothing."""
+    region = region_around(soft_box(*place))
+    assert region is not None
+    channels = torch.rand(5, 23, 33)
+    part = region.cut(channels)
+    assert part.shape == (5, region.height // 4, region.width // 4)
+    for row, column in np.ndindex(part.shape[1:]):
+        y, x = region.top // 4 + row, region.left // 4 + column
+        inside = y < 23 and x < 33
+        assert torch.equal(part[:, row, column], channels[:, y, x] if inside else torch.zeros(5))
+    copy = channels.clone()
+    region.paste(part + 1, copy)
+    rows, columns = region.cells
+    assert torch.equal(copy[:, rows, columns], channels[:, rows, columns] + 1)
+    copy[:, rows, columns] -= 1
+    torch.testing.assert_close(copy, channels)
+
+
+def test_pixels_beyond_the_picture_repeat_its_edge() -> None:
+    """A region that exceeds the picture sees the picture's last row and column again."""
+    picture = np.random.default_rng(0).integers(0, 255, (90, 130, 3), dtype=np.uint8)
+    region = Region(64, 96, 32, 48)
+    pixels = region.pixels(picture)
+    for y, x in np.ndindex(32, 48):
+        assert (pixels[y, x] == picture[min(64 + y, 89), min(96 + x, 129)]).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_frame_is_matched_with_the_first_and_the_nearest_key_frames(seed: int) -> None:
+    """Of the key frames that are kept, the first one and those nearest in presentation order are read, never more."""
+    rng = np.random.default_rng(seed)
+    network = TracingRefiner()
+    correction = Correction(network)
+    soft = soft_box(slice(4, 8), slice(4, 8))
+    kept: list[int] = []
+    for index in rng.permutation(200)[:12].tolist():
+        correction.remember(frame(index), soft)
+        kept.append(index)
+        if len(kept) > REMEMBERED:
+            kept.pop(1)
+        assert correction.keys == tuple(kept)
+        asked = int(rng.integers(0, 200))
+        correction.repair(frame(asked), carried(soft))
+        choices = itertools.combinations(kept[1:], min(len(kept), MEMORY_FRAMES) - 1)
+        best = min(sum(abs(key - asked) for key in choice) for choice in choices)
+        assert network.read[0] == kept[0]
+        assert set(network.read[1:]) <= set(kept[1:])
+        assert len(set(network.read)) == min(len(kept), MEMORY_FRAMES)
+        assert sum(abs(key - asked) for key in network.read[1:]) == best
+
+
+def test_a_run_that_goes_on_remembers_in_the_same_order() -> None:
+    """Key frames that come again in another order stay where they were, and are all named from the start."""
+    network = TracingRefiner()
+    correction = Correction(network, (30, 10, 20))
+    assert correction.keys == (30, 10, 20)
+    for index in (10, 20, 30):
+        correction.remember(frame(index), soft_box(slice(4, 8), slice(4, 8)))
+    assert correction.keys == (30, 10, 20)
+    correction.repair(frame(11), carried(soft_box(slice(4, 8), slice(4, 8))))
+    assert network.read == [30, 10, 20]
+
+
+def test_without_an_object_nothing_is_done() -> None:
+    """A key frame without an object is not remembered; without object or key frame, masks stay, unseen."""
+    network = TracingRefiner()
+    correction = Correction(network)
+    before = carried(soft_box(slice(4, 8), slice(4, 8)))
+    kept, doubt = correction.repair(frame(1), before)
+    assert kept is before
+    torch.testing.assert_close(doubt, before.doubt_by_object())
+    assert not correction.remember(frame(0), torch.zeros(1, 23, 33)).any()
+    assert correction.keys == ()
+    correction.remember(frame(2), before.soft)
+    empty = carried(torch.zeros(1, 23, 33))
+    network.seen.clear()
+    assert correction.repair(frame(3), empty)[0] is empty
+    assert network.seen == []
+
+
+def test_cost_follows_the_region() -> None:
+    """The network sees blocks around the object and not the picture, however large that is."""
+    network = TracingRefiner()
+    correction = Correction(network)
+    soft = soft_box(slice(60, 70), slice(80, 90), (270, 480))
+    correction.remember(frame(0, (1080, 1920)), soft)
+    correction.repair(frame(1, (1080, 1920)), carried(soft))
+    assert network.seen == [(192, 272, 128, 128)] * 2
+
+
+@pytest.mark.parametrize("place", [(slice(0, 3), slice(28, 33)), (slice(9, 12), slice(15, 18))])
+def test_what_lies_outside_the_region_stays_as_carried(place: tuple[slice, slice]) -> None:
+    """Masks and doubt outside the region are those that were carried; inside they are new."""
+    correction = Correction(TracingRefiner())
+    before = carried(soft_box(*place))
+    before.soft[0, 22, 0] = 0.07
+    correction.remember(frame(0), before.soft)
+    after, doubt = correction.repair(frame(1), before)
+    region = region_around(before.soft)
+    assert region is not None
+    outside = torch.ones(23, 33, dtype=torch.bool)
+    outside[region.cells] = False
+    assert outside[22, 0]
+    assert torch.equal(after.soft[:, outside], before.soft[:, outside])
+    assert torch.equal(after.doubt[outside], before.doubt[outside])
+    assert after.soft[:, ~outside].max() < 0.01
+    torch.testing.assert_close(after.doubt[~outside], before.doubt[~outside] / 2)
+    assert (after.light[:, ~outside] == 1).all()
+    assert not after.light[:, outside].any()
+    assert doubt.tolist() == [0.5]
+
+
+@torch.inference_mode()
+def test_a_region_as_large_as_the_picture_is_the_network_on_the_picture() -> None:
+    """For two objects that fill it, repair is one pass of the network over the whole picture and its evidence."""
+    torch.manual_seed(0)
+    network = Refiner().eval()
+    for layer in (network.decoder.told8, network.decoder.told4):
+        nn.init.normal_(layer.weight, std=0.1)
+    soft = torch.zeros(2, 16, 24)
+    soft[0, 4:12, 3:10], soft[1, 5:14, 12:21] = 0.9, 0.8
+    pictures = np.random.default_rng(1).integers(0, 255, (2, 64, 96, 3), dtype=np.uint8)
+    plain = [frame(n, (64, 96), seed=n) for n in (0, 1)]
+    key, other = (
+        CompressedFrame(
+            *(n, n, n, 0.0, FrameType.P, True, pictures[n, ..., 0], f.motion, f.residual, ()),
+            to_rgb=lambda n=n: pictures[n],
+        )
+        for n, f in enumerate(plain)
+    )
+    correction = Correction(network)
+    light = correction.remember(key, soft)
+    before = carried(soft.flip(2))
+    after, doubt = correction.repair(other, before)
+
+    first, second = (network.encode(torch.from_numpy(p).permute(2, 0, 1)[None].float() / 127.5 - 1) for p in pictures)
+    residual = np.abs(other.residual).reshape(16, 4, 24, 4).mean(axis=(1, 3)) / 64
+    bare = (other.motion.reference < 0).all(axis=0)
+    told = torch.stack([before.doubt, torch.from_numpy(residual), torch.from_numpy(bare)]).float()[None]
+    logits, verdict = network.refine(
+        second,
+        network.memorize(first, soft[:, None]),
+        before.soft[:, None],
+        network.confidence(second, before.light[None]),
+        told,
+    )
+    torch.testing.assert_close(light, first.light[0])
+    torch.testing.assert_close(after.light, second.light[0])
+    expected = soft_aggregate(torch.sigmoid(logits[:, 0]))[1:]
+    torch.testing.assert_close(after.soft, expected, atol=0.01, rtol=0.01)
+    torch.testing.assert_close(doubt, 1 - torch.sigmoid(verdict), atol=0.01, rtol=0.01)
+    torch.testing.assert_close(after.doubt, before.doubt / 2)

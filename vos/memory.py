@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import torch
 from torch import Tensor
 
 from vos.modeling.network import Memory
@@ -88,5 +87,6 @@ class MemoryBank:
 
 
 def _slots(entry: Tensor, capacity: int) -> Tensor:
-    shape = (*entry.shape[:-1], entry.shape[-1] * capacity)
-    return torch.zeros(shape, dtype=entry.dtype, device=entry.device)
+    """Room for `capacity` entries [A, C, n]: [A, C, capacity * n], laid out position by position, as reads fetch it."""
+    objects, channels, positions = entry.shape
+    return entry.new_zeros(capacity * positions, objects, channels).permute(1, 2, 0)

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vos.modeling.fuse import convolve
 from vos.modeling.memory_read import l2_affinity, read_top_k
-from vos.modeling.mobilenet import TAP_CHANNELS, MobileNetV2
+from vos.modeling.mobilenet import TAP_CHANNELS, InvertedResidual, MobileNetV2
 from vos.modeling.network import Features, Memory, VOSNetwork
+from vos.modeling.row_read import can_read_rows, read_rows
 
 KEY_CHANNELS = 64
 SHARED_CHANNELS = 128
@@ -29,17 +31,17 @@ _HINT_CHANNELS = 5
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(relu(x)))), 3x3, without norm."""
+    """x + conv(relu(conv(relu(x)))), 3x3, without norm; the sum is activated if wanted."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, activation: str = "none") -> Tensor:
         """[B, C, h, w] -> the same shape."""
-        out: Tensor = self.second(functional.relu(self.first(functional.relu(x))))
-        return x + out
+        hidden = convolve(self.first, functional.relu(x), activation="relu")
+        return convolve(self.second, hidden, add=x, activation=activation)
 
 
 class ValueEncoder(nn.Module):
@@ -57,12 +59,12 @@ class ValueEncoder(nn.Module):
         self.mix = ResidualBlock(VALUE_CHANNELS)
 
     def forward(self, maps: dict[int, Tensor], masks: Tensor, others: Tensor) -> Tensor:
-        """Picture maps of B pictures, masks and others [B*K, 1, H, W] -> values [B*K, 128, H/16, W/16]."""
+        """Picture maps of B pictures, masks [B*K, 1, H, W], others [B*K, 1, H/4, W/4] -> values [B*K, 128, h, w]."""
         objects = masks.shape[0] // maps[4].shape[0]
-        cells = torch.cat([functional.pixel_unshuffle(masks, 4), functional.avg_pool2d(others, 4)], dim=1)
-        x = functional.relu(_per_object(self.picture4(maps[4]), objects) + self.mask4(cells))
-        x = functional.relu(_per_object(self.picture8(maps[8]), objects) + self.object8(x))
-        x = _per_object(self.picture16(maps[16]), objects) + self.object16(x)
+        cells = torch.cat([functional.pixel_unshuffle(masks, 4), others], dim=1)
+        x = convolve(self.mask4, cells, add=_per_object(self.picture4(maps[4]), objects), activation="relu")
+        x = convolve(self.object8, x, add=_per_object(self.picture8(maps[8]), objects), activation="relu")
+        x = convolve(self.object16, x, add=_per_object(self.picture16(maps[16]), objects))
         value: Tensor = self.mix(x)
         return value
 
@@ -89,12 +91,15 @@ class Decoder(nn.Module):
         """Picture maps of B pictures, read [B*K, 144, h, w], hint [B*K, 5, h, w] -> logits [B*K, 1, 4h, 4w]."""
         objects = read.shape[0] // maps[4].shape[0]
         labels = functional.pixel_shuffle(read[:, VALUE_CHANNELS:], 4)
-        x = _per_object(self.picture16(maps[16]), objects) + self.object16(torch.cat([read, hint], dim=1))
-        x = _double(self.object8(functional.relu(self.mix16(x))))
-        x = self.mix8(x + _per_object(self.picture8(maps[8]), objects))
-        x = _double(self.object4(functional.relu(x)))
-        x = self.mix4(x + _per_object(self.picture4(maps[4]), objects) + self.label4(labels))
-        logits: Tensor = self.out(functional.relu(x))
+        picture16, picture8, picture4 = (
+            _per_object(layer(maps[stride]), objects)
+            for stride, layer in ((16, self.picture16), (8, self.picture8), (4, self.picture4))
+        )
+        x = convolve(self.object16, torch.cat([read, hint], dim=1), add=picture16)
+        x = _double(self.object8(self.mix16(x, activation="relu")))
+        x = _double(self.object4(self.mix8(x + picture8, activation="relu")))
+        x = convolve(self.label4, labels, add=x + picture4)
+        logits: Tensor = self.out(self.mix4(x, activation="relu"))
         return logits
 
 
@@ -117,6 +122,24 @@ class CompactNetwork(VOSNetwork):
             if isinstance(module, nn.Conv2d) and not name.startswith("backbone."):
                 _initialize(module, gain=0.2 if name.endswith(".second") else 1.0)
 
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Merge the last block's projection with `shared`: both are linear, and nothing else looks between them."""
+        last = self.backbone.blocks[-1]
+        if not isinstance(last, InvertedResidual) or isinstance(last.project, nn.Identity):
+            return
+        near_channels, hidden_channels = TAP_CHANNELS[2], last.project.in_channels
+        near = self.shared.weight[:, :near_channels] * self.tap_scale[2]
+        far = self.shared.weight[:, near_channels:] * self.tap_scale[3]
+        weight = torch.cat([near, torch.einsum("oixy,ihxy->ohxy", far, last.project.weight)], dim=1)
+        # Of a map of zeros, only the biases are left.
+        nothing = last.project(weight.new_zeros(1, hidden_channels, 1, 1)) * self.tap_scale[3]
+        bias = self.shared(torch.cat([nothing.new_zeros(1, near_channels, 1, 1), nothing], dim=1))
+        self.shared = nn.Conv2d(near_channels + hidden_channels, SHARED_CHANNELS, 1).to(weight)
+        self.shared.load_state_dict({"weight": weight, "bias": bias.flatten()})
+        last.project = nn.Identity()  # type: ignore[assignment]
+        self.tap_scale[2:] = 1
+
     def normalize(self, rgb: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] -> -1..1, in the dtype of the weights."""
         return (rgb.to(torch.float32) / 127.5 - 1).to(self.tap_scale.dtype)
@@ -124,16 +147,15 @@ class CompactNetwork(VOSNetwork):
     def encode(self, image: Tensor) -> Features:
         """Normalised pictures [B, 3, H, W] -> key [B, 64, H/16, W/16]; maps 4: 24, 8: 32, 16: 128 channels."""
         taps = [tap * scale for tap, scale in zip(self.backbone(image), self.tap_scale, strict=True)]
-        shared = functional.relu(self.shared(torch.cat(taps[2:], dim=1)))
+        shared = convolve(self.shared, torch.cat(taps[2:], dim=1), activation="relu")
         return Features(image=image, key=self.key(shared), maps={4: taps[0], 8: taps[1], 16: shared})
 
     def memorize(self, features: Features, masks: Tensor) -> Memory:
         """Features of B pictures, masks [B*K, 1, H, W] -> key [B, 64, h*w], value [B*K, 144, h*w]."""
         masks = masks.to(features.key.dtype)
-        by_picture = masks.view(features.key.shape[0], -1, *masks.shape[1:])
-        others = (by_picture.sum(dim=1, keepdim=True) - by_picture).clamp(0, 1).flatten(0, 1)
-        value = self.value(features.maps, masks, others)
-        labels = functional.pixel_unshuffle(functional.avg_pool2d(masks, 4), 4)
+        cells = functional.avg_pool2d(masks, 4)
+        value = self.value(features.maps, masks, _others(masks, features.key.shape[0]))
+        labels = functional.pixel_unshuffle(cells, 4)
         return Memory(key=features.key.flatten(2), value=torch.cat([value, labels], dim=1).flatten(2))
 
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
@@ -145,8 +167,21 @@ class CompactNetwork(VOSNetwork):
         return logits
 
 
+def _others(masks: Tensor, pictures: int) -> Tensor:
+    """Masks [B*K, 1, H, W] of B pictures -> the sum of all others at stride 4, [B*K, 1, H/4, W/4]."""
+    if masks.shape[0] == pictures:
+        return masks.new_zeros(pictures, 1, masks.shape[2] // 4, masks.shape[3] // 4)
+    by_picture = masks.view(pictures, -1, *masks.shape[1:])
+    others = (by_picture.sum(dim=1, keepdim=True) - by_picture).clamp(0, 1)
+    return functional.avg_pool2d(others.flatten(0, 1), 4)
+
+
 def _read(memory: Memory, query: Tensor, top_k: int) -> Tensor:
     """Key [B, 64, N], value [B*K, 144, N], query [B, 64, M] -> what each object reads, [B*K, 144, M]."""
+    if can_read_rows(memory.key, query):
+        rows = memory.value.permute(2, 0, 1).flatten(1)
+        read = read_rows(memory.key[0].t(), rows, query[0].t(), top_k)
+        return read.view(-1, *memory.value.shape[:2]).permute(1, 2, 0)
     # No distance notices a shift of keys and query, but bfloat16 has more bits for the differences near zero.
     centre = memory.key.float().mean(dim=2, keepdim=True)
     near, asked = ((x.float() - centre).to(x.dtype) for x in (memory.key, query))
@@ -162,7 +197,8 @@ def _hint(previous: Tensor | None, read: Tensor) -> Tensor:
     if previous is None:
         return read.new_zeros(rows, _HINT_CHANNELS, height, width)
     cells = functional.pixel_unshuffle(functional.avg_pool2d(previous.to(read.dtype), 2), 2)
-    return torch.cat([cells, torch.ones_like(cells[:, :1])], dim=1)
+    hint = torch.cat([cells, torch.ones_like(cells[:, :1])], dim=1)
+    return hint.contiguous(memory_format=torch.channels_last)
 
 
 def _per_object(x: Tensor, objects: int) -> Tensor:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from vos.modeling.fuse import convolve
 
 # (channels out, stride, dilation) of blocks 0 to 16.
 _BLOCKS = (
@@ -43,9 +44,9 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, Cin, h, w] -> [B, Cout, h / stride, w / stride]."""
-        hidden = x if self.expand is None else functional.relu6(self.expand(x), inplace=True)
-        out: Tensor = self.project(functional.relu6(self.depthwise(hidden), inplace=True))
-        return x + out if self.residual else out
+        hidden = x if self.expand is None else convolve(self.expand, x, activation="relu6")
+        hidden = convolve(self.depthwise, hidden, activation="relu6")
+        return convolve(self.project, hidden, add=x if self.residual else None)
 
 
 class MobileNetV2(nn.Module):
@@ -63,7 +64,7 @@ class MobileNetV2(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Image [B, 3, H, W] -> taps [B, C, H / s, W / s]: C = 24, 32, 96, 320 at s = 4, 8, 16, 16."""
-        x = functional.relu6(self.stem(image), inplace=True)
+        x = convolve(self.stem, image, activation="relu6")
         taps = []
         for index, block in enumerate(self.blocks):
             x = block(x)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from vos.modeling.fold import fold_batch_norm
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
@@ -46,6 +48,10 @@ class VOSNetwork(nn.Module, ABC):
     name: str
     stride = 16
     """Height and width of what goes in must be multiples of this."""
+
+    def fold(self) -> None:
+        """Merge, in place, layers that make one linear map at inference; its state dict is then no checkpoint's."""
+        fold_batch_norm(self)
 
     @abstractmethod
     def normalize(self, rgb: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class STM(VOSNetwork):
 
     def normalize(self, rgb: Tensor) -> Tensor:
         """Picture uint8 [1, 3, H, W] -> float [1, 3, H, W] by ImageNet's mean and deviation."""
-        return imagenet.normalize(rgb, self.decoder.pred.weight.dtype)
+        return imagenet.normalize(rgb, next(self.parameters()).dtype)
 
     def encode(self, image: Tensor) -> Features:
         """Normalised picture [1, 3, H, W] -> key [1, 128, h, w] and maps of 256, 512, 1024 channels at 4, 8, 16."""

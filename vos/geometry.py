@@ -7,18 +7,20 @@ wants), grid (analysis / 4, rounded up: cells of soft masks and motion fields).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from codec.types import STRIDE, Float32Array, UInt8Array, VideoInfo
+from vos import kernels
 from vos.errors import PromptError
 
-_NEGLIGIBLE = 0.02
-"""Soft mask below which an object cannot win a pixel by interpolation, so its surroundings need not be looked at."""
+Float64Array: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def soft_to_labels(soft: Float32Array, stride: int, object_ids: tuple[int, ...],
     """Soft masks at `stride` analysis pixels a cell -> label image in display size and orientation.
 
     A pixel gets the object (or the background, whose share is what the objects leave) with the largest bilinearly
-    interpolated value. Work is limited to each object's bounding box, so many small objects cost about what one does.
+    interpolated value. Only objects' edges are interpolated, so many small objects cost about what one does.
 
     Args:
         soft: float32 [K, rows, columns], sums over K at most 1.
@@ -108,63 +110,17 @@ def soft_to_labels(soft: Float32Array, stride: int, object_ids: tuple[int, ...],
         info: Sizes and orientation.
     """
     labels = np.zeros((info.coded_height, info.coded_width), np.uint8)
-    boxes = [_box(plane) for plane in soft]
-    union = _union([box for box in boxes if box is not None])
-    if union is not None:
-        scale_y = info.analysis_height / (info.coded_height * stride)
-        scale_x = info.analysis_width / (info.coded_width * stride)
-        scale = (scale_y, scale_x)
-        rows, columns = _pixels(union, scale, labels.shape)
-        best = 1 - _magnify(soft.sum(axis=0) if len(soft) > 1 else soft[0], rows, columns, scale)
-        for plane, box, object_id in zip(soft, boxes, object_ids, strict=True):
-            if box is None:
-                continue
-            own_rows, own_columns = _pixels(box, scale, labels.shape)
-            value = _magnify(plane, own_rows, own_columns, scale)
-            inside = best[
-                own_rows.start - rows.start : own_rows.stop - rows.start,
-                own_columns.start - columns.start : own_columns.stop - columns.start,
-            ]
-            wins = value > inside
-            labels[own_rows, own_columns][wins] = object_id
-            np.maximum(inside, value, out=inside)
+    scale_y = info.analysis_height / (info.coded_height * stride)
+    scale_x = info.analysis_width / (info.coded_width * stride)
+    kernels.paint(np.ascontiguousarray(soft), np.array(object_ids, np.uint8), scale_y, scale_x, labels)
     return np.ascontiguousarray(info.to_display(labels)).astype(np.uint8, copy=False)
 
 
-def _box(plane: Float32Array) -> tuple[int, int, int, int] | None:
-    """Bounding box (top, bottom, left, right), ends exclusive, of the cells that count; None if there are none."""
-    present = plane > _NEGLIGIBLE
-    row_any = np.flatnonzero(present.any(axis=1))
-    if not len(row_any):
-        return None
-    column_any = np.flatnonzero(present[row_any[0] : row_any[-1] + 1].any(axis=0))
-    return int(row_any[0]), int(row_any[-1]) + 1, int(column_any[0]), int(column_any[-1]) + 1
-
-
-def _union(boxes: list[tuple[int, int, int, int]]) -> tuple[int, int, int, int] | None:
-    if not boxes:
-        return None
-    tops, bottoms, lefts, rights = zip(*boxes, strict=True)
-    return min(tops), max(bottoms), min(lefts), max(rights)
-
-
-def _pixels(box: tuple[int, int, int, int], scale: tuple[float, float], size: tuple[int, ...]) -> tuple[slice, slice]:
-    """Rows and columns of coded pixels that interpolation from the cells of a box reaches."""
-    top, bottom, left, right = box
-    rows = slice(max(0, int((top - 0.5) / scale[0])), min(size[0], int((bottom + 0.5) / scale[0]) + 1))
-    columns = slice(max(0, int((left - 0.5) / scale[1])), min(size[1], int((right + 0.5) / scale[1]) + 1))
-    return rows, columns
-
-
-def _magnify(plane: Float32Array, rows: slice, columns: slice, scale: tuple[float, float]) -> Float32Array:
-    """Bilinear values of a plane of cells at coded pixels; pixel centres lie at +0.5 in both grids."""
-    offset_y = (rows.start + 0.5) * scale[0] - 0.5
-    offset_x = (columns.start + 0.5) * scale[1] - 0.5
-    matrix = np.array([[scale[1], 0, offset_x], [0, scale[0], offset_y]])
-    size = (columns.stop - columns.start, rows.stop - rows.start)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    magnified = cv2.warpAffine(plane, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(magnified, np.float32)
+def certainty(soft: Float32Array) -> Float64Array:
+    """Mean of each object's soft mask where it is above one half: float32 [K, h, w] -> [K], 0 where it is nowhere."""
+    means = np.empty(len(soft), np.float64)
+    kernels.certainty(np.ascontiguousarray(soft), means)
+    return means
 
 
 def rgb_to_tensor(rgb: UInt8Array, device: torch.device) -> Tensor:

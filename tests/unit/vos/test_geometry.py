@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from codec.types import MotionSource, VideoInfo
 from vos.errors import PromptError
-from vos.geometry import Canvas, prompt_to_soft, soft_to_labels, to_cells
+from vos.geometry import Canvas, certainty, prompt_to_soft, soft_to_labels, to_cells
 
 
 def info(width: int, height: int, analysis: tuple[int, int] | None = None, rotation: int = 0) -> VideoInfo:
@@ -72,9 +72,9 @@ def blobs(objects: int, rows: int, columns: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("objects", [1, 2, 7])
-@pytest.mark.parametrize("size", [(64, 48), (96, 72), (33, 47)])
+@pytest.mark.parametrize("size", [(64, 48), (96, 72), (33, 47), (200, 20)])
 def test_labels_equal_an_argmax_over_full_planes(objects: int, size: tuple[int, int]) -> None:
-    """Working inside bounding boxes gives what interpolating every plane over the whole picture gives."""
+    """Interpolating edges alone gives what interpolating every plane over the whole picture gives."""
     width, height = size
     soft = blobs(objects, 12, 16, objects)
     ids = tuple(range(3, 3 + objects))
@@ -86,10 +86,29 @@ def test_labels_equal_an_argmax_over_full_planes(objects: int, size: tuple[int, 
         by_rows = np.stack([np.interp(ys, np.arange(12), column) for column in plane.T], axis=1)
         full.append(np.stack([np.interp(xs, np.arange(16), row) for row in by_rows]))
     order = np.sort(np.stack(full), axis=0)
-    clear = order[-1] - order[-2] > 0.05
+    clear = order[-1] - order[-2] > 1e-5
     expected = np.array([0, *ids])[np.argmax(full, axis=0)]
-    assert clear.mean() > 0.4
+    assert clear.mean() > 0.99
+    assert len(np.unique(expected)) > min(objects, 4)
     np.testing.assert_array_equal(labels[clear], expected[clear])
+
+
+def test_an_object_may_win_between_cells_that_others_win() -> None:
+    """A pixel's label is looked for among all objects, not only those that win a cell beside it."""
+    soft = np.zeros((3, 12, 16), np.float32)
+    soft[:, 5:7, 8] = np.array([0.55, 0.0, 0.45])[:, None]
+    soft[:, 5:7, 9] = np.array([0.0, 0.55, 0.45])[:, None]
+    labels = soft_to_labels(soft, 4, (1, 2, 3), info(64, 48))
+    assert labels[24, 34:38].tolist() == [1, 3, 3, 2]
+
+
+def test_certainty_is_the_mean_inside() -> None:
+    """An object's certainty is the mean of its mask where that is above one half; an absent one has none."""
+    soft = np.random.default_rng(3).random((3, 21, 34)).astype(np.float32)
+    soft[1] *= 0.5
+    inside = [float(plane[plane > 0.5].mean()) if (plane > 0.5).any() else 0.0 for plane in soft]
+    assert certainty(soft) == pytest.approx(inside, abs=1e-5)
+    assert inside[1] == 0
 
 
 def test_an_absent_object_leaves_no_pixel() -> None:

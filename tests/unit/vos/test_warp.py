@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from codec.types import MotionField
-from vos.warp import ReferenceStore, fill_missing
+from vos.warp import ReferenceStore, fill_missing, gather, sampling
 
 ROWS, COLUMNS, CHANNELS = 9, 13, 3
 
@@ -58,7 +59,37 @@ def test_warp_equals_a_loop_over_cells(references: list[int]) -> None:
     motion = random_field(rng, references)
     warped = store.warp(motion)
     assert warped.support == 1
-    np.testing.assert_allclose(warped.channels.numpy(), slow_warp(motion, held), atol=2e-3)
+    np.testing.assert_allclose(warped.channels.numpy(), slow_warp(motion, held), atol=1e-5)
+
+
+def test_any_device_samples_as_the_compiled_loop_does() -> None:
+    """Places and weights given to torch's own operations, as on a GPU, give what a loop over cells does."""
+    rng = np.random.default_rng(5)
+    table = rng.random((CHANNELS, 2, ROWS, COLUMNS)).astype(np.float32)
+    motion = random_field(rng, [0, 1])
+    places = sampling(motion.vectors, motion.reference, np.ones((2, ROWS, COLUMNS), np.bool_))
+    carried = torch.zeros(CHANNELS, ROWS, COLUMNS)
+    gather(torch.from_numpy(table), *places, carried)
+    expected = slow_warp(motion, {0: table[:, 0], 1: table[:, 1]})
+    np.testing.assert_allclose(carried.numpy(), expected, atol=1e-5)
+
+
+def test_only_what_comes_from_around_an_object_is_carried() -> None:
+    """A cell is carried if the cell it comes from, by one list at least, is at most 3 away from one of the object's."""
+    channels = np.random.default_rng(6).random((CHANNELS, ROWS, COLUMNS)).astype(np.float32)
+    channels[:-1] = 0
+    channels[0, 4, 2] = 0.5
+    store = ReferenceStore(CHANNELS, ROWS, COLUMNS, torch.device("cpu"))
+    store.put(0, torch.from_numpy(channels))
+    motion = random_field(np.random.default_rng(7), [0])
+    expected = slow_warp(motion, {0: channels})
+    near = np.zeros((ROWS, COLUMNS), bool)
+    for layer, row, column in zip(*np.nonzero(motion.reference == 0), strict=True):
+        dx, dy = motion.vectors[layer, row, column]
+        y, x = int(np.clip(row + dy / 4, 0, ROWS - 1)), int(np.clip(column + dx / 4, 0, COLUMNS - 1))
+        near[row, column] |= 1 <= y <= 7 and x <= 5
+    assert 10 < near.sum() < near.size - 10
+    np.testing.assert_allclose(store.warp(motion).channels.numpy(), expected * near, atol=1e-5)
 
 
 def test_a_reference_that_is_not_held_leaves_its_cells_to_the_other_list() -> None:
@@ -69,7 +100,7 @@ def test_a_reference_that_is_not_held_leaves_its_cells_to_the_other_list() -> No
     store.put(3, torch.from_numpy(held[3]))
     reference = np.stack([np.full((ROWS, COLUMNS), 3), np.full((ROWS, COLUMNS), 8)]).astype(np.int32)
     motion = MotionField(rng.normal(0, 4, (2, ROWS, COLUMNS, 2)).astype(np.float32), reference)
-    np.testing.assert_allclose(store.warp(motion).channels.numpy(), slow_warp(motion, held), atol=2e-3)
+    np.testing.assert_allclose(store.warp(motion).channels.numpy(), slow_warp(motion, held), atol=1e-5)
 
 
 def test_only_list_one_is_sampled_when_list_zero_is_unused() -> None:
@@ -86,7 +117,7 @@ def test_only_list_one_is_sampled_when_list_zero_is_unused() -> None:
     expected = slow_warp(
         MotionField(np.broadcast_to(np.float32([8, -4]), vectors.shape), np.full_like(reference, 5)), held
     )
-    np.testing.assert_allclose(warped, expected, atol=2e-3)
+    np.testing.assert_allclose(warped, expected, atol=1e-5)
 
 
 def test_a_frame_without_usable_motion_repeats_the_latest_one() -> None:
@@ -125,3 +156,42 @@ def test_missing_vectors_take_the_mean_of_their_neighbours() -> None:
     np.testing.assert_allclose(filled[0, 3:6, 4:9], np.broadcast_to([6, -2], (3, 5, 2)), atol=1e-4)
     assert (filled_slots[0, 3:6, 4:9] == 0).all()
     assert tuple(filled[0, 4, 3]) == (99, 99)
+
+
+def pyramid_mean(vectors: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Mean of the known vectors [rows, columns, 2] in the least of ever larger squares that has one."""
+    sums = np.dstack([vectors * known[..., None], known]).astype(np.float32)
+    size, found = known.shape, np.zeros((*known.shape, 2), np.float32)
+    open_, levels = np.ones(size, bool), []
+    while not levels or levels[-1].size > 3:
+        sums = cv2.resize(sums, (-(-sums.shape[1] // 4), -(-sums.shape[0] // 4)), interpolation=cv2.INTER_AREA)
+        sums = sums.reshape(-(-size[0] // 4), -(-size[1] // 4), 3)
+        levels.append(sums)
+        size = sums.shape[:2]
+        spread = sums
+        for finer in [*[level.shape[:2] for level in levels[-2::-1]], known.shape]:
+            spread = cv2.resize(spread, finer[::-1], interpolation=cv2.INTER_NEAREST).reshape(*finer, 3)
+        fills = open_ & (spread[..., 2] > 1e-6)
+        found[fills] = spread[fills][:, :2] / spread[fills][:, 2:]
+        open_ &= ~fills
+    return found
+
+
+@pytest.mark.parametrize("size", [(9, 13), (30, 54), (68, 17), (120, 214)])
+@pytest.mark.parametrize("share", [0.9, 0.03, 0.0005])
+def test_holes_are_filled_from_the_least_square_that_knows(size: tuple[int, int], share: float) -> None:
+    """Whatever share of cells has vectors, holes get what resizing by areas, step by step, gives."""
+    rng = np.random.default_rng(size[0])
+    slots = np.where(rng.random((2, *size)) < share, rng.integers(0, 3, (2, *size)), -1).astype(np.int32)
+    slots[1, size[0] // 2, size[1] // 2] = 1
+    vectors = rng.normal(0, 9, (2, *size, 2)).astype(np.float32)
+    counts = [[(layer == slot).sum() for slot in range(3)] for layer in slots]
+    used, common = np.unravel_index(np.argmax(counts), (2, 3))
+    filled, filled_slots = fill_missing(vectors, slots)
+    holes = (slots < 0).all(axis=0)
+    expected = vectors.copy()
+    expected[used][holes] = pyramid_mean(vectors[used], slots[used] == common)[holes]
+    np.testing.assert_allclose(filled, expected, atol=1e-4)
+    assert (filled_slots[used][holes] == common).all()
+    filled_slots[used][holes] = -1
+    np.testing.assert_array_equal(filled_slots, slots)

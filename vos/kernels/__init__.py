@@ -1,0 +1,17 @@
+"""Loops over cells and pixels of soft masks, compiled by numba (pure but for the arrays they fill).
+
+As with `codec.kernels`, everything is compiled for its one signature when this package is first imported, and kept.
+
+Common arguments:
+    vectors: float32 [2, rows, columns, 2], (dx, dy) in analysis pixels.
+    slots: int32 [2, rows, columns], which frame of a table each list points to, -1 for none.
+    occupied: bool [frames, rows, columns], cells of the table's frames on or around an object.
+    soft: float32 [K, rows, columns], soft masks.
+"""
+
+from vos.kernels.cells import certainty, mean_absolute
+from vos.kernels.filling import fill_missing
+from vos.kernels.painting import paint
+from vos.kernels.warping import look_up, sampling, warp
+
+__all__ = ["certainty", "fill_missing", "look_up", "mean_absolute", "paint", "sampling", "warp"]

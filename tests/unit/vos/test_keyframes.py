@@ -9,7 +9,7 @@ import pytest
 
 from codec.types import CompressedFrame, FrameType, MotionField
 from vos.errors import OptionError
-from vos.keyframes import AdaptivePolicy, Situation, parse_policy
+from vos.keyframes import QUALITIES, AdaptivePolicy, KeyframePolicy, Situation, parse_policy
 
 CALM = Situation(from_prompt=3, latest_key=0, since_key=3, doubt=0.05, support=1.0, key_share=0.1)
 
@@ -76,3 +76,75 @@ def test_an_unknown_policy_is_refused_with_the_allowed_ones(text: str) -> None:
     with pytest.raises(OptionError, match=r"allowed: adaptive, codec, every:N") as error:
         parse_policy(text)
     assert repr(text) in str(error.value)
+
+
+def keys_of(policy: KeyframePolicy, seed: int) -> list[bool]:
+    """Which frames of a long stream are key, where doubt gathers from one key frame to the next at random."""
+    rng = np.random.default_rng(seed)
+    keys, doubt = [True], 0.0
+    for n in range(1, 300):
+        latest = max(i for i, key in enumerate(keys) if key)
+        doubt = 1 - (1 - doubt) * (1 - rng.exponential(0.04))
+        situation = Situation(n, latest, n - latest, doubt, float(rng.random() > 0.01), (sum(keys) + 1) / (n + 1))
+        this = frame(is_reference=n % 3 == 0)
+        # A refiner gives another doubt, which here is half of what was carried.
+        after = replace(situation, doubt=doubt / 2)
+        keys.append(policy.is_key(this, situation) or (policy.repaired and policy.is_key_after_repair(this, after)))
+        doubt = 0.0 if keys[-1] else doubt
+    return keys
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_quality_dial_orders_the_number_of_key_frames(repaired: bool, seed: int) -> None:
+    """On one stream, fast takes fewer key frames than balanced, and balanced fewer than best."""
+    counts = [sum(keys_of(parse_policy("adaptive", quality=q, repaired=repaired), seed)) for q in QUALITIES]
+    assert counts == sorted(set(counts))
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.25])
+def test_the_share_of_key_frames_is_never_exceeded(repaired: bool, share: float) -> None:
+    """Whenever a key frame is taken, the share of key frames up to then is at most the given one."""
+    keys = keys_of(parse_policy("adaptive", quality="best", max_key_share=share, repaired=repaired), 0)
+    taken = [n for n, key in enumerate(keys) if key][1:]
+    assert taken
+    assert all(sum(keys[: n + 1]) <= share * (n + 1) for n in taken)
+
+
+@pytest.mark.parametrize(
+    ("doubt", "is_reference", "key_share", "key"),
+    [(0.3, True, 0.1, True), (0.3, False, 0.1, False), (0.6, False, 0.1, True), (0.6, True, 0.6, False)],
+)
+def test_after_repair_only_doubt_and_share_count(doubt: float, is_reference: bool, key_share: float, key: bool) -> None:
+    """A repaired frame is key when its doubt passes the limit of its kind, not for a long gap, and within the share."""
+    policy = AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, longest_gap=4, repaired=True, max_key_share=0.5)
+    situation = replace(CALM, doubt=doubt, key_share=key_share, since_key=40, support=0.0)
+    assert policy.is_key_after_repair(frame(is_reference=is_reference), situation) is key
+
+
+def test_with_a_refiner_carried_doubt_alone_makes_no_key_frame() -> None:
+    """Before the refiner has looked, only a long gap or missing references make a key frame."""
+    policy = parse_policy("adaptive", repaired=True)
+    assert not policy.is_key(frame(), replace(CALM, doubt=1.0))
+    assert policy.is_key(frame(), replace(CALM, since_key=40))
+    assert policy.is_key(frame(), replace(CALM, support=0.0))
+
+
+@pytest.mark.parametrize("text", ["codec", "every:3"])
+def test_fixed_policies_stay_fixed_after_repair(text: str) -> None:
+    """What `codec` and `every:N` decided, no doubt about a repair changes."""
+    assert not parse_policy(text).is_key_after_repair(frame(), replace(CALM, doubt=1.0))
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.01, float("nan")])
+def test_a_share_outside_its_range_is_refused(share: float) -> None:
+    """The share must be above 0 and at most 1."""
+    with pytest.raises(OptionError, match="must be above 0 and at most 1"):
+        parse_policy("adaptive", max_key_share=share)
+
+
+def test_an_unknown_quality_is_refused() -> None:
+    """The message repeats what was given and lists what is allowed."""
+    with pytest.raises(OptionError, match="quality is 'good'; allowed: fast, balanced, best"):
+        parse_policy("adaptive", quality="good")

@@ -1,0 +1,140 @@
+"""The segmenter with a refiner: when it asks the network after all, and runs that go on."""
+
+from __future__ import annotations
+
+import io
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from codec import open_video
+from codec.types import CompressedFrame
+from tests.synthetic import encode, pan, x264
+from tests.unit.vos.test_correct import TracingRefiner
+from tests.unit.vos.test_geometry import info
+from tests.unit.vos.test_resume import ForgetfulNetwork, assert_same, stored
+from tests.unit.vos.test_segmenter import BrightnessNetwork, chain, overlap, pyramid, truth
+from vos.modeling.network import Memory
+from vos.modeling.refiner import Refiner, RefinerFeatures
+from vos.resume import RunState
+from vos.segmenter import Segmenter
+from vos.types import FrameMask, Options, Prompt, Source
+
+
+class Expecting(TracingRefiner):
+    """Leaves masks as they are, and expects the J of the worst object that is scripted for each frame it sees."""
+
+    def __init__(self, expected: dict[int, float]) -> None:
+        super().__init__()
+        self.expected = expected
+        self.count = 0
+
+    def refine(
+        self, _features: RefinerFeatures, _memory: Memory, carried: Tensor, _confidence: Tensor, _evidence: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The masks that came, and the script's word about them."""
+        self.count += 1
+        verdict = torch.full((len(carried),), 0.99)
+        verdict[-1] = self.expected.get(self.count, 0.99)
+        return torch.logit(carried.clamp(0.001, 0.999)), torch.logit(verdict)
+
+
+def run(refiner: Refiner | Expecting, frames: list[CompressedFrame], **options: object) -> list[FrameMask]:
+    """All masks of a run."""
+    segmenter = Segmenter(BrightnessNetwork(), Options(**options), refiner)
+    return list(segmenter.run(frames, info(64, 48), Prompt(truth(0))))
+
+
+def test_a_repair_that_is_not_believed_makes_a_key_frame() -> None:
+    """A frame whose repaired mask is expected to be bad is segmented by the network, the others are not."""
+    masks = run(Expecting({3: 0.3, 5: 0.7}), chain(8), keyframes="adaptive")
+    keys = [mask.index for mask in masks if mask.source is Source.KEY]
+    assert keys == [3, 5]
+    assert min(overlap(mask.labels, mask.index) for mask in masks) > 0.9
+
+
+@pytest.mark.parametrize("keyframes", ["every:100", "codec"])
+def test_fixed_policies_do_not_ask_the_refiner(keyframes: str) -> None:
+    """Where the key frames are fixed, an expected J of nothing changes none of them; it lowers the frame's score."""
+    refiner = Expecting(dict.fromkeys(range(1, 9), 0.25))
+    masks = run(refiner, pyramid(), keyframes=keyframes)
+    assert refiner.count == sum(mask.source is Source.PROPAGATED for mask in masks) >= 4
+    expected = {"every:100": [], "codec": [3, 6]}
+    assert [mask.index for mask in masks if mask.source is Source.KEY] == expected[keyframes]
+    scores = [mask.scores for mask in masks if mask.source is Source.PROPAGATED]
+    assert all(score[2] < 0.3 and score[1] > 0.7 for score in scores)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
+def test_the_share_of_key_frames_is_kept_at_every_time(share: float) -> None:
+    """However bad all repairs are, no key frame brings the share of key frames so far above the given one."""
+    masks = run(Expecting(dict.fromkeys(range(60), 0.01)), chain(40), max_key_share=share)
+    keys = 1
+    for mask in masks[1:]:
+        if mask.source is Source.KEY:
+            keys += 1
+            assert keys <= share * (mask.index + 1)
+    assert keys == int(share * 40)
+
+
+@pytest.fixture(scope="module")
+def refiner() -> Refiner:
+    """A network with random weights: its masks depend on everything that it is given."""
+    torch.manual_seed(0)
+    network = Refiner().eval().requires_grad_(False)
+    for layer in (network.decoder.told8, network.decoder.told4):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    return network
+
+
+@pytest.mark.parametrize("keyframes", ["every:3", "adaptive"])
+@pytest.mark.parametrize(("prompt_index", "cut"), [(0, 1), (0, 3), (0, 5), (2, 1), (2, 3), (1, 5)])
+def test_b_frames_go_on_as_if_nothing_had_happened(
+    keyframes: str, prompt_index: int, cut: int, refiner: Refiner, tmp_path: Path
+) -> None:
+    """Wherever a run with a refiner is cut, also one from a prompt in mid-video, the rest of its masks is the same."""
+    options, prompt = Options(keyframes=keyframes, max_key_share=0.5), Prompt(truth(prompt_index), prompt_index)
+    whole = list(Segmenter(ForgetfulNetwork(), options, refiner).run(pyramid(), info(64, 48), prompt))
+    first = Segmenter(ForgetfulNetwork(), options, refiner)
+    begun = list(islice(first.run(pyramid(), info(64, 48), prompt), cut))
+    second = Segmenter(ForgetfulNetwork(), options, refiner)
+    rest = list(second.run(pyramid(), info(64, 48), prompt, stored(first.state, tmp_path)))
+    assert_same(begun + rest, whole)
+    assert any(mask.source is Source.PROPAGATED for mask in whole)
+
+
+@pytest.mark.parametrize("prompt_index", [0, 2])
+def test_a_run_can_be_interrupted_after_every_mask(prompt_index: int, refiner: Refiner, tmp_path: Path) -> None:
+    """Stopping after every single mask, also while key frames are remembered again, changes nothing."""
+    options, prompt = Options(keyframes="every:2"), Prompt(truth(prompt_index), prompt_index)
+    whole = list(Segmenter(ForgetfulNetwork(), options, refiner).run(pyramid(), info(64, 48), prompt))
+    state, masks = None, []
+    for _ in whole:
+        segmenter = Segmenter(ForgetfulNetwork(), options, refiner)
+        masks.append(next(segmenter.run(pyramid(), info(64, 48), prompt, state)))
+        state = stored(segmenter.state, tmp_path)
+    assert_same(masks, whole)
+
+
+@pytest.mark.parametrize("cut", [5, 9])
+def test_a_real_stream_goes_on_as_if_nothing_had_happened(cut: int, refiner: Refiner, tmp_path: Path) -> None:
+    """The same for an encoded clip with more key frames than the refiner remembers, of a size that is no multiple."""
+    clip = encode(pan(18, (118, 90)).frames, options=x264(bframes=1, ref=3))
+    labels = np.zeros((90, 118), np.uint8)
+    labels[20:60, 30:80] = 3
+    prompt, options = Prompt(labels), Options(keyframes="every:2", memory_frames=2)
+
+    def masks(limit: int | None, state: RunState | None) -> tuple[list[FrameMask], RunState | None]:
+        segmenter = Segmenter(ForgetfulNetwork(), options, refiner)
+        with open_video(io.BytesIO(clip)) as reader:
+            return list(islice(segmenter.run(reader, reader.info, prompt, state), limit)), segmenter.state
+
+    whole, _ = masks(None, None)
+    begun, state = masks(cut, None)
+    rest, _ = masks(None, stored(state, tmp_path))
+    assert len(whole) == 18
+    assert_same(begun + rest, whole)

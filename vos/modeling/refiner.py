@@ -136,7 +136,8 @@ class Refiner(nn.Module):
         soft = soft.to(features.key.dtype)
         # The value encoder takes masks at full size; it looks at them by 4 x 4 pixels.
         masks = functional.interpolate(soft, scale_factor=4, mode="bilinear", align_corners=False)
-        value = self.value(features.maps, masks, _others(masks, len(features.key)))
+        others = functional.avg_pool2d(_others(masks, len(features.key)), 4)
+        value = self.value(features.maps, masks, others)
         labels = functional.pixel_unshuffle(soft, 4)
         return Memory(features.key.flatten(2), torch.cat([value, labels], dim=1).flatten(2))
 

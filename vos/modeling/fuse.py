@@ -41,17 +41,15 @@ class PackedConv2d(nn.Module):
 
     def forward(self, x: Tensor, add: Tensor | None = None, activation: str = "none") -> Tensor:
         """[B, Cin, H, W] -> activation(convolution + add) [B, Cout, h, w]."""
-        attributes = _ACTIVATIONS[activation]
+        given = (self._weight, self.bias, *self._geometry)
         out: Tensor
         if add is None:
-            out = torch.ops.mkldnn._convolution_pointwise(x, self._weight, self.bias, *self._geometry, *attributes)
-        else:
-            # The operator wants a missing activation left out by name.
-            unary = attributes if activation != "none" else (None, [], None)
-            out = torch.ops.mkldnn._convolution_pointwise.binary(
-                x, add, self._weight, self.bias, *self._geometry, "add", None, *unary
-            )
-        return out
+            out = torch.ops.mkldnn._convolution_pointwise(x, *given, *_ACTIVATIONS[activation])
+            return out
+        # After a sum, the operator knows "relu" and nothing else.
+        fused = _ACTIVATIONS["relu"] if activation == "relu" else (None, [], None)
+        out = torch.ops.mkldnn._convolution_pointwise.binary(x, add, *given, "add", None, *fused)
+        return functional.relu6(out, inplace=True) if activation == "relu6" else out
 
 
 def convolve(layer: nn.Module, x: Tensor, *, add: Tensor | None = None, activation: str = "none") -> Tensor:

@@ -1,7 +1,9 @@
 """How much quality does propagation cost, and what does it win?
 
-`keymask eval --baseline` on sequences that no network was trained on, once a key-frame policy. The floor is what every
-policy must beat: its own key frames, and between them a copy of the last key frame's mask.
+`keymask eval --baseline` with many settings in turns, on sequences that no network was trained on, in four parts:
+`curve`: loss against key share, every policy, with and without repair of carried masks; `matrix`: loss over the
+settings of encoders, at most 20 % key frames; `multi`: several objects; `cost`: milliseconds of a repair. `--only`
+measures some of them anew and keeps what accuracy.json says of the others. About 25 minutes on two quiet cores.
 """
 
 from __future__ import annotations
@@ -9,33 +11,93 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import Report, Row, Spread, parser
+from accuracy_cost import milliseconds
+from accuracy_rows import rows
+from accuracy_runs import Method, compare, first_frames
+from harness import Report, environment, parser
 
-from service.cli import main as keymask
+from codec.encode import Encoder, parse_options
+from service.davis import Sequence, find_sequences
+from vos.weights import load_refiner
 
-POLICIES = ("adaptive", "codec", "every:5")
 MULTI = ("schoolgirls", "tabletop")
+MATRIX_FRAMES = 40
+"""Frames of each sequence that the matrix takes: ten encoder settings on all of them would take an hour."""
+DEFAULT = Method("adaptive")
+BOUNDED = Method("adaptive", max_key_share=0.2)
+CURVE = (
+    DEFAULT,
+    Method("adaptive", "fast"),
+    Method("adaptive", "best"),
+    Method("adaptive", "fast", max_key_share=0.08),
+    BOUNDED,
+    Method("codec"),
+    *(Method(f"every:{interval}") for interval in (3, 5, 8, 12)),
+    *(Method("adaptive", quality, refine=False) for quality in ("fast", "balanced", "best")),
+    Method("codec", refine=False),
+    *(Method(f"every:{interval}", refine=False) for interval in (5, 8)),
+)
+ENCODERS = {
+    "x264 veryfast": ("libx264", "preset=veryfast"),
+    "x264 medium": ("libx264", ""),
+    "x264 slow": ("libx264", "preset=slow"),
+    "x264 baseline profile": ("libx264", "profile=baseline,bf=0"),
+    "x264 crf 18": ("libx264", "crf=18"),
+    "x264 crf 28": ("libx264", "crf=28"),
+    "x264 crf 35": ("libx264", "crf=35"),
+    "x264 1 reference": ("libx264", "refs=1"),
+    "x264 5 references": ("libx264", "refs=5"),
+    "x265 through the proxy": ("libx265", ""),
+}
 
 
-def evaluate(root: Path, keyframes: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The JSON of `keymask eval --baseline`.
+def curve(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every policy on whole sequences, x264 medium."""
+    methods = (DEFAULT, Method("every:5"), Method("every:5", refine=False)) if arguments.quick else CURVE
+    return compare(_sequences(arguments, arguments.frames), Encoder(), methods, arguments)
 
-    Raises:
-        RuntimeError: It failed.
-    """
-    command = ["eval", str(root), "--keyframes", keyframes, "--model", arguments.model, "--baseline"]
-    command += ["--weights", arguments.weights] if arguments.weights else []
-    command += ["--sequences", "soccerball"] if arguments.quick and root == arguments.data else []
+
+def matrix(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The bounded adaptive policy on clips of many encoder settings: setting -> comparison."""
+    names = list(ENCODERS)[:: len(ENCODERS) - 1] if arguments.quick else list(ENCODERS)
+    sequences = _sequences(arguments, arguments.frames or MATRIX_FRAMES)
+    return {
+        name: compare(sequences, Encoder(encoder, parse_options(options)), (BOUNDED,), arguments)
+        for name in names
+        for encoder, options in [ENCODERS[name]]
+    }
+
+
+def multi(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Sequences with 7 and 8 objects at 240p."""
+    methods = (DEFAULT,) if arguments.quick else (DEFAULT, BOUNDED, Method("codec"), Method("every:5"))
+    methods += (Method("adaptive", refine=False),)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "result.json"
-        code = keymask([*command, "--json", str(file)])
-        if code:
-            raise RuntimeError(f"keymask {' '.join(command)} ended with exit code {code}")
-        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return result
+        sequences = find_sequences(as_davis(arguments.data.parent / "multi", Path(folder)))
+        cut = [first_frames(sequence, arguments.frames) for sequence in sequences[: 1 if arguments.quick else None]]
+        return compare(cut, Encoder(), methods, arguments)
+
+
+def cost(arguments: argparse.Namespace) -> dict[str, Any]:
+    """One repair after another on an object of a tenth of the picture."""
+    return milliseconds(load_refiner(), *((6, 1) if arguments.quick else (16, 6)))
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "curve": curve,
+    "matrix": matrix,
+    "multi": multi,
+    "cost": cost,
+}
+
+
+def _sequences(arguments: argparse.Namespace, frames: int | None) -> list[Sequence]:
+    names = arguments.sequences.split(",") if arguments.sequences else None
+    return [first_frames(sequence, frames) for sequence in find_sequences(arguments.data, names)]
 
 
 def as_davis(multi: Path, root: Path) -> Path:
@@ -47,12 +109,25 @@ def as_davis(multi: Path, root: Path) -> Path:
     return root
 
 
-def row(result: dict[str, Any], name: str) -> Row:
-    """Distance of one evaluation to the floor, on the mean over all objects."""
-    worst = min(result["sequences"], key=lambda sequence: sequence["JF"] - sequence["copy"]["JF"])
-    gain, least = (round(part["JF"] - part["copy"]["JF"], 2) for part in (result, worst))
-    note = f"{name}: {least:+.1f} in the worst sequence, {worst['name']}"
-    return Row(f"{name}: J&F above copying the last key frame's mask", Spread.of([gain], 2), "points", ">= 0", note)
+def kept(file: Path, quick: bool) -> dict[str, Any]:
+    """The parts that were measured before, each with its own environment; none of a quick run beside real ones."""
+    if not file.exists():
+        return {}
+    old = json.loads(file.read_text(encoding="utf-8"))
+    return {name: part for name, part in old["details"].items() if name in PARTS} if old["quick"] == quick else {}
+
+
+def chosen(text: str) -> list[str]:
+    """Names of parts, separated by commas.
+
+    Raises:
+        argparse.ArgumentTypeError: There is no such part.
+    """
+    names = text.split(",")
+    for name in names:
+        if name not in PARTS:
+            raise argparse.ArgumentTypeError(f"{name!r} is no part; there are: {', '.join(PARTS)}")
+    return names
 
 
 def main() -> None:
@@ -60,17 +135,18 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--model", default="compact")
     options.add_argument("--weights", help="weights file or 'seeded'; the model's own by default")
+    options.add_argument("--only", type=chosen, metavar="PART,PART", help=f"some of {', '.join(PARTS)}")
+    options.add_argument("--sequences", metavar="A,B", help="some of the sequences of --data; all by default")
+    options.add_argument("--frames", type=int, metavar="N", help="the first N frames of each sequence alone")
     arguments: argparse.Namespace = options.parse_args()
+    if arguments.quick:
+        arguments.sequences, arguments.frames = arguments.sequences or "soccerball", arguments.frames or 8
     report = Report("accuracy", arguments)
-    for keyframes in POLICIES[:1] if arguments.quick else POLICIES:
-        report.details[keyframes] = evaluate(arguments.data, keyframes, arguments)
-    multi = arguments.data.parent / "multi"
-    if multi.is_dir() and not arguments.quick:
-        with tempfile.TemporaryDirectory() as folder:
-            root = as_davis(multi, Path(folder))
-            report.details["adaptive, 7 and 8 objects at 240p"] = evaluate(root, "adaptive", arguments)
-    report.rows = [row(result, f"{arguments.model}, {name}") for name, result in report.details.items()]
-    report.write()
+    report.details = kept(arguments.out / "accuracy.json", arguments.quick)
+    for name in arguments.only or PARTS:
+        report.details[name] = {"environment": environment(), **PARTS[name](arguments)}
+        report.rows = rows(report.details)
+        report.write()  # after each part, so that a run that is broken off keeps what it has
 
 
 if __name__ == "__main__":

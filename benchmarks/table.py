@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from accuracy_tables import short
+
 RESULTS = Path(__file__).resolve().parent / "results"
 ORDER = ("decode", "propagate", "proxy", "memory", "speedup", "accuracy")
 
@@ -19,7 +21,7 @@ def table(folder: Path = RESULTS) -> str:
     for result in results:
         lines += [_line(row, notes) for row in result["rows"]]
     lines += [""] + [f"{number}. {note}" for number, note in enumerate(notes, start=1)] + [""] * bool(notes)
-    lines += [line for result in results if result["name"] == "accuracy" for line in _accuracy(result["details"])]
+    lines += [line for result in results if result["name"] == "accuracy" for line in short(result["details"])]
     return "\n".join(lines + sorted({_machine(result) for result in results})) + "\n"
 
 
@@ -31,7 +33,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _line(row: dict[str, Any], notes: list[str]) -> str:
     measured, unit = row["measured"], row["unit"]
-    text = f"{_number(measured['median'])} {unit}"
+    text = f"{_number(measured['median'])} {unit}".rstrip()
     if measured["n"] > 1:
         text += f" ({_number(measured['q1'])} to {_number(measured['q3'])})"
     mark = ""
@@ -42,30 +44,6 @@ def _line(row: dict[str, Any], notes: list[str]) -> str:
     goal = row["goal"].replace("<=", "at most").replace(">=", "at least")
     met = {True: "yes", False: "**no**", None: ""}[row["met"]]
     return f"| {row['question']}{mark} | {goal} | {text} | {met} |"
-
-
-def _accuracy(details: dict[str, Any]) -> list[str]:
-    """One line an evaluation: the network on every frame, the policy, and what lies between them."""
-    lines = [
-        "| model, key frames | J&F | J | F | frames/s | key frames | loss | speed-up | copying the last key mask |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, result in details.items():
-        base, model = result["baseline"], result["settings"]["model"]["name"]
-        lines.append(f"| {model}, every frame, run beside the next | {_quality(base)} | 100 % | | | |")
-        floor = f"{result['copy']['JF']:.1f}"
-        cells = (
-            _quality(result),
-            f"{result['key_share']:.0f} %",
-            f"{result['loss']:.1f}",
-            f"{result['speedup']:.2f} x",
-        )
-        lines.append(f"| {model}, {name} | {' | '.join((*cells, floor))} |")
-    return [*lines, ""]
-
-
-def _quality(values: dict[str, Any]) -> str:
-    return " | ".join(f"{values[key]:.1f}" for key in ("JF", "J", "F", "fps"))
 
 
 def _number(value: float) -> str:

@@ -1,7 +1,7 @@
-"""Puts the table of the benchmarks into README.md: `python scripts/update_readme_tables.py [--check]`.
+"""Puts what the benchmarks found into pages: `python scripts/update_readme_tables.py [--check]`.
 
-It goes between the lines `<!-- benchmarks: begin -->` and `<!-- benchmarks: end -->`; `--check` changes nothing and
-exits 1 if the table there is not that of benchmarks/results.
+It goes between the lines `<!-- benchmarks: begin -->` and `<!-- benchmarks: end -->` of README.md and docs/accuracy.md;
+`--check` changes nothing and exits 1 if what stands there is not what benchmarks/results says.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+PAGES = {"README.md": "table.py", "docs/accuracy.md": "accuracy_tables.py"}
+"""Page -> the script of benchmarks/ that prints its part."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
@@ -23,32 +24,34 @@ def updated(text: str, table: str) -> str:
         ValueError: The text has not both marks once.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"README.md must hold the lines {BEGIN} and {END} once each")
+        raise ValueError(f"it must hold the lines {BEGIN} and {END} once each")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{table.strip()}\n\n{END}{after}"
 
 
 def main() -> int:
-    """Update or check README.md."""
+    """Update or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say whether the table is current")
+    parser.add_argument("--check", action="store_true", help="only say whether the pages are current")
     arguments = parser.parse_args()
-    made = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "table.py"], capture_output=True, text=True, check=True
-    )
-    text = README.read_text(encoding="utf-8")
-    try:
-        wanted = updated(text, made.stdout)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if arguments.check:
-        if wanted != text:
-            print("README.md: the table is not that of benchmarks/results; run this without --check", file=sys.stderr)
-        return int(wanted != text)
-    README.write_text(wanted, encoding="utf-8")
-    return 0
+    failed = False
+    for name, script in PAGES.items():
+        command = [sys.executable, ROOT / "benchmarks" / script]
+        made = subprocess.run(command, capture_output=True, text=True, check=True)
+        text = (ROOT / name).read_text(encoding="utf-8")
+        try:
+            wanted = updated(text, made.stdout)
+        except ValueError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            failed = True
+            continue
+        if not arguments.check:
+            (ROOT / name).write_text(wanted, encoding="utf-8")
+        elif wanted != text:
+            print(f"{name}: not what benchmarks/results says; run this without --check", file=sys.stderr)
+            failed = True
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,159 @@
+"""From what accuracy.py measured to the rows with goals (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from harness import Row, Spread
+
+DEFAULT = "adaptive balanced"
+LOSS = 1.0
+"""Points of J&F that a method may lose."""
+SHARE = 20.0
+"""Percent of key frames at which that is to hold."""
+
+
+def rows(details: Mapping[str, Any]) -> list[Row]:
+    """Rows of the parts that were measured."""
+    found: list[Row] = []
+    if "curve" in details:
+        found += [*network_rows(details["curve"]), *curve_rows(details["curve"]), *score_rows(details["curve"])]
+    if "matrix" in details:
+        found += matrix_rows(settings(details["matrix"]))
+    if "cost" in details:
+        found += cost_rows(details["cost"], details.get("curve"))
+    for part, what in (("curve", "adaptive"), ("multi", "adaptive, 7 and 8 objects at 240p")):
+        if part in details:
+            found.append(floor_row(f"{model(details[part])}, {what}", details[part]["runs"][DEFAULT]))
+    return found
+
+
+def model(part: Mapping[str, Any]) -> str:
+    """Name of the base network."""
+    return str(part["model"]["name"])
+
+
+def settings(matrix: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Encoder setting -> its comparison."""
+    return {name: value for name, value in matrix.items() if name != "environment"}
+
+
+def network_rows(curve: Mapping[str, Any]) -> list[Row]:
+    """How good and how fast the base network is on every frame."""
+    base, what = curve["baseline"], f"{model(curve)} on every frame"
+    worst = min(base["by_sequence"], key=lambda name: base["by_sequence"][name]["JF"])
+    return [
+        Row(f"{what}: J&F", _once(base["JF"]), "%", ">= 87"),
+        Row(f"{what}: J&F of the worst sequence", _once(base["by_sequence"][worst]["JF"]), "%", ">= 60", worst),
+        Row(f"{what}: time a frame, end to end", _once(1000 / base["fps"]), "ms", "<= 60"),
+    ]
+
+
+def curve_rows(curve: Mapping[str, Any]) -> list[Row]:
+    """What the best trade of loss for speed is, and whether adaptive is the best policy."""
+    runs = {name: run for name, run in curve["runs"].items() if run["method"]["refine"]}
+    name, speedup, note = "every frame", 1.0, ""
+    good = {name: run for name, run in runs.items() if run["loss"] <= LOSS}
+    if good:
+        name = max(good, key=lambda name: good[name]["speedup"])
+        speedup, note = good[name]["speedup"], f"{name}: {_point(good[name])}"
+    else:
+        least = min(runs, key=lambda name: runs[name]["loss"])
+        note = (
+            f"no setting loses so little; the least is {least}: {_point(runs[least])}, {runs[least]['speedup']:.2f} x"
+        )
+    question = f"{model(curve)}, fastest setting that loses at most 1 point of J&F, end to end over every frame"
+    found = [Row(question, _once(speedup), "x", ">= 3", note)]
+    margins = adaptive_margins(runs)
+    if margins:
+        worst = min(margins, key=lambda name: margins[name])
+        ahead = sum(value >= 0 for value in margins.values())
+        note = f"against {worst}; adaptive is ahead of {ahead} of {len(margins)}: {', '.join(margins)}"
+        question = "adaptive over codec and every:N at their key share, least gain in J&F"
+        found.append(Row(question, _once(margins[worst]), "points", ">= 0", note))
+    return found
+
+
+def adaptive_margins(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """How much less adaptive loses than each other run with as many key frames, in points.
+
+    Between two of adaptive's own points its loss is interpolated; with more key frames than any of them it is that of
+    the last one. Runs with fewer key frames than any of adaptive's cannot be compared and are left out.
+    """
+    points = sorted(
+        (run["key_share"], run["loss"]) for run in runs.values() if run["method"]["keyframes"] == "adaptive"
+    )
+    found = {}
+    for name, run in runs.items():
+        if run["method"]["keyframes"] != "adaptive":
+            own = interpolated(points, run["key_share"])
+            if own is not None:
+                found[name] = round(run["loss"] - own, 2)
+    return found
+
+
+def interpolated(points: list[tuple[float, float]], x: float) -> float | None:
+    """The value at x of a line through sorted points: None before the first of them, the last one's after it."""
+    if not points or x < points[0][0]:
+        return None
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if x0 <= x < x1:
+            return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+    return points[-1][1]
+
+
+def score_rows(curve: Mapping[str, Any]) -> list[Row]:
+    """Whether the score ranks masks as their true J does."""
+    found = curve["runs"][DEFAULT]["score_correlation"]
+    if found["carried"] is None:
+        return []
+    note = "1 if scores order masks as their true J does" + (
+        "" if found["all"] is None else f"; {found['all']:.2f} with those of key frames"
+    )
+    return [
+        Row("Score and true J of carried masks, Spearman's rank correlation", _once(found["carried"]), "", "", note)
+    ]
+
+
+def matrix_rows(matrix: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """The most that the bounded adaptive policy loses over all encoder settings."""
+    runs = {name: run for name, found in matrix.items() for run in found["runs"].values()}
+    worst = max(runs, key=lambda name: runs[name]["loss"])
+    losses = [run["loss"] for run in runs.values()]
+    share = max(run["key_share"] for run in runs.values())
+    note = (
+        f"{worst}; mean over {len(runs)} settings {sum(losses) / len(losses):.1f}, least {min(losses):.1f}; "
+        f"at most {share:.0f} % key frames; {next(iter(matrix.values()))['frames']} frames a setting"
+    )
+    what = f"Loss of J&F with at most {SHARE:.0f} % key frames, worst encoder setting"
+    return [Row(what, _once(losses[list(runs).index(worst)]), "points", "<= 1", note)]
+
+
+def cost_rows(cost: Mapping[str, Any], curve: Mapping[str, Any] | None) -> list[Row]:
+    """Milliseconds of the correction."""
+    height, width = cost["region"]
+    look = cost["look_ms"]["median"]
+    note = f"in a region of {width}x{height}; a look at a key frame costs {look:.1f} ms; {cost['threads']} threads"
+    found = [Row("Correction of one object of 10 % of the picture", Spread(**cost["repair_ms"]), "ms", "<= 8", note)]
+    spent = None if curve is None else curve["runs"][DEFAULT]["correct_ms"]
+    if spent is not None:
+        note = "with the looks at key frames and repairs of frames that became key after all"
+        found.append(Row("Correction a carried frame, adaptive on all sequences", _once(spent), "ms", "", note))
+    return found
+
+
+def floor_row(name: str, run: Mapping[str, Any]) -> Row:
+    """Distance of a run to the floor: carried masks replaced by the last key frame's."""
+    gain = run["JF"] - run["copy"]["JF"]
+    return Row(f"{name}: J&F above copying the last key frame's mask", _once(gain), "points", ">= 0")
+
+
+def _point(run: Mapping[str, Any]) -> str:
+    return f"loss {run['loss']:.1f} at {run['key_share']:.0f} % key frames"
+
+
+def _once(value: float) -> Spread:
+    """A figure that was measured once."""
+    return Spread.of([value], 2)

@@ -1,0 +1,142 @@
+"""Tables of accuracy.json in Markdown.
+
+`python benchmarks/accuracy_tables.py [FOLDER]` prints what docs/accuracy.md shows; pictures are linked where there are any.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accuracy_rows import DEFAULT, model, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+IMAGES = ROOT / "docs" / "images"
+_HEAD = ("setting", "J&F", "J", "F", "frames/s", "key frames", "loss", "speed-up", "score", "copying")
+_PLOTS = {
+    "accuracy_curve.png": "Loss of J&F against the share of key frames, by policy, with and without repair",
+    "accuracy_matrix.png": "Loss of J&F with at most 20 % key frames, by encoder setting",
+}
+
+
+def short(details: Mapping[str, Any]) -> list[str]:
+    """The README's table: repaired runs, and the default without repair."""
+    lines = _rule(_HEAD)
+    for part, where in (("curve", ""), ("multi", ", 7 and 8 objects at 240p")):
+        if part in details:
+            lines += _runs(details[part], where, lambda run: _is_short(run["method"]))
+    return [*lines, ""] if len(lines) > 2 else []
+
+
+def page(details: Mapping[str, Any], images: Path = IMAGES) -> str:
+    """Everything: each part under a heading of its own, with the pictures that were made."""
+    lines: list[str] = []
+    if "curve" in details:
+        lines += [f"### One object, {_about(details['curve'])}", "", *_rule(_HEAD), *_runs(details["curve"]), ""]
+        lines += [*_picture("accuracy_curve.png", images), "#### By sequence", "", *_by_sequence(details["curve"]), ""]
+    if "matrix" in details:
+        lines += ["### Encoder settings", "", *_matrix(settings(details["matrix"])), ""]
+        lines += _picture("accuracy_matrix.png", images)
+    if "multi" in details:
+        lines += [f"### Several objects, {_about(details['multi'])}", "", *_rule(_HEAD), *_runs(details["multi"]), ""]
+    if "cost" in details:
+        lines += ["### Cost of the correction", "", *_cost(details)]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _rule(names: tuple[str, ...]) -> list[str]:
+    return [_row(names), _row(["---"] * len(names))]
+
+
+def _row(cells: list[str] | tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _runs(part: Mapping[str, Any], where: str = "", wanted: Any = lambda _run: True) -> list[str]:
+    """The base network on every frame, and below it the runs that were measured beside it."""
+    base = part["baseline"]
+    lines = [_row((f"{model(part)}, every frame{where}", *_quality(base), "100 %", "", "", "", ""))]
+    for name, run in part["runs"].items():
+        if wanted(run):
+            rho = run["score_correlation"]["carried"]
+            cells = (f"{run['key_share']:.0f} %", f"{run['loss']:.1f}", f"{run['speedup']:.2f} x")
+            score = "" if rho is None else f"{rho:.2f}"
+            lines.append(_row((f"{name}{where}", *_quality(run), *cells, score, f"{run['copy']['JF']:.1f}")))
+    return lines
+
+
+def _is_short(method: Mapping[str, Any]) -> bool:
+    """Whether a run stands in the README too."""
+    adaptive = method["keyframes"] == "adaptive"
+    return bool(method["refine"]) or (adaptive and method["quality"] == "balanced")
+
+
+def _quality(values: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{values[key]:.1f}" for key in ("JF", "J", "F", "fps"))
+
+
+def _by_sequence(part: Mapping[str, Any]) -> list[str]:
+    """J&F of each sequence: every frame, the default, and the default without repair."""
+    names = [name for name in (DEFAULT, f"{DEFAULT}, not repaired") if name in part["runs"]]
+    lines = _rule(("sequence", "every frame", *(f"{name}: J&F" for name in names), "key frames", "loss", "speed-up"))
+    for sequence in part["sequences"]:
+        own = part["runs"][DEFAULT]["by_sequence"][sequence]
+        found = [part["runs"][name]["by_sequence"][sequence]["JF"] for name in names]
+        cells = [f"{value:.1f}" for value in (part["baseline"]["by_sequence"][sequence]["JF"], *found)]
+        lines.append(
+            _row([sequence, *cells, f"{own['key_share']:.0f} %", f"{own['loss']:.1f}", f"{own['speedup']:.2f} x"])
+        )
+    return lines
+
+
+def _matrix(matrix: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One line an encoder setting."""
+    lines = _rule(("encoder", "motion", "every frame", "J&F", "key frames", "loss", "speed-up", "score", "copying"))
+    for name, found in matrix.items():
+        for run in found["runs"].values():
+            rho = run["score_correlation"]["carried"]
+            cells = [name, found["motion_source"], f"{found['baseline']['JF']:.1f}", f"{run['JF']:.1f}"]
+            cells += [f"{run['key_share']:.0f} %", f"{run['loss']:.1f}", f"{run['speedup']:.2f} x"]
+            lines.append(_row([*cells, "" if rho is None else f"{rho:.2f}", f"{run['copy']['JF']:.1f}"]))
+    some = next(iter(matrix.values()))
+    note = f"{next(iter(some['runs']))}; {some['frames']} frames of {len(some['sequences'])} sequences a setting."
+    return [*lines, "", note]
+
+
+def _cost(details: Mapping[str, Any]) -> list[str]:
+    """What a repair costs, drawn and in use."""
+    cost = details["cost"]
+    height, width = cost["region"]
+    repair, look = (cost[key] for key in ("repair_ms", "look_ms"))
+    lines = _rule(("what", "ms"))
+    for what, spread in (("repair of a frame", repair), ("look at a key frame", look)):
+        text = f"{spread['median']:.1f} ({spread['q1']:.1f} to {spread['q3']:.1f})"
+        lines.append(_row([f"{what}, drawn object of 10 % of 854x480, region {width}x{height}", text]))
+    for part in ("curve", "multi"):
+        for name, run in details.get(part, {}).get("runs", {}).items():
+            if run["correct_ms"] is not None:
+                lines.append(_row([f"{name}, {_about(details[part])}: a carried frame", f"{run['correct_ms']:.1f}"]))
+    return lines
+
+
+def _about(part: Mapping[str, Any]) -> str:
+    count = len(part["sequences"])
+    return f"{count} sequence{'s' if count > 1 else ''}, {part['frames']} frames"
+
+
+def _picture(name: str, images: Path) -> list[str]:
+    return [f"![{_PLOTS[name]}](images/{name})", ""] if (images / name).exists() else []
+
+
+def main() -> None:
+    """Print the page's part."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
+    print(page(json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))["details"]), end="")
+
+
+if __name__ == "__main__":
+    main()

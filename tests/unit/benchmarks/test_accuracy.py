@@ -1,0 +1,272 @@
+"""From evaluations to rows, tables and plots: numbers made by hand, and tiny clips with a segmenter that is fake."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import accuracy
+import accuracy_cost
+import accuracy_plots
+import accuracy_rows
+import accuracy_runs
+import accuracy_tables
+import harness
+import numpy as np
+import pytest
+from accuracy_runs import Method
+from PIL import Image
+
+from codec.encode import Encoder
+from codec.types import CompressedFrame, VideoInfo
+from service.davis import find_sequences
+from vos.modeling.refiner import Refiner
+from vos.types import FrameMask, Prompt, Source, Stats
+
+FRAMES, HEIGHT, WIDTH = 6, 64, 96
+
+
+def run(share: float, loss: float, keyframes: str = "adaptive", refine: bool = True, speedup: float = 2.0) -> Any:
+    """One run of a curve, as accuracy.json holds it."""
+    return {
+        "method": {"keyframes": keyframes, "quality": "balanced", "max_key_share": 1.0, "refine": refine},
+        **{"J": 80.0, "F": 82.0, "JF": 81.0, "fps": 20.0, "key_share": share, "loss": loss, "speedup": speedup},
+        "copy": {"J": 60.0, "F": 60.0, "JF": 60.0},
+        "score_correlation": {"carried": 0.75, "all": None},
+        "correct_ms": 7.5 if refine else None,
+        "by_sequence": {"cow": {"JF": 81.0, "key_share": share, "loss": loss, "speedup": speedup}},
+    }
+
+
+def comparison(**runs: Any) -> dict[str, Any]:
+    """A part of accuracy.json with these runs."""
+    base = {"J": 88.0, "F": 90.0, "JF": 89.0, "fps": 20.0}
+    return {
+        "model": {"name": "compact"},
+        "sequences": ["cow"],
+        "frames": 90,
+        "motion_source": "bitstream",
+        "baseline": {**base, "by_sequence": {"cow": base}},
+        "runs": {name.replace("_", " "): value for name, value in runs.items()},
+    }
+
+
+COST = {
+    "repair_ms": {"median": 9.0, "q1": 8.0, "q3": 10.0, "n": 4},
+    "look_ms": {"median": 5.0, "q1": 5.0, "q3": 5.0, "n": 3},
+    "region": [384, 400],
+    "threads": 2,
+}
+
+
+def test_loss_between_points_of_adaptive_is_interpolated() -> None:
+    """Others are compared at their own key share: between two points, after the last one, and not before the first."""
+    runs = {
+        "adaptive fast": run(10, 4.0),
+        "adaptive best": run(30, 2.0),
+        "every:4": run(25, 3.0, "every:4"),  # adaptive loses 2.5 there
+        "codec": run(50, 1.5, "codec"),  # adaptive loses 2.0 at most
+        "every:20": run(5, 9.0, "every:20"),
+    }
+    assert accuracy_rows.adaptive_margins(runs) == {"every:4": 0.5, "codec": -0.5}
+
+
+def test_the_fastest_setting_is_among_those_that_lose_little() -> None:
+    """A faster setting that loses more than a point does not count, nor does one without repair."""
+    found = comparison(
+        adaptive_balanced=run(20, 0.9, speedup=3.5),
+        adaptive_fast=run(10, 1.1, speedup=6),
+        codec=run(40, 0.2, "codec", speedup=2),
+        every=run(20, 0.1, "every:5", refine=False, speedup=5),
+    )
+    row = accuracy_rows.curve_rows(found)[0]
+    assert (row.measured.median, row.met) == (3.5, True)
+    assert row.note == "adaptive balanced: loss 0.9 at 20 % key frames"
+
+
+def test_without_a_setting_that_loses_little_nothing_is_won() -> None:
+    """Every frame is then the fastest that keeps within a point; the note says what came nearest."""
+    row = accuracy_rows.curve_rows(comparison(adaptive_balanced=run(20, 4.0), codec=run(40, 3.0, "codec")))[0]
+    assert (row.measured.median, row.met) == (1.0, False)
+    assert "the least is codec: loss 3.0 at 40 % key frames, 2.00 x" in row.note
+
+
+def test_the_matrix_counts_by_its_worst_setting() -> None:
+    """The row's figure is the largest loss, its note names the setting and the mean."""
+    losses = {"x264 slow": 0.5, "x265": 1.5, "x264 veryfast": 1.0}
+    matrix = {name: comparison(bounded=run(18, loss)) for name, loss in losses.items()}
+    (row,) = accuracy_rows.matrix_rows(matrix)
+    assert (row.measured.median, row.met) == (1.5, False)
+    assert row.note.startswith("x265; mean over 3 settings 1.0, least 0.5; at most 18 % key frames")
+
+
+def test_a_network_row_is_met_by_its_figure() -> None:
+    """20 frames a second are 50 ms, within 60; J&F of 89 reaches 87, and the worst sequence's is named."""
+    rows = accuracy_rows.network_rows(comparison())
+    assert [(row.measured.median, row.met, row.note) for row in rows] == [
+        (89.0, True, ""),
+        (89.0, True, "cow"),
+        (50.0, True, ""),
+    ]
+
+
+def test_tables_show_every_run_and_the_readme_fewer() -> None:
+    """The page has all runs and parts; the README leaves out what is not repaired, but for the default."""
+    details = {
+        "curve": comparison(
+            adaptive_balanced=run(20, 0.9),
+            **{
+                "adaptive balanced, not repaired": run(22, 9.0, refine=False),
+                "codec, raw": run(40, 8.0, "codec", False),
+            },
+        ),
+        "matrix": {"environment": {}, "x265": comparison(bounded=run(18, 1.5))},
+        "cost": COST,
+    }
+    page, short = accuracy_tables.page(details, Path("nowhere")), "\n".join(accuracy_tables.short(details))
+    line = "| adaptive balanced | 81.0 | 80.0 | 82.0 | 20.0 | 20 % | 0.9 | 2.00 x | 0.75 | 60.0 |"
+    assert line in page
+    assert line in short
+    assert "| x265 | bitstream | 89.0 | 81.0 | 18 % | 1.5 | 2.00 x | 0.75 | 60.0 |" in page
+    assert "9.0 (8.0 to 10.0) |" in page
+    assert "| codec, raw |" in page
+    assert "codec, raw" not in short
+    assert "![" not in page
+    assert [row.measured.median for row in accuracy_rows.rows(details)][-3:] == [9.0, 7.5, 21.0]
+
+
+def test_plots_hold_the_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each policy is one line by key share, with and without repair apart; both plots become PNG files."""
+    runs = {"a": run(30, 2), "b": run(10, 4), "c": run(20, 9, refine=False), "d": run(20, 3, "every:5")}
+    assert accuracy_plots.lines(runs) == {
+        ("adaptive", True): [(10, 4), (30, 2)],
+        ("adaptive", False): [(20, 9)],
+        ("every", True): [(20, 3)],
+    }
+    details = {"curve": comparison(**runs), "matrix": {"environment": {}, "x265": comparison(bounded=run(18, 1.5))}}
+    (tmp_path / "accuracy.json").write_text(json.dumps({"details": details}))
+    monkeypatch.setattr(sys, "argv", ["accuracy_plots.py", "--results", str(tmp_path), "--out", str(tmp_path / "out")])
+    accuracy_plots.main()
+    files = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in files] == ["accuracy_curve.png", "accuracy_matrix.png"]
+    for file in files:
+        with Image.open(file) as picture:
+            assert picture.convert("L").getextrema()[0] < 100  # something dark was drawn on white
+
+
+def test_parts_that_are_not_measured_anew_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--only` replaces its parts in the file and keeps the others; a quick run is never mixed with a real one."""
+    monkeypatch.setitem(accuracy.PARTS, "cost", lambda _arguments: COST)
+    arguments = ["accuracy.py", "--only", "cost", "--out", str(tmp_path)]
+    file = tmp_path / "accuracy.json"
+    old = {"quick": False, "details": {"curve": comparison(adaptive_balanced=run(20, 0.9)), "former": {}}}
+    file.write_text(json.dumps(old))
+    monkeypatch.setattr(sys, "argv", arguments)
+    accuracy.main()
+    value = json.loads(file.read_text())
+    assert set(value["details"]) == {"curve", "cost"}
+    assert set(value["details"]["cost"]) == {"environment", *COST}
+    assert len(value["rows"]) > len(accuracy_rows.cost_rows(COST, None))
+    monkeypatch.setattr(sys, "argv", [*arguments, "--quick"])
+    accuracy.main()
+    assert set(json.loads(file.read_text())["details"]) == {"cost"}
+
+
+def test_an_unknown_part_is_named() -> None:
+    """A part that does not exist is refused with those that do."""
+    with pytest.raises(argparse.ArgumentTypeError, match="'curves' is no part; there are: curve, matrix, multi, cost"):
+        accuracy.chosen("cost,curves")
+
+
+class FakeSegmenter:
+    """Exact on every frame if it is the baseline; else every second frame is carried and has lost the object."""
+
+    def __init__(self, method: Method) -> None:
+        self._exact = method.keyframes == "every:1"
+        self.stats = Stats({}, {})
+        self.state = None
+
+    def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:  # noqa: ARG002
+        """The masks, in presentation order; half a second of correction in all."""
+        counts = dict.fromkeys(Source, 0)
+        for frame in sorted(frames, key=lambda frame: frame.index):
+            lost = frame.index % 2 == 1 and not self._exact
+            source = Source.PROPAGATED if lost else Source.KEY if frame.index else Source.PROMPT
+            counts[source] += 1
+            self.stats = Stats(dict(counts), {"correct": 0.5})
+            labels = prompt.labels * np.uint8(not lost)
+            scores = {1: 0.2 if lost else 1.0}
+            yield FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores)
+
+
+@pytest.fixture
+def davis(tmp_path: Path) -> Path:
+    """Two sequences of six grey pictures; the object stands still."""
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[20:40, 20:50] = 255
+    for name in ("cow", "dog"):
+        for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+            folder = tmp_path / kind / "480p" / name
+            folder.mkdir(parents=True)
+            for index in range(FRAMES):
+                Image.fromarray(labels).save(folder / f"{index:05d}.{suffix}")
+    return tmp_path
+
+
+def test_methods_are_compared_with_the_network_on_every_frame(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All methods share one baseline of the same clip; the correction's cost is that of the carried frames alone."""
+    monkeypatch.setattr(accuracy_runs, "load", lambda method, _arguments: (FakeSegmenter(method), {"name": "fake"}))
+    methods = (Method("every:2"), Method("every:2", refine=False))
+    found = accuracy_runs.compare(find_sequences(davis), Encoder("mpeg4"), methods, argparse.Namespace())
+    assert (found["sequences"], found["frames"], found["model"]) == (["cow", "dog"], 2 * FRAMES, {"name": "fake"})
+    assert found["baseline"]["by_sequence"]["dog"]["JF"] == 100
+    repaired, plain = found["runs"].values()
+    assert list(found["runs"]) == ["every:2", "every:2, not repaired"]
+    # Frames 1 to 4 count, two of them carried; of six frames three are.
+    assert (repaired["JF"], repaired["loss"], repaired["key_share"]) == (50, 50, 50)
+    assert (repaired["correct_ms"], plain["correct_ms"]) == (pytest.approx(1000 * 2 * 0.5 / 6, abs=0.01), None)
+    assert set(repaired["by_sequence"]) == {"cow", "dog"}
+    assert repaired["score_correlation"] == {"carried": None, "all": 1}
+
+
+def test_a_sequence_is_cut_with_its_annotations(davis: Path) -> None:
+    """The first N pictures stay, and of the annotations those that belong to them."""
+    sequence = find_sequences(davis, ["cow"])[0]
+    cut = accuracy_runs.first_frames(sequence, 4)
+    assert [file.name for file in cut.pictures] == [f"{index:05d}.jpg" for index in range(4)]
+    assert sorted(cut.annotations) == [0, 1, 2, 3]
+    assert accuracy_runs.first_frames(sequence, None) is sequence
+
+
+def test_methods_are_named_apart() -> None:
+    """No two methods of the curve share a name, so none overwrites another's result."""
+    names = [method.name for method in accuracy.CURVE]
+    assert len(set(names)) == len(names)
+    assert Method("adaptive", "fast", max_key_share=0.08).name == "adaptive fast, keys at most 8 %"
+
+
+def test_the_drawn_object_has_its_share_of_the_picture() -> None:
+    """The disc covers a tenth of 854x480 in every frame, moves, and stands out of the ground."""
+    pictures, masks = accuracy_cost.scene(3)
+    assert pictures[0].shape == (480, 854, 3)
+    assert [mask.mean() for mask in masks] == pytest.approx([0.1] * 3, rel=0.01)
+    centres = [np.nonzero(mask)[1].mean() for mask in masks]
+    assert np.diff(centres) == pytest.approx([accuracy_cost.STEP] * 2, abs=0.5)
+    assert pictures[0][masks[0] > 0].mean() > pictures[0][masks[0] == 0].mean() + 50
+
+
+def test_each_repair_and_each_look_is_timed() -> None:
+    """After a first round, a round of four frames is three looks at key frames and one repair of the frame between."""
+    found = accuracy_cost.milliseconds(Refiner().eval(), frames=4, rounds=1)
+    assert (found["look_ms"]["n"], found["repair_ms"]["n"]) == (3, 1)
+    # 228 pixels across, on either side 32 and 15 % of that as margin, in steps of 16.
+    assert found["region"] == [384, 384]
+
+
+def test_results_name_spreads_as_rows_read_them() -> None:
+    """What the cost part writes of its spreads is what a row is made from."""
+    assert accuracy_rows.cost_rows(COST, None)[0].measured == harness.Spread(9.0, 8.0, 10.0, 4)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 
 from service.api.deps import COMMON, JobDep, ServicesDep
-from service.frames import offset_of
+from service.api.following import follow_masks
 from service.jobs.types import Job, JobStatus
 from service.problems import PROBLEMS, body_of, documented
 from service.schemas import MAX_INDEX, JobView
-from service.services import Services, in_thread
+from service.services import Services
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
@@ -67,32 +69,19 @@ async def read_events(
 
 
 async def _events(services: Services, job: Job, after: int) -> AsyncIterator[bytes]:
-    path = services.storage.job(job.id).frames
     shown: dict[str, Any] | None = None
-    async with services.feed.follow(job) as watch:
-        offset = await in_thread(offset_of, path, after + 1)
-        while True:
-            news = watch.news
-            if news.job is not None and (state := _progress(news.job)) != shown:
+    async with aclosing(follow_masks(services, job, after + 1, PING_SECONDS)) as steps:
+        async for step in steps:
+            if step.news.job is not None and (state := _progress(step.news.job)) != shown:
                 shown = state
                 yield _event("progress", state)
-            if offset < 0 or 0 < news.size < offset:  # the job was started over
-                offset = await in_thread(offset_of, path, after + 1)
-            while offset < news.size or news.final:
-                lines, offset = await watch.read(path, offset)
-                for line in lines:
-                    frame = _frame(line)
-                    if frame["index"] > after:
-                        after = frame["index"]
-                        yield _event("frame", frame, after)
-                if not lines or offset < 0:
-                    break
-            if news.final:
-                if news.job is not None:
-                    yield _last(news.job)
-                return
-            if await watch.after(news, PING_SECONDS) == news:
+            if step.lines:
+                yield b"".join(map(_frame_event, step.lines))
+            elif step.quiet:
                 yield b": ping\n\n"
+            last = step.news
+    if last.job is not None and last.job.status.finished:
+        yield _last(last.job)
 
 
 def _progress(job: Job) -> dict[str, Any]:
@@ -100,11 +89,12 @@ def _progress(job: Job) -> dict[str, Any]:
     return {"status": job.status, "done": p.done, "total": p.total, "stage": p.stage, "fps": p.fps}
 
 
-def _frame(line: bytes) -> dict[str, Any]:
-    """A line of masks without the masks: they are fetched from `masks`."""
+@lru_cache(maxsize=256)
+def _frame_event(line: bytes) -> bytes:
+    """A line of masks as an event without the masks, which are fetched from `masks`; many clients get the same one."""
     frame: dict[str, Any] = json.loads(line)
     frame["objects"] = [{k: v for k, v in entry.items() if k != "rle"} for entry in frame["objects"]]
-    return frame
+    return _event("frame", frame, frame["index"])
 
 
 def _last(job: Job) -> bytes:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from service.api.deps import COMMON, JobDep, ServicesDep
-from service.frames import find_line, index_of, labels_of, offset_of
+from service.api.following import follow_masks
+from service.frames import find_line, index_of, labels_of
 from service.jobs.types import Job
 from service.problems import ProblemError, documented
 from service.results.png import encode_mask
@@ -56,26 +58,15 @@ async def stream_masks(
 
 
 async def _lines(services: Services, job: Job, first: int, end: int) -> AsyncIterator[bytes]:
-    path = services.storage.job(job.id).frames
-    async with services.feed.follow(job) as watch:
-        offset = await in_thread(offset_of, path, first)
-        while first < end:
-            news = watch.news
-            lines: list[bytes] = []
-            if offset < 0 or 0 < news.size < offset:  # the job was started over
-                offset = await in_thread(offset_of, path, first)
-            if offset < news.size or news.final:
-                lines, offset = await watch.read(path, offset)
-            wanted = [line for line in lines if first <= index_of(line) < end]
+    if first >= end:
+        return
+    async with aclosing(follow_masks(services, job, first, _PATIENCE_SECONDS)) as steps:
+        async for step in steps:
+            wanted = [line for line in step.lines if index_of(line) < end]
             if wanted:
-                first = index_of(wanted[-1]) + 1
                 yield b"\n".join(wanted) + b"\n"
-            if lines and index_of(lines[-1]) >= end - 1:
+            if step.lines and index_of(step.lines[-1]) >= end - 1:
                 return
-            if not lines:
-                if news.final:
-                    return
-                await watch.after(news, _PATIENCE_SECONDS)
 
 
 @router.get(

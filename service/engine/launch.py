@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection
@@ -10,6 +11,9 @@ from pathlib import Path
 from service.engine.types import EngineConfig
 from service.logs import configure_logging
 from service.processes import become_child
+
+_NICENESS = 5
+"""Where processor time is short, answers come before frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Assignment:
 def launch(assignment: Assignment, connection: Connection) -> None:
     """Be a worker until the engine says otherwise."""
     become_child()
+    os.nice(_NICENESS)
     configure_logging(assignment.config.settings.log_level)
     from service.engine.worker import Worker  # noqa: PLC0415 - the engine's own process must not import torch
 

@@ -1,0 +1,59 @@
+"""Follows the masks of a job while it runs: what the routes that stream have in common."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from service.feed import News
+from service.frames import index_of, offset_of
+from service.jobs.types import Job
+from service.services import Services, in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What there is to tell.
+
+    Attributes:
+        news: The job at this moment.
+        lines: Lines of masks that are new, in order, each frame once. Nothing follows where there are none and the
+            news is final.
+        quiet: Whether nothing has happened for as long as was to be waited.
+    """
+
+    news: News
+    lines: list[bytes]
+    quiet: bool = False
+
+
+async def follow_masks(services: Services, job: Job, first: int, patience: float) -> AsyncGenerator[Step, None]:
+    """Follow a job to its end; close the iterator to stop before (`contextlib.aclosing`).
+
+    Args:
+        services: The services.
+        job: The job.
+        first: First frame wanted.
+        patience: Seconds after which quiet is worth telling.
+    """
+    path = services.storage.job(job.id).frames
+    async with services.feed.follow(job) as watch:
+        news, offset = watch.news, await in_thread(offset_of, path, first)
+        while True:
+            lines: list[bytes] = []
+            if offset < 0 or 0 < news.size < offset:  # the job was started over
+                offset = await in_thread(offset_of, path, first)
+            if offset < news.size or news.final:
+                lines, offset = await watch.read(path, offset)
+            wanted = [line for line in lines if index_of(line) >= first]
+            if wanted:
+                first = index_of(wanted[-1]) + 1
+            yield Step(news, wanted)
+            if not lines:
+                if news.final:
+                    return
+                before, news = news, await watch.after(news, patience)
+                if news == before:
+                    yield Step(news, [], quiet=True)
+            else:
+                news = watch.news

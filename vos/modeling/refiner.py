@@ -17,20 +17,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vos.modeling.compact import (
+from vos.modeling.fuse import convolve
+from vos.modeling.mobilenet import TAP_CHANNELS, MobileNetV2
+from vos.modeling.network import Memory
+from vos.modeling.parts import (
     KEY_CHANNELS,
     SHARED_CHANNELS,
     VALUE_CHANNELS,
     Decoder,
     ValueEncoder,
-    _double,
-    _hint,
-    _initialize,
-    _per_object,
-    _read,
+    double,
+    expected_cells,
+    initialize,
+    other_cells,
+    other_masks,
+    per_object,
+    read_memory,
 )
-from vos.modeling.mobilenet import TAP_CHANNELS, MobileNetV2
-from vos.modeling.network import Memory
 
 STRIDE = 16
 """Height and width of a region must be multiples of this."""
@@ -73,13 +76,14 @@ class RefinerDecoder(Decoder):
         """As `forward`, with told [B*K, 6, 4h, 4w]; gives the features [B*K, 64, 2h, 2w] too."""
         objects = read.shape[0] // maps[4].shape[0]
         labels = functional.pixel_shuffle(read[:, VALUE_CHANNELS:], 4)
-        x = _per_object(self.picture16(maps[16]), objects) + self.object16(torch.cat([read, hint], dim=1))
-        x = _double(self.object8(functional.relu(self.mix16(x))))
-        at8 = functional.pixel_unshuffle(told, 2)
-        seen = functional.relu(self.mix8(x + _per_object(self.picture8(maps[8]), objects) + self.told8(at8)))
-        x = _double(self.object4(seen)) + _per_object(self.picture4(maps[4]), objects)
-        x = self.mix4(x + self.label4(labels) + self.told4(told))
-        return self.out(functional.relu(x)), seen
+        picture16, picture8, picture4 = self.of_picture(maps, objects)
+        x = convolve(self.object16, torch.cat([read, hint], dim=1), add=picture16)
+        x = double(self.object8(self.mix16(x, activation="relu")))
+        x = convolve(self.told8, functional.pixel_unshuffle(told, 2), add=x + picture8)
+        seen = self.mix8(x, activation="relu")
+        x = convolve(self.told4, told, add=double(self.object4(seen)) + picture4)
+        x = convolve(self.label4, labels, add=x)
+        return self.out(self.mix4(x, activation="relu")), seen
 
 
 class Refiner(nn.Module):
@@ -105,7 +109,7 @@ class Refiner(nn.Module):
         self.judge = nn.Sequential(nn.Linear(2 * 64 + 2, 32), nn.ReLU(), nn.Linear(32, 1))
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.startswith(("stem", "blocks.")):
-                _initialize(module, gain=0.2 if name.endswith(".second") else 1.0)
+                initialize(module, gain=0.2 if name.endswith(".second") else 1.0)
         for added in (self.decoder.told8, self.decoder.told4):
             nn.init.zeros_(added.weight)
 
@@ -125,7 +129,7 @@ class Refiner(nn.Module):
     def encode(self, image: Tensor, top: int = 0, left: int = 0) -> RefinerFeatures:
         """Features of normalised regions [B, 3, H, W] whose corner lies `top` and `left` pixels into the picture."""
         taps = [tap * scale for tap, scale in zip(self.taps(image), self.tap_scale, strict=True)]
-        shared = functional.relu(self.shared(taps[2]))
+        shared = convolve(self.shared, taps[2], activation="relu")
         looks = self.key(shared)
         key = torch.cat([looks, self._places(looks, top / STRIDE, left / STRIDE)], dim=1)
         light = functional.normalize(self.light(taps[0]).float(), dim=1).to(looks.dtype)
@@ -136,8 +140,7 @@ class Refiner(nn.Module):
         soft = soft.to(features.key.dtype)
         # The value encoder takes masks at full size; it looks at them by 4 x 4 pixels.
         masks = functional.interpolate(soft, scale_factor=4, mode="bilinear", align_corners=False)
-        others = functional.avg_pool2d(_others(masks, len(features.key)), 4)
-        value = self.value(features.maps, masks, others)
+        value = self.value(features.maps, masks, other_cells(masks, len(features.key)))
         labels = functional.pixel_unshuffle(soft, 4)
         return Memory(features.key.flatten(2), torch.cat([value, labels], dim=1).flatten(2))
 
@@ -168,15 +171,15 @@ class Refiner(nn.Module):
         carried = carried.to(dtype)
         objects = len(carried) // len(features.key)
         believed = torch.cat([evidence.to(dtype), torch.sigmoid(confidence)], dim=1)
-        told = torch.cat([_per_object(believed, objects), carried, _others(carried, len(features.key))], dim=1)
-        read = _read(memory, features.key.flatten(2), top_k)
+        told = torch.cat([per_object(believed, objects), carried, other_masks(carried, len(features.key))], dim=1)
+        read = read_memory(memory, features.key.flatten(2), top_k)
         read = read.reshape(*read.shape[:2], height, width)
-        logits, seen = self.decoder.decode(features.maps, read, _hint(carried, read), told)
+        logits, seen = self.decoder.decode(features.maps, read, expected_cells(carried, read), told)
         return logits, self._judge(seen, logits, carried)
 
     def taps(self, image: Tensor) -> list[Tensor]:
         """Backbone maps at strides 4, 8 and 16, not scaled."""
-        x = functional.relu6(self.stem(image), inplace=True)
+        x = convolve(self.stem, image, activation="relu6")
         taps = []
         for index, block in enumerate(self.blocks):
             x = block(x)
@@ -201,12 +204,6 @@ class Refiner(nn.Module):
         x = torch.arange(width, device=looks.device) + left
         grid = torch.stack(torch.meshgrid(y, x, indexing="ij")) * self.nearness
         return grid.to(looks.dtype).expand(batch, -1, -1, -1)
-
-
-def _others(masks: Tensor, pictures: int) -> Tensor:
-    """Sum of the other objects' masks of the same picture, [B*K, 1, h, w]."""
-    by_picture = masks.view(pictures, -1, *masks.shape[1:])
-    return (by_picture.sum(dim=1, keepdim=True) - by_picture).clamp(0, 1).flatten(0, 1)
 
 
 def _mean(x: Tensor, weight: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from codec.decoded import DecodedPicture
 from codec.motion import Geometry, lay_blocks
 from codec.picture import Scaler
 from codec.prediction import Prediction
-from codec.references import Matcher, Reach, Reference, nearest
+from codec.references import Matcher, Reach, Reference
 from codec.stack import Stack
 from codec.types import CompressedFrame, Int16Array, MotionField, UInt8Array
 
@@ -63,7 +63,7 @@ class FrameAnalyzer:
             return MotionField.empty(geometry.rows, geometry.columns), np.zeros(luma.shape, np.int16)
         blocks = lay_blocks(picture.vectors, geometry)
         matcher = Matcher(self._stack, frames, picture.index)
-        slot = nearest(blocks, self._stack, frames, picture.index)
+        slot = matcher.nearest(blocks)
         if picture.has_fields:
             blocks = replace(blocks, vectors=matcher.unfold(blocks, slot, luma))
         prediction = Prediction(blocks, slot, self._stack, luma)

@@ -77,21 +77,8 @@ def by_distance(frames: tuple[Reference, ...], index: int, prediction_list: int)
     return tuple(sorted(frames, key=rank))
 
 
-def nearest(blocks: BlockMotion, stack: Stack, frames: tuple[Reference, ...], index: int) -> Int32Array:
-    """First guess: slot [n + 1] of the nearest frame in each block's direction; the last one, -1, is for "no block".
-
-    Args:
-        blocks: Blocks of the frame.
-        stack: Holds the frames in reach.
-        frames: Frames in reach.
-        index: The frame's position in presentation order.
-    """
-    by_list = np.array([stack.slot(by_distance(frames, index, which)[0].decode_index) for which in (0, 1)], np.int32)
-    return np.append(by_list[blocks.lists], np.int32(-1))
-
-
 class Matcher:
-    """Questions first guesses against the pictures in reach.
+    """Finds each block's reference: first guesses, and what to do with those that are doubtful.
 
     Args:
         stack: Holds the frames in reach.
@@ -105,6 +92,13 @@ class Matcher:
             np.array([stack.slot(f.decode_index) for f in by_distance(frames, index, which)], np.int32)
             for which in (0, 1)
         ]
+
+    def nearest(self, blocks: BlockMotion) -> Int32Array:
+        """First guess: slot [n + 1] of the nearest frame in each block's direction, -1 for "no block", the last one."""
+        slot = np.empty(len(blocks.lists) + 1, np.int32)
+        slot[:-1] = np.array([order[0] for order in self._orders])[blocks.lists]
+        slot[-1] = -1
+        return slot
 
     def improve(self, blocks: BlockMotion, slot: Int32Array, luma: UInt8Array, excess: Float32Array) -> Int32Array:
         """Slots [n + 1] after questioning those of blocks that `slot` explains badly.

@@ -22,14 +22,17 @@ class Stack:
     def __init__(self, size: tuple[int, int], slots: int) -> None:
         self.pictures: UInt8Array = np.empty((slots, size[1], size[0]), np.uint8)
         self.names: Int32Array = np.full(slots + 1, -1, np.int32)
+        self._slots: dict[int, int] = {}
         self._next = 0
 
     def put(self, name: int, picture: UInt8Array) -> None:
         """Copy a picture [height, width] into the next slot."""
         self.pictures[self._next] = picture
+        self._slots.pop(int(self.names[self._next]), None)
+        self._slots[name] = self._next
         self.names[self._next] = name
         self._next = (self._next + 1) % len(self.pictures)
 
     def slot(self, name: int) -> int:
         """Where a picture is."""
-        return int(np.flatnonzero(self.names == name)[0])
+        return self._slots[name]

@@ -17,6 +17,6 @@ Common arguments:
 
 from codec.kernels.compensation import compensate
 from codec.kernels.layout import gather, lay
-from codec.kernels.matching import UNUSED, rematch, unfold
+from codec.kernels.matching import rematch, unfold
 
-__all__ = ["UNUSED", "compensate", "gather", "lay", "rematch", "unfold"]
+__all__ = ["compensate", "gather", "lay", "rematch", "unfold"]

@@ -37,8 +37,8 @@ def lay(source, w, h, dst_x, dst_y, motion_x, motion_y, motion_scale, scale, cro
         crop: (left, top) pixels that cropping took off the vectors' picture.
     """
     _, rows, columns = block.shape
-    area = np.zeros(len(source) + 1, np.int32)
-    block[:] = -1
+    area, cells = np.empty(len(source), np.int32), block.reshape(-1)
+    cells[:] = -1
     vectors[-1] = 0
     for i in range(len(source)):
         which = 1 if source[i] > 0 else 0
@@ -53,10 +53,11 @@ def lay(source, w, h, dst_x, dst_y, motion_x, motion_y, motion_scale, scale, cro
         top, bottom = _cells(corners[i, 1], corners[i, 3], rows)
         area[i] = (right - left) * (bottom - top)
         for row in range(top, bottom):
-            for column in range(left, right):
-                before = block[which, row, column]
-                if before < 0 or area[i] <= area[before]:
-                    block[which, row, column] = i
+            start = (which * rows + row) * columns
+            for cell in range(np.uint64(start + left), np.uint64(start + right)):
+                before = cells[cell]
+                if before < 0 or area[i] <= area[np.uint64(before)]:
+                    cells[cell] = i
 
 
 @compiled(nb.void(GRID, VECTORS, NUMBERS, NUMBERS, nb.float32[:, :, :, ::1], GRID))
@@ -66,11 +67,15 @@ def gather(block, vectors, slot, names, field, reference):
     Args:
         names: int32 [slots + 1], the decode index of each slot's picture; the last one is -1.
     """
-    for which in range(2):
-        for row in range(block.shape[1]):
-            for column in range(block.shape[2]):
-                number = block[which, row, column]
-                used = slot[number] >= 0
-                field[which, row, column, 0] = vectors[number, 0] if used else np.float32(0)
-                field[which, row, column, 1] = vectors[number, 1] if used else np.float32(0)
-                reference[which, row, column] = names[slot[number]]
+    last = len(slot) - 1
+    used, name = vectors.copy(), np.empty(last + 1, np.int32)
+    for i in range(last + 1):
+        name[i] = names[slot[i]]
+        if slot[i] < 0:
+            used[i] = 0
+    pairs, to = used.view(np.int64).reshape(-1), field.view(np.int64).reshape(-1)  # both parts of a vector at once
+    numbers, references = block.reshape(-1), reference.reshape(-1)
+    for cell in range(np.uint64(numbers.size)):
+        number = np.uint64(numbers[cell] if numbers[cell] >= 0 else last)
+        to[cell] = pairs[number]
+        references[cell] = name[number]

@@ -11,20 +11,20 @@ from codec.types import STRIDE
 
 SAMPLES = 4
 """A block is judged by this many samples in each direction, whatever its size."""
-UNUSED = -2
-"""Instead of a slot: the block predicts nothing, the other list does alone."""
 
 
 _LEVEL = WHOLE * WHOLE
 """Samples are counted in 1 / _LEVEL of a level, in which their bilinear mixture is a whole number."""
+_ERRORS = 2 * _LEVEL * SAMPLES * SAMPLES
+"""What a sum of errors is divided by for their mean in levels: each is counted twice."""
 _X, _Y, _LEFT, _RIGHT, _UPPER, _LOWER = range(6)
 """Rows of `axes`: samples' places in pixels along each axis, and what four pixels of a picture they are mixed of."""
 
 
 @inlined
 def _scratch():
-    """Room for `axes`, int64 [6, SAMPLES], and `known`, int64 [SAMPLES ** 2, 2]."""
-    return np.empty((6, SAMPLES), np.int64), np.empty((SAMPLES * SAMPLES, 2), np.int64)
+    """Room for `axes`, int64 [6, SAMPLES], and `known`, int32 [SAMPLES ** 2, 2]."""
+    return np.empty((6, SAMPLES), np.int64), np.empty((SAMPLES * SAMPLES, 2), np.int32)
 
 
 @inlined
@@ -37,7 +37,7 @@ def _aim(axes, dx, dy, shape):
         axes[_RIGHT, k] = clamped(axes[_X, k] + whole_x + 1, 0, width - 1)
         axes[_UPPER, k] = clamped(axes[_Y, k] + whole_y, 0, height - 1) * width
         axes[_LOWER, k] = clamped(axes[_Y, k] + whole_y + 1, 0, height - 1) * width
-    return weight_x, weight_y
+    return np.int32(weight_x), np.int32(weight_y)
 
 
 @inlined
@@ -46,62 +46,65 @@ def _mixture(pictures, start, axes, u, v, weights):
     x, y = weights
     upper, lower = start + axes[_UPPER, v], start + axes[_LOWER, v]
     left, right = axes[_LEFT, u], axes[_RIGHT, u]
-    top = (WHOLE - x) * pictures[np.uint64(upper + left)] + x * pictures[np.uint64(upper + right)]
-    bottom = (WHOLE - x) * pictures[np.uint64(lower + left)] + x * pictures[np.uint64(lower + right)]
-    return (WHOLE - y) * top + y * bottom
+    a, b = np.int32(pictures[np.uint64(upper + left)]), np.int32(pictures[np.uint64(upper + right)])
+    c, d = np.int32(pictures[np.uint64(lower + left)]), np.int32(pictures[np.uint64(lower + right)])
+    top, bottom = (
+        np.int32(np.int32(WHOLE) * a + x * np.int32(b - a)),
+        np.int32(np.int32(WHOLE) * c + x * np.int32(d - c)),
+    )
+    return np.int32(np.int32(WHOLE) * top + y * np.int32(bottom - top))
 
 
-@compiled()
+@inlined
 def _look(i, block, vectors, lists, corners, slot, pictures, luma, axes, known):
-    """Look at the samples of block i: fill their places and what is known of them, and say how many are paired.
+    """Look at the samples of block i: fill their places and what is known of them.
 
     Args:
         axes: See `_X`; only the first two rows are filled.
-        known: The frame, and its prediction by the other list, in 1 / _LEVEL; -1 where there is none.
+        known: In 1 / _LEVEL, what a sample's prediction by this block has to be, after multiplication by the second
+            number: 1 where the other list predicts it too, 2 elsewhere. Errors count twice for it.
+
+    Returns:
+        The mean absolute error of samples predicted by the other list alone; infinite if it does not predict all.
     """
     height, width = luma.shape
     for k in range(SAMPLES):
         axes[_X, k] = clamped(int(np.floor(corners[i, 0] + corners[i, 2] * ((k + 0.5) / SAMPLES))), 0, width - 1)
         axes[_Y, k] = clamped(int(np.floor(corners[i, 1] + corners[i, 3] * ((k + 0.5) / SAMPLES))), 0, height - 1)
-    paired, last, weights = 0, np.int32(-1), (0, 0)
+    total, paired, last, weights = 0, 0, np.int32(-1), (np.int32(0), np.int32(0))
     for v in range(SAMPLES):
         for u in range(SAMPLES):
             x, y, k = axes[_X, u], axes[_Y, v], v * SAMPLES + u
-            known[k, 0], known[k, 1] = luma[y, x] * _LEVEL, -1
+            own = 2 * _LEVEL * np.int32(luma[y, x])
+            known[k, 0], known[k, 1] = own, 2
             beside = block[1 - lists[i], y // STRIDE, x // STRIDE]
             if slot[beside] < 0:
                 continue
             if beside != last:
                 weights, last = _aim(axes, vectors[beside, 0], vectors[beside, 1], luma.shape), beside
-            known[k, 1] = _mixture(pictures, slot[beside] * luma.size, axes, u, v, weights)
+            other = _mixture(pictures, slot[beside] * luma.size, axes, u, v, weights)
+            known[k, 0], known[k, 1] = own - other, 1
+            total += abs(own - 2 * other)
             paired += 1
-    return paired
+    return total / _ERRORS if paired == SAMPLES * SAMPLES else np.inf
 
 
-@compiled()
+@inlined
 def _error(candidate, weights, enough, pictures, area, axes, known):
-    """Mean absolute error of samples predicted from slot `candidate`, or by the other list alone if it is `UNUSED`.
-
-    Once it is as large as `enough` for sure, that or more is returned.
+    """Mean absolute error of samples predicted from slot `candidate`; once it is above `enough` for sure, infinite.
 
     Args:
         weights: What `_aim` returned for the vector.
         pictures: The pictures as one row of pixels, each of `area` pixels.
     """
-    scale = 2 * _LEVEL * SAMPLES * SAMPLES
-    total = 0
+    total, start = 0, candidate * area
     for v in range(SAMPLES):
         for u in range(SAMPLES):
-            own, other = known[v * SAMPLES + u, 0], known[v * SAMPLES + u, 1]
-            if candidate == UNUSED:
-                guess = 2 * other
-            else:
-                guess = _mixture(pictures, candidate * area, axes, u, v, weights)
-                guess += other if other >= 0 else guess
-            total += abs(guess - 2 * own)
-        if total >= enough * scale:
-            break
-    return total / scale
+            guess = _mixture(pictures, start, axes, u, v, weights)
+            total += abs(guess * known[v * SAMPLES + u, 1] - known[v * SAMPLES + u, 0])
+        if total > enough * _ERRORS:
+            return np.inf
+    return total / _ERRORS
 
 
 @compiled(
@@ -124,7 +127,7 @@ def rematch(which, candidates, excess, share, gain, block, vectors, lists, corne
     for i in range(len(lists)):
         if lists[i] != which or excess[i] <= 0:
             continue
-        paired = _look(i, block, vectors, lists, corners, slot, pixels, luma, axes, known)
+        unpaired = _look(i, block, vectors, lists, corners, slot, pixels, luma, axes, known)
         weights = _aim(axes, vectors[i, 0], vectors[i, 1], luma.shape)
         first = _error(candidates[0], weights, np.inf, pixels, luma.size, axes, known)
         least = min(share * first, first - gain)
@@ -134,8 +137,7 @@ def rematch(which, candidates, excess, share, gain, block, vectors, lists, corne
             if error < least:
                 least, found = error, candidate
         # FFmpeg exports a zero vector for a part of a macroblock that does not use the list.
-        may_be_unused = paired == SAMPLES * SAMPLES and vectors[i, 0] == 0 and vectors[i, 1] == 0
-        if may_be_unused and _error(UNUSED, weights, least, pixels, luma.size, axes, known) < least:
+        if vectors[i, 0] == 0 and vectors[i, 1] == 0 and unpaired < least:
             found = np.int32(-1)
         if found != candidates[0]:
             slot[i] = found

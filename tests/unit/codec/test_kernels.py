@@ -14,6 +14,8 @@ from codec.types import Float32Array, Int16Array, Int32Array, UInt8Array
 from tests.unit.codec.test_motion import grid_of_blocks
 
 WIDTH, HEIGHT = 90, 57
+UNUSED = -1
+"""Instead of a slot: the block predicts nothing, the other list does alone."""
 
 
 def scene(seed: int) -> tuple[BlockMotion, Int32Array, UInt8Array, UInt8Array]:
@@ -47,14 +49,14 @@ def slow_error(
             y = min(max(int(np.floor(top + v * height)), 0), HEIGHT - 1)
             beside = int(blocks.block[1 - blocks.lists[i], y // 4, x // 4])
             dx, dy = blocks.vectors[i].astype(float)
-            guesses = [bilinear(pictures[candidate], x + dx, y + factor * dy)] if candidate != kernels.UNUSED else []
+            guesses = [bilinear(pictures[candidate], x + dx, y + factor * dy)] if candidate != UNUSED else []
             if slot[beside] >= 0:
                 dx, dy = blocks.vectors[beside].astype(float)
                 guesses.append(bilinear(pictures[slot[beside]], x + dx, y + dy))
-            elif candidate == kernels.UNUSED:
+            elif candidate == UNUSED:
                 return np.inf
             errors.append(abs(np.mean(guesses) - float(luma[y, x])))
-    return float(np.mean(errors)) if candidate != kernels.UNUSED or not blocks.vectors[i].any() else np.inf
+    return float(np.mean(errors)) if candidate != UNUSED or not blocks.vectors[i].any() else np.inf
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -69,11 +71,11 @@ def test_rematch_takes_the_best_where_it_is_clearly_better(which: int) -> None:
     excess = np.random.default_rng(1).uniform(-1, 2, len(slot)).astype(np.float32)
     expected = slot.copy()
     for i in np.flatnonzero((blocks.lists == which) & (excess[:-1] > 0)):
-        choices = [*candidates.tolist(), kernels.UNUSED]
+        choices = [*candidates.tolist(), UNUSED]
         errors = [slow_error((blocks, slot, pictures, luma), int(i), choice) for choice in choices]
         best = int(np.argmin(errors))
         if errors[best] < min(0.95 * errors[0], errors[0] - 1):
-            expected[i] = max(choices[best], -1)
+            expected[i] = choices[best]
     changed = slot.copy()
     kernels.rematch(
         which, candidates, excess, 0.95, 1.0,

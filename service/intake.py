@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from service.errors import IdempotencyConflictError, QueueFullError
 from service.inspection import inspect_job
-from service.jobs.store import Limits
+from service.jobs.requests import Limits
 from service.jobs.types import Job, JobOptions, JobProgress, JobStatus, JobVideo, new_job_id
 from service.problems import ProblemError
 from service.schemas import Options

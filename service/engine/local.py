@@ -17,8 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.engine.messages import Beat, Order
 from service.engine.slot import Slot
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
+from service.jobs.claims import Release
 from service.jobs.housekeeper import Housekeeper
-from service.jobs.store import JobStore, Release
+from service.jobs.store import JobStore
 from service.storage import Storage
 
 _log = logging.getLogger(__name__)

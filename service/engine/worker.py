@@ -21,7 +21,8 @@ from service.engine.launch import Assignment
 from service.engine.messages import Beat, Ended, NotReady, Ready
 from service.engine.task import Task
 from service.errors import LostJobError, RunError, StorageFullError, message_of, verdict_of
-from service.jobs.store import JobStore, Release
+from service.jobs.claims import Release
+from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobStatus
 from service.loading import Engine, EngineLoader
 from service.storage import Storage

@@ -35,6 +35,8 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
 }
 """Status -> those that may follow. From running back to queued: its worker died, or the service was stopped."""
 
+UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING)
+
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:

@@ -21,8 +21,10 @@ from service.errors import (
     TooManyJobsError,
     UsageError,
 )
+from service.jobs.claims import MAX_ATTEMPTS, Release
+from service.jobs.requests import Limits
 from service.jobs.schema import metadata
-from service.jobs.store import MAX_ATTEMPTS, JobStore, Limits, Release
+from service.jobs.store import JobStore
 from service.jobs.types import (
     TRANSITIONS,
     Job,

@@ -99,12 +99,11 @@ def _nearest(batch: Sample, chosen: Tensor, t: int) -> Tensor:
     """Places in decode order, int64 [n, MEMORY_FRAMES], of the first key frame and the nearest ones so far."""
     rows = []
     for clip in chosen.tolist():
-        keys = torch.nonzero(batch["key"][clip, :t]).squeeze(1)
-        distance = (batch["index"][clip, keys] - batch["index"][clip, t]).abs()
-        nearest = keys[distance.argsort()][: MEMORY_FRAMES - 1]
-        # With fewer key frames than places some stand there twice, which changes no mean.
-        padded = [0, *nearest.tolist(), *[0] * MEMORY_FRAMES][:MEMORY_FRAMES]
-        rows.append(padded)
+        others = torch.nonzero(batch["key"][clip, 1:t]).squeeze(1) + 1
+        distance = (batch["index"][clip, others] - batch["index"][clip, t]).abs()
+        nearest = others[distance.argsort()][: MEMORY_FRAMES - 1].tolist()
+        # Clips with fewer key frames than others have the first one several times.
+        rows.append([0, *nearest, *[0] * (MEMORY_FRAMES - 1 - len(nearest))])
     return torch.tensor(rows, device=batch["index"].device)
 
 

@@ -43,8 +43,9 @@ def curve_figure(curve: Mapping[str, Any]) -> Figure:
         )
     axes.axhline(LOSS, color="grey", linewidth=0.8)
     axes.axvline(SHARE, color="grey", linewidth=0.8)
+    least = min(run["loss"] for run in curve["runs"].values())
     axes.set(
-        xlabel="key frames, % of all", ylabel="loss of J&F, points", xlim=(0, None), ylim=(min(0, *_all(curve)), None)
+        xlabel="key frames, % of all", ylabel="loss of J&F, points", xlim=(0, None), ylim=(min(0, least) - 0.5, None)
     )
     axes.legend(fontsize=8)
     return figure
@@ -61,10 +62,6 @@ def matrix_figure(matrix: Mapping[str, Mapping[str, Any]]) -> Figure:
     axes.margins(x=0.3)
     axes.set(xlabel="loss of J&F, points")
     return figure
-
-
-def _all(curve: Mapping[str, Any]) -> list[float]:
-    return [run["loss"] for run in curve["runs"].values()]
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -1,6 +1,6 @@
 """Tables of accuracy.json in Markdown.
 
-`python benchmarks/accuracy_tables.py [FOLDER]` prints what docs/accuracy.md shows; pictures are linked where there are any.
+`python benchmarks/accuracy_tables.py [FOLDER]` prints what docs/accuracy.md shows, with links to pictures that exist.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def page(details: Mapping[str, Any], images: Path = IMAGES) -> str:
     if "multi" in details:
         lines += [f"### Several objects, {_about(details['multi'])}", "", *_rule(_HEAD), *_runs(details["multi"]), ""]
     if "cost" in details:
-        lines += ["### Cost of the correction", "", *_cost(details)]
+        lines += ["### Cost of the correction", "", *_cost(details), ""]
+    lines += _failures(images)
     return "\n".join(lines).strip() + "\n"
 
 
@@ -130,6 +131,18 @@ def _about(part: Mapping[str, Any]) -> str:
 
 def _picture(name: str, images: Path) -> list[str]:
     return [f"![{_PLOTS[name]}](images/{name})", ""] if (images / name).exists() else []
+
+
+def _failures(images: Path) -> list[str]:
+    """The contact sheets that contact_sheet.py made."""
+    sheets = sorted(images.glob("failures_*.png"))
+    if not sheets:
+        return []
+    lines = ["### The worst sequences", "", "Worst frames of adaptive balanced. Green: annotation; red: result.", ""]
+    for sheet in sheets:
+        name = sheet.stem.removeprefix("failures_")
+        lines += [f"{name}:", "", f"![Outlines of the worst frames of {name}](images/{sheet.name})", ""]
+    return lines
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Runs every benchmark one after the other and prints the table.
 
-`python benchmarks/run_all.py --mv-python VENV/bin/python`; README.md says what that environment holds. About a quarter
-of an hour on two quiet cores. A benchmark that fails is named, the others still run.
+`python benchmarks/run_all.py --mv-python VENV/bin/python`; README.md says what that environment holds. About forty
+minutes on two quiet cores. A benchmark that fails is named, the others still run.
 """
 
 from __future__ import annotations

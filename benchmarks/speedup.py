@@ -1,7 +1,9 @@
 """How much faster is STM with every sixth frame a key frame than on every frame, end to end?
 
-Seeded weights: they segment nothing, but the work is that of the published ones. The clock runs from opening the clip
-to the last mask; loading the network and a first run of it are not counted.
+Seeded weights: they segment nothing, but the work is that of the published ones. So speed is measured and loss is not.
+Carried masks are repaired, and for comparison left as they are; what a repair costs follows the size of what was found,
+which with seeded weights is no object. The clock runs from opening the clip to the last mask; loading the network and a
+first run of it are not counted.
 """
 
 from __future__ import annotations
@@ -15,17 +17,19 @@ from torch import get_num_threads
 
 from codec import open_video
 from vos.modeling.network import VOSNetwork
+from vos.modeling.refiner import Refiner
 from vos.segmenter import Segmenter
 from vos.types import Options, Prompt, Stats
-from vos.weights import SEEDED, load_network
+from vos.weights import SEEDED, load_network, load_refiner
 
 SEQUENCE = "soccerball"
-POLICIES = ("every:6", "every:1")
+METHODS = {"every:6": ("every:6", True), "every:6, not repaired": ("every:6", False), "every:1": ("every:1", False)}
+"""Name -> key-frame policy, and whether carried masks are repaired."""
 
 
-def segment(network: VOSNetwork, keyframes: str, video_bytes: bytes, prompt: Prompt) -> Stats:
+def segment(network: VOSNetwork, refiner: Refiner | None, keyframes: str, video_bytes: bytes, prompt: Prompt) -> Stats:
     """Segment a clip; masks come back on the CPU, so nothing is pending on a device at the end."""
-    segmenter = Segmenter(network, Options(keyframes=keyframes))
+    segmenter = Segmenter(network, Options(keyframes=keyframes), refiner)
     with open_video(video_bytes) as video:
         for _ in segmenter.run(video, video.info, prompt):
             pass
@@ -42,16 +46,18 @@ def main() -> None:
     report = Report("speedup", arguments)
     frames, rounds = (4, 1) if arguments.quick else (31, 3)
     network = load_network(arguments.model, device=arguments.device, precision=arguments.precision, weights=SEEDED)
+    refiner = load_refiner(device=arguments.device, precision=arguments.precision)
     video_bytes = clip(arguments, SEQUENCE, frames).read_bytes()
     prompt = Prompt(first_labels(arguments, SEQUENCE))
     stats: dict[str, Stats] = {}
 
-    def task(keyframes: str) -> None:
-        stats[keyframes] = segment(network, keyframes, video_bytes, prompt)
+    def task(name: str) -> None:
+        keyframes, repaired = METHODS[name]
+        stats[name] = segment(network, refiner if repaired else None, keyframes, video_bytes, prompt)
 
-    start = clip(arguments, SEQUENCE, 3).read_bytes()
-    tasks = {policy: partial(task, policy) for policy in POLICIES}
-    seconds = interleave(tasks, rounds, warm_up=lambda: segment(network, "every:1", start, prompt))
+    start = clip(arguments, SEQUENCE, 5).read_bytes()
+    tasks = {name: partial(task, name) for name in METHODS}
+    seconds = interleave(tasks, rounds, warm_up=lambda: segment(network, refiner, "every:2", start, prompt))
     parameter = next(network.parameters())
     report.details = {
         "sequence": SEQUENCE,
@@ -68,7 +74,11 @@ def main() -> None:
         },
     }
     what = f"{arguments.model} with every:6 over {arguments.model} on every frame, end to end"
-    report.rows = [Row(what, ratio(seconds, "every:1", "every:6"), goal=">= 5")]
+    note = "seeded weights: only speed can be measured, not what it loses"
+    report.rows = [
+        Row(what, ratio(seconds, "every:1", "every:6"), goal=">= 5", note=note),
+        Row(f"{what}, not repaired", ratio(seconds, "every:1", "every:6, not repaired"), note=note),
+    ]
     report.write()
 
 

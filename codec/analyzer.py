@@ -38,7 +38,7 @@ class FrameAnalyzer:
         if picture.is_reference:
             self._reach.capacity = min(max(1, picture.reach), MOST_REFERENCES)
             self._reach.add(Reference(self._decode_index, picture.index))
-            self._stack.put(self._decode_index, luma)
+            self._stack.put(self._decode_index, luma, self._reach.decode_indices)
         frame = CompressedFrame(
             index=picture.index,
             decode_index=self._decode_index,

@@ -1,6 +1,8 @@
-"""The last reference pictures in one array, a slot each."""
+"""The reference pictures in one array, a slot each."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 
@@ -8,7 +10,7 @@ from codec.types import Int32Array, UInt8Array
 
 
 class Stack:
-    """Pictures of one size, each in a slot of its own; a new one takes the slot of the oldest.
+    """Pictures of one size, each in a slot of its own.
 
     Args:
         size: (width, height) of the pictures.
@@ -23,15 +25,18 @@ class Stack:
         self.pictures: UInt8Array = np.empty((slots, size[1], size[0]), np.uint8)
         self.names: Int32Array = np.full(slots + 1, -1, np.int32)
         self._slots: dict[int, int] = {}
-        self._next = 0
 
-    def put(self, name: int, picture: UInt8Array) -> None:
-        """Copy a picture [height, width] into the next slot."""
-        self.pictures[self._next] = picture
-        self._slots.pop(int(self.names[self._next]), None)
-        self._slots[name] = self._next
-        self.names[self._next] = name
-        self._next = (self._next + 1) % len(self.pictures)
+    def put(self, name: int, picture: UInt8Array, keep: Collection[int]) -> None:
+        """Copy a picture [height, width] into a slot, and give those away whose pictures are not in `keep`.
+
+        The first free slot is taken: it was used a short while ago, so its memory is near.
+        """
+        self._slots = {held: slot for held, slot in self._slots.items() if held in keep}
+        taken = set(self._slots.values())
+        slot = next(slot for slot in range(len(self.pictures)) if slot not in taken)
+        self.pictures[slot] = picture
+        self.names[slot] = name
+        self._slots[name] = slot
 
     def slot(self, name: int) -> int:
         """Where a picture is."""

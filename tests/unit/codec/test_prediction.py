@@ -65,8 +65,10 @@ def stack_of(pictures: dict[int, UInt8Array], names: tuple[int, ...]) -> Stack:
     """A stack that holds some pictures and has dropped two before them."""
     height, width = pictures[names[0]].shape
     stack = Stack((width, height), len(names))
-    for name in (*names[-2:], *names):
-        stack.put(name, pictures[name])
+    for name in (-2, -3):
+        stack.put(name, pictures[names[0]], ())
+    for name in names:
+        stack.put(name, pictures[name], names)
     return stack
 
 
@@ -138,12 +140,17 @@ def test_the_prediction_is_the_frame_where_there_is_none() -> None:
     assert not prediction.motion().vectors.any()
 
 
-def test_a_stack_gives_the_oldest_slot_away() -> None:
-    """A stack holds its last pictures, each in a slot that does not change while it is held."""
+def test_a_stack_keeps_what_it_is_told_to() -> None:
+    """A stack holds the pictures that are to be kept, each in a slot that does not change, and reuses the others'."""
     stack = Stack((8, 6), 4)
+    rng = np.random.default_rng(5)
+    keep: dict[int, int] = {}
     for name in range(40):
-        stack.put(name, np.full((6, 8), name, np.uint8))
-        for held in range(max(0, name - 3), name + 1):
-            assert (stack.pictures[stack.slot(held)] == held).all()
-            assert stack.names[stack.slot(held)] == held
+        keep = {held: keep[held] for held in rng.permutation(list(keep))[: rng.integers(0, 4)].tolist()}
+        stack.put(name, np.full((6, 8), name, np.uint8), {*keep, name})
+        keep[name] = stack.slot(name)
+        for held, slot in keep.items():
+            assert stack.slot(held) == slot
+            assert (stack.pictures[slot] == held).all()
+            assert stack.names[slot] == held
         assert stack.names[-1] == -1

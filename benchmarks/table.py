@@ -10,7 +10,7 @@ from typing import Any
 from accuracy_tables import short
 
 RESULTS = Path(__file__).resolve().parent / "results"
-ORDER = ("decode", "propagate", "proxy", "memory", "speedup", "accuracy")
+ORDER = ("decode", "propagate", "proxy", "memory", "speedup", "accuracy", "http_service")
 
 
 def table(folder: Path = RESULTS) -> str:

@@ -86,7 +86,7 @@ def load_refiner(*, device: str = "auto", precision: str = "auto", weights: Path
 def _settle(network: _AnyModule, device: torch.device, dtype: torch.dtype) -> _AnyModule:
     """Bring a network to where it runs, its weights in the order that is fastest there."""
     network = network.requires_grad_(False).to(device, dtype)
-    if device.type == "cpu" and can_pack():
+    if device.type == "cpu" and can_pack(dtype):
         pack_convolutions(network)
         return network
     return convert_conv2d_weight_memory_format(network, torch.channels_last)

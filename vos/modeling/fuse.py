@@ -80,10 +80,14 @@ def pack_convolutions(network: nn.Module) -> None:
                 setattr(parent, name, PackedConv2d(child))
 
 
-def can_pack() -> bool:
-    """Whether this build of torch has oneDNN and the operators that packing uses."""
-    return (
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether this torch has oneDNN and the operators that packing uses, and they take this number type here."""
+    present = (
         torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
         and hasattr(torch.ops.aten, "mkldnn_reorder_conv2d_weight")
     )
+    if not present or dtype not in (torch.float32, torch.bfloat16):
+        return False
+    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

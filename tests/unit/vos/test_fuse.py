@@ -23,9 +23,11 @@ def noise(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 4
 
 
-def test_there_is_something_to_test() -> None:
-    """The torch that the tests run with has the operators that packing is made of."""
-    assert can_pack()
+def test_packing_is_offered_for_what_it_can_do() -> None:
+    """The tests' torch packs float32 everywhere; bfloat16 where oneDNN says so, and never float16."""
+    assert can_pack(torch.float32)
+    assert can_pack(torch.bfloat16) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert not can_pack(torch.float16)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -130,11 +130,11 @@ _CARRIED = {
 }
 """Without a refiner. Set on training sequences."""
 _REPAIRED = {
-    "fast": AdaptivePolicy(reference_doubt=0.35, disposable_doubt=0.5, longest_gap=16, repaired=True),
-    "balanced": AdaptivePolicy(reference_doubt=0.2, disposable_doubt=0.35, longest_gap=8, repaired=True),
-    "best": AdaptivePolicy(reference_doubt=0.12, disposable_doubt=0.2, longest_gap=5, repaired=True),
+    "fast": AdaptivePolicy(reference_doubt=0.35, disposable_doubt=0.6, longest_gap=32, repaired=True),
+    "balanced": AdaptivePolicy(reference_doubt=0.2, disposable_doubt=0.4, longest_gap=16, repaired=True),
+    "best": AdaptivePolicy(reference_doubt=0.12, disposable_doubt=0.25, longest_gap=8, repaired=True),
 }
-"""With one."""
+"""With one: doubt is 1 minus the J that it expects. Set on training sequences too."""
 
 
 def parse_policy(

@@ -16,7 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
-FAMILIES = {"adaptive": ("tab:blue", "o"), "codec": ("tab:green", "s"), "every": ("tab:orange", "^")}
+FAMILIES = {
+    "adaptive": ("tab:blue", "o"),
+    "adaptive, bounded": ("tab:cyan", "D"),
+    "codec": ("tab:green", "s"),
+    "every:N": ("tab:orange", "^"),
+}
 """Policy -> colour and marker."""
 
 Point = tuple[float, float]
@@ -26,8 +31,10 @@ def lines(runs: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, bool], list[
     """Runs of a curve -> (policy, whether repaired) -> points of key share in percent and loss, by key share."""
     found: dict[tuple[str, bool], list[Point]] = {}
     for run in runs.values():
-        family = run["method"]["keyframes"].partition(":")[0]
-        found.setdefault((family, run["method"]["refine"]), []).append((run["key_share"], run["loss"]))
+        method = run["method"]
+        family = "every:N" if method["keyframes"].startswith("every:") else method["keyframes"]
+        family += ", bounded" if method["max_key_share"] < 1 else ""
+        found.setdefault((family, method["refine"]), []).append((run["key_share"], run["loss"]))
     return {line: sorted(points) for line, points in found.items()}
 
 
@@ -36,7 +43,7 @@ def curve_figure(curve: Mapping[str, Any]) -> Figure:
     figure, axes = _figure(6.4, 4.2)
     for (family, refine), points in lines(curve["runs"]).items():
         colour, marker = FAMILIES[family]
-        name = {"every": "every:N"}.get(family, family) + ("" if refine else ", not repaired")
+        name = family if refine else f"{family}, not repaired"
         style = "-" if refine else "--"
         axes.plot(
             *zip(*points, strict=True), style, color=colour, marker=marker, label=name, alpha=1 if refine else 0.6
@@ -52,15 +59,24 @@ def curve_figure(curve: Mapping[str, Any]) -> Figure:
 
 
 def matrix_figure(matrix: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Loss of each encoder setting as a bar."""
-    figure, axes = _figure(6.4, 0.8 + 0.32 * len(matrix))
-    runs = {name: next(iter(found["runs"].values())) for name, found in matrix.items()}
-    bars = axes.barh(list(runs), [run["loss"] for run in runs.values()], color="tab:blue")
-    axes.bar_label(bars, [f"{run['loss']:.1f} ({run['key_share']:.0f} % keys)" for run in runs.values()], padding=3)
+    """Loss of each method with each encoder setting as a bar."""
+    methods = list(next(iter(matrix.values()))["runs"])
+    figure, axes = _figure(6.4, 1 + 0.25 * len(matrix) * len(methods))
+    thickness = 0.8 / len(methods)
+    for number, method in enumerate(methods):
+        runs = [found["runs"][method] for found in matrix.values()]
+        places = [place + number * thickness for place in range(len(runs))]
+        bars = axes.barh(places, [run["loss"] for run in runs], thickness, label=method)
+        axes.bar_label(
+            bars, [f"{run['loss']:.1f} ({run['key_share']:.0f} % keys)" for run in runs], padding=3, fontsize=7
+        )
+    middle = thickness * (len(methods) - 1) / 2
+    axes.set_yticks([place + middle for place in range(len(matrix))], list(matrix))
     axes.axvline(LOSS, color="grey", linewidth=0.8)
     axes.invert_yaxis()
     axes.margins(x=0.3)
     axes.set(xlabel="loss of J&F, points")
+    figure.legend(loc="outside upper center", ncols=len(methods), fontsize=8)
     return figure
 
 

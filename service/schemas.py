@@ -77,7 +77,12 @@ class Video(BaseModel):
     width: int
     height: int
     fps: float | None
-    frames: int | None
+    frames: Annotated[
+        int | None,
+        Field(
+            description="Of a long Matroska or WebM video duration times rate, until the job has read it to its end."
+        ),
+    ]
     duration: Annotated[float | None, Field(description="Seconds.")]
     rotation: Annotated[int, Field(description="Degrees clockwise by which players turn the coded picture.")]
 

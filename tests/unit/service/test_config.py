@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import SecretStr
 
 from service.config import Settings, digest_of_key, load_settings, settings_table
 from service.errors import UsageError
+from service.problems import PROBLEMS
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +104,21 @@ def test_the_reference_lists_every_setting() -> None:
     """docs/reference/settings.md holds the table that the code makes."""
     root = Path(__file__).resolve().parents[3]
     assert settings_table() in (root / "docs/reference/settings.md").read_text(encoding="utf-8")
+
+
+def test_the_page_on_limits_has_the_settings_and_problems_of_the_code() -> None:
+    """Each row of docs/howto/limits.md names a setting with its default, and a problem with its status."""
+    root = Path(__file__).resolve().parents[3]
+    text = (root / "docs/howto/limits.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .* \| `(\w+)` \| (\S+) \| (\d+) `([\w-]+)` \|$", text, flags=re.MULTILINE)
+    shown = re.findall(r"^\| `(\w+)` \| (?:`(\S+)`|none) \|", settings_table(), flags=re.MULTILINE)
+    defaults = {name: default or "none" for name, default in shown}
+    assert len(rows) == 10
+    for name, default, status, kind in rows:
+        assert defaults[f"KEYMASK_{name}"] == default, name
+        assert PROBLEMS[kind].status == int(status), kind
+    named = re.findall(r"(?:KEYMASK_|`)([A-Z]+_[A-Z_]+)", text)
+    assert [name for name in named if name.lower() not in Settings.model_fields] == []
 
 
 def test_no_other_file_reads_the_environment() -> None:

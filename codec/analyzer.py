@@ -10,7 +10,8 @@ from codec.decoded import DecodedPicture
 from codec.motion import Geometry, lay_blocks
 from codec.picture import Scaler
 from codec.prediction import Prediction
-from codec.references import Matcher, Reach, Reference
+from codec.reach import Reach, Reference
+from codec.references import Matcher
 from codec.stack import Stack
 from codec.types import CompressedFrame, Int16Array, MotionField, UInt8Array
 
@@ -37,7 +38,7 @@ class FrameAnalyzer:
         motion, residual = self._compensate(picture, luma)
         if picture.is_reference:
             self._reach.capacity = min(max(1, picture.reach), MOST_REFERENCES)
-            self._reach.add(Reference(self._decode_index, picture.index))
+            self._reach.add(Reference(self._decode_index, picture.index), picture.marking)
             self._stack.put(self._decode_index, luma, self._reach.decode_indices)
         frame = CompressedFrame(
             index=picture.index,

@@ -12,7 +12,8 @@ import av.error
 from codec.container import OpenFile, check_size, reason_of
 from codec.decoded import DecodedPicture
 from codec.errors import BrokenStreamError, CodecError, EncryptedError, NoFramesError
-from codec.h264 import SequenceParameters, access_unit, length_size, parameters_from_extradata
+from codec.h264 import SequenceParameters, access_unit, length_size, parameter_sets
+from codec.h264_marking import Marking
 from codec.ordering import DecodeOrder
 from codec.picture import Scaler
 from codec.proxy import MotionProxy
@@ -37,6 +38,7 @@ class Packet:
         pts: Presentation time in stream units, None if unknown.
         is_reference, is_refresh: As in `DecodedPicture`; None where the picture's type decides.
         parameters: H.264 sequence parameters in force.
+        marking: As in `DecodedPicture`.
     """
 
     number: int
@@ -44,6 +46,7 @@ class Packet:
     is_reference: bool | None = None
     is_refresh: bool | None = None
     parameters: SequenceParameters | None = None
+    marking: Marking | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +87,7 @@ class Decoder:
             # turn off the repair of damaged pictures.
             self._context.thread_count = 1
         self._length_size = length_size(self._context.extradata) if self._is_h264 else 0
-        self._parameters = parameters_from_extradata(self._context.extradata) if self._is_h264 else None
+        self._sets = parameter_sets(self._context.extradata if self._is_h264 else None)
         self._sent: list[Packet] = []
         self._count = 0
         self._pictures = self._decode()
@@ -143,9 +146,8 @@ class Decoder:
     def _describe(self, packet: av.Packet[Any], number: int) -> Packet:
         if not self._is_h264:
             return Packet(number, packet.pts)
-        unit = access_unit(bytes(packet), self._length_size)
-        self._parameters = unit.parameters or self._parameters
-        return Packet(number, packet.pts, unit.is_reference, unit.is_idr, self._parameters)
+        unit = access_unit(bytes(packet), self._length_size, self._sets)
+        return Packet(number, packet.pts, unit.is_reference, unit.is_idr, self._sets.sequence, unit.marking)
 
     def _present(self, frame: av.VideoFrame) -> PresentedPicture:
         index, self._count = self._count, self._count + 1
@@ -208,6 +210,7 @@ def _with_motion(picture: PresentedPicture, packet: Packet) -> DecodedPicture:
         vector_crop=(parameters.crop_left, parameters.crop_top) if parameters else (0, 0),
         reach=parameters.max_reference_frames if parameters else _MPEG_REACH,
         has_fields=frame.interlaced_frame,
+        marking=packet.marking,
     )
 
 

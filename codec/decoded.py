@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import av
 
+from codec.h264_marking import Marking
 from codec.types import FrameType, UInt8Array, VectorArray
 
 
@@ -32,6 +33,7 @@ class DecodedPicture:
         reach: Most reference frames that a frame may refer to (H.264 max_num_ref_frames; 2 in MPEG-1, -2 and -4).
         has_fields: Whether vectors may count the lines of a field.
         luma: uint8 at analysis size where it was needed already; None: it is made from `frame`.
+        marking: H.264: what the picture does to the references before it, None where that is not known.
     """
 
     frame: av.VideoFrame
@@ -47,3 +49,4 @@ class DecodedPicture:
     reach: int
     has_fields: bool = False
     luma: UInt8Array | None = None
+    marking: Marking | None = None

@@ -8,13 +8,11 @@ prediction at all: FFmpeg exports a zero vector for each unused half of a macrob
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
-
 import numpy as np
 
 from codec import kernels
 from codec.motion import BlockMotion
+from codec.reach import Reference
 from codec.stack import Stack
 from codec.types import Float32Array, Int32Array, UInt8Array
 
@@ -26,42 +24,6 @@ _GAIN = 1.0
 
 _FIELD_FACTORS = (2.0, 0.5)
 """What a vector of a field may be multiplied by to count lines of the frame."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A decoded frame that others may be predicted from: its positions in decode and in presentation order."""
-
-    decode_index: int
-    index: int
-
-
-class Reach:
-    """The frames that the next frame may refer to: a sliding window in decode order (H.264 clause 8.2.5.3)."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self._frames: OrderedDict[int, Reference] = OrderedDict()
-
-    @property
-    def frames(self) -> tuple[Reference, ...]:
-        """Frames in reach, oldest first."""
-        return tuple(self._frames.values())
-
-    @property
-    def decode_indices(self) -> tuple[int, ...]:
-        """Their decode indices, ascending."""
-        return tuple(self._frames)
-
-    def clear(self) -> None:
-        """Forget all frames: nothing after this refers to them."""
-        self._frames.clear()
-
-    def add(self, frame: Reference) -> None:
-        """Take a frame in; the oldest one leaves when there are too many."""
-        self._frames[frame.decode_index] = frame
-        while len(self._frames) > self.capacity:
-            self._frames.popitem(last=False)
 
 
 def by_distance(frames: tuple[Reference, ...], index: int, prediction_list: int) -> tuple[Reference, ...]:

@@ -7,7 +7,7 @@ import io
 import av
 import pytest
 
-from codec.h264 import access_unit, length_size, parameters_from_extradata
+from codec.h264 import ParameterSets, access_unit, length_size, parameter_sets
 from tests import synthetic
 
 
@@ -24,7 +24,7 @@ def test_reference_frames_of_the_parameter_set(container: str, references: int) 
     """`max_num_ref_frames` is what x264 was told, in every container and in both NAL forms."""
     options = synthetic.x264(bframes=0, ref=references)
     extradata, _ = packets(synthetic.encode(synthetic.pan(6).frames, options=options, container=container))
-    parameters = parameters_from_extradata(extradata)
+    parameters = parameter_sets(extradata).sequence
     assert parameters is not None
     assert parameters.max_reference_frames == references
 
@@ -34,7 +34,8 @@ def test_reference_flags(container: str) -> None:
     """The B frames of a stream without a pyramid are no references, all others are; only the first is IDR."""
     options = synthetic.x264(bframes=2, b_pyramid="none", b_adapt=0, open_gop=0)
     extradata, units = packets(synthetic.encode(synthetic.pan(10).frames, options=options, container=container))
-    parsed = [access_unit(unit, length_size(extradata)) for unit in units]
+    sets = parameter_sets(extradata)
+    parsed = [access_unit(unit, length_size(extradata), sets) for unit in units]
     assert [unit.is_idr for unit in parsed] == [True] + [False] * 9
     assert [unit.is_reference for unit in parsed] == [True] + [True, False, False] * 3
 
@@ -46,7 +47,7 @@ def test_high_profiles_parse(pixel_format: str) -> None:
     extradata, _ = packets(
         synthetic.encode(synthetic.pan(3).frames, options=options, pixel_format=pixel_format, container="mp4")
     )
-    parameters = parameters_from_extradata(extradata)
+    parameters = parameter_sets(extradata).sequence
     assert parameters is not None
     assert (parameters.max_reference_frames, parameters.crop_left, parameters.crop_top) == (2, 0, 0)
 
@@ -55,7 +56,7 @@ def test_cropping_left_and_top() -> None:
     """Cropping is given in pixels (clause 7.4.2.1.1: in 4:2:0 its unit is two)."""
     options = synthetic.x264(bframes=0, ref=1, crop_rect="6,4,2,8")
     extradata, _ = packets(synthetic.encode(synthetic.pan(3).frames, options=options, container="mp4"))
-    parameters = parameters_from_extradata(extradata)
+    parameters = parameter_sets(extradata).sequence
     assert parameters is not None
     assert (parameters.crop_left, parameters.crop_top) == (6, 4)
 
@@ -63,10 +64,12 @@ def test_cropping_left_and_top() -> None:
 @pytest.mark.parametrize("data", [b"", b"\x01\x64", b"\x00\x00\x01", b"\x00\x00\x01\x67\x42", b"\x01" * 40])
 def test_damaged_headers_give_nothing(data: bytes) -> None:
     """Damaged or missing parameter sets are no parameters, never an error."""
-    assert parameters_from_extradata(data) is None
+    assert parameter_sets(data) == ParameterSets()
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x00\x00\x00\x09\x65", b"\xff\xff\xff\xff\x65\x88"])
 def test_damaged_packets_give_flags(data: bytes) -> None:
     """A packet cut anywhere is read as far as it goes."""
-    assert access_unit(data, 4).parameters is None
+    sets = ParameterSets()
+    assert access_unit(data, 4, sets).marking is None
+    assert sets == ParameterSets()

@@ -13,6 +13,8 @@ _FILL_STEP = 4
 """Each level of the pyramid is this much coarser than the one below it."""
 _FILL_LEVELS = 12
 """More levels than any picture needs."""
+_SLOTS = 256
+"""More than any table of references has; the last one counts cells without any."""
 _TOO_FEW = np.float32(1e-6)
 """Share of known vectors in an area below which it counts as having none."""
 
@@ -23,12 +25,16 @@ def _most_used(slots):
     _, rows, columns = slots.shape
     most, used, common = 0, 0, 0
     for which in range(2):
-        counts = np.zeros(256, np.int32)
+        counts = np.zeros(_SLOTS, np.int32)
         for row in range(rows):
-            for column in range(columns):
-                slot = slots[which, row, column]
-                if slot >= 0:
-                    counts[slot] += 1
+            # Neighbours mostly point to the same slot; counting runs keeps one entry from being a bottleneck.
+            start, slot = 0, slots[which, row, 0]
+            for column in range(1, columns + 1):
+                if column == columns or slots[which, row, column] != slot:
+                    counts[slot] += column - start
+                    start = column
+                    slot = slots[which, row, column] if column < columns else slot
+        counts[-1] = 0
         for slot in range(len(counts)):
             if counts[slot] > most:
                 most, used, common = counts[slot], which, slot
@@ -36,23 +42,25 @@ def _most_used(slots):
 
 
 @compiled()
-def _shrink(finer, size, coarser, fewer):
-    """Means of float32 [rows, columns, 3], of which `size` counts, over what each coarser cell covers."""
-    rows, columns = size[0], size[1]
-    scale_y, scale_x = rows / fewer[0], columns / fewer[1]
-    for i in range(fewer[0]):
-        top, bottom = i * scale_y, min((i + 1) * scale_y, rows)
-        for j in range(fewer[1]):
-            left, right = j * scale_x, min((j + 1) * scale_x, columns)
-            x, y, share = np.float32(0), np.float32(0), np.float32(0)
-            for row in range(int(top), math.ceil(bottom)):
-                height = np.float32((min(bottom, row + 1) - max(top, row)) / (scale_y * scale_x))
-                for column in range(int(left), math.ceil(right)):
-                    area = height * np.float32(min(right, column + 1) - max(left, column))
-                    x += area * finer[row, column, 0]
-                    y += area * finer[row, column, 1]
-                    share += area * finer[row, column, 2]
-            coarser[i, j, 0], coarser[i, j, 1], coarser[i, j, 2] = x, y, share
+def _make(levels, sizes, made, level, i, j):
+    """Make sure that levels[level, i, j] is the mean over the cells of the level below that it covers, by area."""
+    if level == 0 or made[level, i, j]:
+        return
+    rows, columns = sizes[level - 1, 0], sizes[level - 1, 1]
+    scale_y, scale_x = rows / sizes[level, 0], columns / sizes[level, 1]
+    top, bottom = i * scale_y, min((i + 1) * scale_y, rows)
+    left, right = j * scale_x, min((j + 1) * scale_x, columns)
+    x, y, share = np.float32(0), np.float32(0), np.float32(0)
+    for row in range(int(top), math.ceil(bottom)):
+        height = np.float32((min(bottom, row + 1) - max(top, row)) / (scale_y * scale_x))
+        for column in range(int(left), math.ceil(right)):
+            _make(levels, sizes, made, level - 1, row, column)
+            area = height * np.float32(min(right, column + 1) - max(left, column))
+            x += area * levels[level - 1, row, column, 0]
+            y += area * levels[level - 1, row, column, 1]
+            share += area * levels[level - 1, row, column, 2]
+    levels[level, i, j, 0], levels[level, i, j, 1], levels[level, i, j, 2] = x, y, share
+    made[level, i, j] = True
 
 
 @compiled(nb.void(nb.float32[:, :, :, ::1], nb.int32[:, :, ::1]))
@@ -60,32 +68,31 @@ def fill_missing(vectors, slots):
     """Give cells without a reference one, in place, as `vos.warp.fill_missing` describes it."""
     _, rows, columns = slots.shape
     used, common = _most_used(slots)
-    # Level i + 1 is `_FILL_STEP` times coarser than level i; its size stands in `sizes`, that of the last is 1 x 1.
-    sizes = np.ones((_FILL_LEVELS, 2), np.int64)
+    # Each level is `_FILL_STEP` times coarser than the one below it and has its size, rounded up. Holes are few and
+    # mostly small, so only what they need is made.
     levels = np.empty((_FILL_LEVELS, rows, columns, 3), np.float32)
+    sizes = np.empty((_FILL_LEVELS, 2), np.int64)
     sizes[0, 0], sizes[0, 1] = rows, columns
+    for level in range(1, _FILL_LEVELS):
+        for axis in range(2):
+            sizes[level, axis] = -(-sizes[level - 1, axis] // _FILL_STEP)
+    made = np.zeros((_FILL_LEVELS, sizes[1, 0], sizes[1, 1]), nb.boolean)
     for row in range(rows):
         for column in range(columns):
             known = np.float32(slots[used, row, column] == common)
             levels[0, row, column, 0] = vectors[used, row, column, 0] * known
             levels[0, row, column, 1] = vectors[used, row, column, 1] * known
             levels[0, row, column, 2] = known
-    top = 0
-    while top == 0 or sizes[top, 0] * sizes[top, 1] > 1:
-        for axis in range(2):
-            sizes[top + 1, axis] = -(-sizes[top, axis] // _FILL_STEP)
-        _shrink(levels[top], sizes[top], levels[top + 1], sizes[top + 1])
-        top += 1
     for row in range(rows):
         for column in range(columns):
             if slots[0, row, column] >= 0 or slots[1, row, column] >= 0:
                 continue
             y, x, level = row, column, 0
-            while level == 0 or (levels[level, y, x, 2] <= _TOO_FEW and level < top):
-                y = y * sizes[level + 1, 0] // sizes[level, 0]
-                x = x * sizes[level + 1, 1] // sizes[level, 1]
+            while level == 0 or (levels[level, y, x, 2] <= _TOO_FEW and level < _FILL_LEVELS - 1):
                 level += 1
-            share = max(levels[level, y, x, 2], _TOO_FEW)
-            vectors[used, row, column, 0] = levels[level, y, x, 0] / share
-            vectors[used, row, column, 1] = levels[level, y, x, 1] / share
+                y = y * sizes[level, 0] // sizes[level - 1, 0]
+                x = x * sizes[level, 1] // sizes[level - 1, 1]
+                _make(levels, sizes, made, level, y, x)
+            vectors[used, row, column, 0] = levels[level, y, x, 0] / levels[level, y, x, 2]
+            vectors[used, row, column, 1] = levels[level, y, x, 1] / levels[level, y, x, 2]
             slots[used, row, column] = common

@@ -76,7 +76,7 @@ def fill_missing(vectors, slots):
     for level in range(1, _FILL_LEVELS):
         for axis in range(2):
             sizes[level, axis] = -(-sizes[level - 1, axis] // _FILL_STEP)
-    made = np.zeros((_FILL_LEVELS, sizes[1, 0], sizes[1, 1]), nb.boolean)
+    made = np.zeros((_FILL_LEVELS, sizes[1, 0], sizes[1, 1]), np.bool_)
     for row in range(rows):
         for column in range(columns):
             known = np.float32(slots[used, row, column] == common)

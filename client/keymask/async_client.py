@@ -196,12 +196,17 @@ class AsyncClient:
         """
         target = Path(path)
         partial = target.with_name(target.name + ".part")
+        call, retry = Call("GET", job_path(job, "result"), {"format": format}), Retry(self._retries)
         try:
-            call = Call("GET", job_path(job, "result"), {"format": format})
-            async with self._open(call) as response:
-                with partial.open("wb") as file:
-                    async for chunk in response.aiter_bytes():
-                        file.write(chunk)
+            while True:
+                try:
+                    async with self._open(call) as response:
+                        with partial.open("wb") as file:
+                            async for chunk in response.aiter_bytes():
+                                file.write(chunk)
+                    break
+                except httpx.TransportError as error:
+                    await asyncio.sleep(retry.after_failure(error))
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)

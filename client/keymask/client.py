@@ -195,14 +195,23 @@ class Client:
             job: The job.
             format: "png" (zip of indexed PNGs), "coco", "ytvis" or "overlay" (mp4).
             path: File to write; it appears only when it is complete.
+
+        Raises:
+            ConflictError: The job has not succeeded.
+            ConnectionFailedError: The connection broke each time.
         """
         target = Path(path)
         partial = target.with_name(target.name + ".part")
+        call, retry = Call("GET", job_path(job, "result"), {"format": format}), Retry(self._retries)
         try:
-            call = Call("GET", job_path(job, "result"), {"format": format})
-            with self._open(call) as response, partial.open("wb") as file:
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
+            while True:
+                try:
+                    with self._open(call) as response, partial.open("wb") as file:
+                        for chunk in response.iter_bytes():
+                            file.write(chunk)
+                    break
+                except httpx.TransportError as error:
+                    time.sleep(retry.after_failure(error))
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)

@@ -238,12 +238,14 @@ def test_jobs_are_listed_over_all_pages(run: Run) -> None:
 
 
 def test_download_leaves_no_half_file(run: Run, tmp_path: Path) -> None:
-    """A result appears when it is complete; a lost connection leaves nothing behind."""
+    """A result appears when it is complete; a lost connection is tried again, and in the end leaves nothing behind."""
     target = tmp_path / "masks.zip"
-    with pytest.raises(httpx.ReadError):
-        run(Script(httpx.Response(200, stream=Broken("half"))), "download", "j1", "png", target)
+    broken = [httpx.Response(200, stream=Broken("half")) for _ in range(5)]
+    with pytest.raises(keymask.ConnectionFailedError, match="connection lost"):
+        run(Script(*broken), "download", "j1", "png", target)
     assert list(tmp_path.iterdir()) == []
-    assert run(Script(httpx.Response(200, content=b"zip bytes")), "download", "j1", "png", target) == target
+    script = Script(httpx.Response(200, stream=Broken("half")), httpx.Response(200, content=b"zip bytes"))
+    assert run(script, "download", "j1", "png", target) == target
     assert target.read_bytes() == b"zip bytes"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -120,9 +120,18 @@ def find_model(name: str) -> Model:
     return MODELS[name]
 
 
+def find_weights(name: str) -> Model:
+    """Model by name, or the refiner, which is no model that a run can be asked for.
+
+    Raises:
+        OptionError: There is no such model.
+    """
+    return REFINER if name == REFINER.name else find_model(name)
+
+
 def weights_path(name: str, store: Path | None) -> Path | None:
     """Where a model's weights lie or would lie: in the package, or in the store folder; None without a store."""
-    model = find_model(name)
+    model = find_weights(name)
     folder = PACKAGE_FOLDER if model.embedded else store
     return None if folder is None else folder / model.file
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from vos.build import build_network
-from vos.catalog import PACKAGE_FOLDER, REFINER, Record, find_model, read_record, weights_path
+from vos.catalog import PACKAGE_FOLDER, REFINER, Record, find_model, find_weights, read_record, weights_path
 from vos.checkpoint import check_state, read_checkpoint
 from vos.errors import OptionError, WeightsError
 from vos.modeling.fuse import can_pack, pack_convolutions
@@ -111,7 +111,7 @@ def save_weights(
         origin_sha256: Of the file that they come from, if any.
         metadata: Kept inside the weights file, such as recipe, data and commit.
     """
-    model = REFINER if name == REFINER.name else find_model(name)
+    model = find_weights(name)
     content = save({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, dict(metadata or {}))
     digest = hashlib.sha256(content).hexdigest()
     record = Record(name, digest, len(content), model.license, origin, origin_sha256)

@@ -15,18 +15,18 @@ from service.config import load_settings
 from service.console import JsonOption, progress_bar, text_console, write_json
 from service.download import download, is_address
 from service.errors import ServiceError, UsageError
-from vos.catalog import DEFAULT, MODELS, Model, find_model, is_unchanged, read_record, weights_path
+from vos.catalog import DEFAULT, MODELS, REFINER, Model, find_weights, is_unchanged, read_record, weights_path
 from vos.errors import WeightsError
 
 app = typer.Typer(help="List the networks, show one, or fetch its weights.", no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(MODELS)}.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join([*MODELS, REFINER.name])}.")]
 
 
 @app.command("list")
 def list_models(json_file: JsonOption = None) -> None:
     """List the networks and whether their weights are here."""
-    models = [_status(model) for model in MODELS.values()]
+    models = [_status(model) for model in (*MODELS.values(), REFINER)]
     console = text_console(json_file)
     for model in models:
         size = _megabytes(model["bytes"]) if model["installed"] else "not here"
@@ -38,7 +38,7 @@ def list_models(json_file: JsonOption = None) -> None:
 @app.command()
 def info(name: NameArgument, json_file: JsonOption = None) -> None:
     """Show one network: licence, source, file, SHA-256 (checked), and what the weights file says of itself."""
-    model = find_model(name)
+    model = find_weights(name)
     status = _status(model)
     path = weights_path(name, load_settings().weights_dir)
     record = read_record(path) if path and status["installed"] else None
@@ -68,7 +68,7 @@ def pull(
     json_file: JsonOption = None,
 ) -> None:
     """Convert a published checkpoint to safetensors and record its SHA-256; without --from, download it first."""
-    model = find_model(name)
+    model = find_weights(name)
     if model.embedded:
         raise UsageError(f"{name} is part of keymask; there is nothing to pull")
     console = text_console(json_file)

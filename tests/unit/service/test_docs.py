@@ -24,6 +24,16 @@ def commands_of(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("keymask ")]
 
 
+def script(name: str) -> Any:
+    """A file of `scripts` as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def parse(command: Any, name: str, words: list[str]) -> None:
     """Parse a command line without running it; raises where an option or argument is wrong."""
     context = command.make_context(name, list(words))
@@ -53,13 +63,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_command_line_s_reference_is_current() -> None:
     """docs/reference/cli.md is what `python scripts/make_cli_reference.py` makes; run that after changing a command."""
-    spec = importlib.util.spec_from_file_location("make_cli_reference", ROOT / "scripts" / "make_cli_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
-    assert page.splitlines() == script.reference().splitlines()
+    assert page.splitlines() == script("make_cli_reference").reference().splitlines()
+
+
+def test_model_cards_tell_the_run_that_made_the_weights() -> None:
+    """The cards hold what `python scripts/update_model_cards.py` writes; run that after new weights came."""
+    maker = script("update_model_cards")
+    for name, card in maker.CARDS.items():
+        assert card.read_text(encoding="utf-8") == maker.card_with_run(name)
 
 
 def test_architecture_pages_end_with_where_to_look() -> None:

@@ -66,10 +66,20 @@ def test_the_list_names_every_network_with_its_licence(capsys: pytest.CaptureFix
     """One line a network: whether it is here, its licence, which is the default."""
     assert main(["models", "list"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert set(lines) == {"compact", "stm", "stcn"}
+    assert set(lines) == {"compact", "stm", "stcn", "refiner"}
     assert "(default)" in lines["compact"]
     assert "not here" in lines["stm"]
     assert "MIT" in lines["stm"]
+
+
+def test_the_refiner_is_shown_like_a_network(capsys: pytest.CaptureFixture[str]) -> None:
+    """`info` checks the refiner's file and says what it was made of; there is nothing to pull."""
+    assert main(["models", "info", "refiner", "--json", "-"]) == 0
+    shown = read_json(capsys)
+    assert (shown["installed"], shown["unchanged"], shown["default"]) == (True, True, False)
+    assert {"recipe", "steps", "commit"} <= shown["metadata"].keys()
+    assert main(["models", "pull", "refiner"]) == 2
+    assert "refiner is part of keymask; there is nothing to pull" in capsys.readouterr().err
 
 
 def test_pulling_stores_and_shows(checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:

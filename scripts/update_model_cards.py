@@ -1,0 +1,49 @@
+"""Writes what made the shipped weights into their model cards, from the weights' own metadata.
+
+`python scripts/update_model_cards.py`, after new weights were put into vos/pretrained.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vos.catalog import PACKAGE_FOLDER, REFINER, read_record
+from vos.weights import read_metadata
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+BEGIN, END = "<!-- run: begin -->", "<!-- run: end -->"
+CARDS = {REFINER.name: DOCS / "model_card_refiner.md"}
+
+
+def card_with_run(name: str) -> str:
+    """The card with the rows about the run made anew."""
+    text = CARDS[name].read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n\n{_rows(name)}\n\n{END}{after}"
+
+
+def _rows(name: str) -> str:
+    """A table of what the weights file says of itself."""
+    path = PACKAGE_FOLDER / f"{name}.safetensors"
+    about, record = read_metadata(path), read_record(path)
+    recipe = json.loads(about["recipe"])
+    done, wanted = int(about["steps"]), int(recipe["steps"])
+    rows = {
+        "file": f"{path.stat().st_size / 1e6:.2f} MB, SHA-256 `{record.sha256 if record else 'not recorded'}`",
+        "steps": f"{done}" if done == wanted else f"{done} of {wanted}: the run was not finished",
+        "batch": f"{recipe['clips']} clips of {recipe['frames']} frames",
+        "learning rate": f"{recipe['learning_rate']}, {recipe['backbone_rate']} of it in the backbone",
+        "time": f"{about['hours']} hours on {about['hardware']}",
+        "seed": about["seed"],
+        "code": f"commit `{about['commit'][:12]}`, torch {about['torch']}",
+        "data": f"SHA-256 of names and sizes `{about['data_sha256'][:16]}...`",
+    }
+    return "\n".join(["| run | |", "| --- | --- |", *(f"| {label} | {value} |" for label, value in rows.items())])
+
+
+if __name__ == "__main__":
+    for model, card in CARDS.items():
+        card.write_text(card_with_run(model), encoding="utf-8")
+        print(card)

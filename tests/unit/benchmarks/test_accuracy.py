@@ -21,7 +21,7 @@ import pytest
 from accuracy_runs import Method
 from PIL import Image
 
-from codec.encode import Encoder
+from codec.encode import Encoder, encode, parse_options
 from codec.types import CompressedFrame, VideoInfo
 from service.davis import find_sequences
 from vos.modeling.refiner import Refiner
@@ -260,6 +260,29 @@ def test_methods_are_named_apart() -> None:
     names = [method.name for method in accuracy.CURVE]
     assert len(set(names)) == len(names)
     assert Method("adaptive", "fast", max_key_share=0.08).name == "adaptive fast, keys at most 8 %"
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("x264 veryfast", "subme=2 "),
+        ("x264 medium", "crf=23.0 "),
+        ("x264 slow", "subme=8 "),
+        ("x264 baseline profile", "cabac=0 "),
+        ("x264 baseline profile", "bframes=0 "),
+        ("x264 crf 18", "crf=18.0 "),
+        ("x264 crf 28", "crf=28.0 "),
+        ("x264 crf 35", "crf=35.0 "),
+        ("x264 1 reference", "ref=1 "),
+        ("x264 5 references", "ref=5 "),
+        ("x265 through the proxy", "x265"),
+    ],
+)
+def test_encoders_take_the_settings_of_the_matrix(name: str, written: str) -> None:
+    """What a setting is called is what the encoder writes into the stream about itself."""
+    encoder, options = accuracy.ENCODERS[name]
+    pictures = iter(np.random.default_rng(0).integers(0, 256, (8, HEIGHT, WIDTH, 3), np.uint8))
+    assert written.encode() in encode(pictures, Encoder(encoder, parse_options(options)))
 
 
 def test_the_drawn_object_has_its_share_of_the_picture() -> None:

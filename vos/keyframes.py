@@ -25,7 +25,8 @@ class Situation:
         since_key: Frames to the nearest key frame so far, in presentation order.
         doubt: How little the mask of the worst object is to be believed, 0 to 1: as carried, or as repaired.
         support: Share of the frame that references at hand predict, 0 to 1.
-        key_share: Share of key frames among the frames so far, this one counted as one.
+        key_count: Key frames so far, the prompt's included.
+        frame_count: Frames so far.
     """
 
     from_prompt: int
@@ -33,7 +34,8 @@ class Situation:
     since_key: int
     doubt: float
     support: float
-    key_share: float
+    key_count: int
+    frame_count: int
 
 
 class KeyframePolicy(Protocol):
@@ -83,6 +85,10 @@ class EveryPolicy(FixedPolicy):
         return frame.is_reference and begins_run
 
 
+KEY_CREDIT = 2
+"""Key frames that a bound on their share grants beyond it: a video may need some before many frames have passed."""
+
+
 @dataclass(frozen=True, slots=True)
 class AdaptivePolicy:
     """A frame is key when carrying masks to it goes wrong, or has gone on for long.
@@ -93,7 +99,7 @@ class AdaptivePolicy:
         longest_gap: Most frames from one key frame to the next.
         least_support: A frame is key when less of it than this is predicted from frames at hand (a cut, an I frame).
         repaired: Whether doubt says something only after the refiner has looked.
-        max_key_share: No frame is key that would bring the share of key frames above this.
+        max_key_share: Most key frames, as a share of the frames so far, with `KEY_CREDIT` granted on top.
     """
 
     reference_doubt: float = 0.35
@@ -105,9 +111,7 @@ class AdaptivePolicy:
 
     def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:
         """Whether the last key frame is too far, or carrying has failed."""
-        if situation.key_share > self.max_key_share:
-            return False
-        return (
+        return self._may_be_key(situation) and (
             situation.support < self.least_support
             or (frame.is_reference and situation.since_key >= self.longest_gap)
             or (not self.repaired and self._too_doubtful(frame, situation))
@@ -115,7 +119,11 @@ class AdaptivePolicy:
 
     def is_key_after_repair(self, frame: CompressedFrame, situation: Situation) -> bool:
         """Whether the repaired mask is still too doubtful."""
-        return situation.key_share <= self.max_key_share and self._too_doubtful(frame, situation)
+        return self._may_be_key(situation) and self._too_doubtful(frame, situation)
+
+    def _may_be_key(self, situation: Situation) -> bool:
+        allowed = self.max_key_share * (situation.frame_count + 1) + KEY_CREDIT
+        return self.max_key_share >= 1 or situation.key_count + 1 <= allowed
 
     def _too_doubtful(self, frame: CompressedFrame, situation: Situation) -> bool:
         return situation.doubt > (self.reference_doubt if frame.is_reference else self.disposable_doubt)

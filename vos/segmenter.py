@@ -243,7 +243,8 @@ class _Pass:
             since_key=min(abs(frame.index - key) for key in self._keys),
             doubt=float(doubt.max()),
             support=support,
-            key_share=(self._key_count + 1) / (self._frame_count + 1),
+            key_count=self._key_count,
+            frame_count=self._frame_count,
         )
 
     def _segment_key(self, frame: CompressedFrame, carried: Carried) -> FrameMask:

@@ -9,9 +9,9 @@ import pytest
 
 from codec.types import CompressedFrame, FrameType, MotionField
 from vos.errors import OptionError
-from vos.keyframes import QUALITIES, AdaptivePolicy, KeyframePolicy, Situation, parse_policy
+from vos.keyframes import KEY_CREDIT, QUALITIES, AdaptivePolicy, KeyframePolicy, Situation, parse_policy
 
-CALM = Situation(from_prompt=3, latest_key=0, since_key=3, doubt=0.05, support=1.0, key_share=0.1)
+CALM = Situation(from_prompt=3, latest_key=0, since_key=3, doubt=0.05, support=1.0, key_count=1, frame_count=9)
 
 
 def frame(kind: FrameType = FrameType.P, *, is_reference: bool = True) -> CompressedFrame:
@@ -85,7 +85,7 @@ def keys_of(policy: KeyframePolicy, seed: int) -> list[bool]:
     for n in range(1, 300):
         latest = max(i for i, key in enumerate(keys) if key)
         doubt = 1 - (1 - doubt) * (1 - rng.exponential(0.04))
-        situation = Situation(n, latest, n - latest, doubt, float(rng.random() > 0.01), (sum(keys) + 1) / (n + 1))
+        situation = Situation(n, latest, n - latest, doubt, float(rng.random() > 0.01), sum(keys), n)
         this = frame(is_reference=n % 3 == 0)
         # A refiner gives another doubt, which here is half of what was carried.
         after = replace(situation, doubt=doubt / 2)
@@ -105,21 +105,21 @@ def test_the_quality_dial_orders_the_number_of_key_frames(repaired: bool, seed: 
 @pytest.mark.parametrize("repaired", [False, True])
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.25])
 def test_the_share_of_key_frames_is_never_exceeded(repaired: bool, share: float) -> None:
-    """Whenever a key frame is taken, the share of key frames up to then is at most the given one."""
+    """Whenever a key frame is taken, the key frames up to then are at most the given share and the credit."""
     keys = keys_of(parse_policy("adaptive", quality="best", max_key_share=share, repaired=repaired), 0)
     taken = [n for n, key in enumerate(keys) if key][1:]
     assert taken
-    assert all(sum(keys[: n + 1]) <= share * (n + 1) for n in taken)
+    assert all(sum(keys[: n + 1]) <= share * (n + 1) + KEY_CREDIT for n in taken)
 
 
 @pytest.mark.parametrize(
-    ("doubt", "is_reference", "key_share", "key"),
-    [(0.3, True, 0.1, True), (0.3, False, 0.1, False), (0.6, False, 0.1, True), (0.6, True, 0.6, False)],
+    ("doubt", "is_reference", "key_count", "key"),
+    [(0.3, True, 1, True), (0.3, False, 1, False), (0.6, False, 1, True), (0.6, True, 6, True), (0.6, True, 7, False)],
 )
-def test_after_repair_only_doubt_and_share_count(doubt: float, is_reference: bool, key_share: float, key: bool) -> None:
+def test_after_repair_only_doubt_and_share_count(doubt: float, is_reference: bool, key_count: int, key: bool) -> None:
     """A repaired frame is key when its doubt passes the limit of its kind, not for a long gap, and within the share."""
     policy = AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, longest_gap=4, repaired=True, max_key_share=0.5)
-    situation = replace(CALM, doubt=doubt, key_share=key_share, since_key=40, support=0.0)
+    situation = replace(CALM, doubt=doubt, key_count=key_count, since_key=40, support=0.0)
     assert policy.is_key_after_repair(frame(is_reference=is_reference), situation) is key
 
 

@@ -24,8 +24,8 @@ Int64Array: TypeAlias = npt.NDArray[np.int64]
 
 _NEGLIGIBLE = 0.02
 """Soft mask below which a cell counts as empty."""
-_REACH = 7
-"""Cells, in both directions, around an object that are carried with it: its edge and what may endanger it."""
+_AROUND = np.ones((7, 7), np.uint8)
+"""Cells around one of an object that are carried with it: its edge and what may endanger it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +45,8 @@ class ReferenceStore:
     """Channels of the frames that later frames may refer to, in one table that is sampled in place.
 
     Args:
-        channels, rows, columns: Shape of what a frame holds. All channels but the last are soft masks.
+        channels, rows, columns: Shape of what a frame holds. All channels but the last say where there is something to
+            carry: soft masks, and with a refiner light features in the region around them.
         device: Where it is held.
     """
 
@@ -74,8 +75,8 @@ class ReferenceStore:
             self._grow()
         self._slots[decode_index] = slot
         self._table[:, slot] = channels
-        present = (channels[:-1].amax(dim=0) > _NEGLIGIBLE).to(torch.uint8).cpu().numpy()
-        self._occupied[slot] = cv2.dilate(present, np.ones((_REACH, _REACH), np.uint8))
+        present = channels[:-1].amax(dim=0).cpu().numpy() > _NEGLIGIBLE
+        self._occupied[slot] = cv2.dilate(present.view(np.uint8), _AROUND)
         self._latest = decode_index
 
     def keep(self, decode_indices: tuple[int, ...]) -> None:

@@ -8,15 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vos.correct import KEPT_DOUBT, MEMORY_FRAMES
 from vos.modeling.network import Memory
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner, RefinerFeatures
 from vos.training.losses import aggregate_logits
 from vos.training.refine_samples import Sample
-
-MEMORY_FRAMES = 3
-"""Key regions that a frame is matched with: the first one and the nearest others."""
-KEPT_DOUBT = 0.5
-"""Share of a cell's doubt that is left once it was repaired."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

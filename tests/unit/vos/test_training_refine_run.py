@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from vos.catalog import PACKAGE_FOLDER
 from vos.modeling.refiner import Refiner
-from vos.training import refine_samples
+from vos.training import refine_samples, runlog
 from vos.training.coded import CodedRecipe, coded_clips
 from vos.training.datasets import load_data
 from vos.training.refine_loop import RefinerOptions, train_refiner
@@ -114,17 +114,18 @@ def test_resuming_changes_nothing(training_folder: Path, tmp_path: Path, monkeyp
 def test_weights_say_what_made_them(training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run leaves half-precision weights that load as the refiner and name recipe, data and steps; and a log."""
     monkeypatch.setattr(refine_samples, "SIZE", (64, 80))
-    recipe = RefinerRecipe(steps=20, clips=2, frames=3)
+    monkeypatch.setattr(runlog, "LOG_EVERY", 2)
+    recipe = RefinerRecipe(steps=2, clips=2, frames=4)
     weights = train_refiner(options(training_folder, tmp_path / "run", workers=0), recipe).weights
     with safe_open(weights, "pt") as file:
         metadata = file.metadata()
         assert all(file.get_slice(name).get_dtype() == "F16" for name in file.keys())  # noqa: SIM118 - not a dict
-    assert (metadata["name"], metadata["steps"]) == ("refiner", "20")
+    assert (metadata["name"], metadata["steps"]) == ("refiner", "2")
     assert json.loads(metadata["recipe"]) == recipe.as_dict()
     assert json.loads(metadata["data"]) == {"video/made": 2, "static/made": 3}
     assert json.loads(weights.with_suffix(".json").read_text())["origin"] == "keymask train refiner"
     assert load_refiner(device="cpu", weights=weights).training is False
     with (tmp_path / "run" / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["step"] for row in rows] == ["20"]
+    assert [row["step"] for row in rows] == ["2"]
     assert 0 <= float(rows[0]["iou"]) <= 1

@@ -16,7 +16,7 @@ def compiled(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        compile_: Any = partial(numba.njit, *signature, nogil=True, error_model="numpy")
+        compile_: Any = partial(numba.njit, *signature, no_cfunc_wrapper=True, nogil=True, error_model="numpy")
         try:
             return compile_(cache=True)(function)
         except RuntimeError:  # no folder can be written

@@ -18,7 +18,8 @@ WHOLE = 16
 """Weight of a whole pixel: vectors are placed to 1/16 pixel, so that two weights and a value multiply to 16 bits."""
 
 
-inlined: Any = numba.njit(forceinline=True, error_model="numpy")
+_njit: Any = numba.njit
+inlined: Any = _njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
 """Makes a function part of the compiled ones that call it."""
 
 

@@ -173,27 +173,25 @@ def compensate(block, vectors, slot, wanted, level, pictures, luma, out, excess)
     pixels, own, to = pictures.reshape(-1), luma.reshape(-1), out.reshape(-1)
     excess[:] = 0
 
-    def square(row, column, cells):
-        """Predict a square of cells that have the same blocks."""
-        here = np.uint64(row * columns + column)
-        one, other = first[here], second[here]
-        if not (wanted[one] or wanted[other]):
-            return
-        mean = _square(pixels, shape, slot, vectors, one, other, own, row * STRIDE, column * STRIDE, cells * STRIDE, to)
-        much = np.float32((mean - level) * (cells * cells))
-        excess[one] += much
-        excess[other] += much
-
-    for row in range(0, rows, 4):
-        for column in range(0, columns, 4):
-            if _alike(first, second, columns, shape, row, column, 4):
-                square(row, column, 4)
+    for group in range(-(-rows // 4) * -(-columns // 4)):
+        top, left = group // -(-columns // 4) * 4, group % -(-columns // 4) * 4
+        cell = 0
+        while cell < 16:  # the 4 x 4 cells of a group, each quarter after the other
+            row = top + (cell >> 3) * 2 + (cell >> 1 & 1)
+            column = left + (cell >> 2 & 1) * 2 + (cell & 1)
+            cells = 1
+            if cell == 0 and _alike(first, second, columns, shape, row, column, 4):
+                cells = 4
+            elif cell % 4 == 0 and _alike(first, second, columns, shape, row, column, 2):
+                cells = 2
+            cell += cells * cells
+            if row >= rows or column >= columns:
                 continue
-            for y in range(row, min(row + 4, rows), 2):
-                for x in range(column, min(column + 4, columns), 2):
-                    if _alike(first, second, columns, shape, y, x, 2):
-                        square(y, x, 2)
-                        continue
-                    for v in range(y, min(y + 2, rows)):
-                        for u in range(x, min(x + 2, columns)):
-                            square(v, u, 1)
+            here = np.uint64(row * columns + column)
+            one, other = first[here], second[here]
+            if wanted[one] or wanted[other]:
+                y, x, size = row * STRIDE, column * STRIDE, cells * STRIDE
+                mean = _square(pixels, shape, slot, vectors, one, other, own, y, x, size, to)
+                much = np.float32((mean - level) * (cells * cells))
+                excess[one] += much
+                excess[other] += much

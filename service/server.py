@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from service.config import Settings
 from service.errors import RunError, UsageError
+from service.processes import share_memory_among_threads
 from service.services import Services
 
 _FAREWELL_SECONDS = 5
@@ -59,6 +60,7 @@ def run_server(app: FastAPI, listening: socket.socket, settings: Settings) -> No
     Raises:
         RunError: The service could not start; the log says why.
     """
+    share_memory_among_threads()
     config = uvicorn.Config(
         app,
         log_config=None,

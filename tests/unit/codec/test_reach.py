@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
+from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 import codec
+from codec import STRIDE, CompressedFrame
 from codec.h264 import access_unit, length_size, parameter_sets
 from codec.h264_marking import Marking
 from codec.reach import Reach, Reference
@@ -103,3 +107,38 @@ def test_a_strict_pyramid_keeps_the_frames_around_it() -> None:
             assert {frame.index // 8 * 8, frame.index // 8 * 8 + 8} <= reach
         reach = {position[name] for name in frame.references_in_reach}
     assert len(between) == 21
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("clip", ["MR1_BT_A.h264", "MR2_MW_A.264"])
+def test_long_term_streams_refer_to_frames_in_reach(shared_dir: Path, clip: str) -> None:
+    """In streams that mark frames as long-term, hardly a cell is explained only by a frame that is said to be gone."""
+    (path,) = (shared_dir / "data" / "clips").rglob(clip)
+    with codec.open_video(path) as video:
+        frames = [frame for frame, _ in zip(video, range(40), strict=False)]
+    gone = total = 0
+    for before, frame in pairwise(frames):
+        reach = set(before.references_in_reach)
+        for row, column in np.argwhere((frame.motion.reference[0] >= 0) & (frame.motion.reference[1] < 0))[::41]:
+            place = np.array((column, row)) * STRIDE + frame.motion.vectors[0, row, column]
+            errors = {
+                other.decode_index: _error(frame, (row, column), other, place) for other in frames[: frame.decode_index]
+            }
+            known = min(errors[name] for name in reach)
+            others = [errors[name] for name in range(frame.decode_index) if name not in reach]
+            gone += known > 6 and min(others, default=known) < 0.5 * known
+            total += 1
+    assert total > 600
+    assert gone / total < 0.01
+
+
+def _error(frame: CompressedFrame, cell: tuple[int, int], other: CompressedFrame, place: np.ndarray) -> float:
+    """Mean absolute difference of a cell and another frame at `place` (x, y), bilinear, edges repeated."""
+    lines, columns = (np.arange(5) + int(np.floor(place[axis])) for axis in (1, 0))
+    x, y = place - np.floor(place)
+    height, width = other.luma.shape
+    area = other.luma[np.clip(lines, 0, height - 1)][:, np.clip(columns, 0, width - 1)].astype(float)
+    mixed = area[:-1] * (1 - y) + area[1:] * y
+    mixed = mixed[:, :-1] * (1 - x) + mixed[:, 1:] * x
+    patch = frame.luma[cell[0] * STRIDE :, cell[1] * STRIDE :][:STRIDE, :STRIDE]
+    return float(np.abs(patch - mixed).mean())

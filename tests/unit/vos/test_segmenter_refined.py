@@ -26,33 +26,33 @@ from vos.segmenter import Segmenter
 from vos.types import FrameMask, Options, Prompt, Source
 
 
-class Expecting(TracingRefiner):
-    """Leaves masks as they are, and expects the J of the worst object that is scripted for each frame it sees."""
+class Unsure(TracingRefiner):
+    """Leaves masks as they are, but the worst object's is only as sure as is scripted for each frame it sees."""
 
-    def __init__(self, expected: dict[int, float]) -> None:
+    def __init__(self, sure: dict[int, float]) -> None:
         super().__init__()
-        self.expected = expected
+        self.sure = sure
         self.count = 0
 
     def refine(
         self, _features: RefinerFeatures, _memory: Memory, carried: Tensor, _confidence: Tensor, _evidence: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The masks that came, and the script's word about them."""
+        """The masks that came; aggregation with the background squares their odds."""
         self.count += 1
-        verdict = torch.full((len(carried),), 0.99)
-        verdict[-1] = self.expected.get(self.count, 0.99)
-        return torch.logit(carried.clamp(0.001, 0.999)), torch.logit(verdict)
+        sure = torch.full((len(carried), 1, 1, 1), 0.99)
+        sure[-1] = self.sure.get(self.count, 0.99)
+        return torch.logit(torch.where(carried > 0.5, sure, carried.clamp(min=1e-6))) / 2, torch.zeros(len(carried))
 
 
-def run(refiner: Refiner | Expecting, frames: list[CompressedFrame], **options: object) -> list[FrameMask]:
+def run(refiner: Refiner | Unsure, frames: list[CompressedFrame], **options: object) -> list[FrameMask]:
     """All masks of a run."""
     segmenter = Segmenter(BrightnessNetwork(), Options(**options), refiner)
     return list(segmenter.run(frames, info(64, 48), Prompt(truth(0))))
 
 
 def test_a_repair_that_is_not_believed_makes_a_key_frame() -> None:
-    """A frame whose repaired mask is expected to be bad is segmented by the network, the others are not."""
-    masks = run(Expecting({3: 0.3, 5: 0.7}), chain(8), keyframes="adaptive")
+    """A frame whose repaired mask is undecided is segmented by the network, the others are not."""
+    masks = run(Unsure({3: 0.65, 5: 0.8}), chain(8), keyframes="adaptive")
     keys = [mask.index for mask in masks if mask.source is Source.KEY]
     assert keys == [3, 5]
     assert min(overlap(mask.labels, mask.index) for mask in masks) > 0.9
@@ -60,8 +60,8 @@ def test_a_repair_that_is_not_believed_makes_a_key_frame() -> None:
 
 @pytest.mark.parametrize("keyframes", ["every:100", "codec"])
 def test_fixed_policies_do_not_ask_the_refiner(keyframes: str) -> None:
-    """Where the key frames are fixed, an expected J of nothing changes none of them; it lowers the frame's score."""
-    refiner = Expecting(dict.fromkeys(range(1, 9), 0.25))
+    """Where the key frames are fixed, an undecided repair changes none of them; it lowers the frame's score."""
+    refiner = Unsure(dict.fromkeys(range(1, 9), 0.6))
     masks = run(refiner, pyramid(), keyframes=keyframes)
     assert refiner.count == sum(mask.source is Source.PROPAGATED for mask in masks) >= 4
     expected = {"every:100": [], "codec": [3, 6]}
@@ -73,7 +73,7 @@ def test_fixed_policies_do_not_ask_the_refiner(keyframes: str) -> None:
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
 def test_the_share_of_key_frames_is_kept_at_every_time(share: float) -> None:
     """However bad all repairs are, key frames are at most the given share of the frames so far, and the credit."""
-    masks = run(Expecting(dict.fromkeys(range(60), 0.01)), chain(40), max_key_share=share)
+    masks = run(Unsure(dict.fromkeys(range(60), 0.51)), chain(40), max_key_share=share)
     keys = 1
     for mask in masks[1:]:
         if mask.source is Source.KEY:

@@ -16,6 +16,9 @@ from codec.proxy import resolve_motion_source
 from codec.types import CompressedFrame, MotionSource, VideoInfo
 
 _AHEAD = 4
+"""Decoded pictures that wait for their analysis."""
+_READY = 2
+"""Frames that wait to be taken: so decoding, analysis and what is done with frames overlap."""
 
 
 def open_video(
@@ -90,6 +93,7 @@ class VideoReader:
         self._pictures: Prefetch[DecodedPicture] = Prefetch(
             bitstream_pictures(decoder) if source is MotionSource.BITSTREAM else proxy_pictures(decoder, scaler), _AHEAD
         )
+        self._frames: Prefetch[CompressedFrame] | None = None
 
     def __enter__(self) -> VideoReader:
         return self
@@ -105,9 +109,13 @@ class VideoReader:
         Raises:
             BrokenStreamError: Decoding stopped in the middle; what came before has been given.
         """
-        return map(self._analyzer.analyze, self._pictures)
+        if self._frames is None:
+            self._frames = Prefetch(map(self._analyzer.analyze, self._pictures), _READY)
+        return self._frames
 
     def close(self) -> None:
         """Stop decoding and close the source. Frames already given stay usable."""
+        if self._frames is not None:
+            self._frames.close()
         self._pictures.close()
         self._file.close()

@@ -2,7 +2,7 @@
 
 `codec` is the policy of Xu & Yao (CVPR 2022, section 3.2): I and P frames. `every:N` is the plain
 comparison.
-`adaptive` follows the doubt that propagation gathers, or with a refiner the J that this one expects of its repair, so
+`adaptive` follows the doubt that propagation gathers, or with a refiner how undecided the repaired masks are, so
 that P frames are carried too while that goes well.
 """
 
@@ -142,7 +142,7 @@ _REPAIRED = {
     "balanced": AdaptivePolicy(reference_doubt=0.2, disposable_doubt=0.4, longest_gap=16, repaired=True),
     "best": AdaptivePolicy(reference_doubt=0.12, disposable_doubt=0.25, longest_gap=8, repaired=True),
 }
-"""With one: doubt is 1 minus the J that it expects. Set on training sequences too."""
+"""With one. Set on training sequences too."""
 
 
 def parse_policy(

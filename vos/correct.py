@@ -134,7 +134,7 @@ class Correction:
         features = self._look(frame, region)
         confidence = self._refiner.confidence(features, region.cut(carried.light).unsqueeze(0))
         told = region.cut(torch.stack([carried.doubt, *self._evidence(frame)])).unsqueeze(0)
-        logits, _ = self._refiner.refine(
+        logits = self._refiner.refine(
             features, self._memory(frame.index), region.cut(carried.soft).unsqueeze(1), confidence, told
         )
         mended = soft_aggregate(torch.sigmoid(logits.float().squeeze(1)))[1:]
@@ -166,8 +166,8 @@ class Correction:
 def _remaining_doubt(mended: Tensor) -> Tensor:
     """Twice what repaired masks [K, h, w] lack of certainty, [K]; 0 for an object that is not there.
 
-    On training sequences certainty ranks repaired masks by their J (Spearman 0.6, against 0.4 for a trained head that
-    was to predict J), and 1 - J is about twice what it lacks.
+    On training sequences certainty ranks repaired masks by their J (Spearman 0.6, against 0.4 for a head that was
+    trained to predict J), and 1 - J is about twice what it lacks.
     """
     certain = torch.from_numpy(certainty(mended.cpu().numpy())).to(mended)
     return torch.where(certain > 0, (2 * (1 - certain)).clamp(0, 1), torch.zeros_like(certain))

@@ -62,8 +62,9 @@ class Worker:
         self._inbox.draining = True
 
     def _warm_up(self) -> bool:
-        """Load the default network, with which most jobs start, and what decoding needs."""
-        importlib.import_module("codec.kernels")
+        """Load the default network, with which most jobs start, and the compiled loops."""
+        for compiled in ("codec.kernels", "vos.kernels", "vos.modeling.kernels"):
+            importlib.import_module(compiled)
         try:
             engine = self._load(self._model, Options(), self._config.settings)
         except Exception as error:

@@ -72,22 +72,23 @@ class RefinerDecoder(Decoder):
         self.told8 = nn.Conv2d(4 * _TOLD, 64, 3, padding=1, bias=False)
         self.told4 = nn.Conv2d(_TOLD, 32, 3, padding=1, bias=False)
 
-    def decode(self, maps: dict[int, Tensor], read: Tensor, hint: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, with told [B*K, 6, 4h, 4w]; gives the features [B*K, 64, 2h, 2w] too."""
+    def decode(self, maps: dict[int, Tensor], read: Tensor, hint: Tensor, told: Tensor) -> Tensor:
+        """As `forward`, with told [B*K, 6, 4h, 4w]."""
         objects = read.shape[0] // maps[4].shape[0]
         labels = functional.pixel_shuffle(read[:, VALUE_CHANNELS:], 4)
         picture16, picture8, picture4 = self.of_picture(maps, objects)
         x = convolve(self.object16, torch.cat([read, hint], dim=1), add=picture16)
         x = double(self.object8(self.mix16(x, activation="relu")))
         x = convolve(self.told8, functional.pixel_unshuffle(told, 2), add=x + picture8)
-        seen = self.mix8(x, activation="relu")
-        x = convolve(self.told4, told, add=double(self.object4(seen)) + picture4)
+        x = double(self.object4(self.mix8(x, activation="relu")))
+        x = convolve(self.told4, told, add=x + picture4)
         x = convolve(self.label4, labels, add=x)
-        return self.out(self.mix4(x, activation="relu")), seen
+        logits: Tensor = self.out(self.mix4(x, activation="relu"))
+        return logits
 
 
 class Refiner(nn.Module):
-    """Carried masks and a look at the frame -> repaired masks, and how good they are."""
+    """Carried masks and a look at the frame -> repaired masks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +107,6 @@ class Refiner(nn.Module):
         """Factor and offset from the inner product of light features to the logit of a confidence."""
         self.value = ValueEncoder()
         self.decoder = RefinerDecoder()
-        self.judge = nn.Sequential(nn.Linear(2 * 64 + 2, 32), nn.ReLU(), nn.Linear(32, 1))
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.startswith(("stem", "blocks.")):
                 initialize(module, gain=0.2 if name.endswith(".second") else 1.0)
@@ -152,7 +152,7 @@ class Refiner(nn.Module):
     def refine(  # noqa: PLR0917 - what is carried belongs together
         self, features: RefinerFeatures, memory: Memory, carried: Tensor, confidence: Tensor, evidence: Tensor,
         top_k: int = 20,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> Tensor:  # fmt: skip
         """Repair carried masks.
 
         Args:
@@ -164,7 +164,7 @@ class Refiner(nn.Module):
             top_k: Memory positions that one position reads from.
 
         Returns:
-            Logits [B*K, 1, s4], and for each object a logit of its expected J, [B*K].
+            Logits [B*K, 1, s4].
         """
         dtype = features.key.dtype
         height, width = features.key.shape[2:]
@@ -174,8 +174,7 @@ class Refiner(nn.Module):
         told = torch.cat([per_object(believed, objects), carried, other_masks(carried, len(features.key))], dim=1)
         read = read_memory(memory, features.key.flatten(2), top_k)
         read = read.reshape(*read.shape[:2], height, width)
-        logits, seen = self.decoder.decode(features.maps, read, expected_cells(carried, read), told)
-        return logits, self._judge(seen, logits, carried)
+        return self.decoder.decode(features.maps, read, expected_cells(carried, read), told)
 
     def taps(self, image: Tensor) -> list[Tensor]:
         """Backbone maps at strides 4, 8 and 16, not scaled."""
@@ -187,16 +186,6 @@ class Refiner(nn.Module):
                 taps.append(x)
         return taps
 
-    def _judge(self, seen: Tensor, logits: Tensor, carried: Tensor) -> Tensor:
-        """Expected J of each object, as a logit [B*K], from the features [B*K, 64, s8] on it and at its edge."""
-        soft = torch.sigmoid(logits.detach().float())
-        seen, before = seen.detach().float(), carried.float()
-        small = functional.avg_pool2d(soft, 2)
-        parts = [_mean(seen, small), _mean(seen, small * (1 - small))]
-        parts += [_mean((soft - 0.5).abs() * 2, soft), _mean(torch.minimum(soft, before), torch.maximum(soft, before))]
-        verdict: Tensor = self.judge(torch.cat(parts, dim=1).to(self.agreement.dtype))
-        return verdict.float().squeeze(1)
-
     def _places(self, looks: Tensor, top: float, left: float) -> Tensor:
         """Coordinates as two channels, in steps at stride 16 times `nearness`."""
         batch, _, height, width = looks.shape
@@ -204,8 +193,3 @@ class Refiner(nn.Module):
         x = torch.arange(width, device=looks.device) + left
         grid = torch.stack(torch.meshgrid(y, x, indexing="ij")) * self.nearness
         return grid.to(looks.dtype).expand(batch, -1, -1, -1)
-
-
-def _mean(x: Tensor, weight: Tensor) -> Tensor:
-    """Mean of [N, C, h, w] by a weight [N, 1, h, w] -> [N, C]; about 0 where there is no weight."""
-    return (x * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp(min=1e-2)

@@ -23,14 +23,12 @@ class Unrolled:
         logits: [n, K + 1, h, w], background first.
         carried: [n, K, h, w], what was repaired.
         confidence: [n, 1, h, w], logits.
-        verdict: [n, K], logits of the expected J.
         clip, time: int64 [n], where each belongs.
     """
 
     logits: Tensor
     carried: Tensor
     confidence: Tensor
-    verdict: Tensor
     clip: Tensor
     time: Tensor
 
@@ -64,12 +62,10 @@ def unroll(refiner: Refiner, batch: Sample) -> Unrolled:
         nearest = place[chosen[:, None], _nearest(batch, chosen, t)]
         read = Memory(_side_by_side(memory.key[nearest]), _side_by_side(values[nearest]).flatten(0, 1))
         confidence = refiner.confidence(looks, hint)
-        logits, verdict = refiner.refine(looks, read, soft.flatten(0, 1)[:, None], confidence, told)
+        logits = refiner.refine(looks, read, soft.flatten(0, 1)[:, None], confidence, told)
         logits = logits.to(torch.float32)
         merged = aggregate_logits(logits.view(len(chosen), objects, rows, columns))
-        outputs.append((
-            merged, soft, confidence, verdict.view(-1, objects), chosen, torch.full_like(chosen, t),
-        ))  # fmt: skip
+        outputs.append((merged, soft, confidence, chosen, torch.full_like(chosen, t)))
         mended = torch.softmax(merged.detach(), dim=1)[:, 1:]
         table[chosen, t, :, :objects] = mended.flatten(2).transpose(1, 2)
         table[chosen, t, :, -1] = told[:, 0].flatten(1) * KEPT_DOUBT

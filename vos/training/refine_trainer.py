@@ -27,7 +27,7 @@ class RefinerRecipe:
     Attributes:
         steps: Updates.
         clips, frames: Coded clips a batch, and frames of each, in decode order.
-        confidence_weight, verdict_weight: Of these losses beside those of the masks.
+        confidence_weight: Of this loss beside those of the masks.
     """
 
     seed: int = 1
@@ -42,7 +42,6 @@ class RefinerRecipe:
     ema: float = 0.997
     hardest: float = 0.25
     confidence_weight: float = 0.2
-    verdict_weight: float = 0.1
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for metadata."""
@@ -80,7 +79,6 @@ class RefinerTrainer:
         losses, ious = _losses(out, batch, hardest_share(self.done / self.recipe.steps, self.recipe.hardest))
         loss = losses["entropy"] + losses["dice"]
         loss = loss + self.recipe.confidence_weight * losses["confidence"]
-        loss = loss + self.recipe.verdict_weight * losses["verdict"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.stopped = stop
@@ -153,12 +151,10 @@ def _losses(out: Unrolled, batch: Sample, share: float) -> tuple[dict[str, Tenso
     before, _ = _ious(
         torch.cat([out.carried.new_full((len(truth), 1, *truth.shape[2:]), 0.5), out.carried], 1).argmax(1), truth
     )
-    verdict = functional.binary_cross_entropy_with_logits(out.verdict, after)
     losses = {
         "entropy": bootstrapped_cross_entropy(logits, labels, share),
         "dice": dice_loss(logits, labels),
         "confidence": confidence,
-        "verdict": verdict,
     }
     found = {"carried": before, "iou": after}
     return losses, {name: ious[there].mean().nan_to_num(0).item() for name, ious in found.items()}

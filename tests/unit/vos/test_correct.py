@@ -47,10 +47,10 @@ class TracingRefiner(nn.Module):
 
     def refine(
         self, _features: RefinerFeatures, memory: Memory, carried: Tensor, _confidence: Tensor, _evidence: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         """Nothing is left of any object."""
         self.read = memory.key.flatten().int().tolist()
-        return torch.full_like(carried, -10.0), torch.zeros(len(carried))
+        return torch.full_like(carried, -10.0)
 
 
 def frame(index: int, size: tuple[int, int] = (90, 130), *, seed: int = 0) -> CompressedFrame:
@@ -254,7 +254,7 @@ def test_a_region_as_large_as_the_picture_is_the_network_on_the_picture() -> Non
     residual = np.abs(other.residual).reshape(16, 4, 24, 4).mean(axis=(1, 3)) / 64
     bare = (other.motion.reference < 0).all(axis=0)
     told = torch.stack([before.doubt, torch.from_numpy(residual), torch.from_numpy(bare)]).float()[None]
-    logits, _ = network.refine(
+    logits = network.refine(
         second,
         network.memorize(first, soft[:, None]),
         before.soft[:, None],

@@ -33,8 +33,8 @@ def small(masks: Tensor) -> Tensor:
 
 def repaired(  # noqa: PLR0917 - what the network takes
     refiner: Refiner, image: Tensor, memory: Memory, carried: Tensor, evidence: Tensor, light: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Logits and verdicts of one pass."""
+) -> Tensor:
+    """Logits of one pass."""
     features = refiner.encode(refiner.normalize(image))
     return refiner.refine(features, memory, carried, refiner.confidence(features, light), evidence, 8)
 
@@ -57,11 +57,8 @@ def test_shapes(refiner: Refiner) -> None:
     confidence = refiner.confidence(features, torch.rand(2, 8, 16, 28))
     assert confidence.shape == (2, 1, 16, 28)
     for top_k in (5, 500):
-        logits, verdict = refiner.refine(
-            features, memory, torch.rand(6, 1, 16, 28), confidence, torch.rand(2, 3, 16, 28), top_k
-        )
+        logits = refiner.refine(features, memory, torch.rand(6, 1, 16, 28), confidence, torch.rand(2, 3, 16, 28), top_k)
         assert logits.shape == (6, 1, 16, 28)
-        assert verdict.shape == (6,)
 
 
 def test_regions_in_a_batch_are_regions_one_by_one(refiner: Refiner) -> None:
@@ -72,14 +69,13 @@ def test_regions_in_a_batch_are_regions_one_by_one(refiner: Refiner) -> None:
     masks = torch.cat([small(bars(2, 64, 80)).flip(3 if n else 2) for n in range(3)])
     features = refiner.encode(refiner.normalize(torch.cat(pictures)))
     memory = refiner.memorize(features, masks)
-    logits, verdict = repaired(refiner, torch.cat(pictures), memory, carried, evidence, light)
+    logits = repaired(refiner, torch.cat(pictures), memory, carried, evidence, light)
     for n, image in enumerate(pictures):
         own = slice(2 * n, 2 * n + 2)
         alone = refiner.memorize(refiner.encode(refiner.normalize(image)), masks[own])
         expected = repaired(refiner, image, alone, carried[own], evidence[n : n + 1], light[n : n + 1])
         torch.testing.assert_close(memory.value[own], alone.value, **CLOSE)
-        torch.testing.assert_close(logits[own], expected[0], **CLOSE)
-        torch.testing.assert_close(verdict[own], expected[1], **CLOSE)
+        torch.testing.assert_close(logits[own], expected, **CLOSE)
 
 
 def test_objects_meet_only_as_others(refiner: Refiner) -> None:
@@ -93,8 +89,8 @@ def test_objects_meet_only_as_others(refiner: Refiner) -> None:
     def outcome(other: Tensor | None) -> Tensor:
         masks = first if other is None else torch.cat([first, other])
         memory = refiner.memorize(features, masks)
-        logits, verdict = repaired(refiner, image, memory, masks, evidence, light)
-        return torch.cat([memory.value[0].flatten(), logits[0].flatten(), verdict[:1]])
+        logits = repaired(refiner, image, memory, masks, evidence, light)
+        return torch.cat([memory.value[0].flatten(), logits[0].flatten()])
 
     alone = outcome(None)
     torch.testing.assert_close(outcome(torch.zeros_like(first)), alone, **CLOSE)
@@ -166,7 +162,6 @@ def test_starting_from_compact_copies_what_fits_and_nothing_else() -> None:
     own = {
         *("nearness", "agreement", "tap_scale", "shared.weight", "light.weight", "light.bias"),
         *("decoder.told8.weight", "decoder.told4.weight"),
-        *(f"judge.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")),
     }
     for name, tensor in refiner.state_dict().items():
         theirs = f"backbone.{name}" if name.startswith(("stem", "blocks")) else name
@@ -174,14 +169,3 @@ def test_starting_from_compact_copies_what_fits_and_nothing_else() -> None:
         if name != "tap_scale":
             assert torch.equal(tensor, expected), name
     assert refiner.tap_scale.tolist() == [2.0, 3.0, before["tap_scale"][2]]
-
-
-def test_the_verdict_teaches_only_the_judge(refiner: Refiner) -> None:
-    """The loss on the expected J changes no mask: its gradient ends at the judge's own layers."""
-    refiner.requires_grad_(True)
-    image, masks = picture(64, 64), small(bars(2, 64, 64))
-    memory = refiner.memorize(refiner.encode(refiner.normalize(image)), masks)
-    verdict = repaired(refiner, image, memory, masks, torch.rand(1, 3, 16, 16), torch.rand(1, 8, 16, 16))[1]
-    verdict.sum().backward()
-    reached = {name for name, p in refiner.named_parameters() if p.grad is not None and p.grad.any()}
-    assert reached == {"judge.0.weight", "judge.0.bias", "judge.2.weight", "judge.2.bias"}

@@ -36,12 +36,12 @@ class Unsure(TracingRefiner):
 
     def refine(
         self, _features: RefinerFeatures, _memory: Memory, carried: Tensor, _confidence: Tensor, _evidence: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         """The masks that came; aggregation with the background squares their odds."""
         self.count += 1
         sure = torch.full((len(carried), 1, 1, 1), 0.99)
         sure[-1] = self.sure.get(self.count, 0.99)
-        return torch.logit(torch.where(carried > 0.5, sure, carried.clamp(min=1e-6))) / 2, torch.zeros(len(carried))
+        return torch.logit(torch.where(carried > 0.5, sure, carried.clamp(min=1e-6))) / 2
 
 
 def run(refiner: Refiner | Unsure, frames: list[CompressedFrame], **options: object) -> list[FrameMask]:

@@ -40,13 +40,12 @@ def trainer(**changes: object) -> RefinerTrainer:
     return RefinerTrainer(Refiner(), RefinerRecipe(**{"warmup_steps": 1, **changes}), torch.device("cpu"))
 
 
-def test_two_steps_on_one_batch_lower_its_loss(batch: Sample) -> None:
-    """What is learned from a batch makes the batch's next losses smaller."""
+def test_steps_on_one_batch_lower_its_loss(batch: Sample) -> None:
+    """What is learned from a batch makes the batch's loss smaller within a few steps."""
     learner = trainer(steps=100, learning_rate=2e-4)
     learner.measure_scale(batch)
-    losses = [learner.step(batch)["loss"] for _ in range(3)]
-    assert losses[1] < losses[0]
-    assert losses[2] < losses[1]
+    losses = [learner.step(batch)["loss"] for _ in range(6)]
+    assert max(losses[-2:]) < 0.98 * losses[0], losses
 
 
 def test_gradients_reach_what_is_trained_and_nothing_else(batch: Sample) -> None:
@@ -69,7 +68,7 @@ def test_metrics_are_those_of_the_batch(batch: Sample) -> None:
     recipe = RefinerRecipe()
     found = trainer().step(batch)
     parts = found["entropy"] + found["dice"]
-    parts += recipe.confidence_weight * found["confidence"] + recipe.verdict_weight * found["verdict"]
+    parts += recipe.confidence_weight * found["confidence"]
     assert found["loss"] == pytest.approx(parts, rel=1e-4)
     assert 0 <= found["iou"] <= 1
     assert 0.3 < found["carried"] <= 1

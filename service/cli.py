@@ -29,7 +29,7 @@ from service.commands.probe import probe_command
 from service.commands.run import run_command
 from service.commands.serve import serve_command
 from service.commands.worker import worker_command
-from service.config import let_threads_wait_passively, load_settings
+from service.config import prepare_torch, load_settings
 from service.errors import BAD_INPUT, DONE, FAILED, UsageError, message_of, verdict_of
 
 app = typer.Typer(
@@ -67,7 +67,7 @@ app.add_typer(keys.app, name="keys")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (the process's own by default) and return the exit code."""
-    let_threads_wait_passively()
+    prepare_torch()
     try:
         result = app(args=arguments, prog_name="keymask", standalone_mode=False)
     except typer.TyperException as error:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.types import STRIDE, CompressedFrame, UInt8Array
+from codec.types import STRIDE, CompressedFrame, Float32Array, UInt8Array
 from vos.geometry import certainty
 from vos.modeling import refiner as net
 from vos.modeling.aggregate import soft_aggregate
@@ -29,19 +30,42 @@ KEPT_DOUBT = 0.5
 """Share of a cell's doubt that is left once it was repaired."""
 _PRESENT = 0.1
 """Soft mask from which a cell belongs to what is looked at."""
+_SIDE_STEP = 64
+"""Sides of a region are multiples of this many pixels, or the whole picture's: for every new shape the processor's
+library prepares each layer anew, which takes longer than running it."""
+_CRUMBS = 0.005
+"""Share of an object's mass that is not worth a larger region."""
 _MARGIN = 32
 """Pixels around the objects' box, in addition to a share of its size."""
 _MARGIN_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
+class Care:
+    """How closely the refiner looks.
+
+    Attributes:
+        trusted: Doubt below which a frame that nothing refers to stays as motion carried it.
+        largest: Pixels of a region that the network sees as they are; a larger one is made smaller, at the same cost.
+    """
+
+    trusted: float
+    largest: int
+
+
+CARE = {"fast": Care(0.2, 512 * 320), "balanced": Care(0.1, 1 << 21), "best": Care(0.0, 1 << 21)}
+"""By quality. On training sequences the cap of `fast` costs half a point of J&F, and its trust another half."""
+
+
+@dataclass(frozen=True, slots=True)
 class Region:
-    """A box of the analysis picture, in pixels; all four are multiples of 16, so it may exceed the picture."""
+    """A box of the analysis picture, in pixels; its sides are multiples of 16, so it may exceed the picture."""
 
     top: int
     left: int
     height: int
     width: int
+    largest: int = CARE["best"].largest
 
     @property
     def cells(self) -> tuple[slice, slice]:
@@ -49,43 +73,80 @@ class Region:
         top, left = self.top // STRIDE, self.left // STRIDE
         return slice(top, top + self.height // STRIDE), slice(left, left + self.width // STRIDE)
 
+    @property
+    def looked_at(self) -> tuple[int, int]:
+        """(height, width) in pixels, multiples of 16, at which the network sees it: large regions are made smaller."""
+        scale = min(1.0, (self.largest / (self.height * self.width)) ** 0.5)
+        height, width = (max(1, round(side * scale / net.STRIDE)) * net.STRIDE for side in (self.height, self.width))
+        return height, width
+
     def cut(self, channels: Tensor) -> Tensor:
-        """[C, rows, columns] of the picture -> those of the region, 0 beyond the picture."""
+        """[C, rows, columns] of the picture -> cells as the network sees them, 0 beyond the picture."""
         rows, columns = self.cells
         part = channels[:, rows, columns]
         below, right = self.height // STRIDE - part.shape[1], self.width // STRIDE - part.shape[2]
-        return F.pad(part, (0, right, 0, below)) if below or right else part
+        part = F.pad(part, (0, right, 0, below)) if below or right else part
+        return _resized(part, *self.looked_at)
 
     def paste(self, part: Tensor, onto: Tensor) -> None:
-        """Write the region's cells [C, h, w] into those of the picture [C, rows, columns]."""
+        """Write cells [C, h, w] as the network sees them into those of the picture [C, rows, columns]."""
         target = onto[:, *self.cells]
+        part = _resized(part, self.height, self.width)
         target.copy_(part[:, : target.shape[1], : target.shape[2]])
 
     def pixels(self, picture: UInt8Array) -> UInt8Array:
-        """[H, W, 3] of the picture -> that of the region, its edge repeated beyond the picture."""
+        """[H, W, 3] of the picture -> what the network sees of it, its edge repeated beyond the picture."""
         part = picture[self.top : self.top + self.height, self.left : self.left + self.width]
         below, right = self.height - part.shape[0], self.width - part.shape[1]
-        return np.pad(part, ((0, below), (0, right), (0, 0)), mode="edge") if below or right else part
+        if below or right:
+            part = np.pad(part, ((0, below), (0, right), (0, 0)), mode="edge")
+        height, width = self.looked_at
+        return part if part.shape[:2] == (height, width) else _shrunk(part, width, height)
 
 
-def region_around(soft: Tensor) -> Region | None:
-    """The box to look at for soft masks [K, rows, columns]; None where there is no object."""
-    present = (soft.amax(dim=0) > _PRESENT).cpu().numpy()
-    rows, columns = np.flatnonzero(present.any(axis=1)), np.flatnonzero(present.any(axis=0))
-    if not len(rows):
+def _resized(part: Tensor, height: int, width: int) -> Tensor:
+    """Cells [C, h, w] -> those of a region of this many pixels."""
+    size = (height // STRIDE, width // STRIDE)
+    if part.shape[1:] == size:
+        return part
+    mode = "bilinear"
+    return F.interpolate(part.unsqueeze(0), size=size, mode=mode, align_corners=False, antialias=True).squeeze(0)
+
+
+def _shrunk(picture: UInt8Array, width: int, height: int) -> UInt8Array:
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def region_around(soft: Tensor, care: Care = CARE["best"]) -> Region | None:
+    """The box to look at for soft masks [K, rows, columns]; None where there is no object.
+
+    Of each object the outermost half percent of its mass on every side is left out: crumbs that motion carried astray.
+    """
+    mass = soft.cpu().numpy()
+    mass = np.where(mass > _PRESENT, mass, np.float32(0))
+    there = mass.any(axis=(1, 2))
+    if not there.any():
         return None
-    top, height = _span(rows, present.shape[0])
-    left, width = _span(columns, present.shape[1])
-    return Region(top, left, height, width)
+    top, height = _span([_bulk(plane.sum(axis=1)) for plane in mass[there]], mass.shape[1])
+    left, width = _span([_bulk(plane.sum(axis=0)) for plane in mass[there]], mass.shape[2])
+    return Region(top, left, height, width, care.largest)
 
 
-def _span(occupied: np.ndarray, cells: int) -> tuple[int, int]:
-    """Start and length in pixels of an axis, from the cells that are occupied and the number of all."""
-    first, last = int(occupied[0]) * STRIDE, (int(occupied[-1]) + 1) * STRIDE
+def _bulk(mass: Float32Array) -> tuple[int, int]:
+    """First and last cell of an axis between which all but the crumbs of an object lie."""
+    below = np.cumsum(mass) / mass.sum()
+    return int(np.argmax(below > _CRUMBS)), int(np.argmax(below >= 1 - _CRUMBS))
+
+
+def _span(bulks: list[tuple[int, int]], cells: int) -> tuple[int, int]:
+    """Start and length in pixels of an axis, from where the objects lie and the number of cells."""
+    first = min(bulk[0] for bulk in bulks) * STRIDE
+    last = (max(bulk[1] for bulk in bulks) + 1) * STRIDE
     margin = _MARGIN + int(_MARGIN_SHARE * (last - first))
-    start = max(0, first - margin) // net.STRIDE * net.STRIDE
-    stop = -(-min(cells * STRIDE, last + margin) // net.STRIDE) * net.STRIDE
-    return start, stop - start
+    whole = -(-cells * STRIDE // net.STRIDE) * net.STRIDE
+    length = min(whole, -(-(last - first + 2 * margin) // _SIDE_STEP) * _SIDE_STEP)
+    start = (first + last - length) // 2 // net.STRIDE * net.STRIDE
+    return min(max(0, start), whole - length), length
 
 
 class Correction:
@@ -95,10 +156,12 @@ class Correction:
         refiner: In eval mode.
         keys: What `keys` was in a run that goes on here. Those frames must be remembered again, in any order, before
             a frame is repaired.
+        care: How closely it looks.
     """
 
-    def __init__(self, refiner: Refiner, keys: tuple[int, ...] = ()) -> None:
+    def __init__(self, refiner: Refiner, keys: tuple[int, ...] = (), care: Care = CARE["best"]) -> None:
         self._refiner = refiner
+        self._care = care
         parameter = next(refiner.parameters())
         self._device = parameter.device
         self._entries: dict[int, Memory | None] = dict.fromkeys(keys)
@@ -111,7 +174,7 @@ class Correction:
     def remember(self, frame: CompressedFrame, soft: Tensor) -> Tensor:
         """Take a key frame with its soft masks [K, rows, columns]; gives its light features [8, rows, columns]."""
         light = soft.new_zeros(net.LIGHT_CHANNELS, *soft.shape[1:])
-        region = region_around(soft)
+        region = region_around(soft, self._care)
         if region is None:
             return light
         features = self._look(frame, region)
@@ -128,17 +191,19 @@ class Correction:
             The repaired masks, and how far each object is to be doubted, float32 [K]: by how undecided its mask is.
             What has no object to look at, or no key frame to compare with, stays as it is.
         """
-        region = region_around(carried.soft)
-        if region is None or not self._entries:
-            return carried, carried.doubt_by_object()
+        doubts = carried.doubt_by_object()
+        region = region_around(carried.soft, self._care)
+        if region is None or not self._entries or (not frame.is_reference and float(doubts.max()) < self._care.trusted):
+            return carried, doubts
         features = self._look(frame, region)
         confidence = self._refiner.confidence(features, region.cut(carried.light).unsqueeze(0))
         told = region.cut(torch.stack([carried.doubt, *self._evidence(frame)])).unsqueeze(0)
         logits = self._refiner.refine(
             features, self._memory(frame.index), region.cut(carried.soft).unsqueeze(1), confidence, told
         )
-        mended = soft_aggregate(torch.sigmoid(logits.float().squeeze(1)))[1:]
-        soft, light, doubt = carried.soft.clone(), torch.zeros_like(carried.light), carried.doubt.clone()
+        logits = _resized(logits.float().squeeze(1), region.height, region.width)
+        mended = soft_aggregate(torch.sigmoid(logits))[1:]
+        soft, light, doubt = torch.zeros_like(carried.soft), torch.zeros_like(carried.light), carried.doubt.clone()
         region.paste(mended, soft)
         region.paste(features.light[0].to(light.dtype), light)
         region.paste(told[0, :1] * KEPT_DOUBT, doubt.unsqueeze(0))
@@ -147,7 +212,8 @@ class Correction:
     def _look(self, frame: CompressedFrame, region: Region) -> RefinerFeatures:
         pixels = np.ascontiguousarray(region.pixels(frame.rgb()))
         picture = torch.from_numpy(pixels).to(self._device).permute(2, 0, 1).unsqueeze(0)
-        return self._refiner.encode(self._refiner.normalize(picture), region.top, region.left)
+        step = (region.height / picture.shape[2], region.width / picture.shape[3])
+        return self._refiner.encode(self._refiner.normalize(picture), region.top, region.left, step)
 
     def _evidence(self, frame: CompressedFrame) -> tuple[Tensor, Tensor]:
         """Mean absolute residual and lack of vectors of each cell, as the refiner takes them."""

@@ -25,6 +25,7 @@ class Situation:
         since_key: Frames to the nearest key frame so far, in presentation order.
         doubt: How little the mask of the worst object is to be believed, 0 to 1: as carried, or as repaired.
         support: Share of the frame that references at hand predict, 0 to 1.
+        lost: Whether an object is in no pixel of the mask: it left, or it was lost.
         key_count: Key frames so far, the prompt's included.
         frame_count: Frames so far.
     """
@@ -34,6 +35,7 @@ class Situation:
     since_key: int
     doubt: float
     support: float
+    lost: bool
     key_count: int
     frame_count: int
 
@@ -97,6 +99,7 @@ class AdaptivePolicy:
         reference_doubt: Doubt from which a frame that others may be predicted from is key.
         disposable_doubt: The same for frames that nothing depends on: their errors end with them.
         longest_gap: Most frames from one key frame to the next.
+        lost_gap: The same while an object is not to be seen: only the base network finds it again.
         least_support: A frame is key when less of it than this is predicted from frames at hand (a cut, an I frame).
         repaired: Whether doubt says something only after the refiner has looked.
         max_key_share: Most key frames, as a share of the frames so far, with `KEY_CREDIT` granted on top.
@@ -105,6 +108,7 @@ class AdaptivePolicy:
     reference_doubt: float = 0.35
     disposable_doubt: float = 0.6
     longest_gap: int = 8
+    lost_gap: int = 4
     least_support: float = 0.3
     repaired: bool = False
     max_key_share: float = 1.0
@@ -113,7 +117,7 @@ class AdaptivePolicy:
         """Whether the last key frame is too far, or carrying has failed."""
         return self._may_be_key(situation) and (
             situation.support < self.least_support
-            or (frame.is_reference and situation.since_key >= self.longest_gap)
+            or (frame.is_reference and situation.since_key >= (self.lost_gap if situation.lost else self.longest_gap))
             or (not self.repaired and self._too_doubtful(frame, situation))
         )
 
@@ -138,9 +142,9 @@ _CARRIED = {
 }
 """Without a refiner. Set on training sequences."""
 _REPAIRED = {
-    "fast": AdaptivePolicy(reference_doubt=0.35, disposable_doubt=0.6, longest_gap=32, repaired=True),
-    "balanced": AdaptivePolicy(reference_doubt=0.2, disposable_doubt=0.4, longest_gap=16, repaired=True),
-    "best": AdaptivePolicy(reference_doubt=0.12, disposable_doubt=0.25, longest_gap=8, repaired=True),
+    "fast": AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, longest_gap=12, repaired=True),
+    "balanced": AdaptivePolicy(reference_doubt=0.15, disposable_doubt=0.3, longest_gap=6, repaired=True),
+    "best": AdaptivePolicy(reference_doubt=0.1, disposable_doubt=0.2, longest_gap=4, lost_gap=3, repaired=True),
 }
 """With one. Set on training sequences too."""
 
@@ -152,16 +156,16 @@ def parse_policy(
 
     Args:
         text: The name.
-        quality: One of `QUALITIES`; for "adaptive".
+        quality: One of `QUALITIES`; "adaptive" depends on it.
         max_key_share: Above 0, at most 1; for "adaptive".
         repaired: Whether a refiner looks at carried masks.
 
     Raises:
         OptionError: Another text, or N below 1; a quality or share that does not exist.
     """
+    if quality not in QUALITIES:
+        raise OptionError(f"quality is {quality!r}; allowed: {', '.join(QUALITIES)}")
     if text == "adaptive":
-        if quality not in QUALITIES:
-            raise OptionError(f"quality is {quality!r}; allowed: {', '.join(QUALITIES)}")
         if not 0 < max_key_share <= 1:
             raise OptionError(f"max_key_share is {max_key_share}; it must be above 0 and at most 1")
         return replace((_REPAIRED if repaired else _CARRIED)[quality], max_key_share=max_key_share)

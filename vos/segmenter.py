@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.types import STRIDE, CompressedFrame, VideoInfo
-from vos.correct import Correction
+from vos.correct import CARE, Correction
 from vos.errors import OptionError
 from vos.geometry import Canvas, certainty, prompt_to_soft, rgb_to_tensor, soft_to_labels, to_cells
 from vos.keyframes import Situation, parse_policy
@@ -126,7 +126,9 @@ class _Pass:
         self._canvas = Canvas.of(info.analysis_height, info.analysis_width, self._network.stride)
         self._memory = MemoryBank(options.memory_frames, options.memory_spacing, state.memory if state else None)
         refiner, objects = segmenter.refiner, len(self._object_ids)
-        self._correction = None if refiner is None else Correction(refiner, state.remembered if state else ())
+        self._correction = (
+            None if refiner is None else Correction(refiner, state.remembered if state else (), CARE[options.quality])
+        )
         light = 0 if refiner is None else LIGHT_CHANNELS
         self._references = ReferenceStore(objects + light + 1, *self._canvas.grid, self._device)
         self._early: list[CompressedFrame] = []
@@ -225,24 +227,25 @@ class _Pass:
         with self._watch.stage("warp"):
             carried = carry(frame, self._references, len(self._object_ids))
             doubt = carried.doubt_by_object()
-        if self._segmenter._policy.is_key(frame, self._situation(frame, doubt, carried.support)):
+        if self._segmenter._policy.is_key(frame, self._situation(frame, doubt, carried)):
             return self._segment_key(frame, carried)
         if self._correction is not None:
             with self._watch.stage("correct"):
                 carried, doubt = self._correction.repair(frame, carried)
-            if self._segmenter._policy.is_key_after_repair(frame, self._situation(frame, doubt, carried.support)):
+            if self._segmenter._policy.is_key_after_repair(frame, self._situation(frame, doubt, carried)):
                 return self._segment_key(frame, carried)
         self._hold(frame, carried)
         source = Source.PROPAGATED if carried.support else Source.FALLBACK
         return self._emit(frame, source, carried.soft, STRIDE, 1 - doubt)
 
-    def _situation(self, frame: CompressedFrame, doubt: Tensor, support: float) -> Situation:
+    def _situation(self, frame: CompressedFrame, doubt: Tensor, carried: Carried) -> Situation:
         return Situation(
             from_prompt=frame.index - self._prompt.index,
             latest_key=max(self._keys) - self._prompt.index,
             since_key=min(abs(frame.index - key) for key in self._keys),
             doubt=float(doubt.max()),
-            support=support,
+            support=carried.support,
+            lost=float(carried.soft.flatten(1).amax(dim=1).min()) <= 0.5,
             key_count=self._key_count,
             frame_count=self._frame_count,
         )

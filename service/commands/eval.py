@@ -36,7 +36,10 @@ def eval_command(
     ] = None,
     keyframes: Annotated[str, typer.Option(help="Key-frame policy: adaptive, codec or every:N.")] = "adaptive",
     quality: Annotated[
-        str, typer.Option(help="How many key frames adaptive takes: fast (few), balanced or best (many).")
+        str,
+        typer.Option(
+            help="How many key frames adaptive takes, and how closely the refiner looks: fast, balanced or best."
+        ),
     ] = "balanced",
     max_key_share: Annotated[
         float, typer.Option(help="Most key frames that adaptive takes, as a share of all frames, above 0 to 1.")

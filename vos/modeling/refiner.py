@@ -126,12 +126,21 @@ class Refiner(nn.Module):
         """uint8 [B, 3, H, W] -> -1..1, in the dtype of the weights."""
         return (rgb.to(torch.float32) / 127.5 - 1).to(self.tap_scale.dtype)
 
-    def encode(self, image: Tensor, top: int = 0, left: int = 0) -> RefinerFeatures:
-        """Features of normalised regions [B, 3, H, W] whose corner lies `top` and `left` pixels into the picture."""
+    def encode(
+        self, image: Tensor, top: int = 0, left: int = 0, step: tuple[float, float] = (1.0, 1.0)
+    ) -> RefinerFeatures:
+        """Features of normalised regions [B, 3, H, W].
+
+        Args:
+            image: The regions.
+            top: Pixels of the picture above them.
+            left: Pixels of the picture left of them.
+            step: Pixels of the picture, down and across, to one of the region: above 1 for a region made smaller.
+        """
         taps = [tap * scale for tap, scale in zip(self.taps(image), self.tap_scale, strict=True)]
         shared = convolve(self.shared, taps[2], activation="relu")
         looks = self.key(shared)
-        key = torch.cat([looks, self._places(looks, top / STRIDE, left / STRIDE)], dim=1)
+        key = torch.cat([looks, self._places(looks, (top / STRIDE, left / STRIDE), step)], dim=1)
         light = functional.normalize(self.light(taps[0]).float(), dim=1).to(looks.dtype)
         return RefinerFeatures({4: taps[0], 8: taps[1], 16: shared}, key, light)
 
@@ -186,10 +195,12 @@ class Refiner(nn.Module):
                 taps.append(x)
         return taps
 
-    def _places(self, looks: Tensor, top: float, left: float) -> Tensor:
+    def _places(self, looks: Tensor, corner: tuple[float, float], step: tuple[float, float]) -> Tensor:
         """Coordinates as two channels, in steps at stride 16 times `nearness`."""
         batch, _, height, width = looks.shape
-        y = torch.arange(height, device=looks.device) + top
-        x = torch.arange(width, device=looks.device) + left
+        y, x = (
+            (torch.arange(n, device=looks.device) + 0.5) * one - 0.5 + start
+            for n, one, start in zip((height, width), step, corner, strict=True)
+        )
         grid = torch.stack(torch.meshgrid(y, x, indexing="ij")) * self.nearness
         return grid.to(looks.dtype).expand(batch, -1, -1, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.types import CompressedFrame, FrameType, MotionField
-from vos.correct import MEMORY_FRAMES, REMEMBERED, Correction, Region, region_around
+from vos.correct import CARE, MEMORY_FRAMES, REMEMBERED, Correction, Region, region_around
 from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Memory
 from vos.modeling.refiner import Refiner, RefinerFeatures
@@ -30,7 +31,9 @@ class TracingRefiner(nn.Module):
         """As it is."""
         return rgb.float()
 
-    def encode(self, image: Tensor, top: int = 0, left: int = 0) -> RefinerFeatures:
+    def encode(
+        self, image: Tensor, top: int = 0, left: int = 0, _step: tuple[float, float] = (1.0, 1.0)
+    ) -> RefinerFeatures:
         """The brightness of the first pixel as the key; light features of 1."""
         height, width = image.shape[2:]
         self.seen.append((top, left, height, width))
@@ -81,18 +84,17 @@ def carried(soft: Tensor) -> Carried:
     return Carried(soft, light, torch.rand(*soft.shape[1:], generator=generator) * 0.5, 1.0)
 
 
-def slow_span(occupied: list[int], cells: int) -> tuple[int, int]:
-    """First pixel and number of pixels of the blocks of 16 with a pixel of the axis that is near an occupied one."""
-    pixels = [p for p in range(cells * 4) if p // 4 in occupied]
-    margin = 32 + int(0.15 * (pixels[-1] + 1 - pixels[0]))
-    near = [p for p in range(cells * 4) if pixels[0] - margin <= p <= pixels[-1] + margin]
-    blocks = sorted({p // 16 for p in near})
-    return blocks[0] * 16, len(blocks) * 16
+def slow_bulk(plane: Tensor, axis: int) -> tuple[int, int]:
+    """Outermost cells of an axis beyond each of which less than half a percent of an object's mass lies."""
+    sums = [sum(float(v) for v in line if v > 0.1) for line in (plane if axis == 0 else plane.T)]
+    first = next(i for i in range(len(sums)) if sum(sums[: i + 1]) > 0.005 * sum(sums))
+    last = next(i for i in reversed(range(len(sums))) if sum(sums[i:]) > 0.005 * sum(sums))
+    return first, last
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_region_equals_a_loop_over_pixels(seed: int) -> None:
-    """The region is made of all blocks of 16 pixels that come near the box around all objects, on any picture size."""
+def test_region_holds_the_objects_with_a_margin(seed: int) -> None:
+    """The region lies in the picture and holds the bulk of all objects and what is around them, on any picture size."""
     rng = np.random.default_rng(seed)
     grid = tuple(int(n) for n in rng.integers(20, 90, 2))
     soft = torch.zeros(2, *grid)
@@ -102,10 +104,40 @@ def test_region_equals_a_loop_over_pixels(seed: int) -> None:
             rng.uniform(0.2, 1)
         )
     soft += 0.05  # what is hardly there does not count
-    occupied = np.argwhere((soft > 0.1).any(dim=0).numpy())
-    top, height = slow_span(occupied[:, 0].tolist(), grid[0])
-    left, width = slow_span(occupied[:, 1].tolist(), grid[1])
-    assert region_around(soft) == Region(top, left, height, width)
+    region = region_around(soft)
+    assert region is not None
+    for axis, (start, length) in enumerate(((region.top, region.height), (region.left, region.width))):
+        whole = -(-grid[axis] * 4 // 16) * 16
+        assert start % 16 == length % 16 == 0
+        assert start >= 0
+        assert start + length <= whole
+        assert length % 64 == 0 or length == whole
+        bulks = [slow_bulk(plane, axis) for plane in soft]
+        assert start <= max(0, 4 * min(first for first, _ in bulks) - 16)
+        assert start + length >= min(whole, 4 * max(last + 1 for _, last in bulks) + 16)
+
+
+def test_crumbs_make_no_larger_region() -> None:
+    """A few cells far from an object, which motion carried astray, change nothing."""
+    soft = soft_box(slice(60, 90), slice(80, 110), (120, 200))
+    clean = region_around(soft)
+    soft[0, 2, 3] = 0.9
+    assert region_around(soft) == clean
+
+
+def test_large_regions_are_made_smaller() -> None:
+    """With `fast`, the network sees no more pixels than its limit, but for rounding; cells come back in place."""
+    soft = soft_box(slice(10, 110), slice(10, 190), (120, 200))
+    region = region_around(soft, CARE["fast"])
+    assert region is not None
+    height, width = region.looked_at
+    assert height % 16 == width % 16 == 0
+    assert 0.85 * CARE["fast"].largest < height * width < 1.15 * CARE["fast"].largest < region.height * region.width
+    assert region.cut(soft).shape == (1, height // 4, width // 4)
+    assert region.pixels(np.zeros((480, 800, 3), np.uint8)).shape == (height, width, 3)
+    back = torch.zeros_like(soft)
+    region.paste(region.cut(soft), back)
+    assert ((back > 0.5) == (soft > 0.5)).float().mean() > 0.99
 
 
 def test_without_an_object_there_is_no_region() -> None:
@@ -206,25 +238,39 @@ def test_cost_follows_the_region() -> None:
 
 
 @pytest.mark.parametrize("place", [(slice(0, 3), slice(28, 33)), (slice(9, 12), slice(15, 18))])
-def test_what_lies_outside_the_region_stays_as_carried(place: tuple[slice, slice]) -> None:
-    """Masks and doubt outside the region are those that were carried; inside they are new."""
+def test_nothing_lies_outside_the_region(place: tuple[slice, slice]) -> None:
+    """Outside the region masks are empty and doubt is what was carried; inside both are new."""
     correction = Correction(TracingRefiner())
     before = carried(soft_box(*place))
-    before.soft[0, 22, 0] = 0.07
     correction.remember(frame(0), before.soft)
     after, doubt = correction.repair(frame(1), before)
     region = region_around(before.soft)
     assert region is not None
     outside = torch.ones(23, 33, dtype=torch.bool)
     outside[region.cells] = False
-    assert outside[22, 0]
-    assert torch.equal(after.soft[:, outside], before.soft[:, outside])
+    assert outside.any()
+    assert not after.soft[:, outside].any()
     assert torch.equal(after.doubt[outside], before.doubt[outside])
     assert after.soft[:, ~outside].max() < 0.01
     torch.testing.assert_close(after.doubt[~outside], before.doubt[~outside] / 2)
     assert (after.light[:, ~outside] == 1).all()
     assert not after.light[:, outside].any()
     assert doubt.tolist() == [0.0]  # of an object that is gone there is nothing to doubt
+
+
+@pytest.mark.parametrize(("doubt", "is_reference", "looks"), [(0.1, False, 0), (0.3, False, 1), (0.1, True, 1)])
+def test_what_is_trusted_is_not_looked_at(doubt: float, is_reference: bool, looks: int) -> None:
+    """With `fast`, a frame that nothing refers to stays as carried where doubt is low; any other is repaired."""
+    network = TracingRefiner()
+    correction = Correction(network, care=CARE["fast"])
+    soft = soft_box(slice(9, 12), slice(15, 18))
+    correction.remember(frame(0), soft)
+    before = replace(carried(soft), doubt=torch.full((23, 33), doubt))
+    after, remaining = correction.repair(replace(frame(1), is_reference=is_reference), before)
+    assert len(network.seen) == 1 + looks
+    assert (after is before) is (looks == 0)
+    if not looks:
+        assert remaining.tolist() == pytest.approx([doubt])
 
 
 @torch.inference_mode()

@@ -11,7 +11,9 @@ from codec.types import CompressedFrame, FrameType, MotionField
 from vos.errors import OptionError
 from vos.keyframes import KEY_CREDIT, QUALITIES, AdaptivePolicy, KeyframePolicy, Situation, parse_policy
 
-CALM = Situation(from_prompt=3, latest_key=0, since_key=3, doubt=0.05, support=1.0, key_count=1, frame_count=9)
+CALM = Situation(
+    from_prompt=3, latest_key=0, since_key=3, doubt=0.05, support=1.0, lost=False, key_count=1, frame_count=9
+)
 
 
 def frame(kind: FrameType = FrameType.P, *, is_reference: bool = True) -> CompressedFrame:
@@ -85,7 +87,7 @@ def keys_of(policy: KeyframePolicy, seed: int) -> list[bool]:
     for n in range(1, 300):
         latest = max(i for i, key in enumerate(keys) if key)
         doubt = 1 - (1 - doubt) * (1 - rng.exponential(0.04))
-        situation = Situation(n, latest, n - latest, doubt, float(rng.random() > 0.01), sum(keys), n)
+        situation = Situation(n, latest, n - latest, doubt, float(rng.random() > 0.01), False, sum(keys), n)
         this = frame(is_reference=n % 3 == 0)
         # A refiner gives another doubt, which here is half of what was carried.
         after = replace(situation, doubt=doubt / 2)

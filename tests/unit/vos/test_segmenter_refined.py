@@ -62,7 +62,7 @@ def test_a_repair_that_is_not_believed_makes_a_key_frame() -> None:
 def test_fixed_policies_do_not_ask_the_refiner(keyframes: str) -> None:
     """Where the key frames are fixed, an undecided repair changes none of them; it lowers the frame's score."""
     refiner = Unsure(dict.fromkeys(range(1, 9), 0.6))
-    masks = run(refiner, pyramid(), keyframes=keyframes)
+    masks = run(refiner, pyramid(), keyframes=keyframes, quality="best")
     assert refiner.count == sum(mask.source is Source.PROPAGATED for mask in masks) >= 4
     expected = {"every:100": [], "codec": [3, 6]}
     assert [mask.index for mask in masks if mask.source is Source.KEY] == expected[keyframes]

@@ -29,7 +29,7 @@ from service.commands.probe import probe_command
 from service.commands.run import run_command
 from service.commands.serve import serve_command
 from service.commands.worker import worker_command
-from service.config import prepare_torch, load_settings
+from service.config import load_settings, prepare_torch
 from service.errors import BAD_INPUT, DONE, FAILED, UsageError, message_of, verdict_of
 
 app = typer.Typer(

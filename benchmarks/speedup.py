@@ -44,7 +44,7 @@ def main() -> None:
     options.add_argument("--precision", default="auto")
     arguments: argparse.Namespace = options.parse_args()
     report = Report("speedup", arguments)
-    frames, rounds = (4, 1) if arguments.quick else (31, 3)
+    frames, rounds = (4, 1) if arguments.quick else (25, 2)
     network = load_network(arguments.model, device=arguments.device, precision=arguments.precision, weights=SEEDED)
     refiner = load_refiner(device=arguments.device, precision=arguments.precision)
     video_bytes = clip(arguments, SEQUENCE, frames).read_bytes()

@@ -53,7 +53,7 @@ class LocalEngine:
 
     def start(self) -> None:
         """Bring interrupted jobs back into the queue and start the workers."""
-        self._try("requeue", lambda: self._store.requeue_orphans(self._storage.is_worker_alive))
+        self._try("requeue", lambda: self._store.requeue_orphans(self._is_cared_for))
         self._try("remove", self._housekeeper.remove_deleted)
         # Nobody can be in the middle of creating a job now, unless another process takes uploads in.
         self._try("sweep", partial(self._housekeeper.sweep, min_age=0.0 if self._storage.is_alone() else 60.0))
@@ -123,10 +123,15 @@ class LocalEngine:
         for worker in list(self._releases):
             self._try("release", partial(self._release, worker))
         every = self._config.housekeeping_seconds
-        self._every(_ORPHAN_SECONDS, "requeue", lambda: self._store.requeue_orphans(self._storage.is_worker_alive))
+        self._every(_ORPHAN_SECONDS, "requeue", lambda: self._store.requeue_orphans(self._is_cared_for))
         self._every(_ORPHAN_SECONDS, "remove", self._housekeeper.remove_deleted)
         self._every(every, "expire", self._housekeeper.expire)
         self._every(every, "sweep", self._housekeeper.sweep)
+
+    def _is_cared_for(self, worker: str) -> bool:
+        """Whether a worker lives, or was this engine's own, which counts its death when it buries it."""
+        own = {slot.status.name for slot in self._slots} | self._releases.keys()
+        return worker in own or self._storage.is_worker_alive(worker)
 
     def _count(self, slot: Slot) -> None:
         for message in slot.receive():

@@ -125,6 +125,15 @@ def test_a_finished_job_has_its_times(new_job: NewJob) -> None:
     store.close()
 
 
+def test_a_job_never_starts_before_it_exists(store: JobStore, new_job: NewJob) -> None:
+    """A worker that read the clock before the job was put in, or whose clock lags, starts it when it was created."""
+    created = datetime.now(UTC) + timedelta(minutes=5)
+    store.create(new_job(created_at=created))
+    claimed = store.claim_next("w")
+    assert claimed is not None
+    assert claimed.started_at == created
+
+
 def test_one_idempotency_key_makes_one_job(store: JobStore, new_job: NewJob) -> None:
     """Of simultaneous posts with one key, one creates the job and all others get it."""
     with ThreadPoolExecutor(12) as pool:

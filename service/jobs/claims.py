@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, case, func, literal, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 
 from service.errors import LostJobError
-from service.jobs.rows import HERE, QUEUED, RUNNING, Rows
-from service.jobs.schema import UtcDateTime, jobs, to_columns
+from service.jobs.rows import HERE, QUEUED, RUNNING, Rows, not_before
+from service.jobs.schema import jobs, to_columns
 from service.jobs.types import Job, JobError, JobProgress, JobStatus, check_transition
 
 MAX_DEATHS = 2
@@ -37,9 +37,7 @@ class Claims(Rows):
     def claim_next(self, worker: str) -> Job | None:
         """Give the oldest waiting job to a worker: it is running then. None if nothing waits."""
         oldest = select(jobs.c.id).where(QUEUED, HERE).order_by(jobs.c.id).limit(1).with_for_update(skip_locked=True)
-        # The clock is read before the database looks: a job that is put in meanwhile must not start before it exists.
-        now = literal(datetime.now(UTC), UtcDateTime)
-        start = case((jobs.c.created_at > now, jobs.c.created_at), else_=now)
+        start = not_before(jobs.c.created_at, datetime.now(UTC))
         claimed = self._change(
             update(jobs)
             .where(jobs.c.id == oldest.scalar_subquery(), QUEUED)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Select, Update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Update, case, func, literal, update
 
-from service.jobs.schema import job_of, jobs
+from service.jobs.schema import UtcDateTime, job_of, jobs
 from service.jobs.types import Job, JobStatus
 
 HERE = jobs.c.delete_requested.is_(False)
@@ -28,8 +29,10 @@ class Rows:
         self.retention = retention
 
     def _ending(self) -> dict[str, Any]:
+        """The times of a job that ends now, for `_change`."""
         now = datetime.now(UTC)
-        return {"finished_at": now, "expires_at": now + self.retention}
+        begun = func.coalesce(jobs.c.started_at, jobs.c.created_at)
+        return {"finished_at": not_before(begun, now), "expires_at": now + self.retention}
 
     def _first(self, wanted: Select[Any]) -> Job | None:
         return next(iter(self._all(wanted)), None)
@@ -40,7 +43,22 @@ class Rows:
 
     def _change(self, change: Update) -> list[Job]:
         with self._engine.begin() as connection:
-            return [job_of(row) for row in connection.execute(change.returning(*jobs.c))]
+            changed = [job_of(row) for row in connection.execute(change.returning(*jobs.c))]
+            return [self._kept_for_long_enough(connection, job) for job in changed]
+
+    def _kept_for_long_enough(self, connection: Connection, job: Job) -> Job:
+        """A job whose end was put off until its start expires as much later; SQLite could not add the two itself."""
+        if job.finished_at is None or job.expires_at is None or job.expires_at - job.finished_at >= self.retention:
+            return job
+        expires_at = job.finished_at + self.retention
+        connection.execute(update(jobs).where(jobs.c.id == job.id).values(expires_at=expires_at))
+        return replace(job, expires_at=expires_at)
+
+
+def not_before(earliest: ColumnElement[datetime], now: datetime) -> ColumnElement[datetime]:
+    """`now`, or `earliest` if that is later: the clock is read before the database looks, and clocks go back."""
+    moment = literal(now, UtcDateTime)
+    return case((earliest > moment, earliest), else_=moment)
 
 
 def of_key(api_key_id: str | None) -> list[ColumnElement[bool]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from threading import Lock
 from typing import Any
 
 
@@ -164,6 +165,24 @@ def check_transition(old: JobStatus, new: JobStatus) -> None:
         raise TransitionError(f"a job that is {old} cannot become {new}; allowed: {allowed}")
 
 
-def new_job_id() -> str:
-    """32 hexadecimal digits: 48 bits of milliseconds since 1970, 80 random bits. Later ids sort after earlier ones."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+class JobIds:
+    """Makes ids: 32 hexadecimal digits, 48 bits of milliseconds since 1970 and 80 random bits.
+
+    They ascend also while the clock stands still or goes back. Each is then the one before plus 64 random bits, so that
+    none can be guessed from another one.
+    """
+
+    def __init__(self) -> None:
+        self._latest = 0
+        self._lock = Lock()
+
+    def __call__(self) -> str:
+        """The next id."""
+        with self._lock:
+            fresh = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+            self._latest = max(fresh, self._latest + 1 + secrets.randbits(64))
+            return f"{self._latest:032x}"
+
+
+new_job_id = JobIds()
+"""The next id of this process."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -29,6 +31,7 @@ from service.jobs.types import (
     TRANSITIONS,
     Job,
     JobError,
+    JobIds,
     JobOptions,
     JobProgress,
     JobStatus,
@@ -132,6 +135,23 @@ def test_a_job_never_starts_before_it_exists(store: JobStore, new_job: NewJob) -
     claimed = store.claim_next("w")
     assert claimed is not None
     assert claimed.started_at == created
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_job_never_ends_before_it_began(database_url: str, new_job: NewJob, started: bool) -> None:
+    """Where the clock has gone back, a job ends when it was created or started, and is kept for as long after that."""
+    store = JobStore(database_url, retention=timedelta(hours=2))
+    created = datetime.now(UTC) + timedelta(minutes=5)
+    begun = created + timedelta(minutes=5) if started else created
+    job, _ = store.create(new_job(created_at=created, started_at=begun if started else None))
+    if started:
+        store.claim_next("w")
+        ended = store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, worker="w")
+    else:
+        ended = store.request_cancel(job.id)
+    assert (ended.finished_at, ended.expires_at) == (begun, begun + timedelta(hours=2))
+    assert store.get(job.id) == ended
+    store.close()
 
 
 def test_one_idempotency_key_makes_one_job(store: JobStore, new_job: NewJob) -> None:
@@ -315,10 +335,26 @@ def test_orphans_are_the_jobs_of_workers_that_are_gone(store: JobStore, new_job:
     assert sorted(store.get(job.id).status for job in jobs) == [JobStatus.CANCELED, JobStatus.QUEUED, JobStatus.RUNNING]
 
 
-def test_ids_sort_by_time_and_are_32_hexadecimal_digits() -> None:
-    """Ids made in different milliseconds sort as they were made."""
-    early = new_job_id()
-    later = f"{int(early[:12], 16) + 1:012x}" + "0" * 20
-    assert early < later
-    assert len(early) == 32
-    assert int(early, 16) > 0
+def test_ids_begin_with_the_time_and_are_32_hexadecimal_digits() -> None:
+    """The first 12 digits of an id are the milliseconds since 1970 in which it was made."""
+    before = time.time()
+    made = JobIds()()
+    assert int(1000 * before) <= int(made[:12], 16) <= int(1000 * time.time())
+    assert re.fullmatch("[0-9a-f]{32}", made)
+
+
+def test_ids_ascend_though_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids of one process sort as they were made, within a millisecond and when the clock is set back."""
+    clock = iter(10**6 * milliseconds for milliseconds in (500, 500, 501, 7, 502, 900))
+    monkeypatch.setattr("service.jobs.types.time.time_ns", lambda: next(clock))
+    new_id = JobIds()
+    made = [new_id() for _ in range(6)]
+    assert made == sorted(set(made))
+    assert [int(made[i][:12], 16) for i in (0, -1)] == [500, 900]
+
+
+def test_ids_made_at_the_same_time_differ() -> None:
+    """Threads that make ids together get each a different one."""
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: new_job_id(), range(2000)))
+    assert len(set(made)) == 2000

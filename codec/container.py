@@ -27,6 +27,7 @@ MAX_PIXELS = 36_000_000
 _LISTS = frozenset(("hls", "concat", "dash", "imf", "sdp", "rtsp", "webm_dash_manifest", "vapoursynth", "tty", "lavfi"))
 _STILLS = frozenset(("image2", "image2pipe", "ico", "fits", "dds_pipe"))
 _BUFFER = 1 << 18
+_HEAD = 256
 
 
 class OpenFile:
@@ -37,11 +38,18 @@ class OpenFile:
         container: FFmpeg's demuxer.
         stream: The video stream: FFmpeg's choice, never a cover picture.
         packets: The stream's packets in decode order, each once.
+        size: Bytes of the file.
+        head: The first 256 of them.
     """
 
     def __init__(self, source: Source) -> None:
         self._file, self.name, self._owned = _as_file(source)
         try:
+            self._file.seek(0, os.SEEK_END)
+            self.size = self._file.tell()
+            self._file.seek(0)
+            self.head = self._file.read(_HEAD)
+            self._file.seek(0)
             self.container = _open(self._file, self.name)
             try:
                 self.stream = _video_stream(self.container, self.name)
@@ -97,7 +105,6 @@ def _as_file(source: Source) -> tuple[BinaryIO, str, bool]:
         raise TypeError(
             f"a video is given as a path, as bytes or as a seekable binary file object; given: {type(source).__name__}"
         )
-    source.seek(0)
     name = getattr(source, "name", None)
     return source, f"'{name}'" if isinstance(name, str) else "the given file object", False
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
 
-from codec.bitstream import Decoder, bitstream_pictures, proxy_pictures
+from codec.bitstream import bitstream_pictures, proxy_pictures
 from codec.container import OpenFile, Source
 from codec.decoded import DecodedPicture
+from codec.decoder import Decoder
 from codec.orientation import orientation_of
 from codec.picture import Scaler, analysis_size
 from codec.prefetch import Prefetch

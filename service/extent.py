@@ -16,16 +16,13 @@ import av
 import av.error
 
 from codec.container import OpenFile
+from codec.ending import INDEXED, SEGMENTED, cut_off
 from codec.errors import BrokenStreamError
 from service.problems import ProblemError
 
 _COUNTED = 1000
 """Packets up to which a video is short: as many are read in some 10 ms."""
 _TAIL_SECONDS = 2
-_INDEXED = frozenset({"mov", "mp4"})
-"""Containers whose index says where each frame lies."""
-_TIMED = frozenset({"matroska", "webm"})
-"""Containers whose header says how long they are, and that can be read from near their end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +61,11 @@ Check = Callable[[int, float], None]
 """Is called with frames and seconds; raises where they go beyond a limit."""
 
 
-def measure(video: BinaryIO, size: int, check: Check) -> Extent:
+def measure(video: BinaryIO, check: Check) -> Extent:
     """Find out how long a video is.
 
     Args:
         video: The file.
-        size: Its bytes.
         check: Refuses too many frames or seconds.
 
     Raises:
@@ -81,16 +77,16 @@ def measure(video: BinaryIO, size: int, check: Check) -> Extent:
         formats = set(file.container.format.name.split(","))
         seen = _read(file, file.container.demux(), check, _COUNTED)
         if seen.packets <= _COUNTED:
-            return _counted(file, seen, size)
+            return _counted(file, seen)
         extent: Extent | None = None
-        if formats & _INDEXED and len(file.stream.index_entries) > _COUNTED:
-            extent = _listed(file, size)
-        elif formats & _TIMED and file.container.duration:
+        if formats & INDEXED and len(file.stream.index_entries) > _COUNTED:
+            extent = _listed(file)
+        elif formats & SEGMENTED and file.container.duration:
             extent = _timed(file, seen)
     if extent is not None and _is_allowed(extent, check):
         return extent
     with closing(OpenFile(video)) as file:
-        return _counted(file, _read(file, file.container.demux(), check), size)
+        return _counted(file, _read(file, file.container.demux(), check))
 
 
 def _read(file: OpenFile, packets: Iterable[av.Packet[Any]], check: Check, most: int | None = None) -> _Seen:
@@ -121,10 +117,10 @@ def _read(file: OpenFile, packets: Iterable[av.Packet[Any]], check: Check, most:
     return seen
 
 
-def _counted(file: OpenFile, seen: _Seen, size: int) -> Extent:
+def _counted(file: OpenFile, seen: _Seen) -> Extent:
     """The extent of a video all of whose packets were read."""
-    if _INDEXED & set(file.container.format.name.split(",")):
-        _check_index(file, size)
+    _check_file(file)
+    if INDEXED & set(file.container.format.name.split(",")):
         listed = len(file.stream.index_entries)
         if seen.packets < listed:
             raise ProblemError(
@@ -137,9 +133,9 @@ def _counted(file: OpenFile, seen: _Seen, size: int) -> Extent:
     return Extent(seen.frames, True, seconds)
 
 
-def _listed(file: OpenFile, size: int) -> Extent:
+def _listed(file: OpenFile) -> Extent:
     """What the index says."""
-    _check_index(file, size)
+    _check_file(file)
     frames = sum(not entry.is_discard for entry in file.stream.index_entries)
     stream = file.stream
     return Extent(
@@ -149,6 +145,7 @@ def _listed(file: OpenFile, size: int) -> Extent:
 
 def _timed(file: OpenFile, start: _Seen) -> Extent | None:
     """What the header and the last seconds say; None where they cannot be found."""
+    _check_file(file)
     stream, container = file.stream, file.container
     try:
         container.seek(max(0, (container.duration or 0) - _TAIL_SECONDS * av.time_base))
@@ -171,13 +168,10 @@ def _is_allowed(extent: Extent, check: Check) -> bool:
     return True
 
 
-def _check_index(file: OpenFile, size: int) -> None:
-    """Refuse a file that ends before what its index points to."""
-    end = max((entry.pos + entry.size for entry in file.stream.index_entries), default=0)
-    if end > size:
-        raise ProblemError(
-            "video-truncated", f"the video is cut off: its index points to byte {end:,}, the file has {size:,} bytes"
-        )
+def _check_file(file: OpenFile) -> None:
+    """Refuse a file that ends before what its container says."""
+    if reason := cut_off(file):
+        raise ProblemError("video-truncated", f"the video is {reason}")
 
 
 def _check_end(file: OpenFile, seen: _Seen) -> None:

@@ -100,7 +100,7 @@ def inspect_video(path: Path, limits: Limits) -> tuple[VideoInfo, Extent]:
         with closing(OpenFile(file)) as opened:
             context = opened.stream.codec_context
             _check_pixels(context.width, context.height, limits)
-        extent = measure(file, path.stat().st_size, partial(_check_extent, limits=limits))
+        extent = measure(file, partial(_check_extent, limits=limits))
         with open_video(file) as reader:
             info = reader.info
         _check_pixels(info.coded_width, info.coded_height, limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,7 +26,7 @@ class OddStream:
         suffix: Of the file's name.
         make: Gives the file's bytes.
         frames: How many frames a full decode must give at least; guards against an empty comparison.
-        breaks: Whether decoding ends in an error.
+        breaks: Whether it says itself that it ends too early.
     """
 
     suffix: str
@@ -169,6 +170,22 @@ def cut(data: bytes, share: float = 0.6) -> bytes:
     return data[: int(len(data) * share)]
 
 
+def moov_first(video: bytes) -> bytes:
+    """An MP4 whose index stands before its pictures (ISO/IEC 14496-12, 8.2.1): boxes and offsets are moved."""
+    boxes, place = {}, 0
+    while place < len(video):
+        size, kind = struct.unpack(">I4s", video[place : place + 8])
+        boxes[kind] = video[place : place + size]
+        place += size
+    moov, table = bytearray(boxes[b"moov"]), boxes[b"moov"].index(b"stco") + 8
+    (count,) = struct.unpack(">I", moov[table : table + 4])
+    for number in range(count):
+        at = table + 4 + 4 * number
+        struct.pack_into(">I", moov, at, struct.unpack_from(">I", moov, at)[0] + len(moov))
+    rest = b"".join(box for kind, box in boxes.items() if kind not in (b"ftyp", b"moov"))
+    return boxes[b"ftyp"] + bytes(moov) + rest
+
+
 def _vfr() -> bytes:
     times = np.cumsum(np.random.default_rng(0).integers(1, 9, FRAMES)).tolist()
     return encode(pictures(), "libx264", x264(bframes=2), pts=times, rate=50)
@@ -224,8 +241,8 @@ ODD_STREAMS: dict[str, OddStream] = {
     "trailing garbage mp4": OddStream(".mp4", lambda: h264() + np.random.default_rng(1).bytes(5000)),
     "trailing garbage ts": OddStream(".ts", lambda: h264("mpegts") + np.random.default_rng(1).bytes(5000)),
     "trailing garbage h264": OddStream(".h264", lambda: h264("h264") + bytes(3000)),
-    "cut mp4": OddStream(".mp4", lambda: cut(remux(h264(), {"moov_size": "3000"})), frames=2),
-    "cut mkv": OddStream(".mkv", lambda: cut(h264("matroska")), frames=6),
+    "cut mp4": OddStream(".mp4", lambda: cut(remux(h264(), {"moov_size": "3000"})), frames=2, breaks=True),
+    "cut mkv": OddStream(".mkv", lambda: cut(h264("matroska")), frames=6, breaks=True),
     "cut ts": OddStream(".ts", lambda: cut(h264("mpegts")), frames=8),
     "cut raw": OddStream(".h264", lambda: cut(h264("h264", bframes=0)), frames=8),
     "lost frame": OddStream(".h264", lost_slice, frames=FRAMES - 2),

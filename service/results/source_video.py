@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from av.audio.stream import AudioStream
 
-from codec.bitstream import Decoder, PresentedPicture
 from codec.container import OpenFile
+from codec.decoder import Decoder, PresentedPicture
 from codec.errors import CodecError
 from service.errors import RunError
 

@@ -142,8 +142,9 @@ def test_work_can_be_bounded() -> None:
         ("variable rate", "The frame rate varies"),
         ("missing pts", "no presentation times"),
         ("pixels not square", "Pixels are not square .16/11."),
-        ("cut mp4", "breaks off.*for the 3 frames before"),
-        ("cut mkv", "With adaptive keys expect"),
+        ("cut mp4", "breaks off.*for the 5 frames before"),
+        ("cut mkv", "breaks off.*for the 7 frames before"),
+        ("cut ts", "With adaptive keys expect"),
     ],
 )
 def test_advice_says_what_matters(name: str, sentence: str) -> None:

@@ -52,8 +52,8 @@ class Watch:
         self._reads: dict[tuple[int, int], asyncio.Task[tuple[list[bytes], int]]] = {}
 
     def publish(self, news: News) -> None:
-        """Wake who waits, if anything changed."""
-        if news != self.news:
+        """Wake who waits, if anything changed; nothing follows what is final, such as a look that was under way."""
+        if news != self.news and not self.news.final:
             self.news = news
             self._changed.set()
             self._changed = asyncio.Event()
@@ -96,21 +96,23 @@ class Feed:
         self.closing = False
 
     def check_room(self) -> None:
-        """Refuse a further follower where there are as many as allowed.
+        """Refuse a further follower where there are as many as allowed, or all are about to be sent away.
 
         Raises:
-            ProblemError: There are.
+            ProblemError: That is so.
         """
+        if self.closing:
+            raise ProblemError("not-ready", "the service is shutting down")
         if self.followers >= self._limit:
             raise ProblemError("too-many-streams", f"{self._limit} streams are open; no more are allowed")
 
     @asynccontextmanager
     async def follow(self, job: Job) -> AsyncIterator[Watch]:
-        """Watch a job while the block runs."""
+        """Watch a job while the block runs; once the feed is closing, the job counts as gone from the start."""
         self._loop = asyncio.get_running_loop()
         watch = self._watches.get(job.id)
         if watch is None:
-            watch = self._watches[job.id] = Watch(News(job, 0))
+            watch = self._watches[job.id] = Watch(News(None if self.closing else job, 0))
             self._tasks[job.id] = asyncio.create_task(self._keep_looking(job.id, watch))
         self.followers += 1
         watch.followers += 1

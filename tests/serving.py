@@ -28,6 +28,8 @@ from tests.thread_engine import ThreadEngine
 from tests.waiting import wait_for
 
 FRAMES = 12
+_FAREWELL_SECONDS = 60
+"""How long requests have to end at the end of a test; a stream that does not would hold it for ever."""
 
 
 class InlineSandbox(Sandbox):
@@ -115,7 +117,16 @@ def served(folder: Path, **settings: Any) -> Iterator[Served]:
 @contextmanager
 def listening(app: FastAPI) -> Iterator[str]:
     """Serve an application on a free port; its address."""
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none", loop="asyncio", http="h11")
+    config = uvicorn.Config(
+        app,
+        port=0,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        loop="asyncio",
+        http="h11",
+        timeout_graceful_shutdown=_FAREWELL_SECONDS,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -42,7 +42,7 @@ _EXAMPLE = {
     "/{job_id}/events",
     summary="Follow a job",
     response_class=StreamingResponse,
-    responses=documented(*COMMON, "job-not-found", "too-many-streams")
+    responses=documented(*COMMON, "job-not-found", "too-many-streams", "not-ready")
     | {
         200: {
             "description": "`progress`; `frame`, whose `id` is the frame's index; at the end `done` with the job, or "

@@ -33,7 +33,7 @@ _EXAMPLE = (
     "/{job_id}/masks",
     summary="Stream masks",
     response_class=StreamingResponse,
-    responses=documented(*COMMON, "job-not-found", "too-many-streams")
+    responses=documented(*COMMON, "job-not-found", "too-many-streams", "not-ready")
     | {
         200: {
             "description": "One JSON object a line and frame (`FrameLine`), in presentation order, while the job runs; "

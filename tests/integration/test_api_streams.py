@@ -176,3 +176,14 @@ def test_streams_are_limited_and_given_back(service: Served) -> None:
             wait_for(lambda: small.services.feed.followers == 0)
         small.engine.gate.set()
         assert len(small.client.get(path).text.splitlines()) == FRAMES
+
+
+def test_a_service_that_stops_opens_no_stream(service: Served) -> None:
+    """From the signal to stop on, a stream is refused with 503 and when to try again."""
+    with served(service.clip.parent / "stopping") as stopping:
+        job = f"/v1/jobs/{stopping.run()}"
+        stopping.services.feed.close_soon()
+        for stream in ("masks", "events"):
+            refused = stopping.client.get(f"{job}/{stream}")
+            assert (refused.status_code, refused.json()["type"]) == (503, "/problems/not-ready")
+            assert "retry-after" in refused.headers

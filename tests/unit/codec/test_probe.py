@@ -16,6 +16,7 @@ from codec.forecast import (
     DISPOSABLE_DOUBT,
     HOP_DOUBT,
     INTRA_DOUBT,
+    KEPT_DOUBT,
     LEAST_SUPPORT,
     LONGEST_GAP,
     PROPAGATED_FRAME_COST,
@@ -112,14 +113,19 @@ def test_the_cost_model_is_that_of_its_constants() -> None:
     assert speedup(0.1) == pytest.approx(10 / (1 + 9 * PROPAGATED_FRAME_COST))
 
 
-def test_the_estimate_uses_the_numbers_of_the_adaptive_policy() -> None:
-    """What codec may not import from vos, it repeats: the numbers must stay the same."""
-    from vos import propagate
-    from vos.keyframes import AdaptivePolicy
+def test_the_estimate_uses_the_numbers_of_the_default_policy() -> None:
+    """What codec may not import from vos, it repeats: the numbers must stay those of a run without options."""
+    from service.loading import ModelChoice
+    from vos import correct, propagate
+    from vos.keyframes import AdaptivePolicy, parse_policy
+    from vos.types import Options
 
-    policy = AdaptivePolicy()
+    default = Options()
+    policy = parse_policy(default.keyframes, quality=default.quality, repaired=ModelChoice().refine)
+    assert isinstance(policy, AdaptivePolicy)
     assert (policy.reference_doubt, policy.disposable_doubt) == (REFERENCE_DOUBT, DISPOSABLE_DOUBT)
     assert (policy.longest_gap, policy.least_support) == (LONGEST_GAP, LEAST_SUPPORT)
+    assert correct.KEPT_DOUBT == KEPT_DOUBT
     assert (HOP_DOUBT, INTRA_DOUBT) == (propagate.HOP_DOUBT, propagate.INTRA_DOUBT)
     assert (RESIDUAL_FLOOR, RESIDUAL_RANGE) == (propagate.RESIDUAL_FLOOR, propagate.RESIDUAL_RANGE)
 

@@ -96,7 +96,7 @@ class LocalEngine:
     def _watch(self) -> None:
         while not self._stopping.is_set():
             for slot in self._slots:
-                slot.start_if_due()
+                self._try("start", slot.start_if_due)
             self._wait(_TICK_SECONDS)
             self._attend()
         self._drain()
@@ -202,7 +202,7 @@ class LocalEngine:
             self._try(name, action)
 
     def _try(self, name: str, action: Callable[[], object]) -> None:
-        """The engine outlives a database or disk that fails for a while."""
+        """The engine outlives a database, disk or system that fails for a while."""
         try:
             action()
         except (SQLAlchemyError, OSError) as error:

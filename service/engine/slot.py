@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -56,17 +58,23 @@ class Slot:
         return self._process is not None and not self._process.is_alive()
 
     def start_if_due(self) -> bool:
-        """Start a process if there is none and the pause after failures is over."""
+        """Start a process if there is none and the pause after failures is over.
+
+        Raises:
+            OSError: The system gives no process or pipe; nothing is left of the try.
+        """
         if self._process is not None or time.monotonic() < self._start_at:
             return False
         name = f"worker-{secrets.token_hex(8)}"
         assignment = Assignment(
             name, self.device, self._config, self._store.url, self._storage.root, self._store.retention
         )
-        self._connection, theirs = SPAWN.Pipe()
-        self._process = SPAWN.Process(target=launch, args=(assignment, theirs), name=f"keymask-{name}", daemon=True)
-        self._process.start()
-        theirs.close()
+        try:
+            self._process, self._connection = _start(assignment)
+        except OSError as error:
+            self._failure = f"a worker process cannot be started: {error.strerror or error}"
+            self.status = replace(self.status, failure=self._failure)
+            raise
         self.beat_at = time.monotonic()
         self.status = WorkerStatus(name, self.device, self._process.pid, WorkerState.STARTING, failure=self._failure)
         return True
@@ -130,3 +138,17 @@ class Slot:
         elif isinstance(message, Ended):
             job_id, state = None, WorkerState.IDLE
         self.status = WorkerStatus(about.name, about.device, about.pid, state, job_id, model, self._failure)
+
+
+def _start(assignment: Assignment) -> tuple[Any, Connection]:
+    """A worker's process and our end of the pipe to it."""
+    ours, theirs = SPAWN.Pipe()
+    with closing(theirs):
+        name = f"keymask-{assignment.name}"
+        process = SPAWN.Process(target=launch, args=(assignment, theirs), name=name, daemon=True)
+        try:
+            process.start()
+        except BaseException:
+            ours.close()
+            raise
+    return process, ours

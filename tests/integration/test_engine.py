@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
+import threading
 import time
 from datetime import timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 
 import pytest
 
 from service.config import Settings
+from service.engine.local import LocalEngine
 from service.engine.types import WorkerState
 from service.jobs.types import JobStatus
+from service.processes import SPAWN
 from tests.fakes import behave
 from tests.media import broken
 from tests.waiting import wait_for
@@ -320,10 +326,39 @@ class TestHousekeeping:
         assert engine.ready
 
 
+def test_a_process_that_cannot_be_started_is_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that has no process to give ends neither the engine nor the job, and no pipe is left of the tries."""
+    pipes: list[Connection] = []
+    has_processes = threading.Event()
+    make_pipe, start = SPAWN.Pipe, SpawnProcess.start
+
+    def noted_pipe() -> tuple[Connection, Connection]:
+        pipes.extend(ends := make_pipe())
+        return ends
+
+    def reluctant(process: SpawnProcess) -> None:
+        if not has_processes.is_set():
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        start(process)
+
+    monkeypatch.setattr(SPAWN, "Pipe", noted_pipe)
+    monkeypatch.setattr(SpawnProcess, "start", reluctant)
+    engine = LocalEngine(site.config, site.store, site.storage)
+    site.engines.append(engine)
+    job = site.submit()
+    engine.start()
+    failure = wait_for(lambda: engine.workers()[0].failure)
+    assert failure == "a worker process cannot be started: Resource temporarily unavailable"
+    wait_for(lambda: len(pipes) >= 4)
+    has_processes.set()
+    assert site.finished(job).status is JobStatus.SUCCEEDED
+    assert engine.workers()[0].failure is None
+    engine.stop()
+    assert all(end.closed for end in pipes)
+
+
 def test_a_network_that_cannot_be_loaded_is_tried_again(site: Site) -> None:
     """The engine is not ready and says why; once the weights are there, it is, and waiting jobs run."""
-    from service.engine.local import LocalEngine
-
     site.home.mkdir()
     (site.home / "no-weights").touch()
     engine = LocalEngine(site.config, site.store, site.storage)

@@ -19,10 +19,11 @@ from harness import Spread  # before torch
 from codec import open_video
 from codec.encode import Encoder, encode
 from codec.types import UInt8Array
-from vos.correct import MEMORY_FRAMES, Correction, region_around
+from vos.correct import MEMORY_FRAMES, Correction
 from vos.geometry import to_cells
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
 from vos.propagate import Carried
+from vos.region import bulk, region_around
 
 HEIGHT, WIDTH = 480, 854
 SHARE = 0.1
@@ -79,8 +80,9 @@ def milliseconds(refiner: Refiner, frames: int = 16, rounds: int = 4) -> dict[st
             started = perf_counter()
             correction.repair(coded[index], carried)
             repairs += [perf_counter() - started] if turn else []
-    region = region_around(soft[frames // 2])
-    assert region is not None
+    objects = bulk(soft[frames // 2])
+    assert objects is not None
+    region = region_around(objects, (soft[0].shape[1], soft[0].shape[2]))
     return {
         "repair_ms": asdict(Spread.of(1000 * value for value in repairs)),
         "look_ms": asdict(Spread.of(1000 * value for value in looks)),

@@ -98,7 +98,7 @@ class ChainSegmenter:
         layout = MemoryLayout((0,), 0, ())
         return RunState(
             next_index=self._position[0],
-            next_decode_index=self._position[1],
+            waves=self._position[1],
             keys=(self._chain,),
             key_count=1,
             frame_count=self._counts.total(),
@@ -117,7 +117,7 @@ class ChainSegmenter:
         behaviour = _behaviour(self._home)
         if state is not None:
             self._counts, self._chain = Counter(state.counts), state.keys[0]
-            self._position = (state.next_index, state.next_decode_index)
+            self._position = (state.next_index, state.waves)
         for frame in frames:
             assert frame.index == frame.decode_index
             if frame.index < max(prompt.index, self._position[1]):

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from codec.types import STRIDE, CompressedFrame, Float32Array, UInt8Array
+from codec.types import CompressedFrame
 from vos.geometry import certainty
 from vos.modeling import refiner as net
 from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Memory
 from vos.modeling.refiner import Refiner, RefinerFeatures
 from vos.propagate import RESIDUAL_SCALE, Carried, mean_absolute
+from vos.region import Region, bulk, region_around, resized
 
 MEMORY_FRAMES = 3
 """Key regions that a frame is matched with."""
@@ -28,16 +27,6 @@ REMEMBERED = 5
 """Key regions that are kept, since the nearest ones of a frame to come are not known yet."""
 KEPT_DOUBT = 0.5
 """Share of a cell's doubt that is left once it was repaired."""
-_PRESENT = 0.1
-"""Soft mask from which a cell belongs to what is looked at."""
-_SIDE_STEP = 64
-"""Sides of a region are multiples of this many pixels, or the whole picture's: for every new shape the processor's
-library prepares each layer anew, which takes longer than running it."""
-_CRUMBS = 0.005
-"""Share of an object's mass that is not worth a larger region."""
-_MARGIN = 32
-"""Pixels around the objects' box, in addition to a share of its size."""
-_MARGIN_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,98 +44,6 @@ class Care:
 
 CARE = {"fast": Care(0.2, 512 * 320), "balanced": Care(0.1, 1 << 21), "best": Care(0.0, 1 << 21)}
 """By quality. On training sequences the cap of `fast` costs half a point of J&F, and its trust another half."""
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A box of the analysis picture, in pixels; its sides are multiples of 16, so it may exceed the picture."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-    largest: int = CARE["best"].largest
-
-    @property
-    def cells(self) -> tuple[slice, slice]:
-        """Its rows and columns of stride-4 cells."""
-        top, left = self.top // STRIDE, self.left // STRIDE
-        return slice(top, top + self.height // STRIDE), slice(left, left + self.width // STRIDE)
-
-    @property
-    def looked_at(self) -> tuple[int, int]:
-        """(height, width) in pixels, multiples of 16, at which the network sees it: large regions are made smaller."""
-        scale = min(1.0, (self.largest / (self.height * self.width)) ** 0.5)
-        height, width = (max(1, round(side * scale / net.STRIDE)) * net.STRIDE for side in (self.height, self.width))
-        return height, width
-
-    def cut(self, channels: Tensor) -> Tensor:
-        """[C, rows, columns] of the picture -> cells as the network sees them, 0 beyond the picture."""
-        rows, columns = self.cells
-        part = channels[:, rows, columns]
-        below, right = self.height // STRIDE - part.shape[1], self.width // STRIDE - part.shape[2]
-        part = F.pad(part, (0, right, 0, below)) if below or right else part
-        return _resized(part, *self.looked_at)
-
-    def paste(self, part: Tensor, onto: Tensor) -> None:
-        """Write cells [C, h, w] as the network sees them into those of the picture [C, rows, columns]."""
-        target = onto[:, *self.cells]
-        part = _resized(part, self.height, self.width)
-        target.copy_(part[:, : target.shape[1], : target.shape[2]])
-
-    def pixels(self, picture: UInt8Array) -> UInt8Array:
-        """[H, W, 3] of the picture -> what the network sees of it, its edge repeated beyond the picture."""
-        part = picture[self.top : self.top + self.height, self.left : self.left + self.width]
-        below, right = self.height - part.shape[0], self.width - part.shape[1]
-        if below or right:
-            part = np.pad(part, ((0, below), (0, right), (0, 0)), mode="edge")
-        height, width = self.looked_at
-        return part if part.shape[:2] == (height, width) else _shrunk(part, width, height)
-
-
-def _resized(part: Tensor, height: int, width: int) -> Tensor:
-    """Cells [C, h, w] -> those of a region of this many pixels."""
-    size = (height // STRIDE, width // STRIDE)
-    if part.shape[1:] == size:
-        return part
-    mode = "bilinear"
-    return F.interpolate(part.unsqueeze(0), size=size, mode=mode, align_corners=False, antialias=True).squeeze(0)
-
-
-def _shrunk(picture: UInt8Array, width: int, height: int) -> UInt8Array:
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def region_around(soft: Tensor, care: Care = CARE["best"]) -> Region | None:
-    """The box to look at for soft masks [K, rows, columns]; None where there is no object.
-
-    Of each object the outermost half percent of its mass on every side is left out: crumbs that motion carried astray.
-    """
-    mass = soft.cpu().numpy()
-    mass = np.where(mass > _PRESENT, mass, np.float32(0))
-    there = mass.any(axis=(1, 2))
-    if not there.any():
-        return None
-    top, height = _span([_bulk(plane.sum(axis=1)) for plane in mass[there]], mass.shape[1])
-    left, width = _span([_bulk(plane.sum(axis=0)) for plane in mass[there]], mass.shape[2])
-    return Region(top, left, height, width, care.largest)
-
-
-def _bulk(mass: Float32Array) -> tuple[int, int]:
-    """First and last cell of an axis between which all but the crumbs of an object lie."""
-    below = np.cumsum(mass) / mass.sum()
-    return int(np.argmax(below > _CRUMBS)), int(np.argmax(below >= 1 - _CRUMBS))
-
-
-def _span(bulks: list[tuple[int, int]], cells: int) -> tuple[int, int]:
-    """Start and length in pixels of an axis, from where the objects lie and the number of cells."""
-    first = min(bulk[0] for bulk in bulks) * STRIDE
-    last = (max(bulk[1] for bulk in bulks) + 1) * STRIDE
-    margin = _MARGIN + int(_MARGIN_SHARE * (last - first))
-    whole = -(-cells * STRIDE // net.STRIDE) * net.STRIDE
-    length = min(whole, -(-(last - first + 2 * margin) // _SIDE_STEP) * _SIDE_STEP)
-    start = (first + last - length) // 2 // net.STRIDE * net.STRIDE
-    return min(max(0, start), whole - length), length
 
 
 class Correction:
@@ -174,15 +71,20 @@ class Correction:
     def remember(self, frame: CompressedFrame, soft: Tensor) -> Tensor:
         """Take a key frame with its soft masks [K, rows, columns]; gives its light features [8, rows, columns]."""
         light = soft.new_zeros(net.LIGHT_CHANNELS, *soft.shape[1:])
-        region = region_around(soft, self._care)
-        if region is None:
+        objects = bulk(soft)
+        if objects is None:
             return light
+        region = region_around(objects, _grid(soft), self._care.largest)
         features = self._look(frame, region)
         region.paste(features.light[0].to(light.dtype), light)
         self._entries[frame.index] = self._refiner.memorize(features, region.cut(soft).unsqueeze(1))
         if len(self._entries) > REMEMBERED:
             del self._entries[self.keys[1]]
         return light
+
+    def wants(self, frame: CompressedFrame, doubts: Tensor) -> bool:
+        """Whether a frame with doubts [K] of its objects is worth a look: others stay as motion carried them."""
+        return frame.is_reference or float(doubts.max()) >= self._care.trusted
 
     def repair(self, frame: CompressedFrame, carried: Carried) -> tuple[Carried, Tensor]:
         """Repair what motion carried to a frame.
@@ -191,17 +93,17 @@ class Correction:
             The repaired masks, and how far each object is to be doubted, float32 [K]: by how undecided its mask is.
             What has no object to look at, or no key frame to compare with, stays as it is.
         """
-        doubts = carried.doubt_by_object()
-        region = region_around(carried.soft, self._care)
-        if region is None or not self._entries or (not frame.is_reference and float(doubts.max()) < self._care.trusted):
-            return carried, doubts
+        objects = bulk(carried.soft)
+        if objects is None or not self._entries:
+            return carried, carried.doubt_by_object()
+        region = region_around(objects, _grid(carried.soft), self._care.largest)
         features = self._look(frame, region)
         confidence = self._refiner.confidence(features, region.cut(carried.light).unsqueeze(0))
         told = region.cut(torch.stack([carried.doubt, *self._evidence(frame)])).unsqueeze(0)
         logits = self._refiner.refine(
             features, self._memory(frame.index), region.cut(carried.soft).unsqueeze(1), confidence, told
         )
-        logits = _resized(logits.float().squeeze(1), region.height, region.width)
+        logits = resized(logits.float().squeeze(1), region.height, region.width)
         mended = soft_aggregate(torch.sigmoid(logits))[1:]
         soft, light, doubt = torch.zeros_like(carried.soft), torch.zeros_like(carried.light), carried.doubt.clone()
         region.paste(mended, soft)
@@ -237,3 +139,7 @@ def _remaining_doubt(mended: Tensor) -> Tensor:
     """
     certain = torch.from_numpy(certainty(mended.cpu().numpy())).to(mended)
     return torch.where(certain > 0, (2 * (1 - certain)).clamp(0, 1), torch.zeros_like(certain))
+
+
+def _grid(soft: Tensor) -> tuple[int, int]:
+    return soft.shape[1], soft.shape[2]

@@ -9,7 +9,7 @@ that P frames are carried too while that goes well.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from codec.types import CompressedFrame, FrameType
 from vos.errors import OptionError
@@ -43,6 +43,11 @@ class Situation:
 class KeyframePolicy(Protocol):
     """Says which frames are key frames."""
 
+    @property
+    def carries(self) -> bool:
+        """Whether any frame may be other than key."""
+        ...
+
     def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:
         """Whether the base network segments this frame."""
         ...
@@ -64,6 +69,8 @@ class FixedPolicy:
 class CodecPolicy(FixedPolicy):
     """I and P frames are key, B frames are not."""
 
+    carries: ClassVar[bool] = True
+
     def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:  # noqa: ARG002 - the protocol's shape
         """Whether the frame is not a B frame."""
         return frame.type is not FrameType.B
@@ -78,6 +85,11 @@ class EveryPolicy(FixedPolicy):
     """
 
     interval: int
+
+    @property
+    def carries(self) -> bool:
+        """Whether any frame may be other than key."""
+        return self.interval > 1
 
     def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:
         """Whether the frame is the first useful one of its run."""
@@ -112,6 +124,7 @@ class AdaptivePolicy:
     least_support: float = 0.3
     repaired: bool = False
     max_key_share: float = 1.0
+    carries: ClassVar[bool] = True
 
     def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:
         """Whether the last key frame is too far, or carrying has failed."""
@@ -157,7 +170,7 @@ def parse_policy(
     Args:
         text: The name.
         quality: One of `QUALITIES`; "adaptive" depends on it.
-        max_key_share: Above 0, at most 1; for "adaptive".
+        max_key_share: Above 0, at most 1; below 1 for "adaptive" only.
         repaired: Whether a refiner looks at carried masks.
 
     Raises:
@@ -165,10 +178,12 @@ def parse_policy(
     """
     if quality not in QUALITIES:
         raise OptionError(f"quality is {quality!r}; allowed: {', '.join(QUALITIES)}")
+    if not 0 < max_key_share <= 1:
+        raise OptionError(f"max_key_share is {max_key_share}; it must be above 0 and at most 1")
     if text == "adaptive":
-        if not 0 < max_key_share <= 1:
-            raise OptionError(f"max_key_share is {max_key_share}; it must be above 0 and at most 1")
         return replace((_REPAIRED if repaired else _CARRIED)[quality], max_key_share=max_key_share)
+    if max_key_share < 1 and (text == "codec" or text.startswith("every:")):
+        raise OptionError(f"max_key_share is {max_key_share}; only adaptive keeps a share, and keyframes is {text!r}")
     if text == "codec":
         return CodecPolicy()
     name, _, number = text.partition(":")

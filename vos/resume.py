@@ -57,7 +57,7 @@ class RunState:
 
     Attributes:
         next_index: Presentation index of the next mask in order.
-        next_decode_index: Frames with a smaller decode index are done.
+        waves: Waves of frames (see `vos.schedule`) that are done.
         keys: Presentation indices of the recent key frames.
         key_count: Key frames so far, the prompt's included, ...
         frame_count: ... and frames so far, by which the policy keeps a share.
@@ -71,7 +71,7 @@ class RunState:
     """
 
     next_index: int
-    next_decode_index: int
+    waves: int
     keys: tuple[int, ...]
     key_count: int
     frame_count: int
@@ -95,7 +95,7 @@ class RunState:
         about = {
             "fingerprint": fingerprint,
             "next_index": self.next_index,
-            "next_decode_index": self.next_decode_index,
+            "waves": self.waves,
             "keys": self.keys,
             "key_count": self.key_count,
             "frame_count": self.frame_count,
@@ -128,7 +128,7 @@ def _parse(about: dict[str, Any], arrays: Mapping[str, Any]) -> RunState:
     memory = about["memory"]
     return RunState(
         next_index=about["next_index"],
-        next_decode_index=about["next_decode_index"],
+        waves=about["waves"],
         keys=tuple(about["keys"]),
         key_count=about["key_count"],
         frame_count=about["frame_count"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,10 +21,14 @@ from vos.modeling.network import Features, VOSNetwork
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
 from vos.propagate import Carried, carry
 from vos.resume import HeldReference, RunState
+from vos.schedule import Wave, one_by_one, waves
 from vos.stopwatch import Stopwatch
 from vos.types import FrameMask, Options, Prompt, Source, Stats
 from vos.warp import ReferenceStore
+from vos.workers import Workers
 
+_Brought: TypeAlias = tuple[CompressedFrame, Carried, Tensor]
+"""A frame, what was carried there, and the doubt of each object, float32 [K]."""
 _RECENT_KEYS = 32
 """Key frames whose places are remembered, to tell how far a frame is from the nearest one."""
 
@@ -47,6 +52,7 @@ class Segmenter:
             max_key_share=self.options.max_key_share,
             repaired=refiner is not None,
         )
+        self._workers = Workers(next(network.parameters()).device)
         self._counts: Counter[Source] = Counter()
         self._watch = Stopwatch()
         self._pass: _Pass | None = None
@@ -92,9 +98,9 @@ class Segmenter:
             raise OptionError(f"end is {last}; it must be more than the prompt's frame, which is {prompt.index}")
         pass_ = self._pass = _Pass(self, info, prompt, state)
         seen = 0
-        for frame in self._watch.waiting("decode", frames):
-            seen += 1
-            for mask in pass_.give(frame, last):
+        for wave in pass_.schedule(self._watch.waiting("decode", frames)):
+            seen += len(wave.frames)
+            for mask in pass_.give(wave, last):
                 if mask.index >= first:
                     self._counts[mask.source] += 1
                     yield mask
@@ -136,7 +142,9 @@ class _Pass:
         self._key_count = state.key_count if state else 0
         self._frame_count = state.frame_count if state else 0
         self._logits = {i: torch.from_numpy(logits) for i, logits in state.logits.items()} if state else {}
-        self._done = state.next_decode_index if state else 0
+        self._workers = segmenter._workers
+        self._waves = 0
+        self._done = state.waves if state else 0
         self._waiting = {mask.index: mask for mask in state.waiting} if state else {}
         self.wanted = state.next_index if state else prompt.index
         for held in state.references if state else ():
@@ -154,7 +162,7 @@ class _Pass:
         held = self._references.held().items()
         return RunState(
             next_index=self.wanted,
-            next_decode_index=self._done,
+            waves=self._done,
             keys=tuple(self._keys),
             key_count=self._key_count,
             frame_count=self._frame_count,
@@ -166,14 +174,21 @@ class _Pass:
             counts=dict(counts),
         )
 
-    def give(self, frame: CompressedFrame, last: int | None) -> Iterator[FrameMask]:
-        """Take a frame in decode order; give the masks before `last` whose turn in presentation order has come."""
-        if frame.decode_index < self._done:
-            self._recall(frame)
+    def schedule(self, frames: Iterable[CompressedFrame]) -> Iterator[Wave]:
+        """Frames in decode order -> waves. Only repairs take long enough to be worth another order."""
+        side_by_side = self._correction is not None and self._segmenter._policy.carries
+        return waves(frames, self._prompt.index) if side_by_side else one_by_one(frames)
+
+    def give(self, wave: Wave, last: int | None) -> Iterator[FrameMask]:
+        """Take the next wave; give the masks before `last` whose turn in presentation order has come."""
+        self._waves += 1
+        if self._waves <= self._done:
+            for frame in wave.frames:
+                self._recall(frame)
         else:
-            for mask in self._take(frame):
+            for mask in self._take(wave):
                 self._waiting[mask.index] = mask
-            self._done = frame.decode_index + 1
+            self._done = self._waves
         while self.wanted in self._waiting and (last is None or self.wanted < last):
             mask = self._waiting.pop(self.wanted)
             self.wanted += 1
@@ -192,18 +207,19 @@ class _Pass:
         if remembered and self._correction is not None:
             self._correction.remember(frame, to_cells(self._canvas.crop(full)))
 
-    def _take(self, frame: CompressedFrame) -> Iterator[FrameMask]:
-        """Segment a frame, and with the prompt's frame those that were decoded before it but are shown after."""
+    def _take(self, wave: Wave) -> Iterator[FrameMask]:
+        """Segment a wave, and with the prompt's frame those that were decoded before it but are shown after."""
         if self._keys:
-            if frame.index > self._prompt.index:
-                yield self._segment(frame)
-        elif frame.index == self._prompt.index:
-            yield self._start(frame)
-            for early in self._early:
-                yield self._segment(early)
-            self._early.clear()
-        elif frame.index > self._prompt.index:
-            self._early.append(frame)
+            yield from self._segment(tuple(f for f in wave.frames if f.index > self._prompt.index))
+        for frame in wave.frames if not self._keys else ():
+            if frame.index == self._prompt.index:
+                yield self._start(frame)
+                for early in self._early:
+                    yield from self._segment((early,))
+                self._early.clear()
+            elif frame.index > self._prompt.index:
+                self._early.append(frame)
+        self._references.keep(wave.needed)
 
     @torch.inference_mode()
     def _start(self, frame: CompressedFrame) -> FrameMask:
@@ -223,20 +239,43 @@ class _Pass:
         )
 
     @torch.inference_mode()
-    def _segment(self, frame: CompressedFrame) -> FrameMask:
+    def _segment(self, frames: tuple[CompressedFrame, ...]) -> list[FrameMask]:
+        """Frames that do not depend on each other: key frames first, so that the others' repair can look at them."""
+        policy, masks, rest = self._segmenter._policy, [], []
         with self._watch.stage("warp"):
-            carried = carry(frame, self._references, len(self._object_ids))
-            doubt = carried.doubt_by_object()
-        if self._segmenter._policy.is_key(frame, self._situation(frame, doubt, carried)):
-            return self._segment_key(frame, carried)
-        if self._correction is not None:
-            with self._watch.stage("correct"):
-                carried, doubt = self._correction.repair(frame, carried)
-            if self._segmenter._policy.is_key_after_repair(frame, self._situation(frame, doubt, carried)):
-                return self._segment_key(frame, carried)
-        self._hold(frame, carried)
-        source = Source.PROPAGATED if carried.support else Source.FALLBACK
-        return self._emit(frame, source, carried.soft, STRIDE, 1 - doubt)
+            brought = self._workers.map(self._bring, frames)
+        for frame, carried, doubt in brought:
+            if policy.is_key(frame, self._situation(frame, doubt, carried)):
+                masks.append(self._segment_key(frame, carried))
+            else:
+                rest.append((frame, carried, doubt))
+        for frame, carried, doubt in self._repaired(rest):
+            if policy.is_key_after_repair(frame, self._situation(frame, doubt, carried)):
+                masks.append(self._segment_key(frame, carried))
+            else:
+                self._hold(frame, carried)
+                source = Source.PROPAGATED if carried.support else Source.FALLBACK
+                masks.append(self._emit(frame, source, carried.soft, STRIDE, 1 - doubt))
+        return masks
+
+    def _bring(self, frame: CompressedFrame) -> _Brought:
+        """What motion carries to a frame."""
+        carried = carry(frame, self._references, len(self._object_ids))
+        return frame, carried, carried.doubt_by_object()
+
+    def _repaired(self, brought: list[_Brought]) -> list[_Brought]:
+        """The same after the refiner, if there is one, has looked where that is worth it."""
+        correction = self._correction
+        if correction is None:
+            return brought
+        wanted = [task for task in brought if correction.wants(task[0], task[2])]
+
+        def repair(task: _Brought) -> _Brought:
+            return task[0], *correction.repair(task[0], task[1])
+
+        with self._watch.stage("correct"):
+            repaired = {task[0].index: task for task in self._workers.map(repair, wanted)}
+        return [repaired.get(task[0].index, task) for task in brought]
 
     def _situation(self, frame: CompressedFrame, doubt: Tensor, carried: Carried) -> Situation:
         return Situation(
@@ -295,10 +334,9 @@ class _Pass:
         return Carried(soft, light, torch.zeros_like(soft[0]), 1.0)
 
     def _hold(self, frame: CompressedFrame, carried: Carried) -> None:
-        """Keep a frame's masks for those that refer to it, and drop what no frame can refer to any more."""
+        """Keep a frame's masks for those that refer to it."""
         self._frame_count += 1
         self._references.put(frame.decode_index, carried.channels())
-        self._references.keep(frame.references_in_reach)
 
     def _emit(self, frame: CompressedFrame, source: Source, soft: Tensor, stride: int, belief: Tensor) -> FrameMask:
         with self._watch.stage("labels"):

@@ -150,3 +150,12 @@ def test_an_unknown_quality_is_refused() -> None:
     """The message repeats what was given and lists what is allowed."""
     with pytest.raises(OptionError, match="quality is 'good'; allowed: fast, balanced, best"):
         parse_policy("adaptive", quality="good")
+
+
+@pytest.mark.parametrize("keyframes", ["codec", "every:3"])
+def test_only_adaptive_keeps_a_share(keyframes: str) -> None:
+    """A bound that a policy would not keep is refused, and so is one that is none."""
+    with pytest.raises(OptionError, match="max_key_share is 0.5; only adaptive keeps a share"):
+        parse_policy(keyframes, max_key_share=0.5)
+    with pytest.raises(OptionError, match="max_key_share is 7; it must be above 0 and at most 1"):
+        parse_policy(keyframes, max_key_share=7)

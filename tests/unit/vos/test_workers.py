@@ -1,0 +1,53 @@
+"""Independent pieces of work side by side."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from vos.workers import Workers
+
+
+@pytest.fixture
+def workers() -> Workers:
+    """Two of them, whatever the machine."""
+    made = Workers(torch.device("cpu"))
+    made._count = 2
+    return made
+
+
+def test_results_come_in_order_from_threads_that_use_one_core(workers: Workers) -> None:
+    """Each piece runs with one of torch's threads and without gradients, two pieces at the same time."""
+    before, together = torch.get_num_threads(), threading.Barrier(2)
+
+    def work(n: int) -> tuple[int, int, bool]:
+        together.wait(60)
+        return n, torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    assert workers.map(work, range(4)) == [(n, 1, True) for n in range(4)]
+    assert torch.get_num_threads() == before
+    fresh: list[int] = []
+    thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert fresh == [before if before > 1 else workers._count]
+
+
+def test_a_single_piece_stays_in_the_callers_thread(workers: Workers) -> None:
+    """Where nothing can be done beside it, it has all cores for itself."""
+    assert workers.map(lambda _: threading.current_thread(), [0]) == [threading.current_thread()]
+    assert workers.map(lambda _: 0, []) == []
+
+
+def test_an_error_of_a_piece_is_raised(workers: Workers) -> None:
+    """It arrives where the work was asked for."""
+    with pytest.raises(ZeroDivisionError):
+        workers.map(lambda n: 1 / n, [1, 0, 2])
+
+
+def test_on_one_core_or_another_device_there_are_no_threads() -> None:
+    """A device that is no CPU gets its work one piece after another."""
+    here = Workers(torch.device("meta")).map(lambda _: threading.current_thread(), range(3))
+    assert here == [threading.current_thread()] * 3

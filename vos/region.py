@@ -1,0 +1,139 @@
+"""The box around the objects, which is all of a picture that the refiner looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec.types import STRIDE, Float32Array, UInt8Array
+from vos.modeling.refiner import STRIDE as COARSEST
+
+Span: TypeAlias = tuple[int, int]
+"""First pixel of an axis, and the one after the last."""
+Span2D: TypeAlias = tuple[Span, Span]
+"""Rows and columns."""
+
+_PRESENT = 0.1
+"""Soft mask from which a cell belongs to what is looked at."""
+_SIDE_STEP = 64
+"""Sides of a region are multiples of this many pixels, or the whole picture's: for every new shape the processor's
+library prepares each layer anew, which takes longer than running it."""
+_LEAST_SIDE = 192
+"""Pixels of a side at least, where the picture has them: for smaller maps the library would bring weights into another
+order at every call, which takes three times as long as a region of this size."""
+_CRUMBS = 0.005
+"""Share of an object's mass that is not worth a larger region."""
+_MARGIN = 32
+"""Pixels around the objects' box, in addition to a share of its size."""
+_MARGIN_SHARE = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A box of the analysis picture, in pixels; its sides are multiples of 16, so it may exceed the picture.
+
+    Attributes:
+        top, left, height, width: In pixels.
+        largest: Pixels that the network sees as they are; a larger region is made smaller for it.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    largest: int = 1 << 30
+
+    @property
+    def cells(self) -> tuple[slice, slice]:
+        """Its rows and columns of stride-4 cells."""
+        top, left = self.top // STRIDE, self.left // STRIDE
+        return slice(top, top + self.height // STRIDE), slice(left, left + self.width // STRIDE)
+
+    @property
+    def looked_at(self) -> tuple[int, int]:
+        """(height, width) in pixels, multiples of 16, at which the network sees it: large regions are made smaller."""
+        scale = min(1.0, (self.largest / (self.height * self.width)) ** 0.5)
+        height, width = (max(1, round(side * scale / COARSEST)) * COARSEST for side in (self.height, self.width))
+        return height, width
+
+    def cut(self, channels: Tensor) -> Tensor:
+        """[C, rows, columns] of the picture -> cells as the network sees them, 0 beyond the picture."""
+        rows, columns = self.cells
+        part = channels[:, rows, columns]
+        below, right = self.height // STRIDE - part.shape[1], self.width // STRIDE - part.shape[2]
+        part = F.pad(part, (0, right, 0, below)) if below or right else part
+        return resized(part, *self.looked_at)
+
+    def paste(self, part: Tensor, onto: Tensor) -> None:
+        """Write cells [C, h, w] as the network sees them into those of the picture [C, rows, columns]."""
+        target = onto[:, *self.cells]
+        part = resized(part, self.height, self.width)
+        target.copy_(part[:, : target.shape[1], : target.shape[2]])
+
+    def pixels(self, picture: UInt8Array) -> UInt8Array:
+        """[H, W, 3] of the picture -> what the network sees of it, its edge repeated beyond the picture."""
+        part = picture[self.top : self.top + self.height, self.left : self.left + self.width]
+        below, right = self.height - part.shape[0], self.width - part.shape[1]
+        if below or right:
+            part = np.pad(part, ((0, below), (0, right), (0, 0)), mode="edge")
+        height, width = self.looked_at
+        return part if part.shape[:2] == (height, width) else _shrunk(part, width, height)
+
+
+def resized(part: Tensor, height: int, width: int) -> Tensor:
+    """Cells [C, h, w] -> those of a region of this many pixels."""
+    size = (height // STRIDE, width // STRIDE)
+    if part.shape[1:] == size:
+        return part
+    mode = "bilinear"
+    return F.interpolate(part.unsqueeze(0), size=size, mode=mode, align_corners=False, antialias=True).squeeze(0)
+
+
+def _shrunk(picture: UInt8Array, width: int, height: int) -> UInt8Array:
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def bulk(soft: Tensor) -> Span2D | None:
+    """First and last row and column of pixels of the objects in soft masks [K, rows, columns]; None if there is none.
+
+    Of each object the outermost half percent of its mass on every side is left out: crumbs that motion carried astray.
+    """
+    mass = soft.cpu().numpy()
+    mass = np.where(mass > _PRESENT, mass, np.float32(0))
+    there = mass.any(axis=(1, 2))
+    if not there.any():
+        return None
+    rows = [_inner(plane.sum(axis=1)) for plane in mass[there]]
+    columns = [_inner(plane.sum(axis=0)) for plane in mass[there]]
+    return _joined(rows), _joined(columns)
+
+
+def region_around(objects: Span2D, grid: tuple[int, int], largest: int = 1 << 30) -> Region:
+    """The box to look at for objects that lie somewhere in a picture of (rows, columns) cells."""
+    (top, height), (left, width) = (_widened(span, cells) for span, cells in zip(objects, grid, strict=True))
+    return Region(top, left, height, width, largest)
+
+
+def _joined(spans: list[Span]) -> Span:
+    return min(first for first, _ in spans), max(last for _, last in spans)
+
+
+def _inner(mass: Float32Array) -> Span:
+    """First pixel, and pixel after the last, of an axis between which all but the crumbs of an object lie."""
+    below = np.cumsum(mass) / mass.sum()
+    return int(np.argmax(below > _CRUMBS)) * STRIDE, (int(np.argmax(below >= 1 - _CRUMBS)) + 1) * STRIDE
+
+
+def _widened(span: Span, cells: int) -> tuple[int, int]:
+    """Start and length in pixels of a region's side, from where the objects lie and the number of cells."""
+    first, last = span
+    margin = _MARGIN + int(_MARGIN_SHARE * (last - first))
+    whole = -(-cells * STRIDE // COARSEST) * COARSEST
+    length = min(whole, max(_LEAST_SIDE, -(-(last - first + 2 * margin) // _SIDE_STEP) * _SIDE_STEP))
+    start = (first + last - length) // 2 // COARSEST * COARSEST
+    return min(max(0, start), whole - length), length

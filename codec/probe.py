@@ -59,7 +59,7 @@ class _Tally:
     """Notes what the report needs of frames that pass by in decode order; a few numbers a frame."""
 
     def __init__(self, motion_source: MotionSource) -> None:
-        self._proxied = motion_source is MotionSource.PROXY
+        self._source = motion_source
         self.frames = 0
         self._types: list[tuple[int, FrameType]] = []
         self._times: list[float] = []
@@ -76,12 +76,9 @@ class _Tally:
         if frame.type is FrameType.I:
             self._last_intra = frame.index
         self._leading |= frame.index < self._last_intra
-        if self._is_predicted(frame):
+        if frame.is_predicted(self._source):
             self._coverage.append(frame.motion.coverage)
         self._forecast.add(frame)
-
-    def _is_predicted(self, frame: CompressedFrame) -> bool:
-        return frame.decode_index > 0 if self._proxied else frame.type is not FrameType.I
 
     def report(self, info: VideoInfo, *, error: str | None, complete: bool) -> ProbeReport:
         kinds = [kind for _, kind in sorted(self._types)]
@@ -89,7 +86,7 @@ class _Tally:
         coverage = mean(self._coverage) if self._coverage else None
         intervals = list(_intervals(sorted(self._times)))
         span = sum(intervals)
-        sees_order = not self._proxied and counts[FrameType.I] > 1
+        sees_order = self._source is MotionSource.BITSTREAM and counts[FrameType.I] > 1
         return ProbeReport(
             video=info,
             frames=self.frames,

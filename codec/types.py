@@ -207,6 +207,10 @@ class CompressedFrame:
             f"size={width}x{height}, motion={self.motion!r})"
         )
 
+    def is_predicted(self, source: MotionSource) -> bool:
+        """Whether the frame was coded by motion where its vectors come from: in a proxy all but the first are."""
+        return self.decode_index > 0 if source is MotionSource.PROXY else self.type is not FrameType.I
+
     def rgb(self) -> UInt8Array:
         """The picture as uint8 [height, width, 3] RGB at analysis size, coded orientation; made at each call."""
         return self.to_rgb()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from codec.types import CompressedFrame, FrameType, VideoInfo
+from codec.types import CompressedFrame, FrameType, MotionSource, VideoInfo
 
 
 class CodecTally:
@@ -14,14 +14,19 @@ class CodecTally:
 
     def __init__(self) -> None:
         self._types: Counter[FrameType] = Counter()
-        self._coverage = 0.0
+        # Where motion comes from is known before the first frame to the reader alone; so both are counted.
+        self._predicted: Counter[MotionSource] = Counter()
+        self._coverage = dict.fromkeys(MotionSource, 0.0)
 
     def watch(self, frames: Iterable[CompressedFrame]) -> Iterator[CompressedFrame]:
         """Pass frames on, counting them."""
         for frame in frames:
             self._types[frame.type] += 1
-            if frame.type is not FrameType.I:
-                self._coverage += frame.motion.coverage
+            sources = [source for source in MotionSource if frame.is_predicted(source)]
+            coverage = frame.motion.coverage if sources else 0.0
+            for source in sources:
+                self._predicted[source] += 1
+                self._coverage[source] += coverage
             yield frame
 
     @property
@@ -32,11 +37,11 @@ class CodecTally:
     def report(self, info: VideoInfo) -> dict[str, Any]:
         """The part of a report that describes the bitstream.
 
-        `motion_coverage` is the mean share of a P or B frame that has vectors, `intra_share` the rest; None without
-        such frames.
+        `motion_coverage` is the mean share of a predicted frame that has vectors, `intra_share` the rest; None without
+        such frames. Predicted are P and B frames, and in a proxy all but the first.
         """
-        predicted = self._types[FrameType.P] + self._types[FrameType.B]
-        coverage = self._coverage / predicted if predicted else None
+        predicted = self._predicted[info.motion_source]
+        coverage = self._coverage[info.motion_source] / predicted if predicted else None
         return {
             "codec": info.codec,
             "pixel_format": info.pixel_format,

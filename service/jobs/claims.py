@@ -109,7 +109,10 @@ class Claims(Rows):
                 to_columns(status=JobStatus.QUEUED, worker=None, deaths=deaths, attempts=attempts, stage="waiting")
             ),
         )
-        return [job for change in changes for job in self._change(change)]
+        with self._engine.begin() as connection:
+            # Locked first: a cancel that comes between two of the changes would not be heeded by the last one.
+            connection.execute(select(jobs.c.id).where(mine).with_for_update())
+            return self._change_in(connection, *changes)
 
     def requeue_orphans(self, is_alive: Callable[[str], bool]) -> list[Job]:
         """Queue every running job again whose worker is no longer alive, as after a restart of the service."""

@@ -150,10 +150,10 @@ class Requests(Rows):
 
 
 def _check_limits(connection: Connection, job: Job, limits: Limits) -> None:
-    """Refuse the job that was just inserted if it is one too many."""
+    """Refuse the job that was just inserted if it is one too many; those that are to be deleted do not count."""
 
     def count(*conditions: ColumnElement[bool]) -> int:
-        return connection.scalar(select(func.count()).select_from(jobs).where(*conditions)) or 0
+        return connection.scalar(select(func.count()).select_from(jobs).where(HERE, *conditions)) or 0
 
     if limits.queued is not None and count(QUEUED) > limits.queued:
         raise QueueFullError(f"{limits.queued} jobs are waiting, as many as are allowed; try again later")

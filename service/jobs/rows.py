@@ -41,10 +41,14 @@ class Rows:
         with self._engine.connect() as connection:
             return [job_of(row) for row in connection.execute(wanted)]
 
-    def _change(self, change: Update) -> list[Job]:
+    def _change(self, *changes: Update) -> list[Job]:
+        """Make changes in one transaction, one after the other; gives the jobs as they are then."""
         with self._engine.begin() as connection:
-            changed = [job_of(row) for row in connection.execute(change.returning(*jobs.c))]
-            return [self._kept_for_long_enough(connection, job) for job in changed]
+            return self._change_in(connection, *changes)
+
+    def _change_in(self, connection: Connection, *changes: Update) -> list[Job]:
+        changed = [job_of(row) for change in changes for row in connection.execute(change.returning(*jobs.c))]
+        return [self._kept_for_long_enough(connection, job) for job in changed]
 
     def _kept_for_long_enough(self, connection: Connection, job: Job) -> Job:
         """A job whose end was put off until its start expires as much later; SQLite could not add the two itself."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, delete, literal_column, select
+from sqlalchemy import and_, delete, literal_column, not_, select
 
 from service.jobs.claims import Claims
 from service.jobs.database import migrate as migrate_schema
 from service.jobs.database import open_database
 from service.jobs.requests import Requests
-from service.jobs.rows import HERE
+from service.jobs.rows import HERE, RUNNING
 from service.jobs.schema import jobs
-from service.jobs.types import UNFINISHED, Job
+from service.jobs.types import Job
 
 _MOST_PARAMETERS = 1000
 """Values in one statement; databases have their limits."""
@@ -57,7 +57,7 @@ class JobStore(Requests, Claims):
 
     def doomed(self) -> list[str]:
         """Ids of jobs that are to be deleted and do not run (any more)."""
-        gone = and_(jobs.c.delete_requested.is_(True), jobs.c.status.not_in(UNFINISHED))
+        gone = and_(jobs.c.delete_requested.is_(True), not_(RUNNING))
         with self._engine.connect() as connection:
             return list(connection.scalars(select(jobs.c.id).where(gone)))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import event, update
 
 from service.errors import (
     IdempotencyConflictError,
@@ -25,7 +26,7 @@ from service.errors import (
 )
 from service.jobs.claims import MAX_ATTEMPTS, Release
 from service.jobs.requests import Limits
-from service.jobs.schema import metadata
+from service.jobs.schema import jobs, metadata
 from service.jobs.store import JobStore
 from service.jobs.types import (
     TRANSITIONS,
@@ -192,6 +193,23 @@ def test_limits_refuse_one_job_too_many(store: JobStore, new_job: NewJob) -> Non
     assert store.create(new_job(api_key_id="a"), limits)[1]
 
 
+def test_a_job_that_is_to_be_deleted_counts_no_more(store: JobStore, new_job: NewJob) -> None:
+    """Neither a running nor a waiting job takes room once its deletion was asked for."""
+    limits = Limits(queued=1, unfinished_per_key=1)
+    for state in (JobStatus.RUNNING, JobStatus.QUEUED):
+        job, _ = store.create(new_job(status=state), limits)
+        with pytest.raises((TooManyJobsError, QueueFullError)):
+            store.create(new_job(), limits)
+        ask_to_delete(store, job.id)
+    assert store.create(new_job(), limits)[1]
+
+
+def ask_to_delete(store: JobStore, job_id: str) -> None:
+    """Note the wish alone, as a service does that dies in the middle of `request_delete`'s work."""
+    with store._engine.begin() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(delete_requested=True))
+
+
 def test_pages_are_stable_while_jobs_come_and_go(store: JobStore, new_job: NewJob) -> None:
     """Newest first, each job once, although the last job of a page is deleted and newer ones are created meanwhile."""
     ids = [f"{i:032x}" for i in range(7)]
@@ -256,13 +274,13 @@ def test_cancel_in_every_state(store: JobStore, new_job: NewJob) -> None:
 
 def test_cancel_and_claim_at_the_same_time_never_lose_the_cancel(store: JobStore, new_job: NewJob) -> None:
     """Whichever comes first, the job is canceled or its worker is told."""
-    jobs = [store.create(new_job())[0] for _ in range(10)]
+    created = [store.create(new_job())[0] for _ in range(10)]
     with ThreadPoolExecutor(8) as pool:
-        claims = [pool.submit(store.claim_next, "w") for _ in jobs]
-        for job in jobs:
+        claims = [pool.submit(store.claim_next, "w") for _ in created]
+        for job in created:
             pool.submit(store.request_cancel, job.id)
     assert all(claim.exception() is None for claim in claims)
-    for job in jobs:
+    for job in created:
         now = store.get(job.id)
         assert now.status is JobStatus.CANCELED or now.cancel_requested
 
@@ -286,6 +304,48 @@ def test_delete_hides_the_job_until_it_is_removed(store: JobStore, new_job: NewJ
     store.remove(job.id)
     assert store.known([job.id]) == set()
     assert store.doomed() == []
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.RUNNING])
+def test_only_a_running_job_puts_its_deletion_off(store: JobStore, new_job: NewJob, status: JobStatus) -> None:
+    """Whatever else its state is, a job that is to be deleted is up for removal; no worker takes it before."""
+    job, _ = store.create(new_job(status=status))
+    ask_to_delete(store, job.id)
+    assert store.doomed() == [job.id]
+    assert store.claim_next("w") is None
+
+
+def test_a_worker_is_released_wholly_or_not_at_all(store: JobStore, new_job: NewJob) -> None:
+    """A database that fails in mid-release leaves every job of the worker as it was, for the next try."""
+    ids = [store.create(new_job())[0].id for _ in range(2)]
+    for _ in ids:
+        store.claim_next("w")
+    store.request_cancel(ids[0])
+
+    def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "deaths" in statement.partition("RETURNING")[0]:
+            raise RuntimeError("the database went away")
+
+    event.listen(store._engine, "before_cursor_execute", fail)
+    with pytest.raises(RuntimeError):
+        store.release("w", Release.DIED)
+    event.remove(store._engine, "before_cursor_execute", fail)
+    assert [store.get(job_id).status for job_id in ids] == [JobStatus.RUNNING] * 2
+    assert [job.status for job in store.release("w", Release.DIED)] == [JobStatus.CANCELED, JobStatus.QUEUED]
+
+
+def test_a_job_deleted_while_its_worker_is_released_is_removed(store: JobStore, new_job: NewJob) -> None:
+    """Whichever comes first, the job does not run again and is up for removal."""
+    ids = [store.create(new_job())[0].id for _ in range(20)]
+    workers = [f"w{number}" for number in range(len(ids))]
+    for worker in workers:
+        store.claim_next(worker)
+    with ThreadPoolExecutor(8) as pool:
+        for job_id, worker in zip(ids, workers, strict=True):
+            pool.submit(store.release, worker, Release.RETURNED)
+            pool.submit(store.request_delete, job_id)
+    assert store.claim_next("w") is None
+    assert sorted(store.doomed()) == ids
 
 
 def test_a_job_whose_worker_died_runs_again_once(store: JobStore, new_job: NewJob) -> None:
@@ -325,14 +385,18 @@ def test_a_job_that_takes_the_service_down_each_time_is_given_up(store: JobStore
 
 def test_orphans_are_the_jobs_of_workers_that_are_gone(store: JobStore, new_job: NewJob) -> None:
     """Jobs of living workers run on; one whose cancel was asked for is canceled instead of queued."""
-    jobs = [store.create(new_job())[0] for _ in range(3)]
+    created = [store.create(new_job())[0] for _ in range(3)]
     owners = [store.claim_next(worker) for worker in ("dead", "alive", "dead")]
     assert all(owners)
     canceled = owners[2]
     assert canceled is not None
     store.request_cancel(canceled.id)
     store.requeue_orphans(lambda worker: worker == "alive")
-    assert sorted(store.get(job.id).status for job in jobs) == [JobStatus.CANCELED, JobStatus.QUEUED, JobStatus.RUNNING]
+    assert sorted(store.get(job.id).status for job in created) == [
+        JobStatus.CANCELED,
+        JobStatus.QUEUED,
+        JobStatus.RUNNING,
+    ]
 
 
 def test_ids_begin_with_the_time_and_are_32_hexadecimal_digits() -> None:

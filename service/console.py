@@ -23,8 +23,7 @@ STDOUT = "-"
 
 def _check_json(json_file: str | None) -> str | None:
     """Refuse a file that cannot be made before the work is done."""
-    if json_file not in (None, STDOUT):
-        path = Path(str(json_file))
+    if (path := json_path(json_file)) is not None:
         if path.is_dir():
             raise UsageError(f"--json {json_file} is a folder; a file is expected")
         if not path.parent.is_dir():
@@ -42,6 +41,11 @@ JsonOption = Annotated[
     ),
 ]
 """The `--json` option that every command takes: `json_file: JsonOption = None`."""
+
+
+def json_path(json_file: str | None) -> Path | None:
+    """The file that `--json` names, if it names one."""
+    return None if json_file in (None, STDOUT) else Path(str(json_file))
 
 
 def text_console(json_file: str | None = None) -> Console:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import UsageError
+from service.paths import check_paths, is_same, real
 from service.results.overlay import container_of
 
 
@@ -18,11 +19,13 @@ class Outputs:
         folder: Holds `masks/` and `report.json`.
         overlay: Video with the masks drawn over it, if wanted.
         rle: NDJSON with run-length encoded masks, if wanted.
+        json: What `--json` writes after the run, if wanted; replaced without asking.
     """
 
     folder: Path
     overlay: Path | None = None
     rle: Path | None = None
+    json: Path | None = None
 
     @property
     def masks(self) -> Path:
@@ -43,7 +46,7 @@ class Outputs:
         }
 
     def check(self, inputs: tuple[Path, ...], force: bool) -> None:
-        """Refuse to write over an input, or over an earlier result unless `force`.
+        """Refuse to write over an input or over each other, or over an earlier result unless `force`.
 
         Raises:
             UsageError: Naming what is in the way.
@@ -58,12 +61,23 @@ class Outputs:
             if path.is_dir():
                 raise UsageError(f"{path} is a folder; a file is expected")
             _check_room(path.parent)
-            if any(path.exists() and path.samefile(given) for given in inputs if given.exists()):
-                raise UsageError(f"{path} is an input of this run; choose another file to write")
+        self._check_collisions(inputs)
         taken = [str(path) for path in (self.report, *files) if path.exists()]
         taken += [f"{self.masks}/"] if self._old_masks() else []
         if taken and not force:
             raise UsageError(f"{', '.join(taken)} from an earlier run: choose another place, or replace with --force")
+
+    def _check_collisions(self, inputs: tuple[Path, ...]) -> None:
+        files = {"report.json": self.report, "--overlay": self.overlay, "--rle": self.rle, "--json": self.json}
+        check_paths(inputs, files, (self.folder, self.masks))
+        for path in (*inputs, *files.values()):
+            if path is not None and (self._is_mask(path) or self._is_mask(real(path))):
+                role = "an input" if path in inputs else "an output"
+                raise UsageError(f"{path} is {role} of this run and lies where its masks go; choose another --out")
+
+    def _is_mask(self, path: Path) -> bool:
+        """Whether the path is one that masks are written to."""
+        return path.suffix == ".png" and path.stem.isdecimal() and is_same(path.parent, self.masks)
 
     def clear(self) -> None:
         """Remove an earlier result, so that none of its masks stays among the new ones; other files are left alone."""
@@ -72,7 +86,7 @@ class Outputs:
             path.unlink(missing_ok=True)
 
     def _old_masks(self) -> list[Path]:
-        return [path for path in self.masks.glob("*.png") if path.stem.isdecimal()]
+        return [path for path in self.masks.glob("*.png") if self._is_mask(path)]
 
 
 def _check_room(folder: Path) -> None:

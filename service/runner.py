@@ -59,6 +59,12 @@ class RunRequest:
     max_side: int | None = None
     force: bool = False
 
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Files that are read."""
+        weights = self.model.weights
+        return (self.video, self.mask) if weights is None else (self.video, self.mask, Path(weights))
+
 
 def run_job(
     request: RunRequest,
@@ -79,7 +85,7 @@ def run_job(
     started = perf_counter()
     if request.max_side is not None and request.max_side < LEAST_SIDE:
         raise UsageError(f"max_side is {request.max_side}; it must be at least {LEAST_SIDE}")
-    request.outputs.check((request.video, request.mask), request.force)
+    request.outputs.check(request.inputs, request.force)
     with open_video(request.video, max_side=request.max_side, motion=request.motion) as reader:
         prompt = Prompt(
             read_mask(request.mask, reader.info.display_width, reader.info.display_height), request.prompt_frame

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from service.config import load_settings
-from service.console import JsonOption, progress_bar, text_console, write_json
+from service.console import JsonOption, json_path, progress_bar, text_console, write_json
 
 
 def demo_command(
@@ -26,7 +26,7 @@ def demo_command(
         request = RunRequest(
             video=sample / "clip.mp4",
             mask=sample / "mask.png",
-            outputs=Outputs(out, overlay=out / "overlay.mp4"),
+            outputs=Outputs(out, overlay=out / "overlay.mp4", json=json_path(json_file)),
             force=True,
         )
         summary = run_job(request, load_settings(), on_progress=update)

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from service.config import load_settings
-from service.console import JsonOption, progress_bar, text_console, write_json
+from service.console import JsonOption, json_path, progress_bar, text_console, write_json
 from service.errors import UsageError
+from service.paths import check_paths
 
 _TABLE_WIDTH = 110
 
@@ -69,6 +70,7 @@ def eval_command(
 
     if sequences is not None and split is not None:
         raise UsageError("--sequences and --split both say what to evaluate; give one of them")
+    check_paths((split, Path(weights) if weights else None), {"--json": json_path(json_file)})
     chosen = Encoder(encoder, parse_options(encoder_options))
     names = _names(sequences) if split is None else read_split(split)
     found = find_sequences(root, names)

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import typer
 
 from service.config import load_settings
-from service.console import JsonOption, progress_bar, text_console, write_json
+from service.console import JsonOption, json_path, progress_bar, text_console, write_json
 from service.download import download, is_address
 from service.errors import ServiceError, UsageError
+from service.paths import check_paths
 from vos.catalog import DEFAULT, MODELS, REFINER, Model, find_weights, is_unchanged, read_record, weights_path
 from vos.errors import WeightsError
 
@@ -71,6 +72,7 @@ def pull(
     model = find_weights(name)
     if model.embedded:
         raise UsageError(f"{name} is part of keymask; there is nothing to pull")
+    check_paths((Path(source) if source else None,), {"--json": json_path(json_file)})
     console = text_console(json_file)
     console.print(f"{name}: licence {model.license}; {model.terms}")
     with tempfile.TemporaryDirectory(prefix="keymask-") as folder:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.console import JsonOption, progress_bar, text_console, write_json
+from service.console import JsonOption, json_path, progress_bar, text_console, write_json
+from service.paths import check_paths
 
 if TYPE_CHECKING:
     from codec.forecast import PolicyForecast
@@ -30,6 +31,7 @@ def probe_command(
     from codec.errors import BrokenStreamError  # noqa: PLC0415 - av and cv2 are not needed for --help
     from codec.probe import probe  # noqa: PLC0415
 
+    check_paths((video,), {"--json": json_path(json_file)})
     with progress_bar("reading") as update:
         report = probe(video, motion=motion, max_frames=max_frames, on_progress=lambda done: update(done, max_frames))
     console = text_console(json_file)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from service.config import load_settings
-from service.console import JsonOption, progress_bar, text_console, write_json
+from service.console import JsonOption, json_path, progress_bar, text_console, write_json
 
 
 def run_command(
@@ -69,7 +69,7 @@ def run_command(
     request = RunRequest(
         video=video,
         mask=mask,
-        outputs=Outputs(out, overlay, rle),
+        outputs=Outputs(out, overlay, rle, json_path(json_file)),
         options=Options(keyframes=keyframes, start=start, end=end, quality=quality, max_key_share=max_key_share),
         prompt_frame=prompt_frame,
         model=ModelChoice(model, weights, device, precision, refine),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.console import JsonOption, progress_bar, text_console, write_json
+from service.console import JsonOption, json_path, progress_bar, text_console, write_json
+from service.paths import check_paths
 
 if TYPE_CHECKING:
     from vos.training.loop import Outcome
@@ -58,6 +59,7 @@ def train_base(
     from vos.training.loop import RunOptions, train  # noqa: PLC0415
     from vos.training.recipe import Recipe  # noqa: PLC0415
 
+    check_paths((backbone,), {"--json": json_path(json_file)})
     recipe = replace(Recipe(), seed=seed)
     recipe = recipe if steps is None else recipe.scaled(steps)
     options = RunOptions(tuple(data), out, backbone, resume, str(resolve_device(device)), processes, workers)
@@ -88,6 +90,7 @@ def train_refiner(
     from vos.training.refine_loop import RefinerOptions, train_refiner  # noqa: PLC0415
     from vos.training.refine_trainer import RefinerRecipe  # noqa: PLC0415
 
+    check_paths((start,), {"--json": json_path(json_file)})
     recipe = replace(RefinerRecipe(), seed=seed)
     recipe = recipe if steps is None else replace(recipe, steps=steps)
     begin = start or PACKAGE_FOLDER / find_model(DEFAULT).file

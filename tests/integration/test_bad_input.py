@@ -379,6 +379,9 @@ def test_outputs_in_the_way_are_named(tmp_path: Path, video: Path, mask: Path, r
     out = ("--out", tmp_path / "out")
     refuses(r"is a folder; a file is expected", *common, *out, "--rle", tmp_path)
     refuses(r"is an input of this run; choose another file", *common, *out, "--overlay", video)
+    refuses(r"--json: .*good\.mp4 is an input of this run", *common, *out, "--json", video)
+    rle = tmp_path / "masks.ndjson"
+    refuses(r"--rle and --json are both", *common, *out, "--rle", rle, "--json", rle)
     refuses(r"absent does not exist", *common, *out, "--json", tmp_path / "absent" / "result.json")
     (tmp_path / "out" / "masks").mkdir(parents=True)
     (tmp_path / "out" / "masks" / "00000.png").write_bytes(mask.read_bytes())

@@ -47,8 +47,18 @@ class Timing:
     over_decode: float
 
 
-def measure(video: Path, mask: Path, choice: ModelChoice, settings: Settings, rounds: int) -> dict[str, Any]:
+def measure(
+    video: Path,
+    mask: Path,
+    choice: ModelChoice,
+    settings: Settings,
+    rounds: int,
+    *,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> dict[str, Any]:
     """Time every stage on a video; the first round warms up and is not counted.
+
+    `on_progress` is called between stages, never within one, with the number of stages run and of all.
 
     Raises:
         CodecError: The video cannot be read.
@@ -72,11 +82,12 @@ def measure(video: Path, mask: Path, choice: ModelChoice, settings: Settings, ro
     }
     frames = 0
     seconds: dict[str, list[float]] = {stage: [] for stage in stages}
-    for number in range(rounds + 1):
-        for stage, run in stages.items():
-            frames, spent = run()
-            if number:
-                seconds[stage].append(spent)
+    turns = [(number, stage) for number in range(rounds + 1) for stage in stages]
+    for done, (number, stage) in enumerate(turns):
+        on_progress(done, len(turns))
+        frames, spent = stages[stage]()
+        if number:
+            seconds[stage].append(spent)
     return {
         "machine": {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
         "video": {"path": str(video), "codec": info.codec, "size": f"{info.coded_width}x{info.coded_height}"},

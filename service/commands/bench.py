@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from service.config import load_settings
-from service.console import JsonOption, text_console, write_json
+from service.console import JsonOption, json_path, progress_bar, text_console, write_json
 from service.errors import UsageError
+from service.paths import check_paths
 
 
 def bench_command(
@@ -34,13 +35,15 @@ def bench_command(
 
     if (video is None) != (mask is None):
         raise UsageError("VIDEO and --mask go together; give both, or neither for the clip that ships with keymask")
-    with as_file(files("service") / "sample") as sample:
+    check_paths((video, mask, Path(weights) if weights else None), {"--json": json_path(json_file)})
+    with as_file(files("service") / "sample") as sample, progress_bar("timing") as update:
         result = measure(
             video or sample / "clip.mp4",
             mask or sample / "mask.png",
             ModelChoice(model, weights, device, precision),
             load_settings(),
             rounds,
+            on_progress=update,
         )
     write_json(result, json_file)
     _show(result, json_file)

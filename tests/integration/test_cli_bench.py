@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,14 +13,27 @@ from service.cli import main
 from tests.media import write_clip, write_mask
 
 
-def test_bench_times_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The result names machine, clip and each stage's milliseconds, frames a second and ratio to plain decoding."""
+def test_bench_times_every_stage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result names machine, clip and each stage's milliseconds, frames a second and ratio to plain decoding.
+
+    The progress bar hears of each stage of each round before it begins.
+    """
+    told: list[tuple[int, int | None]] = []
+
+    @contextmanager
+    def bar(_description: str) -> Iterator[Callable[[int, int | None], None]]:
+        yield lambda done, total: told.append((done, total))
+
+    monkeypatch.setattr("service.commands.bench.progress_bar", bar)
     video, mask = write_clip(tmp_path / "in.mp4", range(0, 160, 40)), write_mask(tmp_path / "mask.png")
     result = tmp_path / "bench.json"
     more = ["--weights", "seeded", "--rounds", "1", "--json", str(result)]
     assert main(["bench", str(video), "--mask", str(mask), *more]) == 0
     timed = json.loads(result.read_text(encoding="utf-8"))
     assert (timed["frames"], timed["rounds"], timed["video"]["size"]) == (4, 1, "64x48")
+    assert told == [(turn, 12) for turn in range(12)]
     stages = ["decode", "decode + motion", "propagated", "repaired", "key", "adaptive"]
     assert [t["stage"] for t in timed["stages"]] == stages
     table = capsys.readouterr().out

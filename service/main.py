@@ -94,7 +94,9 @@ def _lifespan(build: Callable[[], Services]) -> Callable[[FastAPI], AbstractAsyn
             yield
         finally:
             services.feed.close()
-            await asyncio.gather(warming, return_exceptions=True)
+            await in_thread(services.end_sandboxes)
+            results = [making.task for making in services.rendering.values()]
+            await asyncio.gather(warming, *results, return_exceptions=True)
             await in_thread(_stop, services)
             _log.info("stopped")
 
@@ -103,8 +105,6 @@ def _lifespan(build: Callable[[], Services]) -> Callable[[FastAPI], AbstractAsyn
 
 def _stop(services: Services) -> None:
     services.engine.stop()
-    services.inspection.close()
-    services.workshop.close()
     services.storage.close()
     services.store.close()
 

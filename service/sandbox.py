@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.connection import Connection
 from queue import LifoQueue
+from threading import Lock
 from typing import Any, ParamSpec, TypeVar, cast
 
 from service.errors import RunError, ServiceError, message_of
@@ -30,6 +31,10 @@ class SandboxTimeoutError(ServiceError):
     """Looking at the file took too long."""
 
 
+class SandboxClosedError(ServiceError):
+    """The service stops, and with it what looks at files."""
+
+
 class Sandbox:
     """A few warm, spawned processes that import no torch, started when first needed.
 
@@ -47,6 +52,9 @@ class Sandbox:
         self._idle: LifoQueue[_Child | None] = LifoQueue()
         for _ in range(processes):
             self._idle.put(None)
+        self._alive: set[_Child] = set()
+        self._lock = Lock()
+        self._closed = False
 
     def call(self, function: Callable[Args, Result], /, *args: Args.args, **kwargs: Args.kwargs) -> Result:
         """Call a module-level function there; it blocks until the result is there.
@@ -54,6 +62,7 @@ class Sandbox:
         Raises:
             SandboxDiedError: The process died or ran out of memory.
             SandboxTimeoutError: It took too long and was killed.
+            SandboxClosedError: `close` was called, before or meanwhile.
             Exception: What the function raised.
         """
         return self.call_within(self._timeout, function, *args, **kwargs)
@@ -65,12 +74,15 @@ class Sandbox:
         child = self._idle.get()
         try:
             if child is None or not child.process.is_alive():
-                child = _Child(self._memory_bytes)
+                self._end(child)
+                child = self._start()
+            child.wait_until_warm()
             answer = child.ask((function, args, kwargs), seconds)
         except BaseException:
-            if child is not None:
-                child.kill()
+            self._end(child)
             child = None
+            if self._closed:
+                raise SandboxClosedError("the service is shutting down") from None
             raise
         finally:
             self._idle.put(child)
@@ -83,13 +95,29 @@ class Sandbox:
         self.call_within(self._timeout, len, ())
 
     def close(self) -> None:
-        """End the processes, once their calls are done."""
-        for _ in range(self._processes):
-            child = self._idle.get()
-            if child is not None:
-                child.kill()
-        for _ in range(self._processes):
+        """End the processes at once; calls that are under way or still to come fail."""
+        with self._lock:
+            self._closed = True
+            for child in self._alive:
+                child.process.kill()
+        # A call whose process was killed gives its place back at once.
+        for idle in [self._idle.get() for _ in range(self._processes)]:
+            self._end(idle)
             self._idle.put(None)
+
+    def _start(self) -> _Child:
+        with self._lock:
+            if self._closed:
+                raise SandboxClosedError("the service is shutting down")
+            child = _Child(self._memory_bytes)
+            self._alive.add(child)
+            return child
+
+    def _end(self, child: _Child | None) -> None:
+        if child is not None:
+            with self._lock:
+                self._alive.discard(child)
+            child.kill()
 
 
 class _Child:
@@ -98,20 +126,25 @@ class _Child:
     def __init__(self, memory_bytes: int | None) -> None:
         self._connection, theirs = SPAWN.Pipe()
         self.process = SPAWN.Process(target=_serve, args=(theirs, memory_bytes), name="keymask-sandbox", daemon=True)
-        self.process.start()
-        theirs.close()
-        self._wait_until_warm()
+        self._warm = False
+        try:
+            self.process.start()
+        except BaseException:
+            self._connection.close()
+            raise
+        finally:
+            theirs.close()
 
-    def _wait_until_warm(self) -> None:
+    def wait_until_warm(self) -> None:
         """Loading the decoders is not part of any call's time: on a busy machine it takes longer than the call."""
         try:
-            if self._connection.poll(_START_SECONDS):
+            if not self._warm and self._connection.poll(_START_SECONDS):
                 self._connection.recv()
-                return
+                self._warm = True
         except (EOFError, ConnectionResetError):
             pass
-        self.kill()
-        raise RunError("a process to look at files with could not be started")
+        if not self._warm:
+            raise RunError("a process to look at files with could not be started")
 
     def ask(self, call: tuple[Any, ...], seconds: float) -> Any:
         """The result of a call, or the exception it raised."""

@@ -76,7 +76,14 @@ def run_server(app: FastAPI, listening: socket.socket, settings: Settings) -> No
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal again for whoever handled it before; stopping on request is no failure.
         signal.signal(number, lambda *_: None)
-    with listening:
-        server.run(sockets=[listening])
+    try:
+        with listening:
+            server.run(sockets=[listening])
+    finally:
+        # After a second Ctrl-C uvicorn leaves without the application's own end; a thread that waits for a sandbox
+        # would keep the process alive.
+        services: Services | None = getattr(app.state, "services", None)
+        if services is not None:
+            services.end_sandboxes()
     if not server.started:
         raise RunError("the service could not start; the log above says why")

@@ -25,7 +25,7 @@ from service.jobs.store import JobStore
 from service.loading import ModelChoice
 from service.metrics import Metrics
 from service.problems import ProblemError
-from service.sandbox import Sandbox, SandboxDiedError, SandboxTimeoutError
+from service.sandbox import Sandbox, SandboxClosedError, SandboxDiedError, SandboxTimeoutError
 from service.storage import Storage
 
 Args = ParamSpec("Args")
@@ -66,7 +66,8 @@ class Services:
         feed: Tells streams of news.
         metrics: Counters.
         inspection: Processes that look at uploads.
-        workshop: Processes that make results and probe.
+        probing: Processes that probe, apart: a probe may take longer than an upload should wait.
+        workshop: Processes that make results, which may take many minutes.
         keys: SHA-256 of an API key -> its name; empty: no key is asked for.
         slots: Who may call a sandbox, so that nobody waits for one in a thread.
         rendering: (job id, format) -> the result that is being made.
@@ -79,6 +80,7 @@ class Services:
     feed: Feed
     metrics: Metrics
     inspection: Sandbox
+    probing: Sandbox
     workshop: Sandbox
     keys: dict[str, str]
     slots: dict[int, anyio.CapacityLimiter] = field(default_factory=dict)
@@ -101,7 +103,7 @@ class Services:
         """Call a function in a sandbox; who waits for a free process holds no thread.
 
         Raises:
-            ProblemError: The file broke the process, or it took too long.
+            ProblemError: The file broke the process, or it took too long, or the service stops.
             Exception: What the function raised.
         """
         slots = self.slots.setdefault(id(sandbox), anyio.CapacityLimiter(self.settings.inspect_processes))
@@ -110,6 +112,13 @@ class Services:
             return await anyio.to_thread.run_sync(call, limiter=slots)
         except (SandboxDiedError, SandboxTimeoutError) as error:
             raise ProblemError("video-undecodable", str(error)) from None
+        except SandboxClosedError as error:
+            raise ProblemError("not-ready", str(error)) from None
+
+    def end_sandboxes(self) -> None:
+        """End all calls in sandboxes, and their processes."""
+        for sandbox in (self.inspection, self.probing, self.workshop):
+            sandbox.close()
 
 
 def build_services(
@@ -134,7 +143,8 @@ def build_services(
         feed=Feed(store, storage, settings.max_followers),
         metrics=Metrics(store, storage, engine),
         inspection=make_sandbox(settings.inspect_processes, settings.inspect_seconds, memory),
-        workshop=make_sandbox(settings.inspect_processes, settings.probe_seconds, memory),
+        probing=make_sandbox(settings.inspect_processes, settings.probe_seconds, memory),
+        workshop=make_sandbox(settings.inspect_processes, settings.render_seconds, memory),
         keys=keys,
     )
 

@@ -70,6 +70,6 @@ async def probe_video(request: Request, services: ServicesDep, _caller: CallerDe
         parts = {"video": Part(int(settings.max_upload_bytes), files.video)}
         await receive_form(request, parts, received=services.metrics.upload_bytes.inc)
         report = await services.sandboxed(
-            services.workshop, settings.probe_seconds, probe_upload, files.video, services.limits
+            services.probing, settings.probe_seconds, probe_upload, files.video, services.limits
         )
     return JSONResponse(report)

@@ -65,7 +65,7 @@ class ResultFile(FileResponse):
     response_class=Response,
     responses=documented(
         *COMMON, "job-not-found", "job-not-succeeded", "range-not-satisfiable", "run-failed", "storage-full",
-        "video-undecodable",
+        "video-undecodable", "not-ready",
     )
     | {
         200: {

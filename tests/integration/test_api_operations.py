@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.config import Settings, digest_of_key
 from service.errors import VERDICTS, UsageError
 from service.logs import configure_logging
-from service.problems import PROBLEMS, type_of
-from service.services import keys_in_force
+from service.main import create_app
+from service.problems import PROBLEMS, ProblemError, type_of
+from service.services import Services, keys_in_force
+from tests.media import write_clip
 from tests.serving import FRAMES, Served, served
+from tests.thread_engine import ThreadEngine
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -314,6 +319,34 @@ def test_serve_and_stop(tmp_path: Path) -> None:
         finally:
             process.kill()
     assert '"message": "stopped"' in (tmp_path / "log").read_text()
+
+
+def test_renders_hold_up_neither_a_probe_nor_the_end(tmp_path: Path) -> None:
+    """While every process that makes results is busy for long, a video can be probed and the service can stop."""
+    app = create_app(Settings(home=tmp_path, inspect_processes=1), make_engine=ThreadEngine)
+    clip, begun = write_clip(tmp_path / "clip.mp4"), tmp_path / "begun"
+
+    async def main() -> int:
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", timeout=240) as client,
+        ):
+            services: Services = app.state.services
+            render = asyncio.create_task(services.sandboxed(services.workshop, 3600, stay, begun))
+            await asyncio.to_thread(wait_for, begun.exists)
+            answer = await client.post("/v1/probe", files={"video": clip.read_bytes()})
+        with pytest.raises(ProblemError) as caught:
+            await render
+        assert caught.value.kind == "not-ready"
+        return answer.status_code
+
+    assert asyncio.run(main()) == 200
+
+
+def stay(path: Path) -> None:
+    """Begin and come to no end."""
+    path.touch()
+    time.sleep(3600)
 
 
 def _address(process: subprocess.Popen[bytes], file: Path) -> str:

@@ -6,13 +6,16 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from codec.errors import BrokenStreamError
 from service.errors import RunError
-from service.sandbox import Sandbox, SandboxDiedError, SandboxTimeoutError
+from service.sandbox import Sandbox, SandboxClosedError, SandboxDiedError, SandboxTimeoutError
 from tests.fakes import strike
+from tests.waiting import wait_for
 
 
 class LocalError(Exception):
@@ -106,3 +109,42 @@ def test_further_calls_wait_for_a_free_process(sandbox: Sandbox) -> None:
     """More callers than processes all get their own answers."""
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(lambda i: sandbox.call(double, i), range(20))) == [2 * i for i in range(20)]
+
+
+def test_closing_ends_what_is_under_way(tmp_path: Path) -> None:
+    """A call that runs, one that waits for a free process and one that comes later all fail; no process is left."""
+    sandbox = Sandbox(1, timeout=3600)
+    begun = tmp_path / "begun"
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(sandbox.call, stay, begun) for _ in range(2)]
+        process = int(wait_for(lambda: begun.exists() and begun.read_text()))
+        sandbox.close()
+        for call in calls:
+            with pytest.raises(SandboxClosedError, match="shutting down"):
+                call.result(240)
+    with pytest.raises(SandboxClosedError):
+        sandbox.call(process_id)
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+    sandbox.close()
+
+
+def stay(path: Path) -> None:
+    """Say where it runs and come to no end."""
+    part = path.with_suffix(".part")
+    part.write_text(str(os.getpid()))
+    part.rename(path)
+    time.sleep(3600)
+
+
+def test_closing_does_not_wait_for_a_start() -> None:
+    """A process that is just being started is ended too."""
+    sandbox = Sandbox(1, timeout=3600)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(sandbox.warm_up)
+        wait_for(lambda: sandbox._alive)
+        (child,) = sandbox._alive
+        sandbox.close()
+        assert not child.process.is_alive()
+        with suppress(SandboxClosedError):  # unless it was quicker
+            call.result(240)

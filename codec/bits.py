@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 _MOST_BYTES = 512
+_MOST_ZEROS = 31
+"""Of ue(v), whose values end at 2^32 - 2 (clause 9.1)."""
 
 
 class Bits:
     """Reads the RBSP of a NAL unit (clause 7.3.1), header byte left out; no more than the start of it.
 
     Raises:
-        ValueError: A field lies beyond the end.
+        ValueError: A field lies beyond the end, or a number is larger than the standard has any.
     """
 
     def __init__(self, nal: bytes) -> None:
@@ -29,6 +31,8 @@ class Bits:
         zeros = 0
         while not self.read(1):
             zeros += 1
+            if zeros > _MOST_ZEROS:
+                raise ValueError("the number is too large")
         return (1 << zeros) - 1 + self.read(zeros)
 
     def signed(self) -> int:

@@ -164,20 +164,27 @@ def _read_sps(bits: Bits) -> SequenceParameters:
     order = _read_picture_order(bits)
     references = min(bits.unsigned(), _MAX_REFERENCES)
     bits.read(1)  # gaps_in_frame_num_value_allowed_flag
-    bits.unsigned()  # pic_width_in_mbs_minus1
-    bits.unsigned()  # pic_height_in_map_units_minus1
+    width, height = 16 * (bits.unsigned() + 1), 16 * (bits.unsigned() + 1)  # of a frame, or of a field
     frame_mbs_only = bits.read(1)
     if not frame_mbs_only:
         bits.read(1)  # mb_adaptive_frame_field_flag
     bits.read(1)  # direct_8x8_inference_flag
-    left = top = 0
-    if bits.read(1):  # frame_cropping_flag
-        left, _, top, _ = (bits.unsigned() for _ in range(4))
-    unit_x = 2 if chroma in (1, 2) else 1
-    unit_y = (2 if chroma == 1 else 1) * (2 - frame_mbs_only)
+    fields = 2 - frame_mbs_only
+    unit_x, unit_y = 2 if chroma in (1, 2) else 1, (2 if chroma == 1 else 1) * fields
+    left, top = _read_crop(bits, width // unit_x, height * fields // unit_y)
     return SequenceParameters(
         references, left * unit_x, top * unit_y, number_bits, *order, bool(frame_mbs_only), chroma, separate
     )
+
+
+def _read_crop(bits: Bits, width: int, height: int) -> tuple[int, int]:
+    """Left and top crop in units, of which the picture has width x height; something of it is left."""
+    if not bits.read(1):  # frame_cropping_flag
+        return 0, 0
+    left, right, top, bottom = (bits.unsigned() for _ in range(4))
+    if left + right >= width or top + bottom >= height:
+        raise ValueError("cropping leaves nothing of the picture")
+    return left, top
 
 
 def _skip_high_profile_fields(bits: Bits) -> tuple[int, bool]:

@@ -61,6 +61,46 @@ def test_cropping_left_and_top() -> None:
     assert (parameters.crop_left, parameters.crop_top) == (6, 4)
 
 
+def number(value: int) -> str:
+    """ue(v) as bits (clause 9.1)."""
+    digits = f"{value + 1:b}"
+    return "0" * (len(digits) - 1) + digits
+
+
+def sequence_parameters(size: tuple[int, int], crop: tuple[int, int, int, int], *, has_fields: bool = False) -> bytes:
+    """A baseline parameter set NAL unit: size in macroblocks, crop (left, right, top, bottom) in units."""
+    fields = [*map(number, (0, 0, 2, 1)), "0", *map(number, (size[0] - 1, size[1] - 1))]
+    shape = "01" if has_fields else "1"
+    bits = f"{66:08b}" + "0" * 16 + "".join(fields) + shape + "1" + "1" + "".join(map(number, crop)) + "01"
+    bits += "0" * (-len(bits) % 8)
+    return b"\x67" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+@pytest.mark.parametrize(
+    ("crop", "has_fields", "expected"),
+    [
+        ((0, 0, 0, 0), False, (0, 0)),
+        ((3, 36, 2, 21), False, (6, 4)),  # 40x24 units: one column and one row are left
+        ((3, 36, 2, 21), True, (6, 8)),  # a field of as many rows
+        ((39, 0, 0, 0), False, (78, 0)),
+        ((40, 0, 0, 0), False, None),
+        ((3, 37, 2, 21), False, None),
+        ((3, 36, 2, 22), False, None),
+        ((0, 0, 24, 0), True, None),
+        ((0, 0, 1 << 20, 0), False, None),
+        ((1 << 80, 0, 0, 0), False, None),
+    ],
+)
+def test_cropping_leaves_something(
+    crop: tuple[int, int, int, int], has_fields: bool, expected: tuple[int, int] | None
+) -> None:
+    """Cropping of a whole picture, 80x48 pixels or two fields of them, is damage: such a set changes nothing."""
+    sets = ParameterSets()
+    sets.take(sequence_parameters((5, 3), crop, has_fields=has_fields))
+    found = sets.sequence and (sets.sequence.crop_left, sets.sequence.crop_top)
+    assert found == expected
+
+
 @pytest.mark.parametrize("data", [b"", b"\x01\x64", b"\x00\x00\x01", b"\x00\x00\x01\x67\x42", b"\x01" * 40])
 def test_damaged_headers_give_nothing(data: bytes) -> None:
     """Damaged or missing parameter sets are no parameters, never an error."""

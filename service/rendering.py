@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from codec.reader import open_video
-from service.errors import RunError
+from service.errors import RunError, StorageFullError
 from service.frames import each_line, labels_of, mask_of
 from service.jobs.types import Job
 from service.results.overlay import OverlayWriter
 from service.results.png import encode_mask, mask_name
 from service.results.stored_zip import StoredZip
 from service.storage import JobFiles
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,17 @@ def render(job: Job, files: JobFiles, name: str, part: Path) -> None:
 
     Raises:
         CodecError: The overlay's source cannot be read.
-        RunError: It has fewer frames than there are masks.
+        RunError: It has fewer frames than there are masks, or the file cannot be written.
+        StorageFullError: There is no room for the file.
     """
     form = FORMATS[name]
     try:
+        part.parent.mkdir(exist_ok=True)
         form.render(job, files, part)
         part.replace(files.result(form.file))
     except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFullError(f"there is no room for the {name} result; delete jobs or wait") from error
         raise RunError(f"the {name} result cannot be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
@@ -166,8 +173,9 @@ class _ObjectParts:
 
     def __exit__(self, *_: object) -> None:
         for name, file in self._files.items():
-            file.close()
-            self._paths[name].unlink()
+            with suppress(OSError):  # on a full disk closing fails as writing did
+                file.close()
+            self._paths[name].unlink(missing_ok=True)
 
     def add(self, number: int, entry: Mapping[str, Any]) -> None:
         """The object is in the frame with this number."""

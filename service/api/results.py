@@ -136,7 +136,6 @@ async def _make(services: Services, job: Job, name: str, part: Path, caller: str
     files = services.storage.job(job.id)
     try:
         await in_thread(services.storage.check_room, files.frames.stat().st_size)
-        await in_thread(part.parent.mkdir, exist_ok=True)
         seconds = services.settings.render_seconds
         await services.sandboxed(services.workshop, seconds, render, job, files, name, part)
     except Exception:

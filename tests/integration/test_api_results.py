@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import threading
@@ -18,6 +19,8 @@ from pycocotools import mask as coco
 
 from codec.types import UInt8Array
 from service import rendering
+from service.errors import StorageFullError
+from service.rendering import FORMATS, render
 from service.results.png import encode_mask
 from tests.serving import FRAMES, Served, served
 from tests.waiting import wait_for
@@ -115,6 +118,34 @@ def test_a_result_that_fails_in_the_middle_is_broken_off(service: Served, monkey
     wait_for(lambda: not service.services.rendering)
     assert list(service.services.storage.job(job_id).result("").iterdir()) == []
     assert zipfile.ZipFile(io.BytesIO(service.client.get(address).content)).testzip() is None
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_disk_that_is_full_is_no_fault_of_the_job(service: Served, result: str, name: str) -> None:
+    """A result of any kind for which there is no room is refused as such, and leaves nothing."""
+    job = service.services.store.get(result.split("/")[3])
+    files = service.services.storage.job(job.id)
+    full = files.result(f"full-{FORMATS[name].file}")
+    full.parent.mkdir(exist_ok=True)
+    before = set(full.parent.iterdir())
+    full.symlink_to("/dev/full")
+    with pytest.raises(StorageFullError, match=f"no room for the {name} result"):
+        render(job, files, name, full)
+    assert set(full.parent.iterdir()) == before
+
+
+def test_no_room_for_a_result_is_507(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client is told that the disk is full; once there is room the same request succeeds."""
+    address = f"/v1/jobs/{service.run()}/result"
+
+    def fail(_: UInt8Array) -> bytes:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rendering, "encode_mask", fail)
+        refused = service.client.get(address)
+    assert (refused.status_code, refused.json()["type"]) == (507, "/problems/storage-full")
+    assert service.client.get(address).status_code == 200
 
 
 def test_coco(service: Served, result: str) -> None:

@@ -66,10 +66,10 @@ class Watch:
         return self.news
 
     async def read(self, path: Path, offset: int) -> tuple[list[bytes], int]:
-        """As `service.frames.read_lines`; followers at the same place read once."""
+        """As `service.frames.read_lines`; followers at the same place read once, but again after a failure."""
         key = offset, self.news.size
         task = self._reads.get(key)
-        if task is None:
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
             task = self._reads[key] = asyncio.create_task(anyio.to_thread.run_sync(read_lines, path, offset))
             if len(self._reads) > _READS_KEPT:
                 del self._reads[next(iter(self._reads))]

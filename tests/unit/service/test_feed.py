@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.feed import Feed, News, Watch
+from service.frames import read_lines
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobOptions, JobVideo, new_job_id
 from service.problems import ProblemError
@@ -77,3 +78,27 @@ def test_a_look_that_is_under_way_tells_nothing_after_the_end(
             return watch
 
     assert asyncio.run(main()).news.job is None
+
+
+def test_a_read_that_failed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Followers at the same place share a read; one that failed is told to those who waited, and not to the next."""
+    (tmp_path / "frames").write_bytes(b"one\ntwo\n")
+    answers: list[Exception | None] = [OSError("input/output error"), None]
+
+    def read(path: Path, offset: int) -> tuple[list[bytes], int]:
+        if error := answers.pop(0):
+            raise error
+        return read_lines(path, offset)
+
+    monkeypatch.setattr("service.feed.read_lines", read)
+
+    async def main() -> None:
+        watch = Watch(News(None, 8))
+        shared = [watch.read(tmp_path / "frames", 0) for _ in range(3)]
+        failed = await asyncio.gather(*shared, return_exceptions=True)
+        assert [type(error) for error in failed] == [OSError] * 3
+        assert await watch.read(tmp_path / "frames", 0) == ([b"one", b"two"], 8)
+        assert await watch.read(tmp_path / "frames", 0) == ([b"one", b"two"], 8)
+
+    asyncio.run(main())
+    assert not answers

@@ -54,9 +54,10 @@ def _placeholder(parameter: Any) -> str:
 
 
 def _spelled(parameter: Any) -> str:
-    name = max(parameter.opts, key=len)
+    """The option's name with its value; of a switch that is on, also the name that turns it off."""
+    names = [max(opts, key=len) for opts in (parameter.opts, parameter.secondary_opts) if opts]
     value = "" if parameter.is_flag else f" {parameter.metavar or _kind(parameter)}"
-    return f"`{name}{value}`"
+    return ", ".join(f"`{name}{value}`" for name in names)
 
 
 def _kind(parameter: Any) -> str:

@@ -30,25 +30,33 @@ def updated(text: str, table: str) -> str:
     return f"{before}{BEGIN}\n\n{table.strip()}\n\n{END}{after}"
 
 
+def current(name: str) -> str:
+    """The text that a page of `PAGES` should have.
+
+    Raises:
+        ValueError: The page has not both marks once.
+    """
+    command = [sys.executable, ROOT / "benchmarks" / PAGES[name]]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    return updated((ROOT / name).read_text(encoding="utf-8"), made.stdout)
+
+
 def main() -> int:
     """Update or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only say whether the pages are current")
     arguments = parser.parse_args()
     failed = False
-    for name, script in PAGES.items():
-        command = [sys.executable, ROOT / "benchmarks" / script]
-        made = subprocess.run(command, capture_output=True, text=True, check=True)
-        text = (ROOT / name).read_text(encoding="utf-8")
+    for name in PAGES:
         try:
-            wanted = updated(text, made.stdout)
+            wanted = current(name)
         except ValueError as error:
             print(f"{name}: {error}", file=sys.stderr)
             failed = True
             continue
         if not arguments.check:
             (ROOT / name).write_text(wanted, encoding="utf-8")
-        elif wanted != text:
+        elif wanted != (ROOT / name).read_text(encoding="utf-8"):
             print(f"{name}: not what benchmarks/results says; run this without --check", file=sys.stderr)
             failed = True
     return int(failed)

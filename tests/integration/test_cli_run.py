@@ -38,7 +38,10 @@ def test_a_run_writes_masks_and_report(tmp_path: Path, capsys: pytest.CaptureFix
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["model"]["name"] == "compact"
     assert report["key_share"] == pytest.approx(report["network_runs"] / 12, abs=1e-4)
-    assert {"decode", "encode", "read", "warp", "write", "total"} <= set(report["seconds"])
+    assert {"decode", "encode", "read", "warp", "correct", "write", "total"} <= set(report["seconds"])
+    page = Path(__file__).parents[2] / "docs" / "reference" / "results.md"
+    described = next(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `seconds`"))
+    assert all(f"`{stage}`" in described for stage in report["seconds"])
     output, error = capsys.readouterr()
     assert error == ""
     for path in ("out/masks", "out/report.json", "overlay.mp4", "masks.ndjson"):

@@ -67,6 +67,19 @@ def test_the_command_line_s_reference_is_current() -> None:
     assert page.splitlines() == script("make_cli_reference").reference().splitlines()
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/accuracy.md"])
+def test_tables_are_those_of_the_results(name: str) -> None:
+    """Its tables are what `python scripts/update_readme_tables.py` makes of benchmarks/results; run it after those."""
+    wanted = script("update_readme_tables").current(name)
+    assert (ROOT / name).read_text(encoding="utf-8").splitlines() == wanted.splitlines()
+
+
+def test_the_reference_has_both_names_of_a_switch() -> None:
+    """An option that can be turned off is shown with the name that does so."""
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"\| `--refine`, `--no-refine` \|", page)) == 2
+
+
 def test_model_cards_tell_the_run_that_made_the_weights() -> None:
     """The cards hold what `python scripts/update_model_cards.py` writes; run that after new weights came."""
     maker = script("update_model_cards")

@@ -10,9 +10,6 @@ import numpy as np
 from codec.types import FrameType, UInt8Array
 from vos.errors import OptionError, PromptError
 
-MAX_OBJECTS = 255
-"""Object ids are palette indices of an 8-bit PNG; 0 is the background."""
-
 
 class Source(StrEnum):
     """Where a frame's mask comes from."""

@@ -18,6 +18,7 @@ from keymask.models import Frame, Job, JobStatus, Model, Options, Probe, Track
 from keymask.png import MaskLike
 from keymask.progress import ProgressOption, reporter
 from keymask.protocol import (
+    FOLLOW_SECONDS,
     POLL_SECONDS,
     Call,
     JobLike,
@@ -137,8 +138,9 @@ class AsyncClient:
         report = reporter(progress)
         deadline = None if timeout is None else time.monotonic() + timeout
         pause, longest = POLL_SECONDS
+        retry = self._following(timeout)
         while True:
-            current = await self.get(job)
+            current = await self._job(Call("GET", job_path(job)), retry)
             report(current)
             if current.status.ended:
                 return check_ended(current)
@@ -158,11 +160,12 @@ class AsyncClient:
         Raises:
             JobFailedError, JobCanceledError: The job ended without success; the masks before that have been given.
         """
-        current = await self.get(job)
-        retry = Retry(self._retries)
+        retry = self._following()
+        current = await self._job(Call("GET", job_path(job)), retry)
         while True:
+            call = Call("GET", job_path(current, "masks"), {"from": start, "to": end})
             try:
-                async with self._open(Call("GET", job_path(current, "masks"), {"from": start, "to": end})) as response:
+                async with self._open(call, retry) as response:
                     async for line in response.aiter_lines():
                         frame = frame_of(line, current)
                         start = frame.index + 1
@@ -171,7 +174,7 @@ class AsyncClient:
             except httpx.TransportError as error:
                 await asyncio.sleep(retry.after_failure(error))
                 continue
-            current = await self.get(job)
+            current = await self._job(Call("GET", job_path(job)), retry)
             if current.status.ended:
                 check_ended(current)
                 return
@@ -200,7 +203,7 @@ class AsyncClient:
         try:
             while True:
                 try:
-                    async with self._open(call) as response:
+                    async with self._open(call, retry) as response:
                         with partial.open("wb") as file:
                             async for chunk in response.aiter_bytes():
                                 file.write(chunk)
@@ -221,18 +224,23 @@ class AsyncClient:
         answer = await self._send(Call("GET", "/v1/models"))
         return [Model.model_validate(model) for model in answer.json()["models"]]
 
-    async def _job(self, call: Call) -> Job:
-        return Job.model_validate((await self._send(call)).json())
+    async def _job(self, call: Call, retry: Retry | None = None) -> Job:
+        return Job.model_validate((await self._send(call, retry)).json())
 
-    async def _send(self, call: Call) -> httpx.Response:
+    async def _send(self, call: Call, retry: Retry | None = None) -> httpx.Response:
         """The answer to a call, read to its end."""
-        async with self._open(call, read=True) as response:
+        retry = retry or Retry(self._retries)
+        async with self._open(call, retry, read=True) as response:
+            retry.succeeded()
             return response
 
+    def _following(self, timeout: float | None = None) -> Retry:
+        """For the calls by which one job is followed: they outlast a restart of the service, within the timeout."""
+        return Retry(self._retries, FOLLOW_SECONDS if timeout is None else min(timeout, FOLLOW_SECONDS))
+
     @asynccontextmanager
-    async def _open(self, call: Call, *, read: bool = False) -> AsyncIterator[httpx.Response]:
+    async def _open(self, call: Call, retry: Retry, *, read: bool = False) -> AsyncIterator[httpx.Response]:
         """The answer to a call; its body has been read or is still to come."""
-        retry = Retry(self._retries)
         while True:
             try:
                 with call.arguments() as arguments:

@@ -17,6 +17,7 @@ from keymask.models import Frame, Job, JobStatus, Model, Options, Probe, Track
 from keymask.png import MaskLike
 from keymask.progress import ProgressOption, reporter
 from keymask.protocol import (
+    FOLLOW_SECONDS,
     POLL_SECONDS,
     Call,
     JobLike,
@@ -39,7 +40,8 @@ class Client:
         base_url: Where the service is; KEYMASK_URL or http://localhost:8000 by default.
         api_key: Key of the service, if it wants one; KEYMASK_API_KEY by default.
         timeout: Seconds to wait for the service to say anything.
-        retries: How often a call is tried again after a lost connection, 429, 502, 503 or 504.
+        retries: How often a call is tried again after a lost connection, 429, 502, 503 or 504; those that follow a job
+            are tried for a minute, unless this is 0.
         transport: httpx transport, for tests.
     """
 
@@ -139,8 +141,9 @@ class Client:
         report = reporter(progress)
         deadline = None if timeout is None else time.monotonic() + timeout
         pause, longest = POLL_SECONDS
+        retry = self._following(timeout)
         while True:
-            current = self.get(job)
+            current = self._job(Call("GET", job_path(job)), retry)
             report(current)
             if current.status.ended:
                 return check_ended(current)
@@ -160,11 +163,12 @@ class Client:
         Raises:
             JobFailedError, JobCanceledError: The job ended without success; the masks before that have been given.
         """
-        current = self.get(job)
-        retry = Retry(self._retries)
+        retry = self._following()
+        current = self._job(Call("GET", job_path(job)), retry)
         while True:
+            call = Call("GET", job_path(current, "masks"), {"from": start, "to": end})
             try:
-                with self._open(Call("GET", job_path(current, "masks"), {"from": start, "to": end})) as response:
+                with self._open(call, retry) as response:
                     for line in response.iter_lines():
                         frame = frame_of(line, current)
                         start = frame.index + 1
@@ -173,7 +177,7 @@ class Client:
             except httpx.TransportError as error:
                 time.sleep(retry.after_failure(error))
                 continue
-            current = self.get(job)
+            current = self._job(Call("GET", job_path(job)), retry)
             if current.status.ended:
                 check_ended(current)
                 return
@@ -206,7 +210,7 @@ class Client:
         try:
             while True:
                 try:
-                    with self._open(call) as response, partial.open("wb") as file:
+                    with self._open(call, retry) as response, partial.open("wb") as file:
                         for chunk in response.iter_bytes():
                             file.write(chunk)
                     break
@@ -225,18 +229,23 @@ class Client:
         """The networks that the service offers."""
         return [Model.model_validate(model) for model in self._send(Call("GET", "/v1/models")).json()["models"]]
 
-    def _job(self, call: Call) -> Job:
-        return Job.model_validate(self._send(call).json())
+    def _job(self, call: Call, retry: Retry | None = None) -> Job:
+        return Job.model_validate(self._send(call, retry).json())
 
-    def _send(self, call: Call) -> httpx.Response:
+    def _send(self, call: Call, retry: Retry | None = None) -> httpx.Response:
         """The answer to a call, read to its end."""
-        with self._open(call, read=True) as response:
+        retry = retry or Retry(self._retries)
+        with self._open(call, retry, read=True) as response:
+            retry.succeeded()
             return response
 
+    def _following(self, timeout: float | None = None) -> Retry:
+        """For the calls by which one job is followed: they outlast a restart of the service, within the timeout."""
+        return Retry(self._retries, FOLLOW_SECONDS if timeout is None else min(timeout, FOLLOW_SECONDS))
+
     @contextmanager
-    def _open(self, call: Call, *, read: bool = False) -> Iterator[httpx.Response]:
+    def _open(self, call: Call, retry: Retry, *, read: bool = False) -> Iterator[httpx.Response]:
         """The answer to a call; its body has been read or is still to come."""
-        retry = Retry(self._retries)
         while True:
             try:
                 with call.arguments() as arguments:

@@ -5,6 +5,7 @@ After each fault: nothing is lost that was acknowledged, and nothing is on the d
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ from typing import Any
 
 import httpx
 import pytest
+from keymask import AsyncClient, Client
 
 from service.jobs.store import JobStore
 from tests.fakes import behave
@@ -151,6 +153,46 @@ def test_a_service_killed_in_mid_job(tmp_path: Path) -> None:
             assert service.finished(job_id)["status"] == "succeeded"
             assert service.indices(job_id) == list(range(FRAMES))
         assert service.is_tidy()
+
+
+def test_clients_that_follow_survive_a_restart(tmp_path: Path) -> None:
+    """Whoever takes masks or waits while the service ends and comes back gets every mask once, and the job's end."""
+    home = tmp_path / "home"
+    behave(home, seconds=0.3)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    with ThreadPoolExecutor(3) as pool:
+        with running(home, PORT=port) as service:
+            job_id = service.post().json()["id"]
+            url = str(service.client.base_url)
+            masks = pool.submit(masks_of, url, job_id)
+            masks_async = pool.submit(lambda: asyncio.run(masks_of_async(url, job_id)))
+            end = pool.submit(wait_for_end, url, job_id)
+            wait_for(lambda: service.job(job_id)["progress"]["done"] >= 3)
+            service.process.terminate()
+            service.process.wait()
+        behave(home)
+        with running(home, PORT=port):
+            assert masks.result(240) == masks_async.result(240) == list(range(FRAMES))
+            assert end.result(240) == "succeeded"
+
+
+def masks_of(url: str, job_id: str) -> list[int]:
+    """Indices of the masks that a client is given."""
+    with Client(url) as client:
+        return [frame.index for frame in client.masks(job_id)]
+
+
+async def masks_of_async(url: str, job_id: str) -> list[int]:
+    """As `masks_of`."""
+    async with AsyncClient(url) as client:
+        return [frame.index async for frame in client.masks(job_id)]
+
+
+def wait_for_end(url: str, job_id: str) -> str:
+    """How the job ended, as a client that waits is told."""
+    with Client(url) as client:
+        return client.wait(job_id).status
 
 
 def test_fifty_simultaneous_posts_with_one_key(service: Running) -> None:

@@ -7,6 +7,7 @@ import inspect
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import httpx
 import keymask
 import keymask.async_client
 import keymask.client
+import keymask.protocol
 import numpy as np
 import pytest
 from keymask import AsyncClient, Client
+from keymask.protocol import Retry
 from pycocotools import mask as coco
 
 JOB: dict[str, Any] = {
@@ -60,16 +63,49 @@ class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield part
 
 
+class Clock:
+    """Time that passes only while somebody pauses."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    def pause(self, seconds: float) -> None:
+        """Take no time, and let it pass."""
+        self.pauses.append(seconds)
+        self.now += seconds
+
+    async def pause_async(self, seconds: float) -> None:
+        """As `pause`."""
+        self.pause(seconds)
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A service that cannot be reached for so many seconds from the first try on."""
+
+    clock: Clock
+    seconds: float
+
+
 class Script:
     """Answers requests in turn and keeps them."""
 
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
+    def __init__(self, *answers: httpx.Response | Exception | Outage) -> None:
         self._answers = list(answers)
         self.requests: list[httpx.Request] = []
+        self._back_at: float | None = None
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         """The next answer."""
         self.requests.append(request)
+        if isinstance(outage := self._answers[0], Outage):
+            if self._back_at is None:
+                self._back_at = outage.clock.now + outage.seconds
+            if outage.clock.now < self._back_at:
+                raise httpx.ConnectError("refused")
+            self._back_at = None
+            del self._answers[0]
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -81,22 +117,40 @@ class Script:
         return not self._answers
 
 
+class Quiet(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body on which nothing comes for a minute."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._clock.now += 60
+        raise httpx.ReadTimeout("timed out")
+        yield b""
+
+    async def __aiter__(self) -> Any:
+        for part in self:
+            yield part
+
+
 Run = Callable[..., Any]
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clients' time."""
+    clock = Clock()
+    monkeypatch.setattr(keymask.client.time, "sleep", clock.pause)
+    monkeypatch.setattr(keymask.async_client.asyncio, "sleep", clock.pause_async)
+    monkeypatch.setattr(keymask.protocol, "monotonic", lambda: clock.now)
+    return clock
+
+
 @pytest.fixture(params=["sync", "async"])
-def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(request: pytest.FixtureRequest, clock: Clock) -> Run:
     """Calls a method of either client against a script; iterators come back as lists, pauses take no time."""
-    pauses: list[float] = []
-
-    async def nap(seconds: float) -> None:
-        pauses.append(seconds)
-
-    monkeypatch.setattr(keymask.client.time, "sleep", pauses.append)
-    monkeypatch.setattr(keymask.async_client.asyncio, "sleep", nap)
 
     def call(script: Script, name: str, *args: Any, **kwargs: Any) -> Any:
-        call.pauses = pauses  # type: ignore[attr-defined]
         if request.param == "sync":
             with Client("http://test", transport=httpx.MockTransport(script)) as client:
                 result = getattr(client, name)(*args, **kwargs)
@@ -161,13 +215,87 @@ def test_a_lost_mask_stream_goes_on_where_it_broke(run: Run) -> None:
     assert asked == [{}, {"from": "2"}, {"from": "2"}]
 
 
+def test_any_number_of_breaks_is_survived_if_masks_come_in_between(run: Run) -> None:
+    """Each mask that arrives gives all tries back."""
+    script = Script(
+        ok(job()),
+        *(httpx.Response(200, stream=Broken(line(index))) for index in range(12)),
+        httpx.Response(200, text=""),
+        ok(job("succeeded")),
+    )
+    assert [frame.index for frame in run(script, "masks", "j1")] == list(range(12))
+
+
+def test_breaks_without_any_mask_come_to_an_end(run: Run, clock: Clock) -> None:
+    """A stream that breaks each time before its first line is given up after a minute."""
+    script = Script(ok(job()), *(httpx.Response(200, stream=Broken()) for _ in range(2000)))
+    with pytest.raises(keymask.ConnectionFailedError, match="connection lost"):
+        run(script, "masks", "j1")
+    assert 60 <= clock.now < 66
+
+
+def test_a_restart_of_the_service_is_survived(run: Run, clock: Clock) -> None:
+    """While masks are followed the service may be away for most of a minute, and again after the next mask."""
+    script = Script(
+        ok(job()),
+        httpx.Response(200, stream=Broken(line(0))),
+        Outage(clock, 50),
+        httpx.Response(503, headers={"Retry-After": "2"}),
+        httpx.Response(200, stream=Broken(line(1))),
+        Outage(clock, 50),
+        masks(2, 3),
+        Outage(clock, 50),
+        ok(job("succeeded")),
+    )
+    assert [frame.index for frame in run(script, "masks", "j1")] == [0, 1, 2, 3]
+    assert max(clock.pauses) <= 5 + 2
+
+
+def test_waiting_survives_a_restart(run: Run, clock: Clock) -> None:
+    """So does waiting for a job's end."""
+    script = Script(ok(job("queued")), Outage(clock, 50), ok(job()), Outage(clock, 50), ok(job("succeeded")))
+    assert run(script, "wait", "j1").status == "succeeded"
+
+
+def test_waiting_does_not_outlast_its_timeout_by_much(run: Run, clock: Clock) -> None:
+    """A service that is away for longer than was to be waited is an error soon after that time."""
+    with pytest.raises(keymask.ConnectionFailedError):
+        run(Script(ok(job()), Outage(clock, 50)), "wait", "j1", timeout=10)
+    assert 10 <= clock.now < 16
+
+
+def test_a_service_that_stays_away_is_an_error(run: Run, clock: Clock) -> None:
+    """Following gives up after a minute, a single call after four further tries."""
+    with pytest.raises(keymask.ConnectionFailedError, match="refused"):
+        run(Script(ok(job()), Outage(clock, 1000)), "masks", "j1")
+    assert 60 <= clock.now < 66
+    script = Script(Outage(clock, 1000))
+    with pytest.raises(keymask.ConnectionFailedError, match="refused"):
+        run(script, "get", "j1")
+    assert len(script.requests) == 5
+
+
+def test_a_job_that_waits_for_long_is_waited_for(run: Run, clock: Clock) -> None:
+    """A stream on which nothing comes until the client's patience is at an end is opened again, however often."""
+    quiet = [httpx.Response(200, stream=Quiet(clock)) for _ in range(10)]
+    script = Script(ok(job("queued")), *quiet, masks(0, 1), ok(job("succeeded")))
+    assert [frame.index for frame in run(script, "masks", "j1")] == [0, 1]
+
+
+def test_no_retry_means_none() -> None:
+    """With 0 retries the first failure is the error, also while a job is followed."""
+    for seconds in (0.0, 60.0):
+        with pytest.raises(keymask.ConnectionFailedError):
+            Retry(0, seconds).after_failure(httpx.ConnectError("refused"))
+
+
 def test_a_stream_that_ends_before_the_job_is_asked_again(run: Run) -> None:
     """A service that restarts ends its streams in an orderly way; the client goes on until the job has ended."""
     script = Script(ok(job()), masks(0, 1), ok(job()), masks(2), ok(job("succeeded")))
     assert [frame.index for frame in run(script, "masks", "j1")] == [0, 1, 2]
 
 
-def test_busy_answers_are_tried_again_after_the_time_they_name(run: Run) -> None:
+def test_busy_answers_are_tried_again_after_the_time_they_name(run: Run, clock: Clock) -> None:
     """429 and 503 wait at least Retry-After, with the same idempotency key and the whole file again."""
     script = Script(
         httpx.Response(429, headers={"Retry-After": "7"}), httpx.Response(503), httpx.ConnectError("x"), ok(job(), 202)
@@ -176,7 +304,7 @@ def test_busy_answers_are_tried_again_after_the_time_they_name(run: Run) -> None
     assert script.spent
     assert len({r.headers["Idempotency-Key"] for r in script.requests}) == 1
     assert all(b"video bytes" in r.content for r in script.requests)
-    assert run.pauses[0] >= 7  # type: ignore[attr-defined]
+    assert clock.pauses[0] >= 7
 
 
 def test_after_the_last_try_the_error_names_the_cause(run: Run) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, QueuePool, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from service.errors import UsageError
@@ -18,6 +18,8 @@ _BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another one's change."""
 _MIGRATION_LOCK = 0x6B65796D61736B
 """Number of the PostgreSQL advisory lock under which one process migrates ("keymask" in ASCII)."""
+_CREATION_LOCK = _MIGRATION_LOCK + 1
+"""Likewise of the one under which jobs are created, one after the other."""
 _alembic = Lock()
 """Alembic keeps its context in global variables."""
 
@@ -65,6 +67,19 @@ def migrate(engine: Engine) -> None:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+            _lock(connection, _MIGRATION_LOCK)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def lock_creation(connection: Connection) -> None:
+    """Let other creations of jobs wait until this transaction ends, so that each counts all that were made before it.
+
+    In SQLite they do so by themselves, from the transaction's first change on.
+    """
+    if connection.dialect.name == "postgresql":
+        _lock(connection, _CREATION_LOCK)
+
+
+def _lock(connection: Connection, number: int) -> None:
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({number})")

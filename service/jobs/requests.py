@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, up
 from sqlalchemy.exc import IntegrityError
 
 from service.errors import IdempotencyConflictError, JobNotFoundError, QueueFullError, TooManyJobsError
+from service.jobs.database import lock_creation
 from service.jobs.rows import HERE, QUEUED, RUNNING, Rows, of_key
 from service.jobs.schema import jobs, row_of, to_columns
 from service.jobs.types import UNFINISHED, Job, JobStatus
@@ -60,7 +61,8 @@ class Requests(Rows):
             return earlier, False
         try:
             with self._engine.begin() as connection:
-                # The insertion comes first: in SQLite it also makes other writers wait until the count is done.
+                lock_creation(connection)
+                # The insertion comes first: in SQLite it makes other writers wait until the count is done.
                 connection.execute(insert(jobs).values(row_of(job)))
                 _check_limits(connection, job, limits)
         except IntegrityError:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -191,6 +192,24 @@ def test_limits_refuse_one_job_too_many(store: JobStore, new_job: NewJob) -> Non
     assert store.counts()[JobStatus.QUEUED] == 3
     store.request_cancel(first.id)
     assert store.create(new_job(api_key_id="a"), limits)[1]
+
+
+@pytest.mark.parametrize("limits", [Limits(queued=5), Limits(unfinished_per_key=5)])
+def test_limits_hold_however_many_post_at_once(store: JobStore, new_job: NewJob, limits: Limits) -> None:
+    """Of simultaneous posts just as many are taken as are allowed; all others are refused."""
+    start = Barrier(12)
+
+    def create(job: Job) -> bool:
+        start.wait()
+        try:
+            return store.create(job, limits)[1]
+        except (QueueFullError, TooManyJobsError):
+            return False
+
+    with ThreadPoolExecutor(12) as pool:
+        taken = [sum(pool.map(create, [new_job() for _ in range(12)])) for _ in range(3)]
+    assert taken == [5, 0, 0]
+    assert store.counts()[JobStatus.QUEUED] == 5
 
 
 def test_a_job_that_is_to_be_deleted_counts_no_more(store: JobStore, new_job: NewJob) -> None:

@@ -86,6 +86,17 @@ class Served:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["id"])
 
+    @contextmanager
+    def held(self, at: int = 0) -> Iterator[threading.Event]:
+        """While the block runs, or until the event is set, jobs stop before the frame with this number."""
+        self.engine.hold_at = at
+        self.engine.gate.clear()
+        try:
+            yield self.engine.gate
+        finally:
+            self.engine.gate.set()
+            self.engine.hold_at = 0
+
     def until(self, job_id: str, *states: str) -> dict[str, Any]:
         """The job, once it is in one of the states."""
         found: dict[str, Any] = wait_for(

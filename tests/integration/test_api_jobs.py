@@ -28,9 +28,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture
 def held(service: Served) -> Iterator[Served]:
     """Jobs stop before their first frame while the test runs."""
-    service.engine.gate.clear()
-    yield service
-    service.engine.gate.set()
+    with service.held():
+        yield service
 
 
 def test_a_new_job_is_accepted_with_its_address(held: Served) -> None:
@@ -65,9 +64,8 @@ def test_waiting_ends_with_the_job_or_in_time(service: Served) -> None:
     done = service.post(prefer="respond-async, wait=60")
     assert (done.status_code, done.json()["status"]) == (200, "succeeded")
     assert done.headers["preference-applied"] == "wait=60"
-    service.engine.gate.clear()
-    late = service.post(prefer="wait=1")
-    service.engine.gate.set()
+    with service.held():
+        late = service.post(prefer="wait=1")
     assert late.status_code == 202
     assert late.json()["status"] in ("queued", "running")
 
@@ -208,17 +206,16 @@ def test_keys_have_jobs_and_limits_of_their_own(service: Served) -> None:
     with served(service.clip.parent / "keys", api_keys=keys, max_jobs_per_key=1) as guarded:
         assert guarded.post().status_code == 401
         assert guarded.post(authorization="Bearer wrong").headers["www-authenticate"].startswith("Bearer")
-        guarded.engine.gate.clear()
-        ann, bob = ({"authorization": f"Bearer km-{name}"} for name in ("ann", "bob"))
-        mine = guarded.post(**ann, idempotency_key="k").json()["id"]
-        refused = guarded.post(**ann)
-        assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-jobs")
-        theirs = guarded.post(**bob, idempotency_key="k").json()["id"]
-        assert mine != theirs
-        assert guarded.client.get(f"/v1/jobs/{mine}", headers=bob).status_code == 404
-        assert [job["id"] for job in guarded.client.get("/v1/jobs", headers=bob).json()["jobs"]] == [theirs]
-        assert "km-ann" not in json.dumps(guarded.client.get("/v1/jobs", headers=ann).json())
-        guarded.engine.gate.set()
+        with guarded.held():
+            ann, bob = ({"authorization": f"Bearer km-{name}"} for name in ("ann", "bob"))
+            mine = guarded.post(**ann, idempotency_key="k").json()["id"]
+            refused = guarded.post(**ann)
+            assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-jobs")
+            theirs = guarded.post(**bob, idempotency_key="k").json()["id"]
+            assert mine != theirs
+            assert guarded.client.get(f"/v1/jobs/{mine}", headers=bob).status_code == 404
+            assert [job["id"] for job in guarded.client.get("/v1/jobs", headers=bob).json()["jobs"]] == [theirs]
+            assert "km-ann" not in json.dumps(guarded.client.get("/v1/jobs", headers=ann).json())
 
 
 def test_statuses_are_those_of_the_contract(service: Served) -> None:

@@ -150,7 +150,7 @@ def test_a_body_that_is_no_form(service: Served, body: bytes, content_type: str,
 def test_an_upload_that_announces_too_much_is_refused_unread(service: Served) -> None:
     """Content-Length beyond the limit is answered before the body is sent."""
     address = service.client.base_url
-    with socket.create_connection((address.host, address.port), timeout=20) as connection:
+    with socket.create_connection((address.host, address.port), timeout=240) as connection:
         connection.sendall(
             b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             b"Content-Length: 99999999999\r\n\r\n"
@@ -167,7 +167,7 @@ def test_a_client_that_leaves_in_mid_upload_leaves_nothing(service: Served) -> N
     def files() -> list[Path]:
         return [path for path in incoming.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
-    with socket.create_connection((address.host, address.port), timeout=20) as connection:
+    with socket.create_connection((address.host, address.port), timeout=240) as connection:
         connection.sendall(
             b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             b'Content-Length: 5000000\r\n\r\n--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
@@ -306,7 +306,7 @@ def test_serve_and_stop(tmp_path: Path) -> None:
     ) as process:  # fmt: skip
         try:
             base = _address(process, address)
-            assert httpx.get(f"{base}/health/ready").status_code == 200
+            assert httpx.get(f"{base}/health/ready", timeout=240).status_code == 200
             with served(tmp_path / "other") as files:
                 form = {"video": files.clip.read_bytes(), "mask": files.mask.read_bytes()}
             job_id = httpx.post(f"{base}/v1/jobs", files=form, timeout=240).json()["id"]
@@ -354,7 +354,7 @@ def _address(process: subprocess.Popen[bytes], file: Path) -> str:
         assert process.poll() is None, f"keymask serve ended with {process.returncode}"
         try:
             base = str(json.loads(file.read_text())["address"])
-            return base if httpx.get(f"{base}/health/live").status_code == 200 else None
+            return base if httpx.get(f"{base}/health/live", timeout=240).status_code == 200 else None
         except (OSError, ValueError, httpx.TransportError):
             return None
 

@@ -198,12 +198,11 @@ def test_overlay(service: Served, result: str) -> None:
 
 def test_nothing_before_the_end(service: Served) -> None:
     """A job that waits, runs or was canceled has no result: 409."""
-    service.engine.gate.clear()
-    job_id = service.post().json()["id"]
-    early = service.client.get(f"/v1/jobs/{job_id}/result")
-    service.client.post(f"/v1/jobs/{job_id}/cancel")
-    service.until(job_id, "canceled")
-    service.engine.gate.set()
+    with service.held():
+        job_id = service.post().json()["id"]
+        early = service.client.get(f"/v1/jobs/{job_id}/result")
+        service.client.post(f"/v1/jobs/{job_id}/cancel")
+        service.until(job_id, "canceled")
     late = service.client.get(f"/v1/jobs/{job_id}/result")
     assert [answer.status_code for answer in (early, late)] == [409, 409]
     assert late.json()["type"] == "/problems/job-not-succeeded"

@@ -119,7 +119,7 @@ def test_answers_are_as_documented(service: Served, job_id: str, method: str, pa
     def check(case: schemathesis.Case, real: bool) -> None:
         if real and method != "DELETE" and "job_id" in (case.path_parameters or {}):
             case.path_parameters["job_id"] = job_id
-        case.call_and_validate(checks=CHECKS, timeout=60)
+        case.call_and_validate(checks=CHECKS, timeout=240)
 
     check()
 

@@ -53,16 +53,14 @@ def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, str | None, Any]]:
 
 def test_masks_come_while_the_job_runs(service: Served) -> None:
     """A client that follows the masks has the first ones before the job may go on, and all of them at its end."""
-    service.engine.hold_at = 3
-    service.engine.gate.clear()
-    job_id = service.post().json()["id"]
-    with service.client.stream("GET", f"/v1/jobs/{job_id}/masks") as answer:
-        assert answer.headers["content-type"] == "application/x-ndjson"
-        lines = answer.iter_lines()
-        first, *rest = (json.loads(next(lines)) for _ in range(3))
-        service.engine.gate.set()
-        rest += [json.loads(line) for line in lines]
-    service.engine.hold_at = 0
+    with service.held(3) as gate:
+        job_id = service.post().json()["id"]
+        with service.client.stream("GET", f"/v1/jobs/{job_id}/masks") as answer:
+            assert answer.headers["content-type"] == "application/x-ndjson"
+            lines = answer.iter_lines()
+            first, *rest = (json.loads(next(lines)) for _ in range(3))
+            gate.set()
+            rest += [json.loads(line) for line in lines]
     assert [line["index"] for line in (first, *rest)] == list(range(FRAMES))
     assert (first["source"], rest[0]["source"]) == ("prompt", "propagated")
     only = first["objects"][0]
@@ -95,15 +93,15 @@ def test_a_mask_as_a_picture(service: Served, done: str) -> None:
 
 def test_events_tell_the_whole_story(service: Served) -> None:
     """Progress, one event a frame whose id is its index and which holds no mask, and the job at the end."""
-    service.engine.gate.clear()
-    job_id = service.post().json()["id"]
-    with service.client.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        assert answer.headers["x-accel-buffering"] == "no"
-        found = parse_events(answer.iter_lines())
-        kind, _, progress = next(found)
-        service.engine.gate.set()
-        rest = list(found)
+    with service.held() as gate:
+        job_id = service.post().json()["id"]
+        with service.client.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert answer.headers["x-accel-buffering"] == "no"
+            found = parse_events(answer.iter_lines())
+            kind, _, progress = next(found)
+            gate.set()
+            rest = list(found)
     assert (kind, progress["done"], progress["total"]) == ("progress", 0, FRAMES)
     frames = [(number, data) for kind, number, data in rest if kind == "frame"]
     assert [number for number, _ in frames] == [str(i) for i in range(FRAMES)]
@@ -141,40 +139,36 @@ def test_a_quiet_stream_is_kept_open(service: Served, monkeypatch: pytest.Monkey
     """Where nothing happens, comments come at the ping's interval, which is 15 seconds."""
     assert events.PING_SECONDS == 15
     monkeypatch.setattr(events, "PING_SECONDS", 0.05)
-    service.engine.gate.clear()
-    job_id = service.post().json()["id"]
-    service.until(job_id, "running")
-    with service.client.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
-        found = parse_events(answer.iter_lines())
-        comments = [next(data for kind, _, data in found if not kind) for _ in range(3)]
-        service.client.post(f"/v1/jobs/{job_id}/cancel")
-        assert list(found)[-1][2]["status"] == "canceled"
-    service.engine.gate.set()
+    with service.held():
+        job_id = service.post().json()["id"]
+        service.until(job_id, "running")
+        with service.client.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+            found = parse_events(answer.iter_lines())
+            comments = [next(data for kind, _, data in found if not kind) for _ in range(3)]
+            service.client.post(f"/v1/jobs/{job_id}/cancel")
+            assert list(found)[-1][2]["status"] == "canceled"
     assert comments == [": ping"] * 3
 
 
 def test_a_stream_of_a_deleted_job_ends(service: Served) -> None:
     """Who follows a job that is deleted sees the stream end."""
-    service.engine.gate.clear()
-    job_id = service.post().json()["id"]
-    with service.client.stream("GET", f"/v1/jobs/{job_id}/masks") as answer:
-        assert service.client.delete(f"/v1/jobs/{job_id}").status_code == 204
-        assert list(answer.iter_lines()) == []
-    service.engine.gate.set()
+    with service.held():
+        job_id = service.post().json()["id"]
+        with service.client.stream("GET", f"/v1/jobs/{job_id}/masks") as answer:
+            assert service.client.delete(f"/v1/jobs/{job_id}").status_code == 204
+            assert list(answer.iter_lines()) == []
 
 
 def test_streams_are_limited_and_given_back(service: Served) -> None:
     """One stream more than allowed is refused, and a client that leaves makes room."""
     with served(service.clip.parent / "few", max_followers=1) as small:
-        small.engine.gate.clear()
-        path = f"/v1/jobs/{small.post().json()['id']}/masks"
-        with httpx.Client(base_url=small.client.base_url) as other:
+        with small.held(), httpx.Client(base_url=small.client.base_url, timeout=240) as other:
+            path = f"/v1/jobs/{small.post().json()['id']}/masks"
             with other.stream("GET", path):
                 wait_for(lambda: small.services.feed.followers == 1)
                 refused = small.client.get(path)
                 assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-streams")
             wait_for(lambda: small.services.feed.followers == 0)
-        small.engine.gate.set()
         assert len(small.client.get(path).text.splitlines()) == FRAMES
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from told import expected_logits
 from torch import Tensor, nn
 
 from vos.modeling.network import Features, Memory, VOSNetwork
@@ -31,6 +32,4 @@ class IdleNetwork(VOSNetwork):
 
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:  # noqa: ARG002
         """The previous masks as logits."""
-        if previous is None:
-            raise ValueError("there are no previous masks; an idle network needs them")
-        return previous.clamp(1e-3, 1 - 1e-3).logit()
+        return expected_logits(previous)

@@ -1,0 +1,74 @@
+"""The video on which memory is watched, and what is said of it."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import av
+import memory
+import numpy as np
+import pytest
+from PIL import Image
+
+from codec import open_video
+from service.davis import Sequence, find_sequences
+
+COUNT, HEIGHT, WIDTH = 5, 480, 640
+
+
+@pytest.fixture
+def sequence(tmp_path: Path) -> Sequence:
+    """A square that moves to the right, 60 pixels a picture."""
+    for index in range(COUNT):
+        labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+        labels[160:320, 80 + 60 * index : 240 + 60 * index] = 255
+        for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+            folder = tmp_path / kind / "480p" / "square"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(labels).save(folder / f"{index:05d}.{suffix}")
+    return find_sequences(tmp_path)[0]
+
+
+def lefts(content: bytes | Path) -> list[int]:
+    """Where the bright square begins in each frame shown, in pixels."""
+    with av.open(BytesIO(content) if isinstance(content, bytes) else content) as container:
+        pictures = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    return [int(np.argmax(picture[120] > 128)) for picture in pictures]
+
+
+def test_a_turn_goes_there_and_back(sequence: Sequence) -> None:
+    """Half as high, the square goes right by 30 pixels a picture and back; no picture stands twice where turns meet."""
+    film = memory.Film.of(sequence, COUNT)
+    wanted = [40, 70, 100, 130, 160, 130, 100, 70]
+    assert lefts(film.turn) == pytest.approx(wanted, abs=2)
+    assert [int(np.argmax(truth[120])) for truth in film.truth] == wanted
+    assert film.truth[0].shape == (240, 320)
+    assert np.unique(film.truth[0]).tolist() == [0, 1]
+
+
+def test_turns_follow_each_other_without_another_encoding(sequence: Sequence, tmp_path: Path) -> None:
+    """The long video shows the same pictures as the turn, each once, and begins each turn with an I frame."""
+    film = memory.Film.of(sequence, COUNT)
+    memory.repeat(film.turn, tmp_path / "long.mkv", 19)
+    turn = lefts(film.turn)
+    found = lefts(tmp_path / "long.mkv")
+    assert len(found) == 19
+    assert found[:17] == [*turn, *turn, turn[0]]
+    with open_video(tmp_path / "long.mkv") as video:
+        frames = list(video)
+    assert sorted(frame.index for frame in frames) == list(range(19))
+    assert [frame.type.value for frame in frames].count("I") == 3
+
+
+def test_growth_is_that_of_the_long_run_over_the_short_one() -> None:
+    """500 frames in 400 MiB and 5,000 in 410 are a growth of 1.025; the note says that the object was followed."""
+    growth, peak = memory.rows({5000: memory.Run(410.0, 0.91), 500: memory.Run(400.0, 0.95)})
+    assert (growth.measured.median, growth.met, peak.measured.median) == (1.025, True, 410)
+    assert "J of the last turn 0.91" in growth.note
+
+
+def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
+    """What the command said of its error is part of the message."""
+    with pytest.raises(RuntimeError, match=r"keymask run ended with \d+: .*nothing\.mkv"):
+        memory.peak_mib(["run", tmp_path / "nothing.mkv", "--mask", tmp_path / "m.png", "--out", tmp_path / "out"])

@@ -1,0 +1,75 @@
+"""The network that is told its answer, and the rows of the speed-up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import speedup
+import torch
+from idle import IdleNetwork
+from told import ToldNetwork, expected_logits
+
+from tests import synthetic
+from vos.modeling.network import Features, Memory
+from vos.types import Prompt
+
+
+class Lost(IdleNetwork):
+    """Finds nothing, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def encode(self, image: torch.Tensor) -> Features:
+        """A key of one channel."""
+        self.calls.append("encode")
+        return super().encode(image)
+
+    def memorize(self, features: Features, masks: torch.Tensor) -> Memory:
+        """Memory of one position."""
+        self.calls.append("memorize")
+        return super().memorize(features, masks)
+
+    def segment(self, features: Features, memory: Memory, previous: torch.Tensor | None, top_k: int) -> torch.Tensor:
+        """No object anywhere."""
+        self.calls.append("segment")
+        return super().segment(features, memory, previous, top_k).fill_(-9)
+
+
+def test_all_work_is_done_and_the_object_stays() -> None:
+    """On every frame the network encodes, segments and memorises, finds nothing, and the object is still followed."""
+    clip = synthetic.pan(6)
+    labels = np.zeros(clip.frames.shape[1:3], np.uint8)
+    labels[40:90, 60:130] = 1
+    inner = Lost()
+    work = speedup.segment(ToldNetwork(inner), None, "every:1", synthetic.encode(clip.frames), Prompt(labels))
+    assert inner.calls == ["encode", "memorize"] + 5 * ["encode", "segment", "memorize"]
+    assert work.details()["sources"] == {"prompt": 1, "key": 5}
+    assert work.areas == pytest.approx(6 * [50 * 70], rel=0.1)
+    lost = speedup.segment(Lost(), None, "every:1", synthetic.encode(clip.frames), Prompt(labels))
+    assert lost.areas[1:] == 5 * [0]
+
+
+def test_area_kept_is_relative_to_the_prompt() -> None:
+    """Masks of 100, 50 and 150 pixels are as large as the prompt's in the mean."""
+    assert speedup.Work(speedup.Stats({}, {}), [100, 50, 150]).details()["area_kept"] == 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_was_expected_comes_back(dtype: torch.dtype) -> None:
+    """Sure masks have finite logits in every number type, and all come back within a thousandth and rounding."""
+    masks = torch.tensor([0.0, 0.25, 0.5, 1.0], dtype=dtype).view(1, 1, 2, 2)
+    logits = expected_logits(masks)
+    assert torch.isfinite(logits).all()
+    assert logits.sigmoid().flatten().tolist() == pytest.approx([0.0, 0.25, 0.5, 1.0], abs=1.1e-3)
+    with pytest.raises(ValueError, match="there are no previous masks"):
+        expected_logits(None)
+
+
+def test_the_goal_is_for_repaired_masks() -> None:
+    """Rounds of 60 s against 12 and 10 s are 5 times, which meets the goal, and 6 times, which has none."""
+    seconds = {"every:1": [60.0, 60.0], "every:6": [12.0, 12.0], "every:6, not repaired": [10.0, 10.0]}
+    repaired, plain = speedup.rows("stm", seconds)
+    assert (repaired.measured.median, repaired.met) == (5, True)
+    assert (plain.measured.median, plain.met) == (6, None)

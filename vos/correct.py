@@ -42,8 +42,9 @@ class Care:
     largest: int
 
 
-CARE = {"fast": Care(0.2, 512 * 320), "balanced": Care(0.1, 1 << 21), "best": Care(0.0, 1 << 21)}
-"""By quality. On training sequences the cap of `fast` costs half a point of J&F, and its trust another half."""
+CARE = {"fast": Care(0.2, 512 * 512), "balanced": Care(0.1, 1 << 21), "best": Care(0.0, 1 << 21)}
+"""By quality. The cap of `fast` is that of a region of 512 x 512 pixels; its trust costs half a point of J&F on training
+sequences."""
 
 
 class Correction:

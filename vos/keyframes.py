@@ -156,7 +156,7 @@ _CARRIED = {
 """Without a refiner. Set on training sequences."""
 _REPAIRED = {
     "fast": AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, longest_gap=12, repaired=True),
-    "balanced": AdaptivePolicy(reference_doubt=0.15, disposable_doubt=0.3, longest_gap=6, repaired=True),
+    "balanced": AdaptivePolicy(reference_doubt=0.15, disposable_doubt=0.3, repaired=True),
     "best": AdaptivePolicy(reference_doubt=0.1, disposable_doubt=0.2, longest_gap=4, lost_gap=3, repaired=True),
 }
 """With one. Set on training sequences too."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
+from anyio.to_thread import run_sync
 
 from service.errors import JobNotFoundError
 from service.frames import read_lines
@@ -17,6 +17,7 @@ from service.jobs.store import JobStore
 from service.jobs.types import Job
 from service.problems import ProblemError
 from service.storage import Storage
+from service.threads import brief_calls
 
 PERIOD_SECONDS = 0.1
 _READS_KEPT = 8
@@ -70,7 +71,7 @@ class Watch:
         key = offset, self.news.size
         task = self._reads.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = self._reads[key] = asyncio.create_task(anyio.to_thread.run_sync(read_lines, path, offset))
+            task = self._reads[key] = asyncio.create_task(run_sync(read_lines, path, offset, limiter=brief_calls()))
             if len(self._reads) > _READS_KEPT:
                 del self._reads[next(iter(self._reads))]
         return await asyncio.shield(task)
@@ -140,7 +141,7 @@ class Feed:
     async def _keep_looking(self, job_id: str, watch: Watch) -> None:
         while not watch.news.final and not self.closing:
             try:
-                watch.publish(await anyio.to_thread.run_sync(self._look, job_id))
+                watch.publish(await run_sync(self._look, job_id, limiter=brief_calls()))
             except Exception:  # such as a database that is away for a moment: followers must not wait forever
                 _log.exception("cannot look at a job", extra={"job_id": job_id})
             await asyncio.sleep(PERIOD_SECONDS)

@@ -10,6 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
@@ -30,7 +31,6 @@ from service.services import (
     SandboxFactory,
     Services,
     build_services,
-    in_thread,
     make_process_sandbox,
 )
 from vos.errors import VosError
@@ -83,10 +83,10 @@ def create_app(
 def _lifespan(build: Callable[[], Services]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services = await in_thread(build)
+        services = await run_sync(build)
         app.state.services = services
-        await in_thread(services.engine.start)
-        warming = asyncio.create_task(in_thread(services.inspection.warm_up))
+        await run_sync(services.engine.start)
+        warming = asyncio.create_task(run_sync(services.inspection.warm_up))
         if services.settings.auth == "off" and (services.settings.api_keys or services.settings.api_keys_file):
             _log.warning("API keys are set, but KEYMASK_AUTH is off: nobody is asked for one")
         _log.info("started", extra={"version": app.version, "keys": len(services.keys)})
@@ -94,10 +94,10 @@ def _lifespan(build: Callable[[], Services]) -> Callable[[FastAPI], AbstractAsyn
             yield
         finally:
             services.feed.close()
-            await in_thread(services.end_sandboxes)
+            await run_sync(services.end_sandboxes)
             results = [making.task for making in services.rendering.values()]
             await asyncio.gather(warming, *results, return_exceptions=True)
-            await in_thread(_stop, services)
+            await run_sync(_stop, services)
             _log.info("stopped")
 
     return lifespan

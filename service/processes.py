@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import os
 import resource
 import signal
@@ -13,6 +14,9 @@ from multiprocessing import get_context, parent_process
 
 _M_ARENA_MAX = -8
 """Of glibc's <malloc.h>."""
+
+_FULL_COLLECTION_EVERY = 100
+"""Collections of the middle generation to a full one; Python's own are 10."""
 
 SPAWN = get_context("spawn")
 """Children start from nothing: CUDA cannot be used after a fork, and no lock or file is inherited by accident."""
@@ -41,6 +45,17 @@ def share_memory_among_threads() -> None:
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def collect_rarely() -> None:
+    """Leave all that there is now out of garbage collections and make full ones rare; call it once all is loaded.
+
+    A collection stops every thread, and a full one looks at each object: with the libraries' hundreds of thousands it
+    would hold up answers for a tenth of a second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], _FULL_COLLECTION_EVERY)
 
 
 def limit_memory(bytes_allowed: int) -> None:

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from service.config import Settings
 from service.errors import RunError, UsageError
-from service.processes import share_memory_among_threads
+from service.processes import collect_rarely, share_memory_among_threads
 from service.services import Services
 
 _FAREWELL_SECONDS = 5
@@ -25,6 +25,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called once the application has started."""
+        await super().startup(sockets)
+        collect_rarely()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called for SIGINT and SIGTERM."""

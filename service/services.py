@@ -27,6 +27,7 @@ from service.metrics import Metrics
 from service.problems import ProblemError
 from service.sandbox import Sandbox, SandboxClosedError, SandboxDiedError, SandboxTimeoutError
 from service.storage import Storage
+from service.threads import brief_calls
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
@@ -208,7 +209,7 @@ def open_engine(settings: Settings) -> Iterator[Engine]:
 
 
 async def in_thread(function: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
-    """Call what blocks (database, files) in a thread."""
+    """Call what blocks for a moment (database, small pieces of files) in a thread; few run at a time."""
     call: Callable[[], Any] = partial(function, *args, **kwargs)
-    result: Result = await anyio.to_thread.run_sync(call)
+    result: Result = await anyio.to_thread.run_sync(call, limiter=brief_calls())
     return result

@@ -12,7 +12,7 @@ from service.engine.types import EngineConfig
 from service.logs import configure_logging
 from service.processes import become_child
 
-_NICENESS = 5
+_NICENESS = 10
 """Where processor time is short, answers come before frames."""
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, make
 from sqlalchemy.exc import ArgumentError
 
 from service.errors import UsageError
+from service.threads import THREADS
 
 _BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another one's change."""
@@ -46,7 +47,9 @@ def open_database(url: str) -> Engine:
         # Each connection would have a memory of its own; one connection that threads take in turn is one database.
         return create_engine(parsed, connect_args=arguments, poolclass=QueuePool, pool_size=1, max_overflow=0)
     Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args=arguments)
+    # Of this pool's users only the engine's thread is not one of those threads. A connection beyond it would be opened
+    # and closed for one call, which takes longer than to wait for one.
+    engine = create_engine(parsed, connect_args=arguments, pool_size=THREADS + 1, max_overflow=0)
     event.listen(engine, "connect", _prepare)
     return engine
 

@@ -41,6 +41,7 @@ from service.jobs.types import (
     TransitionError,
     new_job_id,
 )
+from service.threads import THREADS
 
 NewJob = Callable[..., Job]
 FINISHED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)
@@ -91,6 +92,18 @@ def _open_and_count(url: str) -> int:
         return sum(store.counts().values())
     finally:
         store.close()
+
+
+def test_a_burst_of_calls_opens_few_connections(tmp_path: Path, new_job: NewJob) -> None:
+    """However many threads use a SQLite file, the store has no more connections than threads of the service call it."""
+    opened: list[object] = []
+    store = JobStore(f"sqlite:///{tmp_path}/jobs.db")
+    event.listen(store._engine, "connect", lambda connection, _: opened.append(connection))
+    job, _ = store.create(new_job())
+    with ThreadPoolExecutor(16) as pool:
+        assert all(found == job for found in pool.map(lambda _: store.get(job.id), range(200)))
+    assert len(opened) <= THREADS + 1
+    store.close()
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://localhost/x"])

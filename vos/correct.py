@@ -43,8 +43,7 @@ class Care:
 
 
 CARE = {"fast": Care(0.2, 512 * 512), "balanced": Care(0.1, 1 << 21), "best": Care(0.0, 1 << 21)}
-"""By quality. The cap of `fast` is that of a region of 512 x 512 pixels; its trust costs half a point of J&F on training
-sequences."""
+"""By quality. The trust of `fast` costs half a point of J&F on training sequences."""
 
 
 class Correction:

@@ -80,6 +80,7 @@ def load_refiner(*, device: str = "auto", precision: str = "auto", weights: Path
     where = resolve_device(device)
     refiner = Refiner().eval()
     refiner.load_state_dict(read_weights(refiner, weights or PACKAGE_FOLDER / REFINER.file, REFINER.name))
+    refiner.fold()
     return _settle(refiner, where, resolve_precision(precision, where))
 
 

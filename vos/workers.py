@@ -43,7 +43,7 @@ class Workers:
     def _started(self) -> ThreadPoolExecutor:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._count, "keymask-frame")
-            all_there = Barrier(self._count)
+            all_there, own = Barrier(self._count), torch.get_num_threads()
 
             def stay_alone(_: int) -> None:
                 torch.get_num_threads()  # or the first operation here would look for the number once more
@@ -52,5 +52,5 @@ class Workers:
 
             list(self._pool.map(stay_alone, range(self._count)))
             # Torch also takes what was said last for the number that threads to come begin with.
-            torch.set_num_threads(self._count)
+            torch.set_num_threads(own)
         return self._pool

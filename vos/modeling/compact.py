@@ -24,6 +24,7 @@ from vos.modeling.parts import (
     Decoder,
     ValueEncoder,
     expected_cells,
+    fold_scales,
     initialize,
     other_cells,
     read_memory,
@@ -41,6 +42,7 @@ class CompactNetwork(VOSNetwork):
         self.register_buffer("tap_scale", torch.ones(len(TAP_CHANNELS)))
         self.tap_scale: Tensor
         """1 / standard deviation of each tap, measured once on training pictures: the taps differ by orders."""
+        self.folded = False
         self.shared = nn.Conv2d(TAP_CHANNELS[2] + TAP_CHANNELS[3], SHARED_CHANNELS, 1)
         self.key = nn.Conv2d(SHARED_CHANNELS, KEY_CHANNELS, 3, padding=1)
         self.value = ValueEncoder()
@@ -51,7 +53,7 @@ class CompactNetwork(VOSNetwork):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Merge the last block's projection with `shared`: both are linear, and nothing else looks between them."""
+        """Merge what is linear: the scales of the taps with what reads them, the last projection with `shared`."""
         last = self.backbone.blocks[-1]
         if not isinstance(last, InvertedResidual) or isinstance(last.project, nn.Identity):
             return
@@ -65,7 +67,9 @@ class CompactNetwork(VOSNetwork):
         self.shared = nn.Conv2d(near_channels + hidden_channels, SHARED_CHANNELS, 1).to(weight)
         self.shared.load_state_dict({"weight": weight, "bias": bias.flatten()})
         last.project = nn.Identity()  # type: ignore[assignment]
-        self.tap_scale[2:] = 1
+        value, decoder = self.value, self.decoder
+        fold_scales(self.tap_scale, (value.picture4, decoder.picture4), (value.picture8, decoder.picture8), (), ())
+        self.folded = True
 
     def normalize(self, rgb: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] -> -1..1, in the dtype of the weights."""
@@ -73,7 +77,9 @@ class CompactNetwork(VOSNetwork):
 
     def encode(self, image: Tensor) -> Features:
         """Normalised pictures [B, 3, H, W] -> key [B, 64, H/16, W/16]; maps 4: 24, 8: 32, 16: 128 channels."""
-        taps = [tap * scale for tap, scale in zip(self.backbone(image), self.tap_scale, strict=True)]
+        taps = list(self.backbone(image))
+        if not self.folded:
+            taps = [tap * scale for tap, scale in zip(taps, self.tap_scale, strict=True)]
         shared = convolve(self.shared, torch.cat(taps[2:], dim=1), activation="relu")
         return Features(image=image, key=self.key(shared), maps={4: taps[0], 8: taps[1], 16: shared})
 

@@ -84,20 +84,20 @@ class Decoder(nn.Module):
 
     def forward(self, maps: dict[int, Tensor], read: Tensor, hint: Tensor) -> Tensor:
         """Picture maps of B pictures, read [B*K, 144, h, w], hint [B*K, 5, h, w] -> logits [B*K, 1, 4h, 4w]."""
-        objects = read.shape[0] // maps[4].shape[0]
         labels = functional.pixel_shuffle(read[:, VALUE_CHANNELS:], 4)
-        picture16, picture8, picture4 = self.of_picture(maps, objects)
-        x = convolve(self.object16, torch.cat([read, hint], dim=1), add=picture16)
-        x = double(self.object8(self.mix16(x, activation="relu")))
-        x = double(self.object4(self.mix8(x + picture8, activation="relu")))
-        x = convolve(self.label4, labels, add=x + picture4)
+        x = self.object16(torch.cat([read, hint], dim=1))
+        x = double(self.object8(self.mix16(add_picture(self.picture16, maps[16], x), activation="relu")))
+        x = double(self.object4(self.mix8(add_picture(self.picture8, maps[8], x), activation="relu")))
+        x = convolve(self.label4, labels, add=add_picture(self.picture4, maps[4], x))
         logits: Tensor = self.out(self.mix4(x, activation="relu"))
         return logits
 
-    def of_picture(self, maps: dict[int, Tensor], objects: int) -> list[Tensor]:
-        """What the picture adds at strides 16, 8 and 4, for each of its objects."""
-        layers = {16: self.picture16, 8: self.picture8, 4: self.picture4}
-        return [per_object(layer(maps[stride]), objects) for stride, layer in layers.items()]
+
+def add_picture(layer: nn.Module, picture: Tensor, x: Tensor) -> Tensor:
+    """Sum of x [B*K, C, h, w] and, for each object, what a convolution makes of its picture [B, C', h, w]."""
+    if len(x) == len(picture):
+        return convolve(layer, picture, add=x)
+    return x + per_object(layer(picture), len(x) // len(picture))
 
 
 def other_masks(masks: Tensor, pictures: int) -> Tensor:
@@ -136,6 +136,15 @@ def expected_cells(previous: Tensor | None, read: Tensor) -> Tensor:
     cells = functional.pixel_unshuffle(functional.avg_pool2d(previous.to(read.dtype), 2), 2)
     hint = torch.cat([cells, torch.ones_like(cells[:, :1])], dim=1)
     return hint.contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def fold_scales(scales: Tensor, *readers: tuple[nn.Conv2d, ...]) -> None:
+    """Multiply the weights of the convolutions that read each map by its scale, and set the scale to 1."""
+    for index, layers in enumerate(readers):
+        for layer in layers:
+            layer.weight.mul_(scales[index])
+        scales[index] = 1
 
 
 def per_object(x: Tensor, objects: int) -> Tensor:

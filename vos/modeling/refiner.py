@@ -26,8 +26,10 @@ from vos.modeling.parts import (
     VALUE_CHANNELS,
     Decoder,
     ValueEncoder,
+    add_picture,
     double,
     expected_cells,
+    fold_scales,
     initialize,
     other_cells,
     other_masks,
@@ -74,14 +76,12 @@ class RefinerDecoder(Decoder):
 
     def decode(self, maps: dict[int, Tensor], read: Tensor, hint: Tensor, told: Tensor) -> Tensor:
         """As `forward`, with told [B*K, 6, 4h, 4w]."""
-        objects = read.shape[0] // maps[4].shape[0]
         labels = functional.pixel_shuffle(read[:, VALUE_CHANNELS:], 4)
-        picture16, picture8, picture4 = self.of_picture(maps, objects)
-        x = convolve(self.object16, torch.cat([read, hint], dim=1), add=picture16)
-        x = double(self.object8(self.mix16(x, activation="relu")))
-        x = convolve(self.told8, functional.pixel_unshuffle(told, 2), add=x + picture8)
+        x = self.object16(torch.cat([read, hint], dim=1))
+        x = double(self.object8(self.mix16(add_picture(self.picture16, maps[16], x), activation="relu")))
+        x = convolve(self.told8, functional.pixel_unshuffle(told, 2), add=add_picture(self.picture8, maps[8], x))
         x = double(self.object4(self.mix8(x, activation="relu")))
-        x = convolve(self.told4, told, add=x + picture4)
+        x = convolve(self.told4, told, add=add_picture(self.picture4, maps[4], x))
         x = convolve(self.label4, labels, add=x)
         logits: Tensor = self.out(self.mix4(x, activation="relu"))
         return logits
@@ -98,6 +98,7 @@ class Refiner(nn.Module):
         self.register_buffer("tap_scale", torch.ones(len(_TAPS)))
         self.tap_scale: Tensor
         """1 / standard deviation of each tap."""
+        self.folded = False
         self.shared = nn.Conv2d(_DEEPEST, SHARED_CHANNELS, 3, padding=1)
         self.key = nn.Conv2d(SHARED_CHANNELS, KEY_CHANNELS, 3, padding=1)
         self.nearness = nn.Parameter(torch.tensor(0.1))
@@ -122,6 +123,17 @@ class Refiner(nn.Module):
         with torch.no_grad():
             self.tap_scale[:2] = compact["tap_scale"][:2]
 
+    def fold(self) -> None:
+        """Merge the scales of the taps with what reads them: the same function at inference, in fewer passes."""
+        value, decoder = self.value, self.decoder
+        fold_scales(
+            self.tap_scale,
+            (value.picture4, decoder.picture4, self.light),
+            (value.picture8, decoder.picture8),
+            (self.shared,),
+        )
+        self.folded = True
+
     def normalize(self, rgb: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] -> -1..1, in the dtype of the weights."""
         return (rgb.to(torch.float32) / 127.5 - 1).to(self.tap_scale.dtype)
@@ -137,7 +149,9 @@ class Refiner(nn.Module):
             left: Pixels of the picture left of them.
             step: Pixels of the picture, down and across, to one of the region: above 1 for a region made smaller.
         """
-        taps = [tap * scale for tap, scale in zip(self.taps(image), self.tap_scale, strict=True)]
+        taps = self.taps(image)
+        if not self.folded:
+            taps = [tap * scale for tap, scale in zip(taps, self.tap_scale, strict=True)]
         shared = convolve(self.shared, taps[2], activation="relu")
         looks = self.key(shared)
         key = torch.cat([looks, self._places(looks, (top / STRIDE, left / STRIDE), step)], dim=1)

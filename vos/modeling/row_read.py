@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,23 +54,28 @@ def read_rows(key: Tensor, value: Tensor, query: Tensor, k: int) -> Tensor:
     affinity = key.new_empty(size, positions)
     block = _bits(affinity)
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, rows, size):
-            count = min(size, rows - start)
-            torch.mm(asked[start : start + count], near.t(), out=affinity[:count])
-            part = -(-count // threads)
-            work = []
-            for first in range(0, count, part):
-                inside = slice(first, min(first + part, count))
-                whole = slice(start + inside.start, start + inside.stop)
-                work.append(
-                    pool.submit(
-                        kernels.read, block[inside], keys, queries[whole], values, scale, min(k, positions), bits[whole]
-                    )
-                )
-            for done in work:
-                done.result()
+    for start in range(0, rows, size):
+        count = min(size, rows - start)
+        torch.mm(asked[start : start + count], near.t(), out=affinity[:count])
+        part = -(-count // threads)
+
+        def read_part(first: int, start: int = start, count: int = count, part: int = part) -> None:
+            inside = slice(first, min(first + part, count))
+            whole = slice(start + inside.start, start + inside.stop)
+            kernels.read(block[inside], keys, queries[whole], values, scale, min(k, positions), bits[whole])
+
+        # The first part is this thread's own.
+        others = [_pool(threads).submit(read_part, first) for first in range(part, count, part)]
+        read_part(0)
+        for other in others:
+            other.result()
     return out
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: starting them takes as long as a small read."""
+    return ThreadPoolExecutor(threads, "keymask-read")
 
 
 def _bits(rows: Tensor) -> np.ndarray[Any, np.dtype[np.int16]]:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.fuse import PackedConv2d, can_pack, convolve, pack_convolutions
+from vos.modeling.refiner import Refiner
 
 ACTIVATIONS = {"none": lambda x: x, "relu": functional.relu, "relu6": functional.relu6}
 LAYERS = {
@@ -56,18 +57,47 @@ def test_what_cannot_be_packed_is_named() -> None:
 
 @torch.inference_mode()
 def test_folding_and_packing_change_nothing() -> None:
-    """The compact network, its taps scaled, gives the same maps and key before and after it is folded and packed."""
+    """The compact network, its taps scaled, gives the same keys, values and logits before and after it is folded."""
     torch.manual_seed(0)
     network = CompactNetwork().eval().requires_grad_(False)
     network.tap_scale.copy_(torch.tensor([0.5, 2.0, 3.0, 0.25]))
-    image = noise(1, 3, 48, 80, seed=4).clamp(-1, 1)
-    before = network.encode(image)
+    image, masks = noise(1, 3, 48, 80, seed=4).clamp(-1, 1), noise(2, 1, 48, 80, seed=5).clamp(0, 1)
+
+    def outputs() -> tuple[torch.Tensor, ...]:
+        features = network.encode(image)
+        memory = network.memorize(features, masks)
+        logits = network.segment(features, memory, functional.avg_pool2d(masks, 4), top_k=7)
+        return features.key, memory.key, memory.value, logits
+
+    before = outputs()
     network.fold()
-    folded = network.encode(image)
+    folded = outputs()
     network.fold()
     pack_convolutions(network)
-    packed = network.encode(image)
-    for after in (folded, packed):
-        torch.testing.assert_close(after.key, before.key, rtol=1e-4, atol=1e-5)
-        for stride, expected in before.maps.items():
-            torch.testing.assert_close(after.maps[stride], expected, rtol=1e-4, atol=1e-5)
+    for after in (folded, outputs()):
+        for got, expected in zip(after, before, strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_the_refiner_folded_is_the_same() -> None:
+    """Light features, memory and logits of two objects do not change when the scales of the taps are folded."""
+    torch.manual_seed(1)
+    network = Refiner().eval().requires_grad_(False)
+    network.tap_scale.copy_(torch.tensor([0.5, 2.0, 3.0]))
+    image, cells = noise(1, 3, 64, 96, seed=6).clamp(-1, 1), noise(2, 1, 16, 24, seed=7).clamp(0, 1)
+    evidence = noise(1, 3, 16, 24, seed=8).clamp(0, 1)
+
+    def outputs() -> tuple[torch.Tensor, ...]:
+        features = network.encode(image)
+        memory = network.memorize(features, cells)
+        confidence = network.confidence(features, features.light.flip(3))
+        return features.light, memory.key, memory.value, network.refine(features, memory, cells, confidence, evidence)
+
+    before = outputs()
+    network.fold()
+    folded = outputs()
+    pack_convolutions(network)
+    for after in (folded, outputs()):
+        for got, expected in zip(after, before, strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)

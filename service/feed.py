@@ -4,77 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from anyio.to_thread import run_sync
 
 from service.errors import JobNotFoundError
-from service.frames import read_lines
 from service.jobs.store import JobStore
 from service.jobs.types import Job
 from service.problems import ProblemError
 from service.storage import Storage
 from service.threads import brief_calls
+from service.watch import News, Watch
 
 PERIOD_SECONDS = 0.1
-_READS_KEPT = 8
+"""From one look at a job to the next, unless it is known to have changed before."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """A job at one moment.
-
-    Attributes:
-        job: The job; None if it is gone.
-        size: Bytes of its file of masks; 0 before the first look.
-    """
-
-    job: Job | None
-    size: int
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing follows."""
-        return self.job is None or self.job.status.finished
-
-
-class Watch:
-    """What followers of one job share: the news, and what they read, since most of them are at the same place."""
-
-    def __init__(self, news: News) -> None:
-        self.news = news
-        self.followers = 0
-        self._changed = asyncio.Event()
-        self._reads: dict[tuple[int, int], asyncio.Task[tuple[list[bytes], int]]] = {}
-
-    def publish(self, news: News) -> None:
-        """Wake who waits, if anything changed; nothing follows what is final, such as a look that was under way."""
-        if news != self.news and not self.news.final:
-            self.news = news
-            self._changed.set()
-            self._changed = asyncio.Event()
-
-    async def after(self, news: News, seconds: float) -> News:
-        """The first state that differs from `news`, or the same after so many seconds."""
-        if self.news == news and not news.final:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), seconds)
-        return self.news
-
-    async def read(self, path: Path, offset: int) -> tuple[list[bytes], int]:
-        """As `service.frames.read_lines`; followers at the same place read once, but again after a failure."""
-        key = offset, self.news.size
-        task = self._reads.get(key)
-        if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = self._reads[key] = asyncio.create_task(run_sync(read_lines, path, offset, limiter=brief_calls()))
-            if len(self._reads) > _READS_KEPT:
-                del self._reads[next(iter(self._reads))]
-        return await asyncio.shield(task)
 
 
 class Feed:
@@ -126,6 +73,37 @@ class Feed:
                 del self._watches[job.id]
                 self._tasks.pop(job.id).cancel()
 
+    async def latest(self, job_id: str) -> Job | None:
+        """A job that is followed and goes on, no older than `PERIOD_SECONDS`; None: ask the store.
+
+        The looks that are made for followers serve all who ask. Who asks does not see an older state after a newer
+        one: looks come one after the other, and who has asked the store, or changed the job, outdates those before.
+        """
+        watch = self._watches.get(job_id)
+        if watch is None or watch.news.final or self.closing:
+            return None
+        oldest = asyncio.get_running_loop().time() - PERIOD_SECONDS
+        if watch.looked_at < oldest:
+            await watch.next_look()
+        return watch.news.job if watch.looked_at >= oldest and not watch.news.final else None
+
+    def outdate(self, job_id: str) -> None:
+        """The store was asked for a job: what older looks say must not be told any more."""
+        if watch := self._watches.get(job_id):
+            watch.outdate()
+
+    def changed(self, job_id: str) -> None:
+        """A job has changed: followers are to hear of it at once."""
+        if watch := self._watches.get(job_id):
+            watch.outdate()
+            watch.hurry.set()
+
+    def changed_soon(self, job_id: str) -> None:
+        """As `changed`, from any thread."""
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self.changed, job_id)
+
     def close_soon(self) -> None:
         """As `close`, from any thread or from a signal handler."""
         self.closing = True
@@ -139,12 +117,24 @@ class Feed:
             watch.publish(News(None, watch.news.size))
 
     async def _keep_looking(self, job_id: str, watch: Watch) -> None:
-        while not watch.news.final and not self.closing:
-            try:
-                watch.publish(await run_sync(self._look, job_id, limiter=brief_calls()))
-            except Exception:  # such as a database that is away for a moment: followers must not wait forever
-                _log.exception("cannot look at a job", extra={"job_id": job_id})
-            await asyncio.sleep(PERIOD_SECONDS)
+        try:
+            while not watch.news.final and not self.closing:
+                watch.hurry.clear()
+                await self._look_once(job_id, watch)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PERIOD_SECONDS):
+                        await watch.hurry.wait()
+        finally:
+            watch.looked(-math.inf)
+
+    async def _look_once(self, job_id: str, watch: Watch) -> None:
+        began = asyncio.get_running_loop().time()
+        try:
+            watch.publish(await run_sync(self._look, job_id, limiter=brief_calls()))
+        except Exception:  # such as a database that is away for a moment: followers must not wait for ever
+            _log.exception("cannot look at a job", extra={"job_id": job_id})
+            began = -math.inf
+        watch.looked(began)
 
     def _look(self, job_id: str) -> News:
         """Status before size: what a finished job's file holds then is all there will be."""

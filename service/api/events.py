@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from service.api.deps import COMMON, JobDep, ServicesDep
 from service.api.following import follow_masks
-from service.jobs.types import Job, JobStatus
+from service.jobs.types import Job, JobProgress, JobStatus
 from service.problems import PROBLEMS, body_of, documented
 from service.schemas import MAX_INDEX, JobView
 from service.services import Services
@@ -69,24 +69,28 @@ async def read_events(
 
 
 async def _events(services: Services, job: Job, after: int) -> AsyncIterator[bytes]:
-    shown: dict[str, Any] | None = None
+    shown: bytes = b""
     async with aclosing(follow_masks(services, job, after + 1, PING_SECONDS)) as steps:
         async for step in steps:
-            if step.news.job is not None and (state := _progress(step.news.job)) != shown:
+            told = b"".join(map(_frame_event, step.lines))
+            if step.news.job is not None and (state := _progress_event(step.news.job)) != shown:
                 shown = state
-                yield _event("progress", state)
-            if step.lines:
-                yield b"".join(map(_frame_event, step.lines))
-            elif step.quiet:
-                yield b": ping\n\n"
+                told = state + told
+            if told or step.quiet:
+                yield told or b": ping\n\n"
             last = step.news
     if last.job is not None and last.job.status.finished:
         yield _last(last.job)
 
 
-def _progress(job: Job) -> dict[str, Any]:
-    p = job.progress
-    return {"status": job.status, "done": p.done, "total": p.total, "stage": p.stage, "fps": p.fps}
+def _progress_event(job: Job) -> bytes:
+    return _state_event(job.status, job.progress)
+
+
+@lru_cache(maxsize=256)
+def _state_event(status: JobStatus, p: JobProgress) -> bytes:
+    """Made once for all clients that follow a job."""
+    return _event("progress", {"status": status, "done": p.done, "total": p.total, "stage": p.stage, "fps": p.fps})
 
 
 @lru_cache(maxsize=256)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from service.feed import News
 from service.frames import index_of, offset_of
 from service.jobs.types import Job
 from service.services import Services, in_thread
+from service.watch import News
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,13 @@ async def follow_masks(services: Services, job: Job, first: int, patience: float
     """
     path = services.storage.job(job.id).frames
     async with services.feed.follow(job) as watch:
-        news, offset = watch.news, await in_thread(offset_of, path, first)
+        news, size, offset = watch.news, 0, await in_thread(offset_of, path, first)
         while True:
             lines: list[bytes] = []
-            if offset < 0 or 0 < news.size < offset:  # the job was started over
+            # The file became shorter: the job was started over. That more was read than the news know of says nothing.
+            if offset < 0 or news.size < size:
                 offset = await in_thread(offset_of, path, first)
+            size = news.size
             if offset < news.size or news.final:
                 lines, offset = await watch.read(path, offset)
             wanted = [line for line in lines if index_of(line) >= first]

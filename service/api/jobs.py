@@ -139,6 +139,7 @@ async def read_job(job: JobDep) -> Response:
 async def cancel_job(job: JobDep, services: ServicesDep) -> Response:
     """A waiting job is canceled at once, a running one within a second of work; a finished one stays as it is."""
     changed = await in_thread(services.store.request_cancel, job.id)
+    services.feed.changed(job.id)
     services.engine.wake()
     return _answer(changed, 200)
 
@@ -147,6 +148,7 @@ async def cancel_job(job: JobDep, services: ServicesDep) -> Response:
 async def delete_job(job: JobDep, services: ServicesDep) -> Response:
     """Stop the job if it runs, and remove it with every file of it."""
     await in_thread(services.store.request_delete, job.id)
+    services.feed.changed(job.id)
     services.engine.wake()
     return Response(status_code=204)
 

@@ -218,6 +218,23 @@ def test_keys_have_jobs_and_limits_of_their_own(service: Served) -> None:
             assert "km-ann" not in json.dumps(guarded.client.get("/v1/jobs", headers=ann).json())
 
 
+def test_a_followed_job_is_told_to_its_owner_alone(service: Served) -> None:
+    """While a job is followed, others still find none; its owner sees what was just done to it."""
+    keys = ",".join(f"{name}:{digest_of_key(f'km-{name}')}" for name in ("ann", "bob"))
+    with served(service.clip.parent / "followed", api_keys=keys) as guarded, guarded.held():
+        ann, bob = ({"authorization": f"Bearer km-{name}"} for name in ("ann", "bob"))
+        job = f"/v1/jobs/{guarded.post(**ann).json()['id']}"
+        with guarded.client.stream("GET", f"{job}/events", headers=ann) as events:
+            lines = events.iter_lines()
+            next(lines)
+            for _ in range(3):
+                assert guarded.client.get(job, headers=ann).json()["status"] in ("queued", "running")
+                assert guarded.client.get(job, headers=bob).json()["type"] == "/problems/job-not-found"
+            guarded.client.delete(job, headers=ann)
+            assert guarded.client.get(job, headers=ann).status_code == 404
+            list(lines)
+
+
 def test_statuses_are_those_of_the_contract(service: Served) -> None:
     """Clients see the five states of the contract and can ask for each."""
     assert {*JobStatus} == {"queued", "running", "succeeded", "failed", "canceled"}

@@ -5,7 +5,8 @@
 2. First mask: from posting a video to the first line of masks, for 10,000 frames over 100 (small pictures).
 3. Load: 200 clients, half of them polling once a second, half following events or masks, while two jobs run. Once with
    the tests' light engine at 25 frames a second (the API process alone), once with the network on the same cores, on
-   every frame.
+   every frame. Those who follow read in another process (`http_followers.py`) than those who poll, so that an answer
+   that was there in time is not counted as late because its client was busy with a stream.
 4. Memory: resident memory of the API process over 500 small jobs, with the light engine.
 
 Every service is a process of its own on the loopback interface. The file is not called service.py, because a script's
@@ -250,37 +251,44 @@ async def _poll(address: tuple[str, int], path: str, delay: float, traffic: Traf
         await asyncio.sleep(max(0.0, POLL_SECONDS - traffic.seconds[-1]))
 
 
-async def _follow(address: tuple[str, int], path: str, traffic: Traffic) -> None:
-    """Read a stream; its job outlives the measurement, so that its end is an error."""
-    reader, writer = await asyncio.open_connection(*address)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-    head = await reader.readuntil(b"\r\n\r\n")
-    if b" 200 " not in head[:15]:
-        traffic.errors.append(head.split(b"\r\n")[0].decode())
-        return
-    while part := await reader.read(1 << 16):
-        traffic.received += len(part)
-    traffic.errors.append(f"{path.rsplit('/', 1)[-1]} ended early")
+@contextmanager
+def _following(place: tuple[str, int], paths: list[str], traffic: Traffic) -> Iterator[None]:
+    """While the block runs, a process of its own follows these streams: its clients' stalls are not the pollers'."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "http_followers.py"), place[0], str(place[1]), *paths]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        if process.stdout.readline() != "following\n":
+            raise RuntimeError("the followers did not start")
+        yield
+        met = json.loads(process.communicate()[0])
+    traffic.received += met["received"]
+    traffic.errors += met["errors"]
 
 
-async def _crowd(address: str, jobs: list[str], clients: int, seconds: float) -> Traffic:
-    """Let clients poll and follow for a while."""
-    url, traffic = httpx.URL(address), Traffic()
-    place = (url.host, int(url.port or 80))
-    tasks = []
-    for number in range(clients):
-        path = f"/v1/jobs/{jobs[number // 4 % len(jobs)]}"
-        if number % 2:
-            stream = f"{path}/{'events' if number % 4 == 1 else 'masks'}"
-            tasks.append(asyncio.create_task(_follow(place, stream, traffic)))
-        else:
-            tasks.append(asyncio.create_task(_poll(place, path, POLL_SECONDS * number / clients, traffic)))
+async def _poll_all(place: tuple[str, int], paths: list[str], seconds: float, traffic: Traffic) -> None:
+    """Let a client poll each path for a while."""
+    tasks = [
+        asyncio.create_task(_poll(place, path, POLL_SECONDS * number / len(paths), traffic))
+        for number, path in enumerate(paths)
+    ]
     done, pending = await asyncio.wait(tasks, timeout=seconds)
     traffic.errors += [repr(task.exception()) for task in done if task.exception()]
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
-    return traffic
+
+
+def _crowd(served: Served, jobs: list[str], clients: int, seconds: float) -> tuple[Traffic, float]:
+    """Half the clients poll, half follow; what they met, and the processor time of the API process meanwhile."""
+    url, traffic = httpx.URL(served.address), Traffic()
+    place = (url.host, int(url.port or 80))
+    paths = [f"/v1/jobs/{jobs[number // 2 % len(jobs)]}" for number in range(clients // 2)]
+    streams = [f"{path}/{'masks' if number % 2 else 'events'}" for number, path in enumerate(paths)]
+    with _following(place, streams, traffic):
+        before = served.cpu_seconds()
+        asyncio.run(_poll_all(place, paths, seconds, traffic))
+        busy = served.cpu_seconds() - before
+    return traffic, busy
 
 
 def load(report: Report, material: Material, *, light: bool) -> list[Row]:
@@ -293,9 +301,7 @@ def load(report: Report, material: Material, *, light: bool) -> list[Row]:
         jobs = [served.submit(material, "every:1") for _ in range(2)]
         for job in jobs:
             served.wait(job, "running")
-        before = served.cpu_seconds()
-        traffic = asyncio.run(_crowd(served.address, jobs, clients, seconds))
-        busy = served.cpu_seconds() - before
+        traffic, busy = _crowd(served, jobs, clients, seconds)
         for job in jobs:
             served.wait(job, "running")
             served.drop(job)

@@ -20,6 +20,7 @@ from vos.modeling.network import Memory
 from vos.modeling.refiner import Refiner, RefinerFeatures
 from vos.propagate import RESIDUAL_SCALE, Carried, mean_absolute
 from vos.region import Region, bulk, region_around, resized
+from vos.workers import one_thread
 
 MEMORY_FRAMES = 3
 """Key regions that a frame is matched with."""
@@ -98,18 +99,14 @@ class Correction:
             return carried, carried.doubt_by_object()
         region = region_around(objects, _grid(carried.soft), self._care.largest)
         features = self._look(frame, region)
+        told = self._told(frame, carried.doubt, region)
         confidence = self._refiner.confidence(features, region.cut(carried.light).unsqueeze(0))
-        told = region.cut(torch.stack([carried.doubt, *self._evidence(frame)])).unsqueeze(0)
         logits = self._refiner.refine(
             features, self._memory(frame.index), region.cut(carried.soft).unsqueeze(1), confidence, told
         )
-        logits = resized(logits.float().squeeze(1), region.height, region.width)
-        mended = soft_aggregate(torch.sigmoid(logits))[1:]
-        soft, light, doubt = torch.zeros_like(carried.soft), torch.zeros_like(carried.light), carried.doubt.clone()
-        region.paste(mended, soft)
-        region.paste(features.light[0].to(light.dtype), light)
-        region.paste(told[0, :1] * KEPT_DOUBT, doubt.unsqueeze(0))
-        return Carried(soft, light, doubt, carried.support), _remaining_doubt(mended)
+        mended = self._pasted(carried, region, logits, features.light[0])
+        region.paste(told[0, :1] * KEPT_DOUBT, mended.doubt.unsqueeze(0))
+        return mended, _remaining_doubt(mended.soft)
 
     def _look(self, frame: CompressedFrame, region: Region) -> RefinerFeatures:
         pixels = np.ascontiguousarray(region.pixels(frame.rgb()))
@@ -117,11 +114,24 @@ class Correction:
         step = (region.height / picture.shape[2], region.width / picture.shape[3])
         return self._refiner.encode(self._refiner.normalize(picture), region.top, region.left, step)
 
-    def _evidence(self, frame: CompressedFrame) -> tuple[Tensor, Tensor]:
-        """Mean absolute residual and lack of vectors of each cell, as the refiner takes them."""
+    @one_thread()
+    def _told(self, frame: CompressedFrame, doubt: Tensor, region: Region) -> Tensor:
+        """What the bitstream says of a region's cells, [1, 3, h, w]: doubt, mean absolute residual, lack of vectors."""
         residual = torch.from_numpy(mean_absolute(frame.residual) / RESIDUAL_SCALE).to(self._device)
         bare = torch.from_numpy(~frame.motion.covered).to(self._device, torch.float32)
-        return residual, bare
+        return region.cut(torch.stack([doubt, residual, bare])).unsqueeze(0)
+
+    @one_thread()
+    def _pasted(self, carried: Carried, region: Region, logits: Tensor, light: Tensor) -> Carried:
+        """What was carried, with masks and light features of a region in place; outside it is nothing."""
+        logits = resized(logits.float().squeeze(1), region.height, region.width)
+        mended = soft_aggregate(torch.sigmoid(logits))[1:]
+        whole = Carried(
+            torch.zeros_like(carried.soft), torch.zeros_like(carried.light), carried.doubt.clone(), carried.support
+        )
+        region.paste(mended, whole.soft)
+        region.paste(light.to(whole.light.dtype), whole.light)
+        return whole
 
     def _memory(self, index: int) -> Memory:
         """What the nearest key regions hold, side by side."""

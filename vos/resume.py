@@ -110,7 +110,7 @@ class RunState:
         }
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
-            np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+            np.savez(file, about=np.array(json.dumps(about)), **arrays)
         part.replace(path)
 
     @classmethod

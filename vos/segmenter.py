@@ -25,7 +25,7 @@ from vos.schedule import Wave, one_by_one, waves
 from vos.stopwatch import Stopwatch
 from vos.types import FrameMask, Options, Prompt, Source, Stats
 from vos.warp import ReferenceStore
-from vos.workers import Workers
+from vos.workers import Workers, one_thread
 
 _Brought: TypeAlias = tuple[CompressedFrame, Carried, Tensor]
 """A frame, what was carried there, and the doubt of each object, float32 [K]."""
@@ -258,6 +258,7 @@ class _Pass:
                 masks.append(self._emit(frame, source, carried.soft, STRIDE, 1 - doubt))
         return masks
 
+    @one_thread()
     def _bring(self, frame: CompressedFrame) -> _Brought:
         """What motion carries to a frame."""
         carried = carry(frame, self._references, len(self._object_ids))
@@ -333,11 +334,13 @@ class _Pass:
             light = soft[:0] if self._correction is None else self._correction.remember(frame, soft)
         return Carried(soft, light, torch.zeros_like(soft[0]), 1.0)
 
+    @one_thread()
     def _hold(self, frame: CompressedFrame, carried: Carried) -> None:
         """Keep a frame's masks for those that refer to it."""
         self._frame_count += 1
         self._references.put(frame.decode_index, carried.channels())
 
+    @one_thread()
     def _emit(self, frame: CompressedFrame, source: Source, soft: Tensor, stride: int, belief: Tensor) -> FrameMask:
         with self._watch.stage("labels"):
             masks = soft.cpu().numpy()

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from vos.workers import Workers
+from vos.workers import Workers, one_thread
 
 
 @pytest.fixture
@@ -51,3 +51,17 @@ def test_on_one_core_or_another_device_there_are_no_threads() -> None:
     """A device that is no CPU gets its work one piece after another."""
     here = Workers(torch.device("meta")).map(lambda _: threading.current_thread(), range(3))
     assert here == [threading.current_thread()] * 3
+
+
+def test_one_thread_is_for_a_while() -> None:
+    """Inside torch uses one thread, afterwards as many as before, also after an error."""
+    before = torch.get_num_threads()
+
+    @one_thread()
+    def inside() -> int:
+        return torch.get_num_threads()
+
+    assert inside() == 1
+    with pytest.raises(ZeroDivisionError), one_thread():
+        1 / 0  # noqa: B018
+    assert torch.get_num_threads() == before

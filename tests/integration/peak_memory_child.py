@@ -1,21 +1,32 @@
-"""Segments a video with a light network and prints the peak memory on the way; run in a process of its own."""
+"""Runs a job with a light network and prints the peak memory on the way; in a process of its own.
+
+All but the base network is what `keymask run` has by default: the adaptive policy, the refiner and its correction, and
+the writers of masks and report; and that of run-length masks. (The overlay, which decodes the video once more, is part
+of `benchmarks/memory.py`.)
+"""
 
 from __future__ import annotations
 
 import json
 import resource
 import sys
+from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec import open_video
+from service.config import Settings
+from service.loading import Engine, ModelChoice
+from service.outputs import Outputs
+from service.runner import RunRequest, run_job
+from vos.catalog import PACKAGE_FOLDER, REFINER
 from vos.modeling.memory_read import l2_affinity, read_top_k
 from vos.modeling.network import Features, Memory, VOSNetwork
+from vos.modeling.refiner import Refiner
 from vos.segmenter import Segmenter
-from vos.types import Options, Prompt
+from vos.types import Options
+from vos.weights import read_weights
 
 
 class ColourNetwork(VOSNetwork):
@@ -47,20 +58,29 @@ class ColourNetwork(VOSNetwork):
         return read.view(-1, 1, rows, columns).clamp(0.01, 0.99).logit()
 
 
+def load(_choice: ModelChoice, options: Options, _settings: Settings) -> Engine:
+    """The light network with the shipped refiner, whose convolutions are not packed: that is slow on maps so small."""
+    refiner = Refiner().eval().to(memory_format=torch.channels_last)
+    refiner.load_state_dict(read_weights(refiner, PACKAGE_FOLDER / REFINER.file, REFINER.name))
+    return Engine(Segmenter(ColourNetwork().eval(), options, refiner), {"name": "colour"})
+
+
 def main() -> None:
-    """Segment sys.argv[1] from the labels in sys.argv[2]."""
-    torch.set_num_threads(1)
-    segmenter = Segmenter(ColourNetwork().eval(), Options(keyframes="every:10"))
+    """Segment sys.argv[1] from the mask sys.argv[2] into the folder sys.argv[3]."""
+    video, mask, folder = (Path(argument) for argument in sys.argv[1:])
+    torch.set_num_threads(1)  # on so small pictures threads would wait for each other, long on a busy machine
     peaks = {}
-    masks = area = 0
-    with open_video(sys.argv[1]) as video:
-        for mask in segmenter.run(video, video.info, Prompt(np.load(sys.argv[2]))):
-            masks, area = masks + 1, int(np.count_nonzero(mask.labels))
-            if masks == 1000:
-                peaks["1000"] = peak_kib()
+
+    def watch(done: int, _total: int | None) -> None:
+        if done == 1000:
+            peaks["1000"] = peak_kib()
+
+    outputs = Outputs(folder, rle=folder / "masks.ndjson")
+    settings = Settings(home=folder / "home")
+    summary = run_job(RunRequest(video, mask, outputs), settings, on_progress=watch, load=load)
     peaks["end"] = peak_kib()
-    sources = {source.value: count for source, count in segmenter.stats.frames.items()}
-    print(json.dumps({"masks": masks, "last_area": area, "sources": sources, "peak_kib": peaks}))
+    sources = {source.value: count for source, count in summary.stats.frames.items()}
+    print(json.dumps({"sources": sources, "seconds": summary.stats.seconds, "peak_kib": peaks}))
 
 
 def peak_kib() -> int:

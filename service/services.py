@@ -135,13 +135,15 @@ def build_services(
     keys = keys_in_force(settings)
     store, storage = open_store(settings)
     engine = make_engine(engine_config(settings), store, storage)
+    feed = Feed(store, storage, settings.max_followers)
+    engine.listen(feed.changed_soon)
     memory = int(settings.inspect_bytes)
     return Services(
         settings=settings,
         store=store,
         storage=storage,
         engine=engine,
-        feed=Feed(store, storage, settings.max_followers),
+        feed=feed,
         metrics=Metrics(store, storage, engine),
         inspection=make_sandbox(settings.inspect_processes, settings.inspect_seconds, memory),
         probing=make_sandbox(settings.inspect_processes, settings.probe_seconds, memory),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -48,6 +49,7 @@ class ThreadEngine:
         self.gate.set()
         self._news = threading.Event()
         self._stopped = False
+        self._listener: Callable[[str], None] = lambda _job_id: None
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def start(self) -> None:
@@ -65,6 +67,10 @@ class ThreadEngine:
     def wake(self) -> None:
         """Look for jobs."""
         self._news.set()
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Tell a function of each end."""
+        self._listener = listener
 
     def workers(self) -> tuple[WorkerStatus, ...]:
         """One worker."""
@@ -85,6 +91,7 @@ class ThreadEngine:
                 self.store.remove(job_id)
             while not self._stopped and not self.paused.is_set() and (job := self.store.claim_next(NAME)) is not None:
                 self._run(job)
+                self._listener(job.id)
 
     def _run(self, job: Job) -> None:
         try:

@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.engine.messages import Beat, Order
+from service.engine.messages import Beat, Ended, Order
 from service.engine.slot import Slot
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
 from service.jobs.claims import Release
@@ -46,6 +46,7 @@ class LocalEngine:
         self._restarts = self._resumed = 0
         self._releases: dict[str, Release] = {}
         self._due: dict[str, float] = {}
+        self._listener: Callable[[str], None] = lambda _job_id: None
         self._stopping = threading.Event()
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
@@ -76,6 +77,10 @@ class LocalEngine:
         with self._lock, suppress(BlockingIOError):  # a full pipe wakes as well
             if self._wake >= 0:
                 os.write(self._wake, b"x")
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Have a function called with the id of each job that has ended; it must not block."""
+        self._listener = listener
 
     @property
     def ready(self) -> bool:
@@ -142,6 +147,8 @@ class LocalEngine:
                 else:
                     self._jobs[str(message.status)] += message.status.finished
                     self._resumed += message.resumed
+            if isinstance(message, Ended):
+                self._listener(message.job_id)
 
     def _bury(self, slot: Slot) -> None:
         """A worker has ended: its job is queued again, and another one takes its place."""
@@ -169,6 +176,7 @@ class LocalEngine:
             _log.info("job released", extra={"job_id": job.id, "status": str(job.status)})
             with self._lock:
                 self._jobs[str(job.status)] += job.status.finished
+            self._listener(job.id)
         del self._releases[worker]
 
     def _add_devices(self) -> None:

@@ -156,6 +156,8 @@ class Task:
         self._log.append(mask)
         self._new += 1
         written = time.monotonic()
+        if self._new == 1:  # there is little to lose yet, and somebody waits for this mask
+            self._store_at = written + self._state_seconds
         if written >= self._store_at:
             self._save_state()
             spent = time.monotonic() - written

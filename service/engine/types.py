@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -101,6 +101,9 @@ class Engine(Protocol):
 
     def wake(self) -> None:
         """Say that a job waits, was canceled or is to be deleted."""
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Have a function called with the id of each job that has ended, from any thread; it must not block."""
 
     @property
     def ready(self) -> bool:

@@ -53,7 +53,7 @@ class Claims(Rows):
     def set_progress(self, job_id: str, worker: str, progress: JobProgress) -> bool:
         """Note how far a running job is; returns whether the worker is to go on (it has the job and no cancel came)."""
         change = update(jobs).where(jobs.c.id == job_id, RUNNING, jobs.c.worker == worker)
-        moved = self._change(change.values(to_columns(progress=progress)))
+        moved = self._hint(change.values(to_columns(progress=progress)))
         return bool(moved) and not moved[0].cancel_requested
 
     def is_cancel_requested(self, job_id: str) -> bool:

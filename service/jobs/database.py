@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -82,6 +84,21 @@ def lock_creation(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         _lock(connection, _CREATION_LOCK)
+
+
+@contextmanager
+def hasty(engine: Engine) -> Iterator[Connection]:
+    """A transaction that is not on the disk when the block ends; a power cut may undo it, as if it had not been."""
+    with engine.connect() as connection:
+        is_sqlite = connection.dialect.name == "sqlite"
+        connection.exec_driver_sql("PRAGMA synchronous=NORMAL" if is_sqlite else "SET LOCAL synchronous_commit TO OFF")
+        try:
+            yield connection
+            connection.commit()
+        finally:
+            if is_sqlite:
+                connection.rollback()
+                connection.exec_driver_sql("PRAGMA synchronous=FULL")
 
 
 def _lock(connection: Connection, number: int) -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from service import feed
 from service.api import events
 from tests.media import square
 from tests.serving import FRAMES, Served, served
@@ -148,6 +149,20 @@ def test_a_quiet_stream_is_kept_open(service: Served, monkeypatch: pytest.Monkey
             service.client.post(f"/v1/jobs/{job_id}/cancel")
             assert list(found)[-1][2]["status"] == "canceled"
     assert comments == [": ping"] * 3
+
+
+def test_the_end_is_told_at_once(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine says when a job has ended: followers need not wait for the next look at it."""
+    with service.held() as gate:
+        job_id = service.post().json()["id"]
+        service.until(job_id, "running")
+        monkeypatch.setattr(feed, "PERIOD_SECONDS", 3600.0)
+        with service.client.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+            found = parse_events(answer.iter_lines())
+            assert next(found)[0] == "progress"
+            gate.set()
+            kinds = [kind for kind, _, _ in found if kind != "progress"]
+    assert kinds == ["frame"] * FRAMES + ["done"]
 
 
 def test_a_stream_of_a_deleted_job_ends(service: Served) -> None:

@@ -55,6 +55,31 @@ def test_a_job_runs_from_queue_to_success(site: Site) -> None:
     assert owned_only(site)
 
 
+def test_ends_are_told(site: Site) -> None:
+    """Who listens is called with each job that ends, by itself or with its worker, once the store says so too."""
+    told: list[tuple[str, JobStatus]] = []
+    engine = site.start(cancel_seconds=1.0)
+    engine.listen(lambda job_id: told.append((job_id, site.store.get(job_id).status)))
+    done = site.finished(site.submit(engine))
+    behave(site.home, trouble={"at": 5, "kind": "hang"})
+    canceled = site.submit(engine)
+    wait_for(lambda: site.lines(canceled) == 5)
+    site.store.request_cancel(canceled.id)
+    wait_for(lambda: len(told) == 2)
+    assert told == [(done.id, JobStatus.SUCCEEDED), (canceled.id, JobStatus.CANCELED)]
+
+
+def test_the_first_mask_does_not_wait_for_a_state(site: Site) -> None:
+    """The first state is stored as long after the first mask as any other after the one before, or at the stop."""
+    engine = site.start(state_seconds=3600.0)
+    behave(site.home, seconds=0.3)
+    job = site.submit(engine)
+    wait_for(lambda: site.lines(job) >= 3)
+    assert not site.files(job).state.exists()
+    engine.stop()
+    assert site.files(job).state.exists()
+
+
 def test_the_network_is_loaded_once_and_one_worker_takes_job_after_job(site: Site) -> None:
     """The process that ran the first job runs the second."""
     engine = site.start()

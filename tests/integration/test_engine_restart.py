@@ -61,7 +61,7 @@ def test_a_killed_service_finishes_its_jobs_after_the_restart(site: Site) -> Non
     service = Service(site)
     running = site.submit()
     waiting = site.submit()
-    wait_for(lambda: site.lines(running) >= 8)
+    wait_for(lambda: site.lines(running) >= 8 and site.files(running).state.exists())
     service.kill()
     wait_for(lambda: not is_running(service.worker))
     begun = site.files(running).frames.read_bytes()

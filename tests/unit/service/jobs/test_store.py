@@ -15,7 +15,7 @@ from threading import Barrier
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import event, update
+from sqlalchemy import Connection, event, update
 
 from service.errors import (
     IdempotencyConflictError,
@@ -286,6 +286,25 @@ def test_only_the_worker_of_a_job_changes_it(store: JobStore, new_job: NewJob) -
         store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, worker="old")
     assert store.set_progress(job.id, "new", JobProgress(1, 9, "segmenting", 2.0))
     assert store.get(job.id).progress == JobProgress(1, 9, "segmenting", 2.0)
+
+
+def test_only_progress_does_not_wait_for_the_disk(store: JobStore, new_job: NewJob) -> None:
+    """A power cut may undo what was said of progress; every other change is on the disk when it is acknowledged."""
+    asked = "PRAGMA synchronous" if store._engine.dialect.name == "sqlite" else "SHOW synchronous_commit"
+    durable: dict[object, bool] = {"2": True, "on": True, "1": False, "off": False}
+    seen: list[bool] = []
+
+    def note(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith(("UPDATE", "INSERT")):
+            seen.append(durable[str(connection.exec_driver_sql(asked).scalar())])
+
+    event.listen(store._engine, "before_cursor_execute", note)
+    job, _ = store.create(new_job())
+    store.claim_next("w")
+    store.set_progress(job.id, "w", JobProgress(1, 9, "segmenting", 2.0))
+    store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, worker="w")
+    event.remove(store._engine, "before_cursor_execute", note)
+    assert seen == [True, True, False, True]
 
 
 def test_cancel_in_every_state(store: JobStore, new_job: NewJob) -> None:

@@ -23,6 +23,7 @@ from service.api import events, health, jobs, masks, models, probe, results
 from service.config import Settings
 from service.engine.local import LocalEngine
 from service.errors import ServiceError, message_of, verdict_of
+from service.examples import EXAMPLES
 from service.middleware import Observe
 from service.problems import ProblemError, answer
 from service.schemas import FrameLine, Options, ProblemView
@@ -169,6 +170,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             own = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(own.pop("$defs", {}))
             schemas[own["title"]] = own
+        for name, example in EXAMPLES.items():  # set here: FastAPI would leave out their nulls, and they would not fit
+            schemas[name]["examples"] = [example]
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         app.openapi_schema = schema

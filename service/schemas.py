@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
+from service.examples import JOB, JOB_ID
 from service.jobs.types import Job, JobOptions, JobStatus
 from service.problems import type_of
 
@@ -94,49 +95,8 @@ class JobFailure(BaseModel):
     detail: str
 
 
-_ID = "01939f0f1c2a8c1b2d3e4f5061728394"
-_EXAMPLE: dict[str, Any] = {
-    "id": _ID,
-    "status": "running",
-    "progress": {"done": 31, "total": 90, "stage": "segmenting", "fps": 24.6},
-    "created_at": "2026-11-20T12:00:00.000Z",
-    "started_at": "2026-11-20T12:00:00.300Z",
-    "finished_at": None,
-    "expires_at": None,
-    "options": {
-        "model": "compact",
-        "keyframes": "adaptive",
-        "prompt_frame": 0,
-        "start": None,
-        "end": None,
-        "max_side": None,
-    },
-    "video": {
-        "codec": "h264",
-        "width": 854,
-        "height": 480,
-        "fps": 25.0,
-        "frames": 90,
-        "duration": 3.6,
-        "rotation": 0,
-    },
-    "report": None,
-    "error": None,
-    "links": {
-        "self": f"/v1/jobs/{_ID}",
-        "events": f"/v1/jobs/{_ID}/events",
-        "masks": f"/v1/jobs/{_ID}/masks",
-        "mask": f"/v1/jobs/{_ID}/masks/{{index}}.png",
-        "result": f"/v1/jobs/{_ID}/result?format={{format}}",
-        "cancel": f"/v1/jobs/{_ID}/cancel",
-    },
-}
-
-
 class JobView(BaseModel):
     """A job."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: str
     status: JobStatus
@@ -178,7 +138,7 @@ def _fields(record: Any) -> dict[str, Any]:
 
 def links_of(job_id: str) -> dict[str, str]:
     """Where a job's resources are."""
-    return {name: link.replace(_ID, job_id) for name, link in _EXAMPLE["links"].items()}
+    return {name: link.replace(JOB_ID, job_id) for name, link in JOB["links"].items()}
 
 
 class JobPage(BaseModel):
@@ -255,7 +215,7 @@ class ProblemView(BaseModel):
 class ProblemKind(BaseModel):
     """A kind of error."""
 
-    type: str
-    title: str
-    status: int
+    type: Annotated[str, Field(description="As in an error.")]
+    title: Annotated[str, Field(description="The kind of error in words.")]
+    status: Annotated[int, Field(description="The HTTP status.")]
     retry_after: Annotated[int | None, Field(description="Seconds after which the same request may succeed.")]

@@ -42,6 +42,11 @@ _CREATE_BODY: dict[str, Any] = {
                         "options": {"$ref": "#/components/schemas/Options"},
                     },
                 },
+                "example": {
+                    "video": "(the bytes of dog.mp4)",
+                    "mask": "(the bytes of dog_first.png)",
+                    "options": {"keyframes": "adaptive", "start": 0, "end": 90},
+                },
                 "encoding": {
                     "video": {"contentType": "video/*, application/octet-stream"},
                     "mask": {"contentType": "image/png"},

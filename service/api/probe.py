@@ -25,7 +25,8 @@ _BODY: dict[str, Any] = {
                     "required": ["video"],
                     "additionalProperties": False,
                     "properties": {"video": {"type": "string", "format": "binary"}},
-                }
+                },
+                "example": {"video": "(the bytes of dog.mp4)"},
             }
         },
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from jsonschema_rs import Draft202012Validator
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -83,6 +85,34 @@ def test_every_error_is_documented_with_an_example(document: dict[str, Any]) -> 
                 assert content["examples"]
                 for kind, example in content["examples"].items():
                     assert example["value"]["status"] == PROBLEMS[kind].status == int(status)
+
+
+def test_every_body_has_an_example_that_fits(document: dict[str, Any]) -> None:
+    """What a call takes and gives as JSON, lines, events or form is shown once, as its own schema allows it."""
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            answers = [answer for status, answer in operation["responses"].items() if int(status) < 300]
+            for body in [operation.get("requestBody", {}), *answers]:
+                for kind, content in body.get("content", {}).items():
+                    schema = content["schema"]
+                    if schema == {"type": "object"} or schema.get("format") == "binary" or kind == "text/plain":
+                        continue
+                    named = document["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2], {})
+                    example = content["example"] if "example" in content else named["examples"][0]
+                    shown = json.loads(example) if kind == "application/x-ndjson" else example
+                    validator = Draft202012Validator({**schema, "components": document["components"]})
+                    assert not list(validator.iter_errors(shown)), (path, kind)
+
+
+def test_the_examples_are_what_the_service_says(service: Served, document: dict[str, Any]) -> None:
+    """Kinds of problems and networks are shown as they are."""
+    schemas = document["components"]["schemas"]
+    (problem,) = schemas["ProblemKind"]["examples"]
+    assert service.client.get(problem["type"]).json() == problem
+    (shown,) = schemas["ModelList"]["examples"]
+    there = {model["name"]: model for model in service.client.get("/v1/models").json()["models"]}
+    for model in shown["models"]:
+        assert {**there[model["name"]], "size": model["size"]} == model
 
 
 def test_every_kind_of_problem_of_a_request_is_documented(document: dict[str, Any]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
+import accuracy_reasons as reasons
 from harness import Row, Spread
 
 DEFAULT = "adaptive balanced"
@@ -47,7 +47,7 @@ def network_rows(curve: Mapping[str, Any]) -> list[Row]:
     return [
         Row(f"{what}: J&F", _once(base["JF"]), "%", ">= 87"),
         Row(f"{what}: J&F of the worst sequence", _once(base["by_sequence"][worst]["JF"]), "%", ">= 60", worst),
-        Row(f"{what}: time a frame, end to end", _once(1000 / base["fps"]), "ms", "<= 60"),
+        Row(f"{what}: time a frame, end to end", _once(1000 / base["fps"]), "ms", "<= 60", why=reasons.NETWORK),
     ]
 
 
@@ -65,15 +65,22 @@ def curve_rows(curve: Mapping[str, Any]) -> list[Row]:
             f"no setting loses so little; the least is {least}: {_point(runs[least])}, {runs[least]['speedup']:.2f} x"
         )
     question = f"{model(curve)}, fastest setting that loses at most 1 point of J&F, end to end over every frame"
-    found = [Row(question, _once(speedup), "x", ">= 3", note)]
+    found = [Row(question, _once(speedup), "x", ">= 3", note, reasons.speedup(curve, DEFAULT))]
     margins = adaptive_margins(runs)
     if margins:
         worst = min(margins, key=lambda name: margins[name])
         ahead = sum(value >= 0 for value in margins.values())
         note = f"against {worst}; adaptive is ahead of {ahead} of {len(margins)}: {', '.join(margins)}"
         question = "adaptive over codec and every:N at their key share, least gain in J&F"
-        found.append(Row(question, _once(margins[worst]), "points", ">= 0", note))
+        why = reasons.adaptive(curve, dial(runs), worst)
+        found.append(Row(question, _once(margins[worst]), "points", ">= 0", note, why))
     return found
+
+
+def dial(runs: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The points of adaptive's dial, without a bound on key frames."""
+    own = [run for run in runs.values() if run["method"]["keyframes"] == "adaptive"]
+    return [run for run in own if run["method"]["max_key_share"] == 1]
 
 
 def adaptive_margins(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -83,25 +90,14 @@ def adaptive_margins(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     interpolated; with more key frames than any of them it is that of the last one. Runs with fewer key frames than any
     of adaptive's cannot be compared and are left out.
     """
-    own = [run for run in runs.values() if run["method"]["keyframes"] == "adaptive"]
-    points = sorted((run["key_share"], run["loss"]) for run in own if run["method"]["max_key_share"] == 1)
+    points = sorted((run["key_share"], run["loss"]) for run in dial(runs))
     found = {}
     for name, run in runs.items():
         if run["method"]["keyframes"] != "adaptive":
-            loss = interpolated(points, run["key_share"])
+            loss = reasons.interpolated(points, run["key_share"])
             if loss is not None:
                 found[name] = round(run["loss"] - loss, 2)
     return found
-
-
-def interpolated(points: list[tuple[float, float]], x: float) -> float | None:
-    """The value at x of a line through sorted points: None before the first of them, the last one's after it."""
-    if not points or x < points[0][0]:
-        return None
-    for (x0, y0), (x1, y1) in pairwise(points):
-        if x0 <= x < x1:
-            return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
-    return points[-1][1]
 
 
 def score_rows(curve: Mapping[str, Any]) -> list[Row]:
@@ -133,7 +129,8 @@ def matrix_row(method: str, matrix: Mapping[str, Mapping[str, Any]]) -> Row:
         f"{min(shares):.0f} to {max(shares):.0f} % key frames; {next(iter(matrix.values()))['frames']} frames a setting"
     )
     goal = "<= 1" if max(shares) <= SHARE else ""
-    return Row(f"{method}: loss of J&F with the worst encoder setting", _once(max(losses)), "points", goal, note)
+    why = reasons.matrix(runs[worst], matrix[worst]["sequences"])
+    return Row(f"{method}: loss of J&F with the worst encoder setting", _once(max(losses)), "points", goal, note, why)
 
 
 def cost_rows(cost: Mapping[str, Any], curve: Mapping[str, Any] | None) -> list[Row]:
@@ -141,7 +138,8 @@ def cost_rows(cost: Mapping[str, Any], curve: Mapping[str, Any] | None) -> list[
     height, width = cost["region"]
     look = cost["look_ms"]["median"]
     note = f"in a region of {width}x{height}; a look at a key frame costs {look:.1f} ms; {cost['threads']} threads"
-    found = [Row("Correction of one object of 10 % of the picture", Spread(**cost["repair_ms"]), "ms", "<= 8", note)]
+    question, why = "Correction of one object of 10 % of the picture", reasons.repair(cost)
+    found = [Row(question, Spread(**cost["repair_ms"]), "ms", "<= 8", note, why)]
     spent = None if curve is None else curve["runs"][DEFAULT]["correct_ms"]
     if spent is not None:
         note = "with the looks at key frames and repairs of frames that became key after all"

@@ -61,7 +61,8 @@ class Row:
         measured: The figure.
         unit: What it is counted in: "x" for a ratio.
         goal: "<= 1.5", ">= 5", or "" if there is none.
-        note: Why a goal is missed, or what to know to read the figure.
+        note: What to know to read the figure.
+        why: Why the goal is missed, where it may be; tables show it only then.
     """
 
     question: str
@@ -69,6 +70,7 @@ class Row:
     unit: str = "x"
     goal: str = ""
     note: str = ""
+    why: str = ""
 
     @property
     def met(self) -> bool | None:

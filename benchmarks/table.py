@@ -36,11 +36,9 @@ def _line(row: dict[str, Any], notes: list[str]) -> str:
     text = f"{_number(measured['median'])} {unit}".rstrip()
     if measured["n"] > 1:
         text += f" ({_number(measured['q1'])} to {_number(measured['q3'])})"
-    mark = ""
-    if row["note"]:
-        if row["note"] not in notes:
-            notes.append(row["note"])
-        mark = f" [{notes.index(row['note']) + 1}]"
+    own = list(filter(None, (row["note"], row.get("why") if row["met"] is False else "")))
+    notes += [note for note in own if note not in notes]
+    mark = f" [{', '.join(str(notes.index(note) + 1) for note in own)}]" if own else ""
     goal = row["goal"].replace("<=", "at most").replace(">=", "at least")
     met = {True: "yes", False: "**no**", None: ""}[row["met"]]
     return f"| {row['question']}{mark} | {goal} | {text} | {met} |"

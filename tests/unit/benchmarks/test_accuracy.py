@@ -150,6 +150,26 @@ def test_tables_show_every_run_and_the_readme_fewer() -> None:
     assert [row.measured.median for row in accuracy_rows.rows(details)][-3:] == [9.0, 7.5, 21.0]
 
 
+def test_reasons_rest_on_the_figures() -> None:
+    """Each reason of a missed goal holds what was measured of it: sequence, share of the picture, milliseconds."""
+    found = comparison(
+        adaptive_fast=run(10, 4.0), adaptive_balanced=run(30, 2.0), **{"every:4": run(20, 1.0, "every:4")}
+    )
+    found["sequences"] = ["cow", "dog"]
+    found["baseline"]["by_sequence"]["dog"] = {"JF": 50.4}
+    for one, losses in zip(found["runs"].values(), ((4.0, 4.0), (2.0, 2.0), (-1.0, 3.0)), strict=True):
+        one["by_sequence"] = {name: {"loss": loss} for name, loss in zip(("cow", "dog"), losses, strict=True)}
+    speed, policy = accuracy_rows.curve_rows(found)
+    # 20 frames a second are 50 ms; a repair is 7.5.
+    assert "8 ms a carried frame, looks at key frames included, of 50 ms a frame" in speed.why
+    assert "that would be 6.7 times as fast" in speed.why
+    # At 20 % adaptive loses 3.0 on both: 4.0 more than every:4 on the cow, nothing on the dog.
+    assert "here above all cow (4.0 points behind); on dog the network itself goes wrong (J&F 50 on every" in policy.why
+    assert "the region is 37 % of the picture" in accuracy_rows.cost_rows(COST, None)[0].why
+    (row,) = accuracy_rows.matrix_rows({"x265": comparison(bounded=run(18, 1.5))})
+    assert row.why == "with 1 sequences single ones decide, here cow, which loses 1.5 points"
+
+
 def test_plots_hold_the_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each policy is one line by key share, with and without repair apart; both plots become PNG files."""
     runs = {"a": run(30, 2), "b": run(10, 4), "c": run(20, 9, refine=False), "d": run(20, 3, "every:5")}

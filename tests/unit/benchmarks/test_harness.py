@@ -93,6 +93,27 @@ def test_the_table_shows_goals_that_were_missed(tmp_path: Path) -> None:
     assert "commit 0123456789ab." in text
 
 
+@pytest.mark.parametrize(("met", "marks"), [(True, "[1]"), (False, "[1, 2]")])
+def test_why_a_goal_is_missed_is_said_only_then(tmp_path: Path, met: bool, marks: str) -> None:
+    """The reason is a note of its own beside what is always to be known, and not there where the goal is met."""
+    (tmp_path / "decode.json").write_text(json.dumps(result(met=met, note="of clips", why="too much work")))
+    text = table.table(tmp_path)
+    assert f"| a over b {marks} |" in text
+    assert "1. of clips" in text
+    assert ("2. too much work" in text) is not met
+
+
+def test_one_reason_of_many_rows_is_printed_once(tmp_path: Path) -> None:
+    """Rows with the same reason share its number, and a row without a note has that number alone."""
+    value = result(met=False, why="too much work")
+    value["rows"].append(value["rows"][0] | {"question": "c over d", "note": "of clips"})
+    (tmp_path / "decode.json").write_text(json.dumps(value))
+    text = table.table(tmp_path)
+    assert "| a over b [1] |" in text
+    assert "| c over d [2, 1] |" in text
+    assert text.count("too much work") == 1
+
+
 def test_the_readme_is_changed_between_the_marks_alone() -> None:
     """What stands outside the marks stays, and updating twice changes nothing."""
     text = f"before\n{update.BEGIN}\nold\n{update.END}\nafter\n"

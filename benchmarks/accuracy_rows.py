@@ -27,7 +27,14 @@ def rows(details: Mapping[str, Any]) -> list[Row]:
     for part, what in (("curve", "adaptive"), ("multi", "adaptive, 7 and 8 objects at 240p")):
         if part in details:
             found.append(floor_row(f"{model(details[part])}, {what}", details[part]["runs"][DEFAULT]))
-    return found
+    return [*found, *least_gain_rows(comparisons(details))]
+
+
+def comparisons(details: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """All comparisons by what tells them apart: "" for the curve, an encoder setting, or "several objects"."""
+    parts = {"": "curve", "several objects": "multi"}
+    found: dict[str, Mapping[str, Any]] = {name: details[part] for name, part in parts.items() if part in details}
+    return found | settings(details.get("matrix", {}))
 
 
 def model(part: Mapping[str, Any]) -> str:
@@ -151,6 +158,25 @@ def floor_row(name: str, run: Mapping[str, Any]) -> Row:
     """Distance of a run to the floor: carried masks replaced by the last key frame's."""
     gain = run["JF"] - run["copy"]["JF"]
     return Row(f"{name}: J&F above copying the last key frame's mask", _once(gain), "points", ">= 0")
+
+
+def least_gain_rows(compared: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """The least distance to that floor of any run on any sequence; nothing where it was not kept by sequence."""
+    gains = {
+        ", ".join(filter(None, (name, where, sequence))): (one["JF"] - one["copy"]["JF"], one)
+        for where, comparison in compared.items()
+        for name, run in comparison["runs"].items()
+        for sequence, one in run["by_sequence"].items()
+        if "copy" in one
+    }
+    if not gains:
+        return []
+    worst = min(gains, key=lambda name: gains[name][0])
+    gain, one = gains[worst]
+    below = sum(gain < 0 for gain, _ in gains.values())
+    note = f"{worst}: {one['JF']:.1f} against {one['copy']['JF']:.1f}; {below} of {len(gains)} lie below copying"
+    question = "Least J&F above copying the last key frame's mask, of every run on every sequence"
+    return [Row(question, _once(gain), "points", ">= 0", note)]
 
 
 def _point(run: Mapping[str, Any]) -> str:

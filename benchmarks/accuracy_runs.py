@@ -16,7 +16,7 @@ from service.evaluation_report import summarize
 from service.loading import ModelChoice, SegmenterLike, load_engine
 from vos.types import Options, Source
 
-_KEPT = ("J", "F", "JF", "fps", "key_share", "loss", "speedup")
+_KEPT = ("J", "F", "JF", "fps", "key_share", "loss", "speedup", "copy")
 """What is written of each sequence."""
 
 

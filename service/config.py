@@ -87,7 +87,9 @@ class Settings(BaseSettings):
     ] = 50
     max_followers: Annotated[int, Field(ge=1, description="most open event and mask streams at a time")] = 1000
 
-    inspect_processes: Annotated[int, Field(ge=1, description="processes that look at uploads and make results")] = 2
+    inspect_processes: Annotated[
+        int, Field(ge=1, description="processes that look at uploads; as many probe, and make results")
+    ] = 2
     inspect_seconds: Annotated[float, Field(gt=0, description="most seconds that looking at an upload may take")] = 30.0
     inspect_bytes: Annotated[ByteSize, Field(gt=0, description="most memory of a process that looks at uploads")] = (
         ByteSize(4 << 30)

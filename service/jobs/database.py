@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,10 +59,24 @@ def open_database(url: str) -> Engine:
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
     # Readers and the one writer do not wait for each other, and what was acknowledged survives a power cut.
-    connection.execute("PRAGMA journal_mode=WAL")
+    _write_ahead(connection)
     connection.execute("PRAGMA synchronous=FULL")
     # Pages lie in the system's cache too: by default each connection's own grows to 2 MB along with the database.
     connection.execute("PRAGMA cache_size=-256")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log. Where several switch a new database at once, SQLite lets none of them wait."""
+    given_up = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > given_up:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def migrate(engine: Engine) -> None:

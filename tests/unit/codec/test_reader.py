@@ -268,7 +268,7 @@ def test_nothing_is_left_running() -> None:
     data = encode("h264", 40)
 
     def alive() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if thread.name.startswith("keymask")]
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("keymask-decode")]
 
     with codec.open_video(data) as video:
         list(video)
@@ -285,7 +285,7 @@ def test_an_abandoned_reader_ends() -> None:
     """A reader that is dropped without being closed stops its thread."""
     video = codec.open_video(encode("h264", 40))
     next(iter(video))
-    threads = [thread for thread in threading.enumerate() if thread.name.startswith("keymask")]
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("keymask-decode")]
     assert threads
     del video
     for thread in threads:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -77,6 +79,18 @@ def test_migrating_again_changes_nothing(database_url: str, new_job: NewJob) -> 
     second = JobStore(database_url)
     assert [j.id for j in second.page().jobs] == ([] if database_url == "sqlite://" else [job.id])
     second.close()
+
+
+def test_a_database_that_is_just_being_made_is_waited_for(tmp_path: Path) -> None:
+    """SQLite does not wait to switch to its write-ahead log; the store does, until whoever writes has written."""
+    path = tmp_path / "jobs.db"
+    first = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    first.execute("BEGIN IMMEDIATE")
+    later = threading.Timer(0.3, lambda: first.execute("COMMIT"))
+    later.start()
+    assert _open_and_count(f"sqlite:///{path}") == 0
+    later.join()
+    first.close()
 
 
 def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:

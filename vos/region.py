@@ -23,9 +23,6 @@ _PRESENT = 0.1
 _SIDE_STEP = 64
 """Sides of a region are multiples of this many pixels, or the whole picture's: for every new shape the processor's
 library prepares each layer anew, which takes longer than running it."""
-_LEAST_SIDE = 192
-"""Pixels of a side at least, where the picture has them: for smaller maps the library would bring weights into another
-order at every call, which takes three times as long as a region of this size."""
 _CRUMBS = 0.005
 """Share of an object's mass that is not worth a larger region."""
 _MARGIN = 32
@@ -134,6 +131,6 @@ def _widened(span: Span, cells: int) -> tuple[int, int]:
     first, last = span
     margin = _MARGIN + int(_MARGIN_SHARE * (last - first))
     whole = -(-cells * STRIDE // COARSEST) * COARSEST
-    length = min(whole, max(_LEAST_SIDE, -(-(last - first + 2 * margin) // _SIDE_STEP) * _SIDE_STEP))
+    length = min(whole, -(-(last - first + 2 * margin) // _SIDE_STEP) * _SIDE_STEP)
     start = (first + last - length) // 2 // COARSEST * COARSEST
     return min(max(0, start), whole - length), length

@@ -20,6 +20,11 @@ _ACTIVATIONS: dict[str, tuple[Any, ...]] = {
 """As oneDNN knows them: name, numbers, algorithm."""
 _TYPICAL_SIDE = 64
 """Of the maps that packing is told of: any size may come, but a tiny one or none would get a layout for tiny ones."""
+_TINY_SIDE = 8
+"""Of tiny maps, which want another layout: with the one for others, weights would be brought into order at every call,
+which takes a hundred times as long as the convolution."""
+_TINY = 88
+"""Positions below which a map is tiny."""
 
 
 class PackedConv2d(nn.Module):
@@ -36,12 +41,15 @@ class PackedConv2d(nn.Module):
         self.bias = layer.bias
         self._geometry = (list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
         dense = layer.weight.detach().contiguous().to_mkldnn()
-        size = [1, layer.in_channels, _TYPICAL_SIDE, _TYPICAL_SIDE]
-        self._weight: Tensor = torch.ops.aten.mkldnn_reorder_conv2d_weight(dense, *self._geometry, size)
+        self._weight, self._weight_for_tiny = (
+            torch.ops.aten.mkldnn_reorder_conv2d_weight(dense, *self._geometry, [1, layer.in_channels, side, side])
+            for side in (_TYPICAL_SIDE, _TINY_SIDE)
+        )
 
     def forward(self, x: Tensor, add: Tensor | None = None, activation: str = "none") -> Tensor:
         """[B, Cin, H, W] -> activation(convolution + add) [B, Cout, h, w]."""
-        given = (self._weight, self.bias, *self._geometry)
+        tiny = x.shape[2] * x.shape[3] < _TINY
+        given = (self._weight_for_tiny if tiny else self._weight, self.bias, *self._geometry)
         out: Tensor
         if add is None:
             out = torch.ops.mkldnn._convolution_pointwise(x, *given, *_ACTIVATIONS[activation])

@@ -140,7 +140,7 @@ def test_cost_follows_the_region() -> None:
     soft = soft_box(slice(60, 70), slice(80, 90), (270, 480))
     correction.remember(frame(0, (1080, 1920)), soft)
     correction.repair(frame(1, (1080, 1920)), carried(soft))
-    assert network.seen == [(160, 240, 192, 192)] * 2
+    assert network.seen == [(192, 272, 128, 128)] * 2
 
 
 @pytest.mark.parametrize("place", [(slice(0, 3), slice(68, 73)), (slice(29, 32), slice(35, 38))])

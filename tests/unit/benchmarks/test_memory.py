@@ -63,7 +63,10 @@ def test_turns_follow_each_other_without_another_encoding(sequence: Sequence, tm
 
 def test_growth_is_that_of_the_long_run_over_the_short_one() -> None:
     """500 frames in 400 MiB and 5,000 in 410 are a growth of 1.025; the note says that the object was followed."""
-    growth, peak = memory.rows({5000: memory.Run(410.0, 0.91), 500: memory.Run(400.0, 0.95)})
+    growth, later, peak = memory.rows(
+        {5000: memory.Run(410.0, 0.91), 500: memory.Run(400.0, 0.95), 1500: memory.Run(405.0, 0.95)}
+    )
+    assert later.measured.median == pytest.approx(410 / 405, abs=1e-4)
     assert (growth.measured.median, growth.met, peak.measured.median) == (1.025, True, 410)
     assert "J of the last turn 0.91" in growth.note
 

@@ -18,8 +18,9 @@ COUNT, HEIGHT, WIDTH = 5, 480, 640
 
 
 @pytest.fixture
-def sequence(tmp_path: Path) -> Sequence:
+def sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sequence:
     """A square that moves to the right, 60 pixels a picture."""
+    monkeypatch.setattr(memory, "HEIGHT", 240)
     for index in range(COUNT):
         labels = np.zeros((HEIGHT, WIDTH), np.uint8)
         labels[160:320, 80 + 60 * index : 240 + 60 * index] = 255

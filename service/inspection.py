@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO, cast
 
 from PIL import Image, UnidentifiedImageError
@@ -25,6 +26,8 @@ from service.jobs.types import JobOptions, JobVideo
 from service.masks import read_mask
 from service.problems import ProblemError
 from vos.types import Options, Prompt
+
+_pixel_limit = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +150,24 @@ def probe_upload(path: Path, limits: Limits) -> dict[str, Any]:
 
 
 def _size_of(path: Path) -> tuple[int, int]:
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # sizes are compared before a pixel is decoded
     try:
-        with Image.open(path, formats=["PNG"]) as picture:
+        with _without_pixel_limit(), Image.open(path, formats=["PNG"]) as picture:
             return picture.size
     except UnidentifiedImageError:
         raise ProblemError("mask-unreadable", "the mask is not a PNG picture") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise ProblemError("mask-unreadable", f"the mask is damaged: {error}".replace(str(path), "the file")) from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def _without_pixel_limit() -> Iterator[None]:
+    """Let Pillow open pictures of any size, of which only the header is read. One thread at a time: it is a global."""
+    with _pixel_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _check_pixels(width: int, height: int, limits: Limits) -> None:

@@ -23,7 +23,7 @@ from vos.correct import MEMORY_FRAMES, Correction
 from vos.geometry import to_cells
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
 from vos.propagate import Carried
-from vos.region import bulk, region_around
+from vos.region import region_around
 
 HEIGHT, WIDTH = 480, 854
 SHARE = 0.1
@@ -80,9 +80,8 @@ def milliseconds(refiner: Refiner, frames: int = 16, rounds: int = 4) -> dict[st
             started = perf_counter()
             correction.repair(coded[index], carried)
             repairs += [perf_counter() - started] if turn else []
-    objects = bulk(soft[frames // 2])
-    assert objects is not None
-    region = region_around(objects, (soft[0].shape[1], soft[0].shape[2]))
+    region = region_around(soft[frames // 2])
+    assert region is not None
     return {
         "repair_ms": asdict(Spread.of(1000 * value for value in repairs)),
         "look_ms": asdict(Spread.of(1000 * value for value in looks)),

@@ -36,6 +36,7 @@ class OpenFile:
     Attributes:
         name: What messages call the source.
         container: FFmpeg's demuxer.
+        formats: Its names, such as "mov" and "mp4".
         stream: The video stream: FFmpeg's choice, never a cover picture.
         packets: The stream's packets in decode order, each once.
         size: Bytes of the file.
@@ -51,6 +52,7 @@ class OpenFile:
             self.head = self._file.read(_HEAD)
             self._file.seek(0)
             self.container = _open(self._file, self.name)
+            self.formats = frozenset(self.container.format.name.split(","))
             try:
                 self.stream = _video_stream(self.container, self.name)
                 check_size(self.stream.codec_context.width, self.stream.codec_context.height, self.name)

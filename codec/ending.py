@@ -29,23 +29,18 @@ def cut_off(file: OpenFile) -> str | None:
 
     The index of a fragmented MP4 grows while its packets are read, so ask after the last one.
     """
-    formats = _formats(file)
-    if formats & INDEXED:
+    if file.formats & INDEXED:
         end = max((entry.pos + entry.size for entry in file.stream.index_entries), default=0)
         promise = "index points to"
     else:
-        end = (formats & SEGMENTED and segment_end(file.head)) or 0
+        end = (file.formats & SEGMENTED and segment_end(file.head)) or 0
         promise = "header promises"
     return f"cut off: its {promise} byte {end:,}, the file has {file.size:,} bytes" if end > file.size else None
 
 
 def is_cut(file: OpenFile, packet: av.Packet[Any]) -> bool:
     """Whether the file ends in the middle of this packet."""
-    return packet.is_corrupt and bool(_formats(file) & _SIZED)
-
-
-def _formats(file: OpenFile) -> set[str]:
-    return set(file.container.format.name.split(","))
+    return packet.is_corrupt and bool(file.formats & _SIZED)
 
 
 def segment_end(head: bytes) -> int | None:

@@ -3,7 +3,7 @@
 `codec` and `every:N` are counted. `adaptive`, as it is by default (balanced, with the refiner), depends on the objects,
 which a bitstream does not know: here the whole picture stands for the object, with the doubt that propagation would
 gather (`vos.propagate`) and that repair would leave of it (`vos.correct`). On the evaluation sequences this foretells
-14 to 15 % key frames where 14 to 17 % were taken; objects that get lost, which take more, it does not see.
+12 to 13 % key frames where 12 to 15 % were taken; objects that get lost, which take more, it does not see.
 """
 
 from __future__ import annotations

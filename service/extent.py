@@ -74,14 +74,13 @@ def measure(video: BinaryIO, check: Check) -> Extent:
         UnreadableError, NoVideoError: It is no video.
     """
     with closing(OpenFile(video)) as file:
-        formats = set(file.container.format.name.split(","))
         seen = _read(file, file.container.demux(), check, _COUNTED)
         if seen.packets <= _COUNTED:
             return _counted(file, seen)
         extent: Extent | None = None
-        if formats & INDEXED and len(file.stream.index_entries) > _COUNTED:
+        if file.formats & INDEXED and len(file.stream.index_entries) > _COUNTED:
             extent = _listed(file)
-        elif formats & SEGMENTED and file.container.duration:
+        elif file.formats & SEGMENTED and file.container.duration:
             extent = _timed(file, seen)
     if extent is not None and _is_allowed(extent, check):
         return extent
@@ -120,7 +119,7 @@ def _read(file: OpenFile, packets: Iterable[av.Packet[Any]], check: Check, most:
 def _counted(file: OpenFile, seen: _Seen) -> Extent:
     """The extent of a video all of whose packets were read."""
     _check_file(file)
-    if INDEXED & set(file.container.format.name.split(",")):
+    if file.formats & INDEXED:
         listed = len(file.stream.index_entries)
         if seen.packets < listed:
             raise ProblemError(

@@ -19,7 +19,7 @@ from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Memory
 from vos.modeling.refiner import Refiner, RefinerFeatures
 from vos.propagate import RESIDUAL_SCALE, Carried, mean_absolute
-from vos.region import Region, bulk, region_around, resized
+from vos.region import Region, region_around, resized
 from vos.workers import one_thread
 
 MEMORY_FRAMES = 3
@@ -72,10 +72,9 @@ class Correction:
     def remember(self, frame: CompressedFrame, soft: Tensor) -> Tensor:
         """Take a key frame with its soft masks [K, rows, columns]; gives its light features [8, rows, columns]."""
         light = soft.new_zeros(net.LIGHT_CHANNELS, *soft.shape[1:])
-        objects = bulk(soft)
-        if objects is None:
+        region = region_around(soft, self._care.largest)
+        if region is None:
             return light
-        region = region_around(objects, _grid(soft), self._care.largest)
         features = self._look(frame, region)
         region.paste(features.light[0].to(light.dtype), light)
         self._entries[frame.index] = self._refiner.memorize(features, region.cut(soft).unsqueeze(1))
@@ -94,10 +93,9 @@ class Correction:
             The repaired masks, and how far each object is to be doubted, float32 [K]: by how undecided its mask is.
             What has no object to look at, or no key frame to compare with, stays as it is.
         """
-        objects = bulk(carried.soft)
-        if objects is None or not self._entries:
+        region = region_around(carried.soft, self._care.largest)
+        if region is None or not self._entries:
             return carried, carried.doubt_by_object()
-        region = region_around(objects, _grid(carried.soft), self._care.largest)
         features = self._look(frame, region)
         told = self._told(frame, carried.doubt, region)
         confidence = self._refiner.confidence(features, region.cut(carried.light).unsqueeze(0))
@@ -149,7 +147,3 @@ def _remaining_doubt(mended: Tensor) -> Tensor:
     """
     certain = torch.from_numpy(certainty(mended.cpu().numpy())).to(mended)
     return torch.where(certain > 0, (2 * (1 - certain)).clamp(0, 1), torch.zeros_like(certain))
-
-
-def _grid(soft: Tensor) -> tuple[int, int]:
-    return soft.shape[1], soft.shape[2]

@@ -110,9 +110,12 @@ def bulk(soft: Tensor) -> Span2D | None:
     return _joined(rows), _joined(columns)
 
 
-def region_around(objects: Span2D, grid: tuple[int, int], largest: int = 1 << 30) -> Region:
-    """The box to look at for objects that lie somewhere in a picture of (rows, columns) cells."""
-    (top, height), (left, width) = (_widened(span, cells) for span, cells in zip(objects, grid, strict=True))
+def region_around(soft: Tensor, largest: int = 1 << 30) -> Region | None:
+    """The box to look at for soft masks [K, rows, columns]; None where there is no object."""
+    objects = bulk(soft)
+    if objects is None:
+        return None
+    (top, height), (left, width) = (_widened(span, cells) for span, cells in zip(objects, soft.shape[1:], strict=True))
     return Region(top, left, height, width, largest)
 
 

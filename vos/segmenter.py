@@ -211,7 +211,13 @@ class _Pass:
         """Segment a wave, and with the prompt's frame those that were decoded before it but are shown after."""
         if self._keys:
             yield from self._segment(tuple(f for f in wave.frames if f.index > self._prompt.index))
-        for frame in wave.frames if not self._keys else ():
+        else:
+            yield from self._await_prompt(wave.frames)
+        self._references.keep(wave.needed)
+
+    def _await_prompt(self, frames: tuple[CompressedFrame, ...]) -> Iterator[FrameMask]:
+        """Until the prompt's frame comes, keep those that are shown after it."""
+        for frame in frames:
             if frame.index == self._prompt.index:
                 yield self._start(frame)
                 for early in self._early:
@@ -219,7 +225,6 @@ class _Pass:
                 self._early.clear()
             elif frame.index > self._prompt.index:
                 self._early.append(frame)
-        self._references.keep(wave.needed)
 
     @torch.inference_mode()
     def _start(self, frame: CompressedFrame) -> FrameMask:

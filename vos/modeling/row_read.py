@@ -54,19 +54,20 @@ def read_rows(key: Tensor, value: Tensor, query: Tensor, k: int) -> Tensor:
     affinity = key.new_empty(size, positions)
     block = _bits(affinity)
     threads = torch.get_num_threads()
+
+    def read_part(start: int, first: int, last: int) -> None:
+        whole = slice(start + first, start + last)
+        kernels.read(block[first:last], keys, queries[whole], values, scale, min(k, positions), bits[whole])
+
     for start in range(0, rows, size):
         count = min(size, rows - start)
         torch.mm(asked[start : start + count], near.t(), out=affinity[:count])
         part = -(-count // threads)
-
-        def read_part(first: int, start: int = start, count: int = count, part: int = part) -> None:
-            inside = slice(first, min(first + part, count))
-            whole = slice(start + inside.start, start + inside.stop)
-            kernels.read(block[inside], keys, queries[whole], values, scale, min(k, positions), bits[whole])
-
-        # The first part is this thread's own.
-        others = [_pool(threads).submit(read_part, first) for first in range(part, count, part)]
-        read_part(0)
+        others = [
+            _pool(threads).submit(read_part, start, first, min(first + part, count))
+            for first in range(part, count, part)
+        ]
+        read_part(start, 0, part)  # the first part is this thread's own
         for other in others:
             other.result()
     return out

@@ -16,7 +16,7 @@ from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Memory
 from vos.modeling.refiner import Refiner, RefinerFeatures
 from vos.propagate import Carried
-from vos.region import bulk, region_around
+from vos.region import region_around
 
 from .test_region import soft_box
 
@@ -150,9 +150,8 @@ def test_nothing_lies_outside_the_region(place: tuple[slice, slice]) -> None:
     before = carried(soft_box(*place, grid))
     correction.remember(frame(0, size), before.soft)
     after, doubt = correction.repair(frame(1, size), before)
-    objects = bulk(before.soft)
-    assert objects is not None
-    region = region_around(objects, grid)
+    region = region_around(before.soft)
+    assert region is not None
     outside = torch.ones(grid, dtype=torch.bool)
     outside[region.cells] = False
     assert outside.any()

@@ -39,9 +39,8 @@ def test_region_holds_the_objects_with_a_margin(seed: int) -> None:
             rng.uniform(0.2, 1)
         )
     soft += 0.05  # what is hardly there does not count
-    objects = bulk(soft)
-    assert objects is not None
-    region = region_around(objects, grid)
+    region = region_around(soft)
+    assert region is not None
     for axis, (start, length) in enumerate(((region.top, region.height), (region.left, region.width))):
         whole = -(-grid[axis] * 4 // 16) * 16
         assert start % 16 == length % 16 == 0
@@ -65,9 +64,8 @@ def test_crumbs_make_no_larger_region() -> None:
 def test_large_regions_are_made_smaller() -> None:
     """With `fast`, the network sees no more pixels than its limit, but for rounding; cells come back in place."""
     soft = soft_box(slice(10, 110), slice(10, 190), (120, 200))
-    objects = bulk(soft)
-    assert objects is not None
-    region = region_around(objects, (120, 200), LARGEST)
+    region = region_around(soft, LARGEST)
+    assert region is not None
     height, width = region.looked_at
     assert height % 16 == width % 16 == 0
     assert 0.85 * LARGEST < height * width < 1.15 * LARGEST < region.height * region.width
@@ -86,9 +84,8 @@ def test_without_an_object_there_is_nothing_to_look_at() -> None:
 @pytest.mark.parametrize("place", [(slice(0, 2), slice(0, 3)), (slice(21, 23), slice(30, 33)), (slice(9, 12),) * 2])
 def test_cutting_and_pasting_changes_nothing(place: tuple[slice, slice]) -> None:
     """What is cut out comes back to its place, at the picture's borders too; beyond the picture there is nothing."""
-    objects = bulk(soft_box(*place))
-    assert objects is not None
-    region = region_around(objects, (23, 33))
+    region = region_around(soft_box(*place))
+    assert region is not None
     channels = torch.rand(5, 23, 33)
     part = region.cut(channels)
     assert part.shape == (5, region.height // 4, region.width // 4)

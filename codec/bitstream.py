@@ -12,6 +12,7 @@ from codec.errors import CodecError
 from codec.ordering import DecodeOrder
 from codec.picture import Scaler
 from codec.proxy import MotionProxy
+from codec.side_data import exported_vectors
 from codec.types import FrameType, VectorArray
 
 _MPEG_REACH = 2
@@ -91,15 +92,6 @@ def proxy_pictures(decoder: Decoder, scaler: Scaler) -> Iterator[DecodedPicture]
             reach=1,
             luma=luma,
         )
-
-
-def exported_vectors(frame: av.VideoFrame) -> VectorArray | None:
-    """AVMotionVector records [n] of a decoded picture, None if it has none."""
-    try:
-        side_data = frame.side_data.get("MOTION_VECTORS")
-    except ValueError:  # a kind of side data that PyAV has no name for hides the others
-        return None
-    return None if side_data is None else side_data.to_ndarray()
 
 
 def coded_type(frame: av.VideoFrame) -> FrameType:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
 
 import av
 import numpy as np
 import numpy.typing as npt
+
+from codec.side_data import display_matrix
 
 
 def orientation(matrix: npt.NDArray[np.int32]) -> tuple[int, bool]:
@@ -29,10 +30,7 @@ def orientation(matrix: npt.NDArray[np.int32]) -> tuple[int, bool]:
 
 def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
     """Rotation and mirroring of a decoded picture, (0, False) if it says nothing."""
-    try:
-        side_data = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # a kind of side data that PyAV has no name for hides the others
+    matrix = display_matrix(frame)
+    if matrix is None:  # or hidden by side data that PyAV has no name for: then it still gives the rotation
         return -frame.rotation % 360, False
-    if side_data is None:
-        return 0, False
-    return orientation(np.frombuffer(cast(Any, side_data), np.int32, 9).reshape(3, 3))
+    return orientation(matrix)

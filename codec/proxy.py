@@ -19,6 +19,7 @@ import av.error
 import numpy as np
 
 from codec.errors import MotionError, UnsupportedSizeError
+from codec.side_data import exported_vectors
 from codec.types import MotionSource, UInt8Array, VectorArray
 
 VECTOR_CODECS = frozenset(
@@ -109,8 +110,7 @@ class MotionProxy:
         picture.pts = self._pictures
         self._pictures += 1
         (decoded,) = [frame for packet in self._encoder.encode(picture) for frame in self._decoder.decode(packet)]
-        exported = decoded.side_data.get("MOTION_VECTORS")
-        return None if exported is None else exported.to_ndarray()
+        return exported_vectors(decoded)
 
 
 def _open_encoder(width: int, height: int, options: Mapping[str, str]) -> av.VideoCodecContext:

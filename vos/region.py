@@ -83,12 +83,14 @@ class Region:
 
 
 def resized(part: Tensor, height: int, width: int) -> Tensor:
-    """Cells [C, h, w] -> those of a region of this many pixels."""
+    """Cells [C, h, w] or [B, C, h, w] -> those of a region of this many pixels."""
     size = (height // STRIDE, width // STRIDE)
-    if part.shape[1:] == size:
+    if part.shape[-2:] == size:
         return part
-    mode = "bilinear"
-    return F.interpolate(part.unsqueeze(0), size=size, mode=mode, align_corners=False, antialias=True).squeeze(0)
+    batch = part if part.ndim == 4 else part.unsqueeze(0)
+    return F.interpolate(batch, size=size, mode="bilinear", align_corners=False, antialias=True).view(
+        *part.shape[:-2], *size
+    )
 
 
 def _shrunk(picture: UInt8Array, width: int, height: int) -> UInt8Array:

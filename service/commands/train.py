@@ -73,11 +73,17 @@ def train_refiner(
     *,
     start: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights of compact to start from; those that ship with keymask by default."),
+        typer.Option(
+            metavar="FILE",
+            help="Weights of compact or of a refiner to start from; compact's that ship with keymask by default.",
+        ),
     ] = None,
     resume: ResumeOption = False,
     seed: SeedOption = 1,
     steps: StepsOption = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-8, max=1.0, help="Of the first steps; the recipe's own by default.")
+    ] = None,
     device: DeviceOption = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Loader processes; they encode and decode the clips.")] = 1,
     json_file: JsonOption = None,
@@ -93,6 +99,7 @@ def train_refiner(
     check_paths((start,), {"--json": json_path(json_file)})
     recipe = replace(RefinerRecipe(), seed=seed)
     recipe = recipe if steps is None else replace(recipe, steps=steps)
+    recipe = recipe if learning_rate is None else replace(recipe, learning_rate=learning_rate)
     begin = start or PACKAGE_FOLDER / find_model(DEFAULT).file
     options = RefinerOptions(tuple(data), out, begin, resume, str(resolve_device(device)), workers)
     _train(lambda report: train_refiner(options, recipe, report), recipe.steps, out, json_file)

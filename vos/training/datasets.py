@@ -53,12 +53,13 @@ class TrainingData:
     Attributes:
         videos: Sequences by set name.
         stills: Pictures by set name.
-        digest: SHA-256 over the relative names and sizes of all files that were read.
+        digests: By the same names as `summary`: SHA-256 over the SHA-256 and relative name of each file of the set, a
+            line a file as `sha256sum` writes it, sorted by name.
     """
 
     videos: dict[str, list[Video]]
     stills: dict[str, list[Still]]
-    digest: str
+    digests: dict[str, str]
 
     @property
     def summary(self) -> dict[str, int]:
@@ -92,7 +93,7 @@ def load_data(folders: list[Path], min_share: float = 0.01) -> TrainingData:
             f"no training data in {given}; expected video/<set>/<sequence>/{{frames,masks}} "
             "or static/<set>/{images,masks} below a data folder"
         )
-    return TrainingData(videos, stills, _digest(folders))
+    return TrainingData(videos, stills, _digests(folders))
 
 
 def _read_video(folder: Path) -> Video:
@@ -154,10 +155,17 @@ def _things(sequence: Path) -> set[int] | None:
     return None if entry is None else set(entry["things"])
 
 
-def _digest(folders: list[Path]) -> str:
-    digest = hashlib.sha256()
+def _digests(folders: list[Path]) -> dict[str, str]:
+    """What a set of several folders holds counts as one."""
+    lists: dict[str, list[str]] = {}
     for folder in folders:
-        for kind in ("video", "static"):
-            for path in sorted((folder / kind).rglob("*.*")):
-                digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()
+        for part in sorted(folder / kind / name for kind in ("video", "static") for name in _sets(folder / kind)):
+            lines = lists.setdefault(part.relative_to(folder).as_posix(), [])
+            for path in sorted(part.rglob("*.*")):
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                lines.append(f"{content}  {path.relative_to(part).as_posix()}\n")
+    return {name: hashlib.sha256("".join(lines).encode()).hexdigest() for name, lines in lists.items()}
+
+
+def _sets(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []

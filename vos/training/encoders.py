@@ -9,7 +9,15 @@ import torch
 
 from codec.encode import Encoder
 
-_PRESETS = {"ultrafast": 0.08, "superfast": 0.17, "veryfast": 0.25, "faster": 0.17, "fast": 0.11, "medium": 0.22}
+_PRESETS = {
+    "ultrafast": 0.06,
+    "superfast": 0.12,
+    "veryfast": 0.27,
+    "faster": 0.13,
+    "fast": 0.12,
+    "medium": 0.22,
+    "slow": 0.08,
+}
 _NO_B_FRAMES = 0.35
 _BASELINE = 0.6
 """Share of the clips without B frames that are in the baseline profile."""
@@ -50,7 +58,7 @@ def _x264(rng: np.random.Generator) -> Encoder:
 def _x265(rng: np.random.Generator) -> Encoder:
     options = {
         "preset": str(rng.choice(["ultrafast", "superfast"])),
-        "crf": f"{rng.uniform(20, 34):.1f}",
+        "crf": f"{rng.uniform(18, 35):.1f}",
         "x265-params": "log-level=error:pools=none:frame-threads=1",
     }
     return Encoder("libx265", options)

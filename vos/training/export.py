@@ -28,9 +28,10 @@ class Provenance:
         steps: Steps done, of the recipe's.
         hours: Wall-clock time.
         data: Sequences and pictures by set.
-        data_digest: See `TrainingData.digest`.
+        data_digests: See `TrainingData.digests`.
         device: As torch names it.
         commit: Of the code.
+        start: Name and SHA-256 of the weights that the run started from, if any.
         processes: Processes that shared the work.
     """
 
@@ -40,9 +41,10 @@ class Provenance:
     steps: int
     hours: float
     data: dict[str, int]
-    data_digest: str
+    data_digests: dict[str, str]
     device: str
     commit: str
+    start: str = ""
     processes: int = 1
 
     def metadata(self) -> dict[str, str]:
@@ -55,7 +57,8 @@ class Provenance:
             "steps": str(self.steps),
             "hours": f"{self.hours:.2f}",
             "data": json.dumps(self.data),
-            "data_sha256": self.data_digest,
+            "data_sha256": json.dumps(self.data_digests),
+            "start": self.start,
             "hardware": _hardware(self.device),
             "processes": str(self.processes),
             "torch": torch.__version__,

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from codec.types import STRIDE
 from vos.correct import KEPT_DOUBT, MEMORY_FRAMES
 from vos.modeling.network import Memory
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner, RefinerFeatures
+from vos.region import resized
 from vos.training.losses import aggregate_logits
 from vos.training.refine_samples import Sample
 
@@ -36,14 +38,15 @@ class Unrolled:
 def unroll(refiner: Refiner, batch: Sample) -> Unrolled:
     """Repair every frame of B clips that is no key frame."""
     clips, frames, objects, rows, columns = batch["given"].shape
-    features = _encode(refiner, batch["rgb"])
+    whole, seen = (rows * STRIDE, columns * STRIDE), batch["rgb"].shape[2:4]
+    features = _encode(refiner, batch["rgb"], whole)
     given = batch["given"].to(torch.float32) / 255
     known = torch.nonzero(batch["key"].flatten()).squeeze(1)
-    masks = given.flatten(0, 1)[known].flatten(0, 1)[:, None]
+    masks = resized(given.flatten(0, 1)[known].flatten(0, 1)[:, None], *seen)
     memory = refiner.memorize(_pick(features, known), masks)
     values = memory.value.view(len(known), objects, *memory.value.shape[1:])
     place = torch.cumsum(batch["key"].flatten(), 0).view(clips, frames) - 1
-    light = features.light.detach().view(clips, frames, LIGHT_CHANNELS, -1).float()
+    light = resized(features.light.detach().float(), *whole).view(clips, frames, LIGHT_CHANNELS, -1)
     # Per clip, time and cell: the objects' masks, the light features, the doubt.
     table = given.new_zeros(clips, frames, rows * columns, objects + LIGHT_CHANNELS + 1)
     table[..., objects:-1] = light.transpose(2, 3)
@@ -61,9 +64,11 @@ def unroll(refiner: Refiner, batch: Sample) -> Unrolled:
         looks = _pick(features, chosen * frames + t)
         nearest = place[chosen[:, None], _nearest(batch, chosen, t)]
         read = Memory(_side_by_side(memory.key[nearest]), _side_by_side(values[nearest]).flatten(0, 1))
-        confidence = refiner.confidence(looks, hint)
-        logits = refiner.refine(looks, read, soft.flatten(0, 1)[:, None], confidence, told)
-        logits = logits.to(torch.float32)
+        confidence = refiner.confidence(looks, resized(hint, *seen))
+        carried = resized(soft.flatten(0, 1)[:, None], *seen)
+        logits = refiner.refine(looks, read, carried, confidence, resized(told, *seen))
+        logits = resized(logits.to(torch.float32), *whole)
+        confidence = resized(confidence.to(torch.float32), *whole)
         merged = aggregate_logits(logits.view(len(chosen), objects, rows, columns))
         outputs.append((merged, soft, confidence, chosen, torch.full_like(chosen, t)))
         mended = torch.softmax(merged.detach(), dim=1)[:, 1:]
@@ -72,10 +77,11 @@ def unroll(refiner: Refiner, batch: Sample) -> Unrolled:
     return Unrolled(*(torch.cat(part) for part in zip(*outputs, strict=True)))
 
 
-def _encode(refiner: Refiner, rgb: Tensor) -> RefinerFeatures:
-    """Pictures uint8 [B, T, H, W, 3] -> features of all B * T."""
+def _encode(refiner: Refiner, rgb: Tensor, whole: tuple[int, int]) -> RefinerFeatures:
+    """Pictures uint8 [B, T, h, w, 3], of `whole` pixels before they were made smaller -> features of all B * T."""
     pictures = rgb.flatten(0, 1).permute(0, 3, 1, 2)
-    return refiner.encode(refiner.normalize(pictures))
+    step = (whole[0] / pictures.shape[2], whole[1] / pictures.shape[3])
+    return refiner.encode(refiner.normalize(pictures), step=step)
 
 
 def _carry(table: Tensor, batch: Sample, chosen: Tensor, t: int) -> Tensor:

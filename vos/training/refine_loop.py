@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from vos.catalog import DEFAULT, REFINER
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.refiner import Refiner
 from vos.training.checkpoint import check_recipe, read_checkpoint
@@ -16,7 +17,7 @@ from vos.training.loop import Outcome, load_steps, stop_signals
 from vos.training.refine_samples import RefinerBatches
 from vos.training.refine_trainer import RefinerRecipe, RefinerTrainer
 from vos.training.runlog import CHECKPOINT, Progress, RunLog
-from vos.weights import read_weights
+from vos.weights import read_metadata, read_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class RefinerOptions:
     Attributes:
         data: Data folders.
         out: Folder for checkpoint, log and weights; made if absent.
-        start: Weights of `compact`, which the refiner starts from.
+        start: Weights that the refiner starts from: its own, or those of `compact`.
         resume: Go on from the checkpoint in `out`.
         device: As torch names it.
         workers: Loader processes.
@@ -54,13 +55,17 @@ def train_refiner(options: RefinerOptions, recipe: RefinerRecipe, on_progress: P
         TrainingDataError, WeightsError, CheckpointError: something that was given cannot be used.
     """
     options.out.mkdir(parents=True, exist_ok=True)
-    trainer, seconds = _start(options, recipe)
+    goes_on = read_metadata(options.start).get("name") == REFINER.name
+    trainer, seconds = _start(options, recipe, goes_on)
     data = load_data(list(options.data))
     batches = RefinerBatches(data, recipe.seed, recipe.clips, recipe.frames, recipe.steps)
     batches.check()
-    with RunLog(trainer, data, options.out, seconds, name="refiner") as log, stop_signals() as asked:
+    with (
+        RunLog(trainer, data, options.out, seconds, name=REFINER.name, start=options.start) as log,
+        stop_signals() as asked,
+    ):
         for batch in load_steps(batches, range(trainer.done, recipe.steps), options.workers):
-            if trainer.done == 0:
+            if trainer.done == 0 and not goes_on:
                 trainer.measure_scale(batch)
             stop = asked() or trainer.done + 1 == options.stop_after
             log.record(trainer.step(batch, stop), on_progress)
@@ -69,8 +74,14 @@ def train_refiner(options: RefinerOptions, recipe: RefinerRecipe, on_progress: P
     return Outcome(options.out / "refiner.safetensors", trainer.done)
 
 
-def _start(options: RefinerOptions, recipe: RefinerRecipe) -> tuple[RefinerTrainer, float]:
-    """Fresh or resumed state, and the seconds that a resumed run has already taken."""
+def _start(options: RefinerOptions, recipe: RefinerRecipe, goes_on: bool) -> tuple[RefinerTrainer, float]:
+    """Fresh or resumed state, and the seconds that a resumed run has already taken.
+
+    Args:
+        options: Where to read.
+        recipe: How to train.
+        goes_on: Whether a fresh run starts from a refiner's weights.
+    """
     torch.manual_seed(recipe.seed)
     trainer = RefinerTrainer(Refiner(), recipe, torch.device(options.device))
     if options.resume:
@@ -82,7 +93,10 @@ def _start(options: RefinerOptions, recipe: RefinerRecipe) -> tuple[RefinerTrain
         except (RuntimeError, KeyError, ValueError) as error:
             raise CheckpointError(f"{path} holds another network's state: {str(error).splitlines()[0]}") from error
         return trainer, float(state["seconds"])
-    compact = read_weights(CompactNetwork(), options.start, "compact")
-    trainer.network.start_from({name: tensor.float() for name, tensor in compact.items()})
+    if goes_on:
+        trainer.network.load_state_dict(read_weights(Refiner(), options.start, REFINER.name))
+    else:
+        compact = read_weights(CompactNetwork(), options.start, DEFAULT)
+        trainer.network.start_from({name: tensor.float() for name, tensor in compact.items()})
     trainer.reset_average()
     return trainer, 0.0

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from codec.types import STRIDE, CompressedFrame, Float32Array, UInt8Array
+from vos.modeling.refiner import STRIDE as COARSEST
 from vos.propagate import RESIDUAL_SCALE, local_doubt, mean_absolute
 from vos.training.coded import CodedClip, CodedRecipe, coded_clips
 from vos.training.corrupt import slips
@@ -22,26 +23,29 @@ from vos.warp import fill_missing, sampling
 Sample = dict[str, Tensor]
 """One clip of T frames in decode order, H x W pixels, h x w = H/4 x W/4 cells, K objects.
 
-rgb uint8 [T, H, W, 3]; labels uint8 [T, H, W]; index int64 [T], presentation index; corners int64 [T, h*w, 8] into
-[T, h*w] and weights float32 [T, h*w, 8]; evidence float32 [T, 3, h, w] (doubt that this hop adds, residual / 64,
-whether there is no vector); given uint8 [T, K, h, w], masks as a base network might give them; key bool [T].
+rgb uint8 [T, H, W, 3], or smaller where the network sees its region made smaller; labels uint8 [T, H, W]; index int64
+[T], presentation index; corners int64 [T, h*w, 8] into [T, h*w] and weights float32 [T, h*w, 8]; evidence float32
+[T, 3, h, w] (doubt that this hop adds, residual / 64, whether there is no vector); given uint8 [T, K, h, w], masks as a
+base network might give them; key bool [T].
 """
 SIZE = (352, 352)
 """Height and width of the clips: about the region around an object of a tenth of a 480p picture."""
+SEEN = {352: 0.4, 288: 0.25, 240: 0.2, 208: 0.15}
+"""Side at which the network sees a clip -> how often: large regions are made smaller for it in use."""
 ONE_OBJECT = 0.67
 """Share of batches that follow one object; the others follow two."""
 
 
-def sample(clip: CodedClip, frames: int, objects: int, rng: np.random.Generator) -> Sample:
+def sample(clip: CodedClip, frames: int, objects: int, rng: np.random.Generator, seen: float = 1.0) -> Sample:
     """The first frames of a clip, in decode order, with key frames and their masks drawn at random.
 
-    Objects beyond those of the clip are empty.
+    Objects beyond those of the clip are empty. Its pictures are made smaller by a factor `seen`.
     """
     chosen = clip.frames[:frames]
     labels = np.stack([clip.labels[frame.index] for frame in chosen])
     corners, weights, lost = zip(*(_sampling(frame, frames) for frame in chosen), strict=True)
     arrays = {
-        "rgb": np.stack([frame.rgb() for frame in chosen]),
+        "rgb": np.stack([_smaller(frame.rgb(), seen) for frame in chosen]),
         "labels": np.where(labels <= objects, labels, 0).astype(np.uint8),
         "index": np.array([frame.index for frame in chosen], np.int64),
         "corners": np.stack(corners),
@@ -65,6 +69,13 @@ def collate(samples: list[Sample]) -> Sample:
     clips, frames, cells, _ = batch["corners"].shape
     batch["corners"] += (torch.arange(clips) * frames * cells).view(-1, 1, 1, 1)
     return batch
+
+
+def _smaller(picture: UInt8Array, seen: float) -> UInt8Array:
+    if seen == 1:
+        return picture
+    height, width = (round(side * seen / COARSEST) * COARSEST for side in picture.shape[:2])
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _sampling(frame: CompressedFrame, frames: int) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -141,5 +152,6 @@ class RefinerBatches(Dataset[Sample]):
     def __getitem__(self, step: int) -> Sample:
         rng = np.random.default_rng([self._seed, step])
         objects = 1 if rng.random() < ONE_OBJECT else 2
+        seen = float(rng.choice(list(SEEN), p=list(SEEN.values()))) / SIZE[0]
         clips = coded_clips(self._data, self._seed, self._drawn, first=step * self._clips)
-        return collate([sample(next(clips), self._frames, objects, rng) for _ in range(self._clips)])
+        return collate([sample(next(clips), self._frames, objects, rng, seen) for _ in range(self._clips)])

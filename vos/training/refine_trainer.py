@@ -22,7 +22,7 @@ from vos.training.trainer import learning_rate
 
 @dataclass(frozen=True, slots=True)
 class RefinerRecipe:
-    """Every number of a training run of the refiner; the defaults made the shipped weights.
+    """Every number of a training run of the refiner. The model card says which made the shipped weights.
 
     Attributes:
         steps: Updates.

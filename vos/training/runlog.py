@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,15 +35,24 @@ class RunLog:
         folder: Gets log.csv, tensorboard/ (if that is installed), checkpoint.pt, NAME.safetensors and its record.
         seconds: What earlier parts of a resumed run took.
         name: Of the network, "compact" or "refiner".
+        start: Weights that the run started from, if any.
     """
 
     def __init__(
-        self, trainer: Trainer | RefinerTrainer, data: TrainingData, folder: Path, seconds: float, name: str = "compact"
+        self,
+        trainer: Trainer | RefinerTrainer,
+        data: TrainingData,
+        folder: Path,
+        seconds: float,
+        *,
+        name: str = "compact",
+        start: Path | None = None,
     ) -> None:
         self._trainer = trainer
         self._data = data
         self._folder = folder
         self._name = name
+        self._start = "" if start is None else f"{start.name} {hashlib.sha256(start.read_bytes()).hexdigest()}"
         self._started = time.monotonic() - seconds
         self._saved = time.monotonic()
         self._sums: dict[str, float] = {}
@@ -89,7 +99,8 @@ class RunLog:
             steps=self._trainer.done,
             hours=self.seconds / 3600,
             data=self._data.summary,
-            data_digest=self._data.digest,
+            data_digests=self._data.digests,
+            start=self._start,
             device=str(self._trainer.device),
             commit=self._commit,
             processes=self._trainer.peers.processes,

@@ -151,7 +151,7 @@ def test_settings_vary() -> None:
     assert names["libx265"] > 40
     assert names["mpeg4"] > 12
     x264 = [encoder.all_options for encoder in encoders if encoder.name == "libx264"]
-    assert {o["preset"] for o in x264} == {"ultrafast", "superfast", "veryfast", "faster", "fast", "medium"}
+    assert {o["preset"] for o in x264} == {"ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"}
     assert {o["g"] for o in x264} == {"250", "48", "12"}
     assert {o["refs"] for o in x264} == set("12345")
     assert {o["bf"] for o in x264} == set("01234")

@@ -121,8 +121,9 @@ class Keeping(nn.Module):
         """As it is."""
         return rgb.float()
 
-    def encode(self, image: Tensor) -> RefinerFeatures:
+    def encode(self, image: Tensor, step: tuple[float, float]) -> RefinerFeatures:
         """The prepared light features; the number of the picture as its key."""
+        self.step = step
         number = torch.arange(len(image)).float().view(-1, 1, 1, 1)
         return RefinerFeatures({4: image}, number, self.light)
 
@@ -172,6 +173,25 @@ def test_training_carries_as_propagation_does(data: TrainingData, seed: int) -> 
         store.put(frame.decode_index, held.channels())
     assert out.time.tolist() == repaired
     assert repaired
+
+
+def test_a_clip_seen_smaller_is_carried_at_its_own_size(data: TrainingData) -> None:
+    """The network gets everything at the size of the pictures, made smaller; what it gives is carried at full size."""
+    samples = [sample(clip, FRAMES, 1, np.random.default_rng(n), 0.75) for n, clip in enumerate(clips_of(data, 2))]
+    batch = collate(samples)
+    assert batch["rgb"].shape == (2, FRAMES, 48, 64, 3)
+    # Alike everywhere, masks and light features stay as they are at any size.
+    batch["given"].fill_(180)
+    refiner = Keeping(torch.full((2 * FRAMES, LIGHT_CHANNELS, 12, 16), 0.25))
+    out = unroll(refiner, batch)
+    assert refiner.step == (64 / 48, 80 / 64)
+    assert {x.shape[-2:] for x in (*refiner.told, *refiner.hints)} == {(12, 16)}
+    assert {x.shape[-2:] for x in (out.logits, out.carried, out.confidence)} == {(16, 20)}
+    torch.testing.assert_close(out.carried, torch.full_like(out.carried, 180 / 255), atol=2e-3, rtol=0)
+    torch.testing.assert_close(out.confidence, torch.full_like(out.confidence, 0.25), atol=2e-3, rtol=0)
+    for n, (clip, time) in enumerate(zip(out.clip.tolist(), out.time.tolist(), strict=True)):
+        assert not batch["key"][clip, time]
+        assert out.logits[n].softmax(0)[1].mean() == pytest.approx(180 / 255, abs=0.02)
 
 
 def test_key_frames_are_given_and_not_repaired(data: TrainingData) -> None:

@@ -157,9 +157,6 @@ def rows(runs: Mapping[int, Run]) -> list[Row]:
             growth,
             goal="<= 1.05",
             note=note,
-            why="most of it comes in the first thousand frames (see the next row), and none of it lies in Python's "
-            "objects or the decoder; fewer prepared layers kept by oneDNN, or giving free memory back every two "
-            "seconds, did not change it",
         ),
         Row(f"The same over {middle:,} frames", Spread.of([runs[long].peak_mib / runs[middle].peak_mib])),
         Row(f"Peak memory on {long:,} frames", Spread.of([runs[long].peak_mib], 0), "MiB"),

@@ -30,8 +30,8 @@ base network might give them; key bool [T].
 """
 SIZE = (352, 352)
 """Height and width of the clips: about the region around an object of a tenth of a 480p picture."""
-SEEN = {352: 0.4, 288: 0.25, 240: 0.2, 208: 0.15}
-"""Side at which the network sees a clip -> how often: large regions are made smaller for it in use."""
+SEEN = {1.0: 0.4, 0.82: 0.25, 0.68: 0.2, 0.59: 0.15}
+"""Scale at which the network sees a clip -> how often: large regions are made smaller for it in use."""
 ONE_OBJECT = 0.67
 """Share of batches that follow one object; the others follow two."""
 
@@ -152,6 +152,6 @@ class RefinerBatches(Dataset[Sample]):
     def __getitem__(self, step: int) -> Sample:
         rng = np.random.default_rng([self._seed, step])
         objects = 1 if rng.random() < ONE_OBJECT else 2
-        seen = float(rng.choice(list(SEEN), p=list(SEEN.values()))) / SIZE[0]
+        seen = float(rng.choice(list(SEEN), p=list(SEEN.values())))
         clips = coded_clips(self._data, self._seed, self._drawn, first=step * self._clips)
         return collate([sample(next(clips), self._frames, objects, rng, seen) for _ in range(self._clips)])

@@ -95,6 +95,7 @@ def test_batches_are_functions_of_seed_and_step(data: TrainingData, monkeypatch:
     assert not torch.equal(one["rgb"], batch(4)["rgb"])
     assert not torch.equal(one["rgb"], batch(3, seed=2)["rgb"])
     assert {batch(step)["given"].shape[2] for step in range(8, 14)} == {1, 2}
+    assert {batch(step)["rgb"].shape[2:4] for step in range(9)} == {(64, 80), (48, 64), (32, 48)}
 
 
 def test_clips_side_by_side_keep_to_themselves(data: TrainingData) -> None:

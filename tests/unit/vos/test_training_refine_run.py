@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from vos.catalog import PACKAGE_FOLDER
 from vos.modeling.refiner import Refiner
@@ -108,6 +110,20 @@ def test_resuming_changes_nothing(training_folder: Path, tmp_path: Path, monkeyp
         torch.testing.assert_close(found["network"][name], tensor, rtol=1e-5, atol=1e-6)
     for mine, theirs in zip(expected["ema"], found["ema"], strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_may_go_on_from_a_refiner(training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started from a refiner's weights, all of them are the first step's; the new weights name the old ones' file."""
+    monkeypatch.setattr(refine_samples, "SIZE", (64, 80))
+    shipped = PACKAGE_FOLDER / "refiner.safetensors"
+    recipe = RefinerRecipe(steps=1, clips=2, frames=4, learning_rate=1e-9)
+    weights = train_refiner(options(training_folder, tmp_path / "run", workers=0, start=shipped), recipe).weights
+    before, after = load_file(shipped), load_file(weights)
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, rtol=2e-3, atol=1e-6)
+    with safe_open(weights, "pt") as file:
+        assert file.metadata()["start"] == f"refiner.safetensors {hashlib.sha256(shipped.read_bytes()).hexdigest()}"
 
 
 def test_weights_say_what_made_them(training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

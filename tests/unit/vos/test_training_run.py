@@ -1,6 +1,7 @@
 """Training runs: they learn, and stopping, resuming or sharing the work does not change what comes out."""
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -88,6 +89,13 @@ def test_a_signal_stops_with_a_checkpoint(training_folder: Path, tmp_path: Path)
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def listed(folder: Path) -> str:
+    """SHA-256 of what `find . -type f | sort | xargs sha256sum` would print, without the leading ./."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def test_weights_say_what_made_them(training_folder: Path, tmp_path: Path) -> None:
     """A run's weights load as the compact network and name recipe, data, seed, steps, hours, hardware and commit."""
     weights = train(_options(training_folder, tmp_path / "run", stop_after=1), SHORT).weights
@@ -96,6 +104,8 @@ def test_weights_say_what_made_them(training_folder: Path, tmp_path: Path) -> No
         assert all(file.get_slice(name).get_dtype() == "F16" for name in file.keys())  # noqa: SIM118 - not a dict
     assert {"recipe", "data", "data_sha256", "seed", "steps", "hours", "hardware", "commit", "licence"} <= set(metadata)
     assert json.loads(metadata["data"]) == {"video/made": 2, "static/made": 3}
+    expected = {name: listed(training_folder / name) for name in ("video/made", "static/made")}
+    assert json.loads(metadata["data_sha256"]) == expected
     assert json.loads(metadata["recipe"])["stages"][1] == {"steps": 3, "frames": 4, "clips": 2, "crop": 64}
     assert metadata["steps"] == "1"
     assert load_network("compact", device="cpu", precision="float32", weights=weights).name == "compact"

@@ -21,6 +21,8 @@ JOB: dict[str, Any] = {
         "start": None,
         "end": None,
         "max_side": None,
+        "quality": "balanced",
+        "max_key_share": 1.0,
     },
     "video": {
         "codec": "h264",

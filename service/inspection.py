@@ -25,6 +25,7 @@ from service.extent import Extent, measure
 from service.jobs.types import JobOptions, JobVideo
 from service.masks import read_mask
 from service.problems import ProblemError
+from vos.keyframes import parse_policy
 from vos.types import Options, Prompt
 
 _pixel_limit = Lock()
@@ -208,5 +209,6 @@ def _check_range(options: JobOptions, prompt: Prompt, known: int | None) -> None
             )
     try:
         Options(keyframes=options.keyframes, start=options.start, end=options.end)
+        parse_policy(options.keyframes, quality=options.quality, max_key_share=options.max_key_share)
     except Exception as error:
         raise _problem(error) from None

@@ -56,6 +56,13 @@ class Options(BaseModel):
     max_side: Annotated[
         int | None, Field(ge=16, le=16384, description="Longest side in pixels at which frames are analysed.")
     ] = None
+    quality: Annotated[
+        Literal["fast", "balanced", "best"],
+        Field(description="How many key frames `adaptive` takes, and how closely carried masks are looked at."),
+    ] = "balanced"
+    max_key_share: Annotated[
+        float, Field(gt=0, le=1, description="Most key frames that `adaptive` takes, as a share of the frames so far.")
+    ] = 1.0
 
     def to_record(self) -> JobOptions:
         """The same as the jobs have it."""

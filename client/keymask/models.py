@@ -44,6 +44,8 @@ class Options(BaseModel):
         prompt_frame: Frame that the mask belongs to, counted from 0.
         start, end: First frame wanted, and the one to stop before.
         max_side: Longest side in pixels at which frames are analysed.
+        quality: "fast", "balanced" or "best": how many key frames "adaptive" takes, and how closely it looks between.
+        max_key_share: Most key frames that "adaptive" takes, as a share of the frames so far, above 0 to 1.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -54,6 +56,8 @@ class Options(BaseModel):
     start: int | None = None
     end: int | None = None
     max_side: int | None = None
+    quality: str | None = None
+    max_key_share: float | None = None
 
 
 class Progress(_Answer):

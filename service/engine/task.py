@@ -93,7 +93,14 @@ class Task:
         with open_video(self._files.video, max_side=chosen.max_side) as reader:
             info = reader.info
             prompt = Prompt(read_mask(self._files.mask, info.display_width, info.display_height), chosen.prompt_frame)
-            engine = self._engine = self._load(Options(chosen.keyframes, chosen.start, chosen.end))
+            options = Options(
+                chosen.keyframes,
+                chosen.start,
+                chosen.end,
+                quality=chosen.quality,
+                max_key_share=chosen.max_key_share,
+            )
+            engine = self._engine = self._load(options)
             self._fingerprint = self._make_fingerprint(engine)
             tally = CodecTally()
             with closing(FrameLog(self._files.frames)) as log:

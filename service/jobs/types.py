@@ -50,6 +50,8 @@ class JobOptions:
         start: First frame of the output; None: the prompt's frame.
         end: Frame after the last one of the output; None: the end of the video.
         max_side: Longest side in pixels of the analysed picture; None: the short side is 480 at most.
+        quality: "fast", "balanced" or "best": how many key frames "adaptive" takes, how closely the refiner looks.
+        max_key_share: Most key frames that "adaptive" takes, as a share of the frames so far.
     """
 
     model: str | None = None
@@ -58,6 +60,8 @@ class JobOptions:
     start: int | None = None
     end: int | None = None
     max_side: int | None = None
+    quality: str = "balanced"
+    max_key_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

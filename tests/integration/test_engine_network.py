@@ -10,11 +10,12 @@ from pathlib import Path
 from service.jobs.types import Job, JobOptions, JobStatus, JobVideo, new_job_id
 from service.loading import ModelChoice
 from tests.fakes import behave
+from vos.keyframes import KEY_CREDIT
 
 from .conftest import Site
 
 
-def submit(site: Site, video: Path, mask: Path) -> Job:
+def submit(site: Site, video: Path, mask: Path, options: JobOptions) -> Job:
     """A job on the sample clip."""
     job_id = new_job_id()
     with site.storage.upload() as upload:
@@ -22,7 +23,7 @@ def submit(site: Site, video: Path, mask: Path) -> Job:
         upload.mask.write_bytes(mask.read_bytes())
         site.storage.adopt(upload, job_id)
     about = JobVideo("h264", 0, 0, 25.0, None, None, 0)
-    job = Job(job_id, JobOptions(keyframes="every:3", max_side=160), about, "0" * 64, datetime.now(UTC))
+    job = Job(job_id, options, about, "0" * 64, datetime.now(UTC))
     site.store.create(job)
     return job
 
@@ -33,17 +34,38 @@ def test_a_killed_worker_changes_no_mask(site: Site) -> None:
         site.config, loader="tests.fakes:load_network", model=ModelChoice("compact", "seeded", "cpu", "float32")
     )
     site.start()
+    options = JobOptions(keyframes="every:3", max_side=160)
     sample = files("service") / "sample"
     with as_file(sample / "clip.mp4") as video, as_file(sample / "mask.png") as mask:
-        whole = submit(site, video, mask)
+        whole = submit(site, video, mask, options)
         assert site.finished(whole).status is JobStatus.SUCCEEDED
         expected = site.files(whole).frames.read_bytes()
         count = expected.count(b"\n")
         behave(site.home, trouble={"at": count // 2, "kind": "kill"})
-        broken = submit(site, video, mask)
+        broken = submit(site, video, mask, options)
     done = site.finished(broken)
     assert (done.status, done.deaths) == (JobStatus.SUCCEEDED, 1)
     assert site.files(broken).frames.read_bytes() == expected
     assert done.report is not None
     assert done.report["resumed"]
     assert sum(done.report["sources"].values()) == count
+
+
+def test_jobs_choose_how_many_key_frames_there_are(site: Site) -> None:
+    """Quality and the bound on key frames reach the network's policy."""
+    site.config = replace(
+        site.config, loader="tests.fakes:load_network", model=ModelChoice("compact", "seeded", "cpu", "float32")
+    )
+    site.start()
+    sample = files("service") / "sample"
+    keys = {}
+    with as_file(sample / "clip.mp4") as video, as_file(sample / "mask.png") as mask:
+        for name, options in {
+            "bounded": JobOptions(max_side=160, quality="best", max_key_share=0.01),
+            "balanced": JobOptions(max_side=160),
+            "best": JobOptions(max_side=160, quality="best"),
+        }.items():
+            done = site.finished(submit(site, video, mask, options))
+            assert done.report is not None
+            keys[name] = done.report["sources"].get("key", 0)
+    assert keys["bounded"] <= KEY_CREDIT < keys["balanced"] < keys["best"]

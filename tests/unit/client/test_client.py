@@ -186,14 +186,15 @@ def test_segment_uploads_streams_and_decodes(run: Run, tmp_path: Path) -> None:
         "segment",
         tmp_path / "dog.mp4",
         MASK,
-        keyframes="codec",
+        keyframes="adaptive",
+        max_key_share=0.2,
         progress=lambda j: seen.append((j.progress.done, j.progress.total)),
     )
     posted = script.requests[0]
     assert (posted.method, posted.url.path) == ("POST", "/v1/jobs")
     assert b"video bytes" in posted.content
     assert b'filename="dog.mp4"' in posted.content
-    assert b'{"keyframes": "codec"}' in posted.content
+    assert b'{"keyframes": "adaptive", "max_key_share": 0.2}' in posted.content
     assert posted.content.index(b'name="mask"') < posted.content.index(b'name="video"')
     assert len(track) == 4
     np.testing.assert_array_equal(track.masks, [np.roll(MASK, i, axis=1) for i in range(4)])

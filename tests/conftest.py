@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from service.config import prepare_torch
+
 # As the command line does, before anything loads torch.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
+prepare_torch()
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -19,11 +19,11 @@ from harness import Spread  # before torch
 from codec import open_video
 from codec.encode import Encoder, encode
 from codec.types import UInt8Array
-from vos.correct import MEMORY_FRAMES, Correction
+from vos.correct import CARE, MEMORY_FRAMES, Correction
 from vos.geometry import to_cells
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
 from vos.propagate import Carried
-from vos.region import region_around
+from vos.region import edge_share, region_around
 
 HEIGHT, WIDTH = 480, 854
 SHARE = 0.1
@@ -60,7 +60,8 @@ def milliseconds(refiner: Refiner, frames: int = 16, rounds: int = 4) -> dict[st
 
     Returns:
         `repair_ms`: spread of the repairs' milliseconds after a first round; `look_ms`: of looks at key frames;
-        `region`: height and width of what is looked at, in pixels; `threads`: torch's.
+        `region`: height and width of what is looked at, in pixels; `looked_at`: those at which the network sees it;
+        `threads`: torch's.
     """
     pictures, masks = scene(frames)
     with open_video(encode(iter(pictures), Encoder())) as video:
@@ -70,7 +71,7 @@ def milliseconds(refiner: Refiner, frames: int = 16, rounds: int = 4) -> dict[st
     looks: list[float] = []
     repairs: list[float] = []
     for turn in range(rounds + 1):
-        correction = Correction(refiner)
+        correction = Correction(refiner, care=CARE["balanced"])
         for key in keys:
             started = perf_counter()
             correction.remember(coded[key], soft[key])
@@ -80,12 +81,14 @@ def milliseconds(refiner: Refiner, frames: int = 16, rounds: int = 4) -> dict[st
             started = perf_counter()
             correction.repair(coded[index], carried)
             repairs += [perf_counter() - started] if turn else []
-    region = region_around(soft[frames // 2])
+    shape = soft[frames // 2]
+    region = region_around(shape, CARE["balanced"].largest(edge_share(shape)))
     assert region is not None
     return {
         "repair_ms": asdict(Spread.of(1000 * value for value in repairs)),
         "look_ms": asdict(Spread.of(1000 * value for value in looks)),
         "region": [region.height, region.width],
+        "looked_at": list(region.looked_at),
         "threads": torch.get_num_threads(),
     }
 

@@ -32,15 +32,23 @@ def _rows(name: str) -> str:
     done, wanted = int(about["steps"]), int(recipe["steps"])
     rows = {
         "file": f"{path.stat().st_size / 1e6:.2f} MB, SHA-256 `{record.sha256 if record else 'not recorded'}`",
+        "started from": about["start"].replace(" ", ", SHA-256 `") + "`",
         "steps": f"{done}" if done == wanted else f"{done} of {wanted}: the run was not finished",
         "batch": f"{recipe['clips']} clips of {recipe['frames']} frames",
         "learning rate": f"{recipe['learning_rate']}, {recipe['backbone_rate']} of it in the backbone",
         "time": f"{about['hours']} hours on {about['hardware']}",
         "seed": about["seed"],
         "code": f"commit `{about['commit'][:12]}`, torch {about['torch']}",
-        "data": f"SHA-256 of names and sizes `{about['data_sha256'][:16]}...`",
     }
-    return "\n".join(["| run | |", "| --- | --- |", *(f"| {label} | {value} |" for label, value in rows.items())])
+    run = ["| run | |", "| --- | --- |", *(f"| {label} | {value} |" for label, value in rows.items())]
+    return "\n".join([*run, "", *_data(about)])
+
+
+def _data(about: dict[str, str]) -> list[str]:
+    """Sets, how many sequences or labelled pictures each has, and its SHA-256 (see `TrainingData.digests`)."""
+    counts, digests = json.loads(about["data"]), json.loads(about["data_sha256"])
+    lines = [f"| {name} | {count} | `{digests[name]}` |" for name, count in counts.items()]
+    return ["| set | items | SHA-256 of the list of its files' SHA-256 |", "| --- | --- | --- |", *lines]
 
 
 if __name__ == "__main__":

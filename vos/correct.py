@@ -19,7 +19,7 @@ from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Memory
 from vos.modeling.refiner import Refiner, RefinerFeatures
 from vos.propagate import RESIDUAL_SCALE, Carried, mean_absolute
-from vos.region import Region, region_around, resized
+from vos.region import WHOLE, Region, edge_share, region_around, resized
 from vos.workers import one_thread
 
 MEMORY_FRAMES = 3
@@ -36,15 +36,41 @@ class Care:
 
     Attributes:
         trusted: Doubt below which a frame that nothing refers to stays as motion carried it.
-        largest: Pixels of a region that the network sees as they are; a larger one is made smaller, at the same cost.
+        stout, plain: Pixels of a region that the network sees as they are, where the objects are stout, or neither
+            that nor thin; a larger region is made smaller, at the same cost.
     """
 
     trusted: float
+    stout: int
+    plain: int
+
+    def largest(self, edges: float) -> int:
+        """Pixels of a region that the network sees as they are, for objects with this `edge_share` in a key frame."""
+        return self.stout if edges < STOUT else self.plain if edges < THIN else WHOLE
+
+
+STOUT, THIN = 0.14, 0.33
+"""Below this share of cells that are filled in part only, objects are stout and lose little when they are seen smaller;
+from that one they are thin, and kites and spokes would be lost."""
+CARE = {
+    "fast": Care(0.2, 224 * 224, 288 * 288),
+    "balanced": Care(0.1, 272 * 272, 384 * 384),
+    "best": Care(0.0, WHOLE, WHOLE),
+}
+"""By quality."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Key:
+    """What is remembered of a key frame.
+
+    Attributes:
+        memory: Keys and values of its region.
+        largest: Pixels of a region that the network sees as they are, by the shape of its objects.
+    """
+
+    memory: Memory
     largest: int
-
-
-CARE = {"fast": Care(0.2, 512 * 512), "balanced": Care(0.1, 1 << 21), "best": Care(0.0, 1 << 21)}
-"""By quality. The trust of `fast` costs half a point of J&F on training sequences."""
 
 
 class Correction:
@@ -62,7 +88,7 @@ class Correction:
         self._care = care
         parameter = next(refiner.parameters())
         self._device = parameter.device
-        self._entries: dict[int, Memory | None] = dict.fromkeys(keys)
+        self._entries: dict[int, _Key | None] = dict.fromkeys(keys)
 
     @property
     def keys(self) -> tuple[int, ...]:
@@ -72,12 +98,13 @@ class Correction:
     def remember(self, frame: CompressedFrame, soft: Tensor) -> Tensor:
         """Take a key frame with its soft masks [K, rows, columns]; gives its light features [8, rows, columns]."""
         light = soft.new_zeros(net.LIGHT_CHANNELS, *soft.shape[1:])
-        region = region_around(soft, self._care.largest)
+        largest = self._care.largest(edge_share(soft))
+        region = region_around(soft, largest)
         if region is None:
             return light
         features = self._look(frame, region)
         region.paste(features.light[0].to(light.dtype), light)
-        self._entries[frame.index] = self._refiner.memorize(features, region.cut(soft).unsqueeze(1))
+        self._entries[frame.index] = _Key(self._refiner.memorize(features, region.cut(soft).unsqueeze(1)), largest)
         if len(self._entries) > REMEMBERED:
             del self._entries[self.keys[1]]
         return light
@@ -93,18 +120,20 @@ class Correction:
             The repaired masks, and how far each object is to be doubted, float32 [K]: by how undecided its mask is.
             What has no object to look at, or no key frame to compare with, stays as it is.
         """
-        region = region_around(carried.soft, self._care.largest)
-        if region is None or not self._entries:
+        keys = self._nearest(frame.index)
+        # Shapes as in the nearest key frame: on the way edges blur, and sizes should not change from frame to frame.
+        region = region_around(carried.soft, keys[-1].largest) if keys else None
+        if region is None:
             return carried, carried.doubt_by_object()
         features = self._look(frame, region)
         told = self._told(frame, carried.doubt, region)
         confidence = self._refiner.confidence(features, region.cut(carried.light).unsqueeze(0))
         logits = self._refiner.refine(
-            features, self._memory(frame.index), region.cut(carried.soft).unsqueeze(1), confidence, told
+            features, _side_by_side(keys), region.cut(carried.soft).unsqueeze(1), confidence, told
         )
         mended = self._pasted(carried, region, logits, features.light[0])
         region.paste(told[0, :1] * KEPT_DOUBT, mended.doubt.unsqueeze(0))
-        return mended, _remaining_doubt(mended.soft)
+        return mended, undecided(mended.soft)
 
     def _look(self, frame: CompressedFrame, region: Region) -> RefinerFeatures:
         pixels = np.ascontiguousarray(region.pixels(frame.rgb()))
@@ -115,9 +144,11 @@ class Correction:
     @one_thread()
     def _told(self, frame: CompressedFrame, doubt: Tensor, region: Region) -> Tensor:
         """What the bitstream says of a region's cells, [1, 3, h, w]: doubt, mean absolute residual, lack of vectors."""
-        residual = torch.from_numpy(mean_absolute(frame.residual) / RESIDUAL_SCALE).to(self._device)
-        bare = torch.from_numpy(~frame.motion.covered).to(self._device, torch.float32)
-        return region.cut(torch.stack([doubt, residual, bare])).unsqueeze(0)
+        rows, columns = region.cells
+        pixels = frame.residual[region.top : region.top + region.height, region.left : region.left + region.width]
+        residual = torch.from_numpy(mean_absolute(pixels) / RESIDUAL_SCALE).to(self._device)
+        bare = torch.from_numpy(~frame.motion.covered[rows, columns]).to(self._device, torch.float32)
+        return region.fit(torch.stack([doubt[rows, columns], residual, bare])).unsqueeze(0)
 
     @one_thread()
     def _pasted(self, carried: Carried, region: Region, logits: Tensor, light: Tensor) -> Carried:
@@ -131,19 +162,26 @@ class Correction:
         region.paste(light.to(whole.light.dtype), whole.light)
         return whole
 
-    def _memory(self, index: int) -> Memory:
-        """What the nearest key regions hold, side by side."""
+    def _nearest(self, index: int) -> list[_Key]:
+        """What is remembered of the first key frame and the nearest others, the nearest of all last."""
+        if not self._entries:
+            return []
         first, *others = self._entries
-        nearest = sorted(others, key=lambda key: abs(key - index))[: MEMORY_FRAMES - 1]
-        entries = [entry for key in (first, *nearest) if (entry := self._entries[key]) is not None]
-        return Memory(torch.cat([e.key for e in entries], dim=2), torch.cat([e.value for e in entries], dim=2))
+        by_distance = sorted(others, key=lambda key: abs(key - index))[: MEMORY_FRAMES - 1]
+        chosen = [first, *reversed(by_distance)]
+        return [entry for key in chosen if (entry := self._entries[key]) is not None]
 
 
-def _remaining_doubt(mended: Tensor) -> Tensor:
-    """Twice what repaired masks [K, h, w] lack of certainty, [K]; 0 for an object that is not there.
+def _side_by_side(keys: list[_Key]) -> Memory:
+    memories = [key.memory for key in keys]
+    return Memory(torch.cat([m.key for m in memories], dim=2), torch.cat([m.value for m in memories], dim=2))
+
+
+def undecided(soft: Tensor) -> Tensor:
+    """Twice what soft masks [K, h, w] lack of certainty, [K]; 0 for an object that is not there.
 
     On training sequences certainty ranks repaired masks by their J (Spearman 0.6, against 0.4 for a head that was
     trained to predict J), and 1 - J is about twice what it lacks.
     """
-    certain = torch.from_numpy(certainty(mended.cpu().numpy())).to(mended)
+    certain = torch.from_numpy(certainty(soft.cpu().numpy())).to(soft)
     return torch.where(certain > 0, (2 * (1 - certain)).clamp(0, 1), torch.zeros_like(certain))

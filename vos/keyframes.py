@@ -23,7 +23,8 @@ class Situation:
         from_prompt: Frames since the prompt's, in presentation order.
         latest_key: Frames between the prompt's and the last of the key frames so far, in presentation order.
         since_key: Frames to the nearest key frame so far, in presentation order.
-        doubt: How little the mask of the worst object is to be believed, 0 to 1: as carried, or as repaired.
+        doubt: How little the mask of the worst object is to be believed, 0 to 1: as carried, or as repaired, in excess
+            of what is doubtful in the latest key frame too.
         support: Share of the frame that references at hand predict, 0 to 1.
         lost: Whether an object is in no pixel of the mask: it left, or it was lost.
         key_count: Key frames so far, the prompt's included.
@@ -155,9 +156,9 @@ _CARRIED = {
 }
 """Without a refiner. Set on training sequences."""
 _REPAIRED = {
-    "fast": AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, longest_gap=12, repaired=True),
-    "balanced": AdaptivePolicy(reference_doubt=0.15, disposable_doubt=0.3, repaired=True),
-    "best": AdaptivePolicy(reference_doubt=0.1, disposable_doubt=0.2, longest_gap=4, lost_gap=3, repaired=True),
+    "fast": AdaptivePolicy(reference_doubt=0.35, disposable_doubt=0.6, longest_gap=10, repaired=True),
+    "balanced": AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, repaired=True),
+    "best": AdaptivePolicy(reference_doubt=0.2, disposable_doubt=0.4, longest_gap=4, lost_gap=3, repaired=True),
 }
 """With one. Set on training sequences too."""
 

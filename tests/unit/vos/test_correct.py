@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.types import CompressedFrame, FrameType, MotionField
-from vos.correct import CARE, MEMORY_FRAMES, REMEMBERED, Correction
+from vos.correct import CARE, MEMORY_FRAMES, REMEMBERED, Care, Correction
 from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Memory
 from vos.modeling.refiner import Refiner, RefinerFeatures
@@ -113,7 +113,7 @@ def test_a_run_that_goes_on_remembers_in_the_same_order() -> None:
         correction.remember(frame(index), soft_box(slice(4, 8), slice(4, 8)))
     assert correction.keys == (30, 10, 20)
     correction.repair(frame(11), carried(soft_box(slice(4, 8), slice(4, 8))))
-    assert network.read == [30, 10, 20]
+    assert network.read == [30, 20, 10]
 
 
 def test_without_an_object_nothing_is_done() -> None:
@@ -162,6 +162,23 @@ def test_nothing_lies_outside_the_region(place: tuple[slice, slice]) -> None:
     assert (after.light[:, ~outside] == 1).all()
     assert not after.light[:, outside].any()
     assert doubt.tolist() == [0.0]  # of an object that is gone there is nothing to doubt
+
+
+@pytest.mark.parametrize(("share", "seen"), [(0.0, (64, 64)), (0.2, (128, 128)), (0.5, (192, 192))])
+def test_the_thinner_objects_are_the_larger_they_are_seen(share: float, seen: tuple[int, int]) -> None:
+    """How many cells an object fills in part, in the key frame nearest by, says how far its region is made smaller."""
+    network = TracingRefiner()
+    correction = Correction(network, care=Care(0.0, 64 * 64, 128 * 128))
+    box = (slice(16, 36), slice(16, 36))
+    shape, full = soft_box(*box, (52, 52)), soft_box(*box, (52, 52))
+    cells = shape[0][box].flatten()
+    cells[: round(share * len(cells))] = 0.5
+    shape[0][box] = cells.view(20, 20)
+    correction.remember(frame(0, (208, 208)), full)
+    correction.remember(frame(8, (208, 208)), shape)
+    # Blurred on its way, the carried mask itself would count as thin.
+    correction.repair(frame(5, (208, 208)), carried(full * 0.6))
+    assert [place[2:] for place in network.seen] == [(64, 64), seen, seen]
 
 
 @pytest.mark.parametrize(

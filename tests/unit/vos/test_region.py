@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vos.region import Region, bulk, region_around
+from vos.region import Region, bulk, edge_share, region_around
 
 LARGEST = 512 * 320
 
@@ -74,6 +74,14 @@ def test_large_regions_are_made_smaller() -> None:
     back = torch.zeros_like(soft)
     region.paste(region.cut(soft), back)
     assert ((back > 0.5) == (soft > 0.5)).float().mean() > 0.99
+
+
+def test_edge_share_is_that_of_a_loop() -> None:
+    """Of the cells that any object fills to more than a tenth, those that none fills to nine tenths; 0 without any."""
+    soft = torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(0)) ** 2
+    there = [float(value) for value in soft.flatten() if value > 0.1]
+    assert edge_share(soft) == pytest.approx(sum(value < 0.9 for value in there) / len(there))
+    assert edge_share(soft_box(slice(3, 9), slice(3, 9))) == edge_share(torch.zeros(1, 5, 5)) == 0
 
 
 def test_without_an_object_there_is_nothing_to_look_at() -> None:

@@ -19,7 +19,7 @@ from tests.unit.vos.test_geometry import info
 from tests.unit.vos.test_resume import ForgetfulNetwork, assert_same, stored
 from tests.unit.vos.test_segmenter import BrightnessNetwork, chain, overlap, pyramid, truth
 from vos.keyframes import KEY_CREDIT
-from vos.modeling.network import Memory
+from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.modeling.refiner import Refiner, RefinerFeatures
 from vos.resume import RunState
 from vos.segmenter import Segmenter
@@ -44,9 +44,25 @@ class Unsure(TracingRefiner):
         return torch.logit(torch.where(carried > 0.5, sure, carried.clamp(min=1e-6))) / 2
 
 
-def run(refiner: Refiner | Unsure, frames: list[CompressedFrame], **options: object) -> list[FrameMask]:
+class UnsureNetwork(BrightnessNetwork):
+    """Finds both objects, the second one with as little certainty as is asked for."""
+
+    def __init__(self, sure: float) -> None:
+        super().__init__()
+        self.sure = sure
+
+    def segment(self, features: Features, memory: Memory, previous: Tensor, top_k: int) -> Tensor:
+        """As found; aggregation with the background squares the odds."""
+        logits = super().segment(features, memory, previous, top_k)
+        logits[1:] = logits[1:].clamp(max=float(torch.logit(torch.tensor(self.sure))) / 2)
+        return logits
+
+
+def run(
+    refiner: Refiner | Unsure, frames: list[CompressedFrame], network: VOSNetwork | None = None, **options: object
+) -> list[FrameMask]:
     """All masks of a run."""
-    segmenter = Segmenter(BrightnessNetwork(), Options(**options), refiner)
+    segmenter = Segmenter(network or BrightnessNetwork(), Options(**options), refiner)
     return list(segmenter.run(frames, info(64, 48), Prompt(truth(0))))
 
 
@@ -56,6 +72,15 @@ def test_a_repair_that_is_not_believed_makes_a_key_frame() -> None:
     keys = [mask.index for mask in masks if mask.source is Source.KEY]
     assert keys == [3, 5]
     assert min(overlap(mask.labels, mask.index) for mask in masks) > 0.9
+
+
+def test_doubt_that_the_network_shares_makes_no_key_frame() -> None:
+    """Once the network turned out to be as undecided as the repair, it is not asked for the same reason again."""
+    undecided = Unsure(dict.fromkeys(range(1, 9), 0.7))
+    masks = run(undecided, chain(8), UnsureNetwork(0.7), keyframes="adaptive")
+    assert [mask.index for mask in masks if mask.source is Source.KEY] == [1]
+    masks = run(Unsure({4: 0.7, 6: 0.51}), chain(8), UnsureNetwork(0.7), keyframes="adaptive")
+    assert [mask.index for mask in masks if mask.source is Source.KEY] == [4, 6]
 
 
 @pytest.mark.parametrize("keyframes", ["every:100", "codec"])

@@ -156,9 +156,9 @@ _CARRIED = {
 }
 """Without a refiner. Set on training sequences."""
 _REPAIRED = {
-    "fast": AdaptivePolicy(reference_doubt=0.35, disposable_doubt=0.6, longest_gap=10, repaired=True),
-    "balanced": AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, repaired=True),
-    "best": AdaptivePolicy(reference_doubt=0.2, disposable_doubt=0.4, longest_gap=4, lost_gap=3, repaired=True),
+    "fast": AdaptivePolicy(reference_doubt=0.35, disposable_doubt=0.6, repaired=True),
+    "balanced": AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, longest_gap=5, repaired=True),
+    "best": AdaptivePolicy(reference_doubt=0.2, disposable_doubt=0.4, longest_gap=3, lost_gap=3, repaired=True),
 }
 """With one. Set on training sequences too."""
 

@@ -77,9 +77,9 @@ def test_a_repair_that_is_not_believed_makes_a_key_frame() -> None:
 def test_doubt_that_the_network_shares_makes_no_key_frame() -> None:
     """Once the network turned out to be as undecided as the repair, it is not asked for the same reason again."""
     undecided = Unsure(dict.fromkeys(range(1, 9), 0.7))
-    masks = run(undecided, chain(8), UnsureNetwork(0.7), keyframes="adaptive")
+    masks = run(undecided, chain(8), UnsureNetwork(0.7), quality="fast")
     assert [mask.index for mask in masks if mask.source is Source.KEY] == [1]
-    masks = run(Unsure({4: 0.7, 6: 0.51}), chain(8), UnsureNetwork(0.7), keyframes="adaptive")
+    masks = run(Unsure({4: 0.7, 6: 0.51}), chain(8), UnsureNetwork(0.7), quality="fast")
     assert [mask.index for mask in masks if mask.source is Source.KEY] == [4, 6]
 
 

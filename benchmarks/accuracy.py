@@ -88,10 +88,10 @@ def cost(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "cost": cost,  # first, in a process that has done nothing else: a run's has not either
     "curve": curve,
     "matrix": matrix,
     "multi": multi,
-    "cost": cost,
 }
 
 

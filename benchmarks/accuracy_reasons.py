@@ -48,8 +48,8 @@ def adaptive(curve: Mapping[str, Any], points: list[Mapping[str, Any]], other: s
     weak = min(base, key=lambda name: base[name]["JF"])
     return (
         f"with {len(sequences)} sequences single ones decide, here above all {most} ({lags[most]:.1f} points behind); "
-        f"on {weak} the network itself goes wrong (J&F {base[weak]['JF']:.0f} on every frame), so that more key "
-        "frames, which doubt asks for, need not help; and fast, the point with few key frames, also looks less closely"
+        f"on {weak} the network itself goes wrong (J&F {base[weak]['JF']:.0f} on every frame), and which "
+        "frames are key there matters more than how many; fast, the point with few key frames, also looks less closely"
     )
 
 

@@ -237,7 +237,7 @@ def test_parts_that_are_not_measured_anew_stay(tmp_path: Path, monkeypatch: pyte
 
 def test_an_unknown_part_is_named() -> None:
     """A part that does not exist is refused with those that do."""
-    with pytest.raises(argparse.ArgumentTypeError, match="'curves' is no part; there are: curve, matrix, multi, cost"):
+    with pytest.raises(argparse.ArgumentTypeError, match="'curves' is no part; there are: cost, curve, matrix, multi"):
         accuracy.chosen("cost,curves")
 
 

@@ -143,8 +143,10 @@ def matrix_row(method: str, matrix: Mapping[str, Mapping[str, Any]]) -> Row:
 def cost_rows(cost: Mapping[str, Any], curve: Mapping[str, Any] | None) -> list[Row]:
     """Milliseconds of the correction."""
     height, width = cost["region"]
+    seen_height, seen_width = cost["looked_at"]
     look = cost["look_ms"]["median"]
-    note = f"in a region of {width}x{height}; a look at a key frame costs {look:.1f} ms; {cost['threads']} threads"
+    seen = f"in a region of {width}x{height}, seen at {seen_width}x{seen_height}"
+    note = f"{seen}; a look at a key frame costs {look:.1f} ms; {cost['threads']} threads"
     question, why = "Correction of one object of 10 % of the picture", reasons.repair(cost)
     found = [Row(question, Spread(**cost["repair_ms"]), "ms", "<= 8", note, why)]
     spent = None if curve is None else curve["runs"][DEFAULT]["correct_ms"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -15,3 +17,9 @@ def wait_for(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
             return value
         time.sleep(0.02)
     raise AssertionError("it did not happen in time")
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Files in a folder and all below it, but locks; folders that go while they are listed count as gone."""
+    walk = os.walk(folder)  # unlike Path.rglob, it passes over what is no longer there
+    return [Path(parent, name) for parent, _, names in walk for name in names if not name.endswith(".lock")]

@@ -15,7 +15,7 @@ from service.jobs.types import JobStatus
 from service.problems import PROBLEMS
 from tests.media import write_clip, write_mask
 from tests.serving import FRAMES, Served, served
-from tests.waiting import wait_for
+from tests.waiting import files_below, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_every_limit_has_its_own_problem(service: Served, setting: str, value: f
         assert (answer.headers.get("retry-after") is not None) is (PROBLEMS[kind].retry_after is not None)
         assert limited.client.get("/v1/jobs").json()["jobs"] == []
         files = limited.services.settings.files_dir
-        assert not [path for path in files.rglob("*") if path.is_file() and path.suffix != ".lock"]
+        assert not files_below(files)
 
 
 def test_keys_have_jobs_and_limits_of_their_own(service: Served) -> None:

@@ -30,7 +30,7 @@ from service.services import Services, keys_in_force
 from tests.media import write_clip
 from tests.serving import FRAMES, Served, served
 from tests.thread_engine import ThreadEngine
-from tests.waiting import wait_for
+from tests.waiting import files_below, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,7 +110,7 @@ def test_probe_keeps_nothing(service: Served) -> None:
     assert {forecast["policy"] for forecast in report["forecasts"]} >= {"adaptive", "codec"}
     assert report["advice"]
     incoming = service.services.settings.files_dir / "incoming"
-    assert not [path for path in incoming.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert not files_below(incoming)
     with_mask = {"video": service.clip.read_bytes(), "mask": service.mask.read_bytes()}
     assert service.client.post("/v1/probe", files=with_mask).json()["type"] == "/problems/invalid-parts"
 
@@ -164,18 +164,14 @@ def test_a_client_that_leaves_in_mid_upload_leaves_nothing(service: Served) -> N
     before = set(service.services.storage.job_ids())
     incoming = service.services.settings.files_dir / "incoming"
     address = service.client.base_url
-
-    def files() -> list[Path]:
-        return [path for path in incoming.rglob("*") if path.is_file() and path.suffix != ".lock"]
-
     with socket.create_connection((address.host, address.port), timeout=240) as connection:
         connection.sendall(
             b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             b'Content-Length: 5000000\r\n\r\n--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
             + bytes(2_000_000)
         )
-        wait_for(files)
-    wait_for(lambda: not files())
+        wait_for(lambda: files_below(incoming))
+    wait_for(lambda: not files_below(incoming))
     assert set(service.services.storage.job_ids()) == before
     service.run()
 

@@ -28,7 +28,7 @@ from service.jobs.store import JobStore
 from tests.fakes import behave
 from tests.media import write_mask
 from tests.synthetic import encode, pan, x264
-from tests.waiting import wait_for
+from tests.waiting import files_below, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = 30
@@ -76,7 +76,7 @@ class Running:
 
     def uploads(self) -> list[Path]:
         """Files of uploads that are on their way in."""
-        return [path for path in (self.files / "incoming").rglob("*") if path.is_file() and path.suffix != ".lock"]
+        return files_below(self.files / "incoming")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from vos.catalog import DEFAULT, REFINER
+from vos.errors import WeightsError
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.refiner import Refiner
 from vos.training.checkpoint import check_recipe, read_checkpoint
@@ -55,7 +56,7 @@ def train_refiner(options: RefinerOptions, recipe: RefinerRecipe, on_progress: P
         TrainingDataError, WeightsError, CheckpointError: something that was given cannot be used.
     """
     options.out.mkdir(parents=True, exist_ok=True)
-    goes_on = read_metadata(options.start).get("name") == REFINER.name
+    goes_on = _is_refiner(options.start)
     trainer, seconds = _start(options, recipe, goes_on)
     data = load_data(list(options.data))
     batches = RefinerBatches(data, recipe.seed, recipe.clips, recipe.frames, recipe.steps)
@@ -72,6 +73,14 @@ def train_refiner(options: RefinerOptions, recipe: RefinerRecipe, on_progress: P
             if trainer.stopped:
                 break
     return Outcome(options.out / "refiner.safetensors", trainer.done)
+
+
+def _is_refiner(weights: Path) -> bool:
+    """Whether a weights file says that it is a refiner's; what is wrong with a bad one is said when it is read."""
+    try:
+        return read_metadata(weights).get("name") == REFINER.name
+    except WeightsError:
+        return False
 
 
 def _start(options: RefinerOptions, recipe: RefinerRecipe, goes_on: bool) -> tuple[RefinerTrainer, float]:

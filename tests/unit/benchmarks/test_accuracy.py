@@ -69,6 +69,7 @@ COST = {
     "repair_ms": {"median": 9.0, "q1": 8.0, "q3": 10.0, "n": 4},
     "look_ms": {"median": 5.0, "q1": 5.0, "q3": 5.0, "n": 3},
     "region": [384, 400],
+    "looked_at": [272, 288],
     "threads": 2,
 }
 
@@ -349,6 +350,7 @@ def test_each_repair_and_each_look_is_timed() -> None:
     assert (found["look_ms"]["n"], found["repair_ms"]["n"]) == (3, 1)
     # 228 pixels across, on either side 32 and 15 % of that as margin, in steps of 16.
     assert found["region"] == [384, 384]
+    assert found["looked_at"] == [272, 272]
 
 
 def test_results_name_spreads_as_rows_read_them() -> None:

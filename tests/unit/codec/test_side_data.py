@@ -33,4 +33,5 @@ def test_a_decoded_picture_goes_when_its_frame_was_given(motion: MotionSource) -
 
 
 def _pictures() -> int:
-    return sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+    # Not isinstance, which asks objects for their class: one of torch's then warns.
+    return sum(issubclass(type(thing), av.VideoFrame) for thing in gc.get_objects())

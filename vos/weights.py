@@ -28,6 +28,7 @@ from vos.errors import OptionError, WeightsError
 from vos.modeling.fuse import can_pack, pack_convolutions
 from vos.modeling.network import VOSNetwork
 from vos.modeling.refiner import Refiner
+from vos.modeling.row_read import load_loops
 from vos.modeling.seeded import seeded_state
 from vos.precision import resolve_device, resolve_precision
 
@@ -87,6 +88,8 @@ def load_refiner(*, device: str = "auto", precision: str = "auto", weights: Path
 def _settle(network: _AnyModule, device: torch.device, dtype: torch.dtype) -> _AnyModule:
     """Bring a network to where it runs, its weights in the order that is fastest there."""
     network = network.requires_grad_(False).to(device, dtype)
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        load_loops()
     if device.type == "cpu" and can_pack(dtype):
         pack_convolutions(network)
         return network

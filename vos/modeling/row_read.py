@@ -25,6 +25,11 @@ def can_read_rows(key: Tensor, query: Tensor) -> bool:
     return key.device.type == "cpu" and key.dtype == torch.bfloat16 and key.shape[0] == 1 and not trained
 
 
+def load_loops() -> None:
+    """Load the compiled loops, which takes a moment. In mid-run it would stop masks, and swallow a Ctrl-C."""
+    from vos.modeling import kernels  # noqa: F401, PLC0415  (compiles on its first import)
+
+
 def read_rows(key: Tensor, value: Tensor, query: Tensor, k: int) -> Tensor:
     """Read memory at the k nearest keys of each query, weighed by the softmax of -distance^2 / sqrt(Ck).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,17 +57,17 @@ def train_refiner(options: RefinerOptions, recipe: RefinerRecipe, on_progress: P
         TrainingDataError, WeightsError, CheckpointError: something that was given cannot be used.
     """
     options.out.mkdir(parents=True, exist_ok=True)
-    goes_on = _is_refiner(options.start)
-    trainer, seconds = _start(options, recipe, goes_on)
+    trainer, seconds, start = _start(options, recipe)
+    new_tap = not options.resume and not _is_refiner(options.start)
     data = load_data(list(options.data))
     batches = RefinerBatches(data, recipe.seed, recipe.clips, recipe.frames, recipe.steps)
     batches.check()
     with (
-        RunLog(trainer, data, options.out, seconds, name=REFINER.name, start=options.start) as log,
+        RunLog(trainer, data, options.out, seconds, name=REFINER.name, start=start) as log,
         stop_signals() as asked,
     ):
         for batch in load_steps(batches, range(trainer.done, recipe.steps), options.workers):
-            if trainer.done == 0 and not goes_on:
+            if trainer.done == 0 and new_tap:
                 trainer.measure_scale(batch)
             stop = asked() or trainer.done + 1 == options.stop_after
             log.record(trainer.step(batch, stop), on_progress)
@@ -83,14 +84,8 @@ def _is_refiner(weights: Path) -> bool:
         return False
 
 
-def _start(options: RefinerOptions, recipe: RefinerRecipe, goes_on: bool) -> tuple[RefinerTrainer, float]:
-    """Fresh or resumed state, and the seconds that a resumed run has already taken.
-
-    Args:
-        options: Where to read.
-        recipe: How to train.
-        goes_on: Whether a fresh run starts from a refiner's weights.
-    """
+def _start(options: RefinerOptions, recipe: RefinerRecipe) -> tuple[RefinerTrainer, float, str]:
+    """Fresh or resumed state, the seconds that a resumed run has already taken, and what weights it started from."""
     torch.manual_seed(recipe.seed)
     trainer = RefinerTrainer(Refiner(), recipe, torch.device(options.device))
     if options.resume:
@@ -101,11 +96,11 @@ def _start(options: RefinerOptions, recipe: RefinerRecipe, goes_on: bool) -> tup
             trainer.restore(state)
         except (RuntimeError, KeyError, ValueError) as error:
             raise CheckpointError(f"{path} holds another network's state: {str(error).splitlines()[0]}") from error
-        return trainer, float(state["seconds"])
-    if goes_on:
+        return trainer, float(state["seconds"]), str(state.get("start", ""))
+    if _is_refiner(options.start):
         trainer.network.load_state_dict(read_weights(Refiner(), options.start, REFINER.name))
     else:
         compact = read_weights(CompactNetwork(), options.start, DEFAULT)
         trainer.network.start_from({name: tensor.float() for name, tensor in compact.items()})
     trainer.reset_average()
-    return trainer, 0.0
+    return trainer, 0.0, f"{options.start.name} {hashlib.sha256(options.start.read_bytes()).hexdigest()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +34,7 @@ class RunLog:
         folder: Gets log.csv, tensorboard/ (if that is installed), checkpoint.pt, NAME.safetensors and its record.
         seconds: What earlier parts of a resumed run took.
         name: Of the network, "compact" or "refiner".
-        start: Weights that the run started from, if any.
+        start: Name and SHA-256 of the weights that the run started from, if any.
     """
 
     def __init__(
@@ -46,13 +45,13 @@ class RunLog:
         seconds: float,
         *,
         name: str = "compact",
-        start: Path | None = None,
+        start: str = "",
     ) -> None:
         self._trainer = trainer
         self._data = data
         self._folder = folder
         self._name = name
-        self._start = "" if start is None else f"{start.name} {hashlib.sha256(start.read_bytes()).hexdigest()}"
+        self._start = start
         self._started = time.monotonic() - seconds
         self._saved = time.monotonic()
         self._sums: dict[str, float] = {}
@@ -91,7 +90,7 @@ class RunLog:
     def save(self) -> None:
         """Checkpoint and averaged weights."""
         self._saved = time.monotonic()
-        write_atomic(self._trainer.state() | {"seconds": self.seconds}, self._folder / CHECKPOINT)
+        write_atomic(self._trainer.state() | {"seconds": self.seconds, "start": self._start}, self._folder / CHECKPOINT)
         provenance = Provenance(
             name=self._name,
             recipe=self._trainer.recipe.as_dict(),

@@ -102,7 +102,12 @@ def test_resuming_changes_nothing(training_folder: Path, tmp_path: Path, monkeyp
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train_refiner(options(training_folder, whole, workers=0), SHORT)
     assert train_refiner(options(training_folder, parts, workers=0, stop_after=2), SHORT).steps == 2
-    assert train_refiner(options(training_folder, parts, workers=1, resume=True), SHORT).steps == 4
+    # What a run started from is known from its checkpoint, whatever is named when it goes on.
+    gone = tmp_path / "gone.safetensors"
+    assert train_refiner(options(training_folder, parts, workers=1, resume=True, start=gone), SHORT).steps == 4
+    starts = {safe_open(out / "refiner.safetensors", "pt").metadata()["start"] for out in (whole, parts)}
+    assert len(starts) == 1
+    assert starts.pop().startswith("compact.safetensors ")
     expected, found = (torch.load(out / "checkpoint.pt", weights_only=True) for out in (whole, parts))
     assert expected["step"] == found["step"] == 4
     assert expected["network"].keys() == found["network"].keys()

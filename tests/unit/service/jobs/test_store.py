@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import re
-import sqlite3
-import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from multiprocessing import get_context
-from pathlib import Path
-from threading import Barrier
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, event, update
+from sqlalchemy import Connection, event
 
 from service.errors import (
-    IdempotencyConflictError,
     JobNotFoundError,
     LostJobError,
-    QueueFullError,
-    TooManyJobsError,
-    UsageError,
 )
 from service.jobs.claims import MAX_ATTEMPTS, Release
-from service.jobs.requests import Limits
-from service.jobs.schema import jobs, metadata
 from service.jobs.store import JobStore
 from service.jobs.types import (
     TRANSITIONS,
     Job,
     JobError,
-    JobIds,
     JobOptions,
     JobProgress,
     JobStatus,
@@ -43,7 +27,8 @@ from service.jobs.types import (
     TransitionError,
     new_job_id,
 )
-from service.threads import THREADS
+
+from .conftest import ask_to_delete
 
 NewJob = Callable[..., Job]
 FINISHED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)
@@ -63,68 +48,6 @@ def test_a_job_comes_back_as_it_was_stored(store: JobStore, new_job: NewJob) -> 
     )
     assert store.create(job) == (job, True)
     assert store.get(job.id) == job
-
-
-def test_the_migrations_make_the_schema_of_the_code(store: JobStore) -> None:
-    """What Alembic builds and what the table's definition says are the same."""
-    with store._engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-
-
-def test_migrating_again_changes_nothing(database_url: str, new_job: NewJob) -> None:
-    """A second start on the same database keeps its jobs (an in-memory database ends with its store)."""
-    first = JobStore(database_url)
-    job, _ = first.create(new_job())
-    first.close()
-    second = JobStore(database_url)
-    assert [j.id for j in second.page().jobs] == ([] if database_url == "sqlite://" else [job.id])
-    second.close()
-
-
-def test_a_database_that_is_just_being_made_is_waited_for(tmp_path: Path) -> None:
-    """SQLite does not wait to switch to its write-ahead log; the store does, until whoever writes has written."""
-    path = tmp_path / "jobs.db"
-    first = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    first.execute("BEGIN IMMEDIATE")
-    later = threading.Timer(0.3, lambda: first.execute("COMMIT"))
-    later.start()
-    assert _open_and_count(f"sqlite:///{path}") == 0
-    later.join()
-    first.close()
-
-
-def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
-    """Simultaneous first starts on one database all succeed."""
-    url = f"sqlite:///{tmp_path}/jobs.db"
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        assert list(pool.map(_open_and_count, [url] * 2)) == [0] * 2
-
-
-def _open_and_count(url: str) -> int:
-    store = JobStore(url)
-    try:
-        return sum(store.counts().values())
-    finally:
-        store.close()
-
-
-def test_a_burst_of_calls_opens_few_connections(tmp_path: Path, new_job: NewJob) -> None:
-    """However many threads use a SQLite file, the store has no more connections than threads of the service call it."""
-    opened: list[object] = []
-    store = JobStore(f"sqlite:///{tmp_path}/jobs.db")
-    event.listen(store._engine, "connect", lambda connection, _: opened.append(connection))
-    job, _ = store.create(new_job())
-    with ThreadPoolExecutor(16) as pool:
-        assert all(found == job for found in pool.map(lambda _: store.get(job.id), range(200)))
-    assert len(opened) <= THREADS + 1
-    store.close()
-
-
-@pytest.mark.parametrize("url", ["nonsense", "mysql://localhost/x"])
-def test_another_database_is_refused(url: str) -> None:
-    """The error says what was given."""
-    with pytest.raises(UsageError, match="database is"):
-        JobStore(url)
 
 
 def test_a_status_moves_along_the_arrows_only(store: JobStore, new_job: NewJob) -> None:
@@ -181,79 +104,6 @@ def test_a_job_never_ends_before_it_began(database_url: str, new_job: NewJob, st
     assert (ended.finished_at, ended.expires_at) == (begun, begun + timedelta(hours=2))
     assert store.get(job.id) == ended
     store.close()
-
-
-def test_one_idempotency_key_makes_one_job(store: JobStore, new_job: NewJob) -> None:
-    """Of simultaneous posts with one key, one creates the job and all others get it."""
-    with ThreadPoolExecutor(12) as pool:
-        answers = list(pool.map(store.create, [new_job(idempotency_key="once") for _ in range(24)]))
-    assert sum(new for _, new in answers) == 1
-    assert len({job.id for job, _ in answers}) == 1
-    assert store.counts()[JobStatus.QUEUED] == 1
-
-
-def test_an_idempotency_key_belongs_to_one_payload_and_one_api_key(store: JobStore, new_job: NewJob) -> None:
-    """Another payload is a conflict; another API key has keys of its own; without a key every post is new."""
-    job, _ = store.create(new_job(idempotency_key="k", api_key_id="a"))
-    with pytest.raises(IdempotencyConflictError, match="'k'"):
-        store.create(new_job(idempotency_key="k", api_key_id="a", payload_sha256="1" * 64))
-    assert store.create(new_job(idempotency_key="k", api_key_id="b"))[1]
-    assert store.create(new_job(idempotency_key="k"))[1]
-    assert store.create(new_job())[1]
-    assert store.create(new_job())[1]
-    found = store.find("a", "k")
-    assert found is not None
-    assert found.id == job.id
-
-
-def test_limits_refuse_one_job_too_many(store: JobStore, new_job: NewJob) -> None:
-    """A full queue and an API key's own limit are told apart, and a refused job leaves nothing."""
-    limits = Limits(queued=3, unfinished_per_key=2)
-    first, _ = store.create(new_job(api_key_id="a"), limits)
-    store.create(new_job(api_key_id="a"), limits)
-    with pytest.raises(TooManyJobsError, match="2 of your jobs"):
-        store.create(new_job(api_key_id="a"), limits)
-    store.create(new_job(api_key_id="b"), limits)
-    with pytest.raises(QueueFullError, match="3 jobs are waiting"):
-        store.create(new_job(api_key_id="b"), limits)
-    assert store.counts()[JobStatus.QUEUED] == 3
-    store.request_cancel(first.id)
-    assert store.create(new_job(api_key_id="a"), limits)[1]
-
-
-@pytest.mark.parametrize("limits", [Limits(queued=5), Limits(unfinished_per_key=5)])
-def test_limits_hold_however_many_post_at_once(store: JobStore, new_job: NewJob, limits: Limits) -> None:
-    """Of simultaneous posts just as many are taken as are allowed; all others are refused."""
-    start = Barrier(12)
-
-    def create(job: Job) -> bool:
-        start.wait()
-        try:
-            return store.create(job, limits)[1]
-        except (QueueFullError, TooManyJobsError):
-            return False
-
-    with ThreadPoolExecutor(12) as pool:
-        taken = [sum(pool.map(create, [new_job() for _ in range(12)])) for _ in range(3)]
-    assert taken == [5, 0, 0]
-    assert store.counts()[JobStatus.QUEUED] == 5
-
-
-def test_a_job_that_is_to_be_deleted_counts_no_more(store: JobStore, new_job: NewJob) -> None:
-    """Neither a running nor a waiting job takes room once its deletion was asked for."""
-    limits = Limits(queued=1, unfinished_per_key=1)
-    for state in (JobStatus.RUNNING, JobStatus.QUEUED):
-        job, _ = store.create(new_job(status=state), limits)
-        with pytest.raises((TooManyJobsError, QueueFullError)):
-            store.create(new_job(), limits)
-        ask_to_delete(store, job.id)
-    assert store.create(new_job(), limits)[1]
-
-
-def ask_to_delete(store: JobStore, job_id: str) -> None:
-    """Note the wish alone, as a service does that dies in the middle of `request_delete`'s work."""
-    with store._engine.begin() as connection:
-        connection.execute(update(jobs).where(jobs.c.id == job_id).values(delete_requested=True))
 
 
 def test_pages_are_stable_while_jobs_come_and_go(store: JobStore, new_job: NewJob) -> None:
@@ -462,28 +312,3 @@ def test_orphans_are_the_jobs_of_workers_that_are_gone(store: JobStore, new_job:
         JobStatus.QUEUED,
         JobStatus.RUNNING,
     ]
-
-
-def test_ids_begin_with_the_time_and_are_32_hexadecimal_digits() -> None:
-    """The first 12 digits of an id are the milliseconds since 1970 in which it was made."""
-    before = time.time()
-    made = JobIds()()
-    assert int(1000 * before) <= int(made[:12], 16) <= int(1000 * time.time())
-    assert re.fullmatch("[0-9a-f]{32}", made)
-
-
-def test_ids_ascend_though_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids of one process sort as they were made, within a millisecond and when the clock is set back."""
-    clock = iter(10**6 * milliseconds for milliseconds in (500, 500, 501, 7, 502, 900))
-    monkeypatch.setattr("service.jobs.types.time.time_ns", lambda: next(clock))
-    new_id = JobIds()
-    made = [new_id() for _ in range(6)]
-    assert made == sorted(set(made))
-    assert [int(made[i][:12], 16) for i in (0, -1)] == [500, 900]
-
-
-def test_ids_made_at_the_same_time_differ() -> None:
-    """Threads that make ids together get each a different one."""
-    with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: new_job_id(), range(2000)))
-    assert len(set(made)) == 2000

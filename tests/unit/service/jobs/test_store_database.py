@@ -1,0 +1,89 @@
+"""The database under the store: its schema, who makes it, and connections to it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import event
+
+from service.errors import (
+    UsageError,
+)
+from service.jobs.schema import metadata
+from service.jobs.store import JobStore
+from service.jobs.types import (
+    Job,
+)
+from service.threads import THREADS
+
+NewJob = Callable[..., Job]
+
+
+def test_the_migrations_make_the_schema_of_the_code(store: JobStore) -> None:
+    """What Alembic builds and what the table's definition says are the same."""
+    with store._engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_migrating_again_changes_nothing(database_url: str, new_job: NewJob) -> None:
+    """A second start on the same database keeps its jobs (an in-memory database ends with its store)."""
+    first = JobStore(database_url)
+    job, _ = first.create(new_job())
+    first.close()
+    second = JobStore(database_url)
+    assert [j.id for j in second.page().jobs] == ([] if database_url == "sqlite://" else [job.id])
+    second.close()
+
+
+def test_a_database_that_is_just_being_made_is_waited_for(tmp_path: Path) -> None:
+    """SQLite does not wait to switch to its write-ahead log; the store does, until whoever writes has written."""
+    path = tmp_path / "jobs.db"
+    first = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    first.execute("BEGIN IMMEDIATE")
+    later = threading.Timer(0.3, lambda: first.execute("COMMIT"))
+    later.start()
+    assert _open_and_count(f"sqlite:///{path}") == 0
+    later.join()
+    first.close()
+
+
+def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
+    """Simultaneous first starts on one database all succeed."""
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        assert list(pool.map(_open_and_count, [url] * 2)) == [0] * 2
+
+
+def _open_and_count(url: str) -> int:
+    store = JobStore(url)
+    try:
+        return sum(store.counts().values())
+    finally:
+        store.close()
+
+
+def test_a_burst_of_calls_opens_few_connections(tmp_path: Path, new_job: NewJob) -> None:
+    """However many threads use a SQLite file, the store has no more connections than threads of the service call it."""
+    opened: list[object] = []
+    store = JobStore(f"sqlite:///{tmp_path}/jobs.db")
+    event.listen(store._engine, "connect", lambda connection, _: opened.append(connection))
+    job, _ = store.create(new_job())
+    with ThreadPoolExecutor(16) as pool:
+        assert all(found == job for found in pool.map(lambda _: store.get(job.id), range(200)))
+    assert len(opened) <= THREADS + 1
+    store.close()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://localhost/x"])
+def test_another_database_is_refused(url: str) -> None:
+    """The error says what was given."""
+    with pytest.raises(UsageError, match="database is"):
+        JobStore(url)

@@ -1,0 +1,92 @@
+"""What the store refuses: one job too many, and a key that was used for something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from service.errors import (
+    IdempotencyConflictError,
+    QueueFullError,
+    TooManyJobsError,
+)
+from service.jobs.requests import Limits
+from service.jobs.store import JobStore
+from service.jobs.types import (
+    Job,
+    JobStatus,
+)
+
+from .conftest import ask_to_delete
+
+NewJob = Callable[..., Job]
+
+
+def test_one_idempotency_key_makes_one_job(store: JobStore, new_job: NewJob) -> None:
+    """Of simultaneous posts with one key, one creates the job and all others get it."""
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(store.create, [new_job(idempotency_key="once") for _ in range(24)]))
+    assert sum(new for _, new in answers) == 1
+    assert len({job.id for job, _ in answers}) == 1
+    assert store.counts()[JobStatus.QUEUED] == 1
+
+
+def test_an_idempotency_key_belongs_to_one_payload_and_one_api_key(store: JobStore, new_job: NewJob) -> None:
+    """Another payload is a conflict; another API key has keys of its own; without a key every post is new."""
+    job, _ = store.create(new_job(idempotency_key="k", api_key_id="a"))
+    with pytest.raises(IdempotencyConflictError, match="'k'"):
+        store.create(new_job(idempotency_key="k", api_key_id="a", payload_sha256="1" * 64))
+    assert store.create(new_job(idempotency_key="k", api_key_id="b"))[1]
+    assert store.create(new_job(idempotency_key="k"))[1]
+    assert store.create(new_job())[1]
+    assert store.create(new_job())[1]
+    found = store.find("a", "k")
+    assert found is not None
+    assert found.id == job.id
+
+
+def test_limits_refuse_one_job_too_many(store: JobStore, new_job: NewJob) -> None:
+    """A full queue and an API key's own limit are told apart, and a refused job leaves nothing."""
+    limits = Limits(queued=3, unfinished_per_key=2)
+    first, _ = store.create(new_job(api_key_id="a"), limits)
+    store.create(new_job(api_key_id="a"), limits)
+    with pytest.raises(TooManyJobsError, match="2 of your jobs"):
+        store.create(new_job(api_key_id="a"), limits)
+    store.create(new_job(api_key_id="b"), limits)
+    with pytest.raises(QueueFullError, match="3 jobs are waiting"):
+        store.create(new_job(api_key_id="b"), limits)
+    assert store.counts()[JobStatus.QUEUED] == 3
+    store.request_cancel(first.id)
+    assert store.create(new_job(api_key_id="a"), limits)[1]
+
+
+@pytest.mark.parametrize("limits", [Limits(queued=5), Limits(unfinished_per_key=5)])
+def test_limits_hold_however_many_post_at_once(store: JobStore, new_job: NewJob, limits: Limits) -> None:
+    """Of simultaneous posts just as many are taken as are allowed; all others are refused."""
+    start = Barrier(12)
+
+    def create(job: Job) -> bool:
+        start.wait()
+        try:
+            return store.create(job, limits)[1]
+        except (QueueFullError, TooManyJobsError):
+            return False
+
+    with ThreadPoolExecutor(12) as pool:
+        taken = [sum(pool.map(create, [new_job() for _ in range(12)])) for _ in range(3)]
+    assert taken == [5, 0, 0]
+    assert store.counts()[JobStatus.QUEUED] == 5
+
+
+def test_a_job_that_is_to_be_deleted_counts_no_more(store: JobStore, new_job: NewJob) -> None:
+    """Neither a running nor a waiting job takes room once its deletion was asked for."""
+    limits = Limits(queued=1, unfinished_per_key=1)
+    for state in (JobStatus.RUNNING, JobStatus.QUEUED):
+        job, _ = store.create(new_job(status=state), limits)
+        with pytest.raises((TooManyJobsError, QueueFullError)):
+            store.create(new_job(), limits)
+        ask_to_delete(store, job.id)
+    assert store.create(new_job(), limits)[1]

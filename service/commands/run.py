@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from service.config import load_settings
-from service.console import JsonOption, json_path, progress_bar, text_console, write_json
+from service.console import JsonOption, heeded_interrupts, json_path, progress_bar, text_console, write_json
 
 
 def run_command(
@@ -77,8 +77,13 @@ def run_command(
         max_side=max_side,
         force=force,
     )
-    with progress_bar("segmenting") as update:
-        summary = run_job(request, load_settings(), on_progress=update)
+    with progress_bar("segmenting") as update, heeded_interrupts() as heed:
+
+        def report(done: int, total: int | None) -> None:
+            heed()
+            update(done, total)
+
+        summary = run_job(request, load_settings(), on_progress=report)
     write_json(summary.to_json(), json_file)
     for line in summary.lines():
         text_console(json_file).print(line)

@@ -31,6 +31,9 @@ OutOption = Annotated[Path, typer.Option(help="Folder for checkpoint, log and we
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="What all that is random is drawn from.")]
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Length of the run; the recipe's own by default.")]
+RateOption = Annotated[
+    float | None, typer.Option(min=1e-8, max=1.0, help="Of the first steps; the recipe's own by default.")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -42,9 +45,13 @@ def train_base(
     backbone: Annotated[
         Path | None, typer.Option(help="Safetensors file with pretrained MobileNetV2 weights; at random without it.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights of compact to train on, in place of --backbone.")
+    ] = None,
     resume: ResumeOption = False,
     seed: SeedOption = 1,
     steps: StepsOption = None,
+    learning_rate: RateOption = None,
     device: DeviceOption = "auto",
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that share each batch; on a CPU, the number of its cores is best.")
@@ -59,10 +66,11 @@ def train_base(
     from vos.training.loop import RunOptions, train  # noqa: PLC0415
     from vos.training.recipe import Recipe  # noqa: PLC0415
 
-    check_paths((backbone,), {"--json": json_path(json_file)})
+    check_paths((backbone, start), {"--json": json_path(json_file)})
     recipe = replace(Recipe(), seed=seed)
     recipe = recipe if steps is None else recipe.scaled(steps)
-    options = RunOptions(tuple(data), out, backbone, resume, str(resolve_device(device)), processes, workers)
+    recipe = recipe if learning_rate is None else replace(recipe, learning_rate=learning_rate)
+    options = RunOptions(tuple(data), out, backbone, start, resume, str(resolve_device(device)), processes, workers)
     _train(lambda report: train(options, recipe, report), recipe.steps, out, json_file)
 
 
@@ -81,9 +89,7 @@ def train_refiner(
     resume: ResumeOption = False,
     seed: SeedOption = 1,
     steps: StepsOption = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(min=1e-8, max=1.0, help="Of the first steps; the recipe's own by default.")
-    ] = None,
+    learning_rate: RateOption = None,
     device: DeviceOption = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Loader processes; they encode and decode the clips.")] = 1,
     json_file: JsonOption = None,

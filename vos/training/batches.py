@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from codec.types import UInt8Array
-from vos.training.compose import Clip, paste, real_clip, still_clip
+from vos.training.compose import Clip, View, frame_of, paste, real_clip, still_clip
 from vos.training.corrupt import carried, slips
 from vos.training.datasets import Still, TrainingData, Video
 from vos.training.photometry import recolour
-from vos.training.recipe import Recipe
+from vos.training.recipe import Recipe, Stage
 
 OWN, CARRIED, EMPTY = 0, 1, 2
 """Where a frame's expected mask comes from: the prediction before, a wrong copy of the truth, or it was lost."""
@@ -57,19 +57,19 @@ class ClipBatches(Dataset[Batch]):
         items = []
         for place in range(self.rank * share, (self.rank + 1) * share):
             rng = np.random.default_rng([self.recipe.seed, step, place])
-            clip = self._clip(rng, stage.frames, stage.crop, objects)
-            spoiled = _spoil(rng, clip.labels, objects)
+            clip = self._clip(rng, stage, objects)
+            spoiled = _spoil(rng, clip.labels, objects, self.recipe)
             items.append({"images": recolour(rng, clip.images), "labels": clip.labels} | spoiled)
         batch = {name: np.stack([item[name] for item in items]) for name in items[0]}
         batch["middle"] = np.array([shared.integers(1, t - 1) if t > 2 else 0 for t in range(stage.frames)])
         batch["blind"] = shared.random(stage.frames) < 0.08
         return {name: torch.from_numpy(array) for name, array in batch.items()}
 
-    def _clip(self, rng: np.random.Generator, frames: int, size: int, objects: int) -> Clip:
+    def _clip(self, rng: np.random.Generator, stage: Stage, objects: int) -> Clip:
         """One clip whose first frame shows its first object well; draws again (a few times) where it does not."""
         clip = None
         for _ in range(12):
-            drawn = self._draw(rng, frames, size, objects)
+            drawn = self._draw(rng, stage, objects)
             if drawn is None:
                 continue
             clip = drawn
@@ -79,22 +79,34 @@ class ClipBatches(Dataset[Batch]):
             raise ValueError("no object large enough to follow in 12 draws; check the masks of the training data")
         return clip
 
-    def _draw(self, rng: np.random.Generator, frames: int, size: int, objects: int) -> Clip | None:
+    def _draw(self, rng: np.random.Generator, stage: Stage, objects: int) -> Clip | None:
+        recipe = self.recipe
+        view = View(stage.frames, stage.crop, recipe.zoom_spread)
+        like_it = rng.random() < recipe.distractors
         clip: Clip | None
-        if self.videos and (not self.stills or rng.random() < self.recipe.real_clips):
-            clip = real_clip(rng, _pick(rng, self.videos, self.video_weights), frames, size, objects)
-        elif rng.random() < self.recipe.copy_paste:
-            clip = still_clip(rng, self._still(rng), frames, size, 0)
+        if self.videos and (not self.stills or rng.random() < recipe.real_clips):
+            video = _pick(rng, self.videos, self.video_weights)
+            clip = real_clip(rng, video, view, objects, stage.widest_gap)
+            if clip is not None and like_it:
+                paste(rng, clip, frame_of(rng, video), 0)
+        elif rng.random() < recipe.copy_paste:
+            clip = still_clip(rng, self._still(rng), view, 0)
+            still = self._still(rng)
             if clip is not None:
-                paste(rng, clip, self._still(rng), 1)
+                if like_it:
+                    paste(rng, clip, still, 0)
+                paste(rng, clip, still, 1)
         else:
-            clip = still_clip(rng, self._still(rng), frames, size, objects)
+            still = self._still(rng)
+            clip = still_clip(rng, still, view, objects)
+            if clip is not None and like_it:
+                paste(rng, clip, still, 0)
         if clip is None or not self.stills:
             return clip
         if objects == 2 and clip.area(2) < 0.004:
             clip.labels[clip.labels == 2] = 0
             paste(rng, clip, self._still(rng), 2)
-        if rng.random() < self.recipe.occluders:
+        if rng.random() < recipe.occluders:
             paste(rng, clip, self._still(rng), 0)
         return clip
 
@@ -102,7 +114,9 @@ class ClipBatches(Dataset[Batch]):
         return _pick(rng, self.stills, self.still_weights)
 
 
-def _spoil(rng: np.random.Generator, labels: UInt8Array, objects: int) -> dict[str, UInt8Array | np.ndarray]:
+def _spoil(
+    rng: np.random.Generator, labels: UInt8Array, objects: int, recipe: Recipe
+) -> dict[str, UInt8Array | np.ndarray]:
     """What goes wrong with the masks of one clip [T, S, S]."""
     frames, size = labels.shape[:2]
     cells = size // 4
@@ -110,15 +124,16 @@ def _spoil(rng: np.random.Generator, labels: UInt8Array, objects: int) -> dict[s
     out = {name: np.zeros(shape, dtype=np.uint8) for name in ("carried", "keep", "leak")}
     out["keep"][:] = 255
     for t in range(1, frames):
-        spoil_memory = rng.random() < 0.3
+        spoil_memory = rng.random() < recipe.spoiled_memory
         for k in range(objects):
             mask = (labels[t] == k + 1).astype(np.uint8) * 255
             small = cv2.resize(mask, (cells, cells), interpolation=cv2.INTER_AREA)
             out["carried"][t, k] = carried(rng, small)
             if spoil_memory:
                 out["keep"][t, k], out["leak"][t, k] = slips(rng, small)
-    expected = rng.choice([OWN, CARRIED, EMPTY], size=frames, p=[0.55, 0.42, 0.03]).astype(np.uint8)
-    far = rng.random((frames, 1)) < 0.3
+    kinds = [1 - recipe.wrong_hints, recipe.wrong_hints * 14 / 15, recipe.wrong_hints / 15]
+    expected = rng.choice([OWN, CARRIED, EMPTY], size=frames, p=kinds).astype(np.uint8)
+    far = rng.random((frames, 1)) < (0.3 if recipe.wrong_hints else 0)
     shift = np.where(far, rng.integers(-6, 7, (frames, 2)), 0).astype(np.int64)
     return {**out, "expected": expected, "shift": shift}
 

@@ -25,7 +25,8 @@ from vos.training.motion import (
     sampling_maps,
 )
 
-_MAX_GAPS = (1, 2, 3, 5, 8, 12)
+_GAPS = (1, 2, 3, 5, 8, 12)
+"""Largest gaps that a clip may have, each as likely, up to the widest one allowed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,20 +41,39 @@ class Clip:
         return float((self.labels[frame] == label).mean())
 
 
-def real_clip(rng: np.random.Generator, video: Video, frames: int, size: int, objects: int) -> Clip | None:
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a clip is seen: `frames` pictures of `size` x `size` pixels.
+
+    Attributes:
+        zoom_spread: How much of a range of zooms is drawn from, 1: all of it, 0: its middle alone.
+    """
+
+    frames: int
+    size: int
+    zoom_spread: float = 1.0
+
+    def zoom(self, rng: np.random.Generator, least: float, most: float) -> float:
+        """Pixels of the clip for one of the source: at 256 pixels `least` to `most`, evenly in its logarithm."""
+        half = np.log(most / least) / 2
+        middle = np.sqrt(least * most) * (self.size / 256) ** 0.5
+        return float(middle * np.exp(rng.uniform(-half, half) * self.zoom_spread))
+
+
+def real_clip(rng: np.random.Generator, video: Video, view: View, objects: int, widest_gap: int) -> Clip | None:
     """A crop of a sequence at random gaps and zoom, around one of its objects; None if the first frame shows none."""
-    times = walk(rng, len(video.frames), frames)
+    times = walk(rng, len(video.frames), view.frames, widest_gap)
     first = video.labels[times[0]]
     ids = _visible(first, video.ids)
     if not ids:
         return None
     chosen = list(rng.permutation(ids)[:objects])
-    scale = float(np.exp(rng.uniform(np.log(0.9), np.log(2.4)))) * (size / 256) ** 0.5
+    scale = view.zoom(rng, 0.9, 2.4)
     maps = sampling_maps(
         rng,
-        frames=frames,
-        size=size,
-        centre=_look_at(rng, first == chosen[0], size / scale),
+        frames=view.frames,
+        size=view.size,
+        centre=_look_at(rng, first == chosen[0], view.size / scale),
         scale=scale,
         strength=CAMERA,
         flip=bool(rng.random() < 0.5),
@@ -63,24 +83,30 @@ def real_clip(rng: np.random.Generator, video: Video, frames: int, size: int, ob
     return Clip(images, labels)
 
 
-def still_clip(rng: np.random.Generator, still: Still, frames: int, size: int, objects: int) -> Clip | None:
+def still_clip(rng: np.random.Generator, still: Still, view: View, objects: int) -> Clip | None:
     """A still moved as a whole, with up to `objects` of its objects as labels (none: a background)."""
     chosen = list(rng.permutation(still.ids)[:objects])
     if objects and not chosen:
         return None
-    scale = float(np.exp(rng.uniform(np.log(0.7), np.log(1.8)))) * (size / 256) ** 0.5
+    scale = view.zoom(rng, 0.7, 1.8)
     height, width = still.labels.shape
-    look = _look_at(rng, still.labels == chosen[0], size / scale) if chosen else (width / 2, height / 2)
-    strength = _strength(rng) if chosen else BACKGROUND
-    flip = bool(rng.random() < 0.5)
-    maps = sampling_maps(rng, frames=frames, size=size, centre=look, scale=scale, strength=strength, flip=flip)
+    look = _look_at(rng, still.labels == chosen[0], view.size / scale) if chosen else (width / 2, height / 2)
+    maps = sampling_maps(
+        rng,
+        frames=view.frames,
+        size=view.size,
+        centre=look,
+        scale=scale,
+        strength=_strength(rng) if chosen else BACKGROUND,
+        flip=bool(rng.random() < 0.5),
+    )
     images = np.stack([sample_image(still.image, grid) for grid in maps])
     labels = np.stack([_sample_labels(still.labels, chosen, grid) for grid in maps])
     return Clip(images, labels)
 
 
 def paste(rng: np.random.Generator, clip: Clip, still: Still, label: int) -> None:
-    """Paste one of a still's objects over the clip on a path of its own: as object `label`, or as occluder (0)."""
+    """Paste one of a still's objects over the clip on a path of its own: as object `label`, or unlabelled (0)."""
     if not still.ids:
         return
     mask = (still.labels == rng.choice(still.ids)).astype(np.uint8) * 255
@@ -106,9 +132,17 @@ def paste(rng: np.random.Generator, clip: Clip, still: Still, label: int) -> Non
         clip.labels[t][alpha > 127] = label
 
 
-def walk(rng: np.random.Generator, length: int, frames: int) -> list[int]:
+def frame_of(rng: np.random.Generator, video: Video) -> Still:
+    """A random frame of a video as a still, with those of its objects that it shows well."""
+    time = int(rng.integers(len(video.frames)))
+    labels = video.labels[time]
+    return Still(video.source, video.frames[time], labels, tuple(_visible(labels, video.ids)))
+
+
+def walk(rng: np.random.Generator, length: int, frames: int, widest_gap: int) -> list[int]:
     """Frame numbers of a clip: forwards or backwards at uneven gaps up to a random largest one, turning at the ends."""
-    widest = min(int(rng.choice(_MAX_GAPS)), max(1, (length - 1) // (frames - 1)))
+    gaps = [gap for gap in _GAPS if gap <= widest_gap]
+    widest = min(int(rng.choice(gaps)), max(1, (length - 1) // (frames - 1)))
     position = int(rng.integers(length))
     direction = 1 if rng.random() < 0.5 else -1
     times = [position]

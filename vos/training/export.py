@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -72,6 +73,11 @@ def export_weights(state: dict[str, Tensor], provenance: Provenance, folder: Pat
     command = "keymask train refiner" if provenance.name == "refiner" else "keymask train base"
     save_weights(provenance.name, half, folder, origin=command, metadata=provenance.metadata())
     return folder / f"{provenance.name}.safetensors"
+
+
+def named_with_hash(path: Path) -> str:
+    """Name and SHA-256 of a file that a run starts from."""
+    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def _hardware(device: str) -> str:

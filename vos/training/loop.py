@@ -17,16 +17,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader, Dataset
 
+from vos.catalog import DEFAULT
 from vos.errors import OptionError, WeightsError
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.mobilenet import load_backbone
 from vos.training.batches import Batch, ClipBatches
-from vos.training.checkpoint import read_checkpoint
+from vos.training.checkpoint import check_recipe, read_checkpoint
 from vos.training.datasets import TrainingData, load_data
+from vos.training.export import named_with_hash
 from vos.training.parallel import Peers, join_peers, leave_peers
 from vos.training.recipe import Recipe
 from vos.training.runlog import CHECKPOINT, Progress, RunLog
 from vos.training.trainer import Trainer, measure_tap_scale
+from vos.weights import read_weights
 
 _Item = TypeVar("_Item")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -40,6 +43,7 @@ class RunOptions:
         data: Data folders.
         out: Folder for checkpoint, log and weights; made if absent.
         backbone: Safetensors file with the pretrained backbone; None starts it at random.
+        start: Weights of the whole network that the run starts from, in place of a backbone.
         resume: Go on from the checkpoint in `out`.
         device: As torch names it.
         processes: Training processes that share each batch, one thread each; 1 uses torch's threads.
@@ -50,6 +54,7 @@ class RunOptions:
     data: tuple[Path, ...]
     out: Path
     backbone: Path | None = None
+    start: Path | None = None
     resume: bool = False
     device: str = "cpu"
     processes: int = 1
@@ -77,12 +82,16 @@ def train(options: RunOptions, recipe: Recipe, on_progress: Progress | None = No
         OptionError, TrainingDataError, WeightsError, CheckpointError: something that was given cannot be used.
     """
     _check_share(recipe, options.processes)
+    if options.start is not None and options.backbone is not None:
+        raise OptionError(
+            "start and backbone are both given; weights of the whole network have a backbone of their own"
+        )
     options.out.mkdir(parents=True, exist_ok=True)
     data = load_data(list(options.data))
-    trainer, seconds = _start(options, recipe, data, Peers(0, options.processes))
+    trainer, seconds, start = _start(options, recipe, data, Peers(0, options.processes))
     with _helpers(options, recipe) as meeting:
         join_peers(trainer.peers, meeting)
-        with RunLog(trainer, data, options.out, seconds) as log, stop_signals() as asked:
+        with RunLog(trainer, data, options.out, seconds, start=start) as log, stop_signals() as asked:
             for batch in _loader(data, recipe, trainer, options):
                 stop = asked() or trainer.done + 1 == options.stop_after
                 log.record(trainer.step(batch, stop), on_progress)
@@ -127,7 +136,7 @@ def _help(rank: int, options: RunOptions, recipe: Recipe, meeting: Path) -> None
     for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     data = load_data(list(options.data))
-    trainer, _ = _start(options, recipe, data, Peers(rank, options.processes))
+    trainer, _, _ = _start(options, recipe, data, Peers(rank, options.processes))
     join_peers(trainer.peers, meeting)
     for batch in _loader(data, recipe, trainer, options):
         trainer.step(batch)
@@ -136,19 +145,26 @@ def _help(rank: int, options: RunOptions, recipe: Recipe, meeting: Path) -> None
     leave_peers(trainer.peers)
 
 
-def _start(options: RunOptions, recipe: Recipe, data: TrainingData, peers: Peers) -> tuple[Trainer, float]:
-    """Fresh or resumed state, the same on each process, and the seconds that a resumed run has already taken."""
+def _start(options: RunOptions, recipe: Recipe, data: TrainingData, peers: Peers) -> tuple[Trainer, float, str]:
+    """Fresh or resumed state, the same on each process, the seconds that a resumed run took, what it started from."""
     torch.manual_seed(recipe.seed)
     trainer = Trainer(CompactNetwork(), recipe, torch.device(options.device), peers)
     if options.resume:
-        state = read_checkpoint(options.out / CHECKPOINT)
+        path = options.out / CHECKPOINT
+        state = read_checkpoint(path)
+        check_recipe(state, recipe.as_dict(), path, "keymask train base")
         trainer.restore(state)
-        return trainer, float(state["seconds"])
+        return trainer, float(state["seconds"]), str(state.get("start", ""))
+    if options.start is not None:
+        weights = read_weights(CompactNetwork(), options.start, DEFAULT)
+        trainer.network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        trainer.reset_average()
+        return trainer, 0.0, named_with_hash(options.start)
     if options.backbone is not None:
         _load_backbone(trainer.network, options.backbone)
     pictures = ClipBatches(data, recipe)[0]["images"].flatten(0, 1).permute(0, 3, 1, 2)
     measure_tap_scale(trainer.network, pictures.to(trainer.device))
-    return trainer, 0.0
+    return trainer, 0.0, "" if options.backbone is None else named_with_hash(options.backbone)
 
 
 def _load_backbone(network: CompactNetwork, path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.types import UInt8Array
+from vos.training.thin_plate import random_bend
 
 Map = NDArray[np.float32]
 _NO_MAP: Any = None
@@ -65,7 +66,7 @@ def sampling_maps(
     angle = trajectory(rng, frames, strength.rotate) + rng.uniform(-0.15, 0.15)
     shear = trajectory(rng, frames, strength.shear)
     warp_x, warp_y = (trajectory(rng, frames, strength.warp) * size for _ in range(2))
-    fields = [_smooth_field(rng, size) for _ in range(2)] if strength.warp else None
+    fields = [random_bend(rng, size, size) for _ in range(2)] if strength.warp else None
     axis = np.arange(size, dtype=np.float32) - (size - 1) / 2
     maps = []
     for t in range(frames):
@@ -98,9 +99,3 @@ def sample_mask(mask: UInt8Array, grid: Map, mirror: bool = True) -> UInt8Array:
     border = cv2.BORDER_REFLECT_101 if mirror else cv2.BORDER_CONSTANT
     out: Any = cv2.remap(mask, grid, _NO_MAP, cv2.INTER_LINEAR, borderMode=border, borderValue=0)
     return np.asarray(out, dtype=np.uint8)
-
-
-def _smooth_field(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
-    """Random displacement [size, size] about -1..1, from a 4 x 4 grid by cubic interpolation (thin-plate like)."""
-    coarse = rng.uniform(-1, 1, (4, 4)).astype(np.float32)
-    return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), dtype=np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from vos.modeling.refiner import Refiner
 from vos.training.checkpoint import check_recipe, read_checkpoint
 from vos.training.datasets import load_data
 from vos.training.errors import CheckpointError
+from vos.training.export import named_with_hash
 from vos.training.loop import Outcome, load_steps, stop_signals
 from vos.training.refine_samples import RefinerBatches
 from vos.training.refine_trainer import RefinerRecipe, RefinerTrainer
@@ -103,4 +103,4 @@ def _start(options: RefinerOptions, recipe: RefinerRecipe) -> tuple[RefinerTrain
         compact = read_weights(CompactNetwork(), options.start, DEFAULT)
         trainer.network.start_from({name: tensor.float() for name, tensor in compact.items()})
     trainer.reset_average()
-    return trainer, 0.0, f"{options.start.name} {hashlib.sha256(options.start.read_bytes()).hexdigest()}"
+    return trainer, 0.0, named_with_hash(options.start)

@@ -17,6 +17,7 @@ from codec.types import UInt8Array
 from vos.training.compose import Clip
 from vos.training.datasets import Still, Video
 from vos.training.paths import Path
+from vos.training.thin_plate import random_bend
 
 _NO_MAP: Any = None
 _INVERSE = cv2.WARP_INVERSE_MAP
@@ -63,7 +64,7 @@ def paste_sprite(
 ) -> None:
     """Lay a sprite over a clip along a path, as object `label` (0: as something that only covers)."""
     frames, height, width = clip.labels.shape
-    fields = [_smooth_field(rng, height, width) for _ in range(2)]
+    fields = [random_bend(rng, height, width) for _ in range(2)]
     for t in range(frames):
         reach = float(sprite.radius * path.scale[t] + 2 * np.abs(path.warp[t]).max() + 2)
         left, right = _clamp(path.place[t, 0], reach, width)
@@ -139,9 +140,3 @@ def _apply(matrix: NDArray[np.float64], x: NDArray[np.float32], y: NDArray[np.fl
 
 def _clamp(centre: float, reach: float, size: int) -> tuple[int, int]:
     return max(0, int(centre - reach)), min(size, int(centre + reach) + 1)
-
-
-def _smooth_field(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float32]:
-    """Random displacement [height, width] about -1..1, from a 4 x 4 grid by cubic interpolation (thin-plate like)."""
-    coarse = rng.uniform(-1, 1, (4, 4)).astype(np.float32)
-    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)

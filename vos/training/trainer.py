@@ -75,6 +75,10 @@ class Trainer:
             "rate": rate,
         }
 
+    def reset_average(self) -> None:
+        """Let the moving average start from the network as it is."""
+        self.average = [p.detach().clone() for p in self.trained]
+
     def averaged_state(self) -> dict[str, Tensor]:
         """State dict of the network with the moving average in place of the trained parameters."""
         names = {id(parameter): name for name, parameter in self.network.named_parameters()}

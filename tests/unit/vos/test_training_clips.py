@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from vos.training.batches import ClipBatches
-from vos.training.compose import paste, real_clip, still_clip, walk
+from vos.training.compose import View, frame_of, paste, real_clip, still_clip, walk
 from vos.training.corrupt import carried, slips
-from vos.training.datasets import Still, Video, load_data
+from vos.training.datasets import Still, TrainingData, Video, load_data
 from vos.training.errors import TrainingDataError
 from vos.training.photometry import recolour
 from vos.training.recipe import Recipe, Stage
@@ -43,7 +43,7 @@ def assert_label_is_colour(images: np.ndarray, labels: np.ndarray, label: int, c
 @pytest.mark.parametrize("seed", range(6))
 def test_moved_stills_stay_aligned(seed: int) -> None:
     """In a clip made from a still, the mask lies where the object's colour lies, whatever the motion."""
-    clip = still_clip(np.random.default_rng(seed), painted(RED), 4, 96, 1)
+    clip = still_clip(np.random.default_rng(seed), painted(RED), View(4, 96), 1)
     assert clip is not None
     assert_label_is_colour(clip.images, clip.labels, 1, 0)
     assert clip.area(1) > 0
@@ -54,7 +54,7 @@ def test_cropped_videos_stay_aligned(seed: int) -> None:
     """In a clip cut from a video, the mask lies where the object's colour lies in that frame."""
     stills = [painted(RED, at=(60 + 5 * t, 80 + 3 * t)) for t in range(12)]
     video = Video("video", [s.image for s in stills], [s.labels for s in stills], (1,))
-    clip = real_clip(np.random.default_rng(seed), video, 4, 96, 1)
+    clip = real_clip(np.random.default_rng(seed), video, View(4, 96), 1, 12)
     assert clip is not None
     assert_label_is_colour(clip.images, clip.labels, 1, 0)
 
@@ -63,7 +63,7 @@ def test_cropped_videos_stay_aligned(seed: int) -> None:
 def test_pasted_objects_cover_and_are_labelled(seed: int) -> None:
     """A pasted object's pixels get its label and take it from the object underneath; an occluder's get none."""
     rng = np.random.default_rng(seed)
-    clip = still_clip(rng, painted(RED), 3, 96, 1)
+    clip = still_clip(rng, painted(RED), View(3, 96), 1)
     assert clip is not None
     paste(rng, clip, painted(GREEN), 2)
     assert_label_is_colour(clip.images, clip.labels, 1, 0)
@@ -82,16 +82,55 @@ def test_recolouring_moves_nothing() -> None:
 
 
 def test_walks_stay_inside_and_start_anywhere() -> None:
-    """Frame numbers stay within the video, neighbours at most 12 apart, for short and long videos."""
-    starts = set()
-    for seed in range(200):
+    """Frame numbers stay within the video, neighbours as far apart as allowed at most, in short and long videos."""
+    starts, gaps = set(), {2: set(), 12: set()}
+    for seed in range(400):
         rng = np.random.default_rng(seed)
-        length = int(rng.integers(2, 40))
-        times = walk(rng, length, 5)
+        length, widest = int(rng.integers(2, 80)), 2 if seed % 2 else 12
+        times = walk(rng, length, 5, widest)
         assert all(0 <= t < length for t in times)
-        assert max(abs(a - b) for a, b in pairwise(times)) <= 12
+        gaps[widest] |= {abs(a - b) for a, b in pairwise(times)}
         starts.add(times[0])
     assert len(starts) > 15
+    assert {widest: max(found) for widest, found in gaps.items()} == {2: 2, 12: 12}
+
+
+def test_zooms_lie_evenly_in_their_range() -> None:
+    """A view's zoom lies within the range asked for, half on either side of its geometric middle, or is the middle."""
+    rng = np.random.default_rng(0)
+    zooms = np.array([View(3, 256).zoom(rng, 0.5, 2.0) for _ in range(2000)])
+    assert 0.5 <= zooms.min() < 0.51
+    assert 1.96 < zooms.max() <= 2.0
+    assert abs((zooms < 1).mean() - 0.5) < 0.05
+    assert View(3, 256, zoom_spread=0).zoom(rng, 0.5, 2.0) == pytest.approx(1)
+    assert View(3, 1024, zoom_spread=0).zoom(rng, 0.5, 2.0) == pytest.approx(2)
+
+
+def test_a_look_alike_is_seen_and_not_labelled() -> None:
+    """A clip with a distractor has more of the object's colour than of its label; without one, as much."""
+    video = Video("video", [painted(RED).image] * 12, [painted(RED).labels] * 12, (1,))
+    surplus = {}
+    for share in (0.0, 1.0):
+        recipe = Recipe(stages=(Stage(30, 3, 1, 96),), distractors=share, occluders=0, two_objects=0, real_clips=1)
+        batches = ClipBatches(TrainingData({"made": [video]}, {}, {}), recipe)
+        surplus[share] = []
+        for step in range(20):
+            clip = batches._draw(np.random.default_rng(step), recipe.stages[0], 1)
+            assert clip is not None
+            red = (clip.images[..., 0] > 200) & (clip.images[..., 2] < 55)
+            surplus[share].append((red & (clip.labels == 0)).mean())
+    assert max(surplus[0.0]) < 0.01
+    assert np.mean(np.array(surplus[1.0]) > 0.01) > 0.7
+
+
+def test_frames_of_videos_name_what_they_show() -> None:
+    """A frame taken out of a video has those ids only that cover at least 0.2 % of it."""
+    still = painted(RED)
+    labels = still.labels.copy()
+    labels[0, 0] = 2
+    frame = frame_of(np.random.default_rng(0), Video("video", [still.image], [labels], (1, 2)))
+    assert frame.ids == (1,)
+    assert (frame.image == still.image).all()
 
 
 def test_wrong_masks_are_related_to_the_truth() -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,9 +107,37 @@ def test_weights_say_what_made_them(training_folder: Path, tmp_path: Path) -> No
     assert json.loads(metadata["data"]) == {"video/made": 2, "static/made": 3}
     expected = {name: listed(training_folder / name) for name in ("video/made", "static/made")}
     assert json.loads(metadata["data_sha256"]) == expected
-    assert json.loads(metadata["recipe"])["stages"][1] == {"steps": 3, "frames": 4, "clips": 2, "crop": 64}
+    assert json.loads(metadata["recipe"])["stages"][1] == {
+        "steps": 3,
+        "frames": 4,
+        "clips": 2,
+        "crop": 64,
+        "widest_gap": 12,
+    }
     assert metadata["steps"] == "1"
     assert load_network("compact", device="cpu", precision="float32", weights=weights).name == "compact"
+
+
+def test_training_goes_on_from_whole_weights(training_folder: Path, tmp_path: Path) -> None:
+    """A run that starts from weights begins with them, says so, also once resumed, and takes no backbone beside them."""
+    first = train(_options(training_folder, tmp_path / "first"), SHORT).weights
+    still = Recipe(stages=SHORT.stages, learning_rate=1e-12)
+    train(_options(training_folder, tmp_path / "second", start=first, stop_after=2), still)
+    second = train(_options(training_folder, tmp_path / "second", start=first, resume=True), still).weights
+    expected = load_file(first)
+    for name, tensor in load_file(second).items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-3)
+    with safe_open(second, "pt") as file:
+        assert file.metadata()["start"] == f"{first.name} {hashlib.sha256(first.read_bytes()).hexdigest()}"
+    with pytest.raises(OptionError, match="start and backbone are both given"):
+        train(_options(training_folder, tmp_path / "third", start=first, backbone=first), SHORT)
+
+
+def test_a_run_is_resumed_with_its_own_recipe(training_folder: Path, tmp_path: Path) -> None:
+    """Another recipe than the one that a run was begun with is refused, with both values named."""
+    train(_options(training_folder, tmp_path / "run", stop_after=1), SHORT)
+    with pytest.raises(CheckpointError, match=r"was begun with seed 1, not 2"):
+        train(_options(training_folder, tmp_path / "run", resume=True), replace(SHORT, seed=2))
 
 
 def test_log_has_a_line_of_means_every_20_steps(training_folder: Path, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_weights_say_what_made_them(training_folder: Path, tmp_path: Path) -> No
 
 
 def test_training_goes_on_from_whole_weights(training_folder: Path, tmp_path: Path) -> None:
-    """A run that starts from weights begins with them, says so, also once resumed, and takes no backbone beside them."""
+    """A run that starts from weights begins with them, says so, also once resumed, and takes no backbone too."""
     first = train(_options(training_folder, tmp_path / "first"), SHORT).weights
     still = Recipe(stages=SHORT.stages, learning_rate=1e-12)
     train(_options(training_folder, tmp_path / "second", start=first, stop_after=2), still)

@@ -9,6 +9,7 @@ that P frames are carried too while that goes well.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import ClassVar, Protocol
 
 from codec.types import CompressedFrame, FrameType
@@ -182,7 +183,10 @@ def parse_policy(
     if not 0 < max_key_share <= 1:
         raise OptionError(f"max_key_share is {max_key_share}; it must be above 0 and at most 1")
     if text == "adaptive":
-        return replace((_REPAIRED if repaired else _CARRIED)[quality], max_key_share=max_key_share)
+        policy = (_REPAIRED if repaired else _CARRIED)[quality]
+        # With smaller gaps than the share allows, the first frames would use it up and the last ones get nothing.
+        gap = max(policy.longest_gap, ceil(1 / max_key_share))
+        return replace(policy, max_key_share=max_key_share, longest_gap=gap)
     if max_key_share < 1 and (text == "codec" or text.startswith("every:")):
         raise OptionError(f"max_key_share is {max_key_share}; only adaptive keeps a share, and keyframes is {text!r}")
     if text == "codec":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from codec.encode import Encoder
 
@@ -21,8 +20,6 @@ _PRESETS = {
 _NO_B_FRAMES = 0.35
 _BASELINE = 0.6
 """Share of the clips without B frames that are in the baseline profile."""
-_UP_TO_AVX2 = "asm=MMX2,SSE2Fast,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
-"""x264's lookahead for AVX-512 reads memory that nothing was written to, so that clips would differ between runs."""
 
 
 def random_encoder(rng: np.random.Generator) -> Encoder:
@@ -50,8 +47,6 @@ def _x264(rng: np.random.Generator) -> Encoder:
     else:
         options["bf"] = str(rng.integers(1, 5))
         options["b-pyramid"] = str(rng.choice(["none", "normal", "normal", "strict"]))
-    if torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
-        options["x264-params"] = _UP_TO_AVX2
     return Encoder("libx264", options)
 
 

@@ -164,11 +164,11 @@ def test_nothing_lies_outside_the_region(place: tuple[slice, slice]) -> None:
     assert doubt.tolist() == [0.0]  # of an object that is gone there is nothing to doubt
 
 
-@pytest.mark.parametrize(("share", "seen"), [(0.0, (64, 64)), (0.2, (128, 128)), (0.5, (192, 192))])
+@pytest.mark.parametrize(("share", "seen"), [(0.0, (64, 64)), (0.2, (128, 128)), (0.5, (160, 160))])
 def test_the_thinner_objects_are_the_larger_they_are_seen(share: float, seen: tuple[int, int]) -> None:
     """How many cells an object fills in part, in the key frame nearest by, says how far its region is made smaller."""
     network = TracingRefiner()
-    correction = Correction(network, care=Care(0.0, 64 * 64, 128 * 128))
+    correction = Correction(network, care=Care(0.0, 0.0, 64 * 64, 128 * 128, 160 * 160))
     box = (slice(16, 36), slice(16, 36))
     shape, full = soft_box(*box, (52, 52)), soft_box(*box, (52, 52))
     cells = shape[0][box].flatten()
@@ -182,13 +182,30 @@ def test_the_thinner_objects_are_the_larger_they_are_seen(share: float, seen: tu
 
 
 @pytest.mark.parametrize(
-    ("doubt", "is_reference", "wanted"), [(0.1, False, False), (0.3, False, True), (0.1, True, True)]
+    ("kind", "doubt", "is_reference", "wanted"),
+    [
+        (FrameType.B, 0.15, False, False),
+        (FrameType.B, 0.25, False, True),
+        (FrameType.B, 0.05, True, False),
+        (FrameType.B, 0.15, True, True),
+        (FrameType.P, 0.15, False, False),
+        (FrameType.P, 0.0, True, True),
+        (FrameType.I, 0.0, True, True),
+    ],
 )
-def test_what_is_trusted_is_not_looked_at(doubt: float, is_reference: bool, wanted: bool) -> None:
-    """With `fast`, a frame that nothing refers to stays as carried where doubt is low; any other is repaired."""
+def test_what_is_trusted_is_not_looked_at(kind: FrameType, doubt: float, is_reference: bool, wanted: bool) -> None:
+    """With `fast`, a B frame or one that nothing refers to stays as carried where doubt is low; others are repaired."""
     correction = Correction(TracingRefiner(), care=CARE["fast"])
-    asked = replace(frame(1), is_reference=is_reference)
+    asked = replace(frame(1), type=kind, is_reference=is_reference)
     assert correction.wants(asked, torch.tensor([0.0, doubt])) is wanted
+
+
+@pytest.mark.parametrize("quality", ["balanced", "best"])
+def test_what_others_refer_to_is_looked_at(quality: str) -> None:
+    """With any other quality, B frames that others refer to are repaired whatever the doubt."""
+    correction = Correction(TracingRefiner(), care=CARE[quality])
+    asked = replace(frame(1), type=FrameType.B, is_reference=True)
+    assert correction.wants(asked, torch.tensor([0.0]))
 
 
 @torch.inference_mode()

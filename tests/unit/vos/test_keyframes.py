@@ -114,6 +114,20 @@ def test_the_share_of_key_frames_is_never_exceeded(repaired: bool, share: float)
     assert all(sum(keys[: n + 1]) <= share * (n + 1) + KEY_CREDIT for n in taken)
 
 
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_bound_spreads_the_key_frames(quality: str) -> None:
+    """In a calm stream, where only the gap makes key frames, a share of 4 % comes as a key frame every 25 frames."""
+    policy = parse_policy("adaptive", quality=quality, max_key_share=0.04, repaired=True)
+    keys = [0]
+    for n in range(1, 200):
+        situation = replace(
+            CALM, from_prompt=n, latest_key=keys[-1], since_key=n - keys[-1], key_count=len(keys), frame_count=n
+        )
+        if policy.is_key(frame(), situation):
+            keys.append(n)
+    assert keys == list(range(0, 200, 25))
+
+
 @pytest.mark.parametrize(
     ("doubt", "is_reference", "key_count", "key"),
     [(0.3, True, 1, True), (0.3, False, 1, False), (0.6, False, 1, True), (0.6, True, 6, True), (0.6, True, 7, False)],

@@ -84,7 +84,7 @@ class Region:
         if below or right:
             part = np.pad(part, ((0, below), (0, right), (0, 0)), mode="edge")
         height, width = self.looked_at
-        return part if part.shape[:2] == (height, width) else _shrunk(part, width, height)
+        return part if part.shape[:2] == (height, width) else shrunk(part, width, height)
 
 
 def resized(part: Tensor, height: int, width: int) -> Tensor:
@@ -99,7 +99,8 @@ def resized(part: Tensor, height: int, width: int) -> Tensor:
     return out.view(*part.shape[:-2], *size)
 
 
-def _shrunk(picture: UInt8Array, width: int, height: int) -> UInt8Array:
+def shrunk(picture: UInt8Array, width: int, height: int) -> UInt8Array:
+    """A picture [H, W, 3] made smaller, as the refiner sees large regions."""
     # Areas are slow for broken ratios, and only matter where pixels would be left out.
     way = cv2.INTER_LINEAR if 2 * width > picture.shape[1] and 2 * height > picture.shape[0] else cv2.INTER_AREA
     return np.asarray(cv2.resize(picture, (width, height), interpolation=way), np.uint8)

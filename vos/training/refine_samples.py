@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from codec.types import STRIDE, CompressedFrame, Float32Array, UInt8Array
 from vos.modeling.refiner import STRIDE as COARSEST
 from vos.propagate import RESIDUAL_SCALE, local_doubt, mean_absolute
+from vos.region import shrunk
 from vos.training.coded import CodedClip, CodedRecipe, coded_clips
 from vos.training.corrupt import slips
 from vos.training.datasets import TrainingData
@@ -75,7 +76,7 @@ def _smaller(picture: UInt8Array, seen: float) -> UInt8Array:
     if seen == 1:
         return picture
     height, width = (round(side * seen / COARSEST) * COARSEST for side in picture.shape[:2])
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return shrunk(picture, width, height)
 
 
 def _sampling(frame: CompressedFrame, frames: int) -> tuple[np.ndarray, np.ndarray, bool]:

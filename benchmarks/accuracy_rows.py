@@ -177,6 +177,8 @@ def least_gain_rows(compared: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     gain, one = gains[worst]
     below = sum(gain < 0 for gain, _ in gains.values())
     note = f"{worst}: {one['JF']:.1f} against {one['copy']['JF']:.1f}; {below} of {len(gains)} lie below copying"
+    if any(len(comparison["encoders"]) > 1 for comparison in compared.values()):
+        note += "; of a sequence in several encodings the mean counts"
     question = "Least J&F above copying the last key frame's mask, of every run on every sequence"
     return [Row(question, _once(gain), "points", ">= 0", note)]
 

@@ -36,6 +36,7 @@ CURVE = (
     FAST,
     Method("adaptive", "best"),
     BOUNDED,
+    Method("adaptive", max_key_share=0.13),
     Method("codec"),
     *(Method(f"every:{interval}") for interval in (3, 5, 8, 12)),
     *(Method("adaptive", quality, refine=False) for quality in ("fast", "balanced", "best")),

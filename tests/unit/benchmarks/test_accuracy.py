@@ -78,9 +78,47 @@ def test_loss_between_points_of_adaptive_is_interpolated() -> None:
         "every:4": run(25, 3.0, "every:4"),  # adaptive loses 2.5 there
         "codec": run(50, 1.5, "codec"),  # adaptive loses 2.0 at most
         "every:20": run(5, 9.0, "every:20"),
-        "adaptive balanced, keys at most 20 %": run(20, 8.0, bound=0.2),  # no point of the dial
+        "adaptive balanced, keys at most 20 %": run(20, 8.0, bound=0.2),  # fast has fewer key frames and loses less
     }
     assert accuracy_rows.adaptive_margins(runs) == {"every:4": 0.5, "codec": -0.5}
+    runs["adaptive balanced, keys at most 20 %"] = run(20, 2.5, bound=0.2)  # adaptive loses 2.25 at 25 % now
+    assert accuracy_rows.adaptive_margins(runs) == {"every:4": 0.75, "codec": -0.5}
+
+
+def test_a_front_holds_what_no_other_run_beats() -> None:
+    """Whoever has as few key frames and loses no more puts another out; equal runs are one point, the first's."""
+    points = {
+        "most": run(40, 1.0),
+        "beaten": run(25, 3.5),
+        "middle": run(20, 3.0),
+        "as good with more keys": run(30, 3.0),
+        "as many keys and worse": run(20, 3.1),
+        "equal": run(40, 1.0),
+        "fewest": run(10, 5.0),
+    }
+    assert list(accuracy_rows.front(points)) == ["fewest", "middle", "most"]
+    assert accuracy_rows.front(points)["middle"] is points["middle"]
+    assert accuracy_rows.front({}) == {}
+
+
+def test_policies_with_too_few_key_frames_are_named() -> None:
+    """What cannot be compared stands in the note with its loss, beside adaptive's point with the fewest key frames."""
+    runs = {
+        "adaptive balanced": run(20, 2.0),
+        "adaptive balanced, keys at most 13 %": run(12.3, 2.5, bound=0.13),
+        "adaptive best": run(30, 2.2),
+        "every:5": run(20, 1.5, "every:5"),
+        "every:12": run(8.62, 3.57, "every:12"),
+    }
+    row = accuracy_rows.curve_rows(comparison(**runs))[1]
+    assert row.measured.median == -0.5
+    assert row.note == (
+        "against every:5; adaptive is ahead of 0 of 1: every:5; its front is 2 of 3 settings "
+        "(adaptive balanced, keys at most 13 %; adaptive balanced); not compared, for they have fewer key frames than "
+        "adaptive balanced, keys at most 13 % (loss 2.5 at 12.3 % key frames): every:12 (loss 3.6 at 8.6 % key frames)"
+    )
+    del runs["every:12"]
+    assert "not compared" not in accuracy_rows.curve_rows(comparison(**runs))[1].note
 
 
 def test_the_fastest_setting_is_among_those_that_lose_little() -> None:
@@ -207,6 +245,10 @@ def test_reasons_rest_on_the_figures() -> None:
     assert "that would be 6.7 times as fast" in speed.why
     # At 20 % adaptive loses 3.0 on both: 4.0 more than every:4 on the cow, nothing on the dog.
     assert "here above all cow (4.0 points behind); on dog the network itself goes wrong (J&F 50 on every" in policy.why
+    assert "looks less closely" not in policy.why
+    found["runs"]["adaptive fast"]["method"]["quality"] = "fast"
+    closely = "; adaptive fast, the point with the fewest key frames, also looks less closely"
+    assert accuracy_rows.curve_rows(found)[1].why == policy.why + closely
     assert "the region is 37 % of the picture" in accuracy_rows.cost_rows(COST, None)[0].why
     (row,) = accuracy_rows.matrix_rows({"x265": comparison(bounded=run(18, 1.5))})
     assert row.why == "with 1 sequences single ones decide, here cow, which loses 1.5 points"

@@ -1,9 +1,10 @@
 """How much quality does propagation cost, and what does it win?
 
 `keymask eval --baseline` with many settings in turns, on sequences that no network was trained on, in four parts:
-`curve`: loss against key share, every policy, with and without repair of carried masks; `matrix`: loss over the
-settings of encoders, at most 20 % key frames; `multi`: several objects; `cost`: milliseconds of a repair. `--only`
-measures some of them anew and keeps what accuracy.json says of the others. About 25 minutes on two quiet cores.
+`curve`: loss against key share, every policy, with and without repair of carried masks, each sequence in three
+encodings; `matrix`: loss over the settings of encoders, at most 20 % key frames; `multi`: several objects; `cost`:
+milliseconds of a repair. `--only`
+measures some of them anew and keeps what accuracy.json says of the others. About 35 minutes on two quiet cores.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ CURVE = (
     FAST,
     Method("adaptive", "best"),
     BOUNDED,
+    Method("adaptive", max_key_share=0.13),
     Method("codec"),
     *(Method(f"every:{interval}") for interval in (3, 5, 8, 12)),
     *(Method("adaptive", quality, refine=False) for quality in ("fast", "balanced", "best")),
@@ -53,33 +55,33 @@ ENCODERS = {
     "x264 5 references": ("libx264", "refs=5"),
     "x265 through the proxy": ("libx265", ""),
 }
+"""What a setting is called -> FFmpeg's encoder and its options."""
+CURVE_ENCODERS = ("x264 medium", "x264 veryfast", "x264 slow")
+"""With one encoding alone, the encoder would decide which policy is best on a sequence."""
 
 
 def curve(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every policy on whole sequences, x264 medium."""
+    """Every policy on whole sequences in several encodings."""
     methods = (DEFAULT, Method("every:5"), Method("every:5", refine=False)) if arguments.quick else CURVE
-    return compare(_sequences(arguments, arguments.frames), Encoder(), methods, arguments)
+    encoders = [encoder(name) for name in CURVE_ENCODERS[: 2 if arguments.quick else None]]
+    return compare(_sequences(arguments, arguments.frames), encoders, methods, arguments)
 
 
 def matrix(arguments: argparse.Namespace) -> dict[str, Any]:
     """Adaptive with few key frames on clips of many encoder settings: setting -> comparison."""
     names = list(ENCODERS)[:: len(ENCODERS) - 1] if arguments.quick else list(ENCODERS)
     sequences = _sequences(arguments, arguments.frames or MATRIX_FRAMES)
-    return {
-        name: compare(sequences, Encoder(encoder, parse_options(options)), (BOUNDED, FAST), arguments)
-        for name in names
-        for encoder, options in [ENCODERS[name]]
-    }
+    return {name: compare(sequences, [encoder(name)], (BOUNDED, FAST), arguments) for name in names}
 
 
 def multi(arguments: argparse.Namespace) -> dict[str, Any]:
     """Sequences with 7 and 8 objects at 240p."""
-    methods = (DEFAULT,) if arguments.quick else (DEFAULT, BOUNDED, Method("codec"), Method("every:5"))
-    methods += (Method("adaptive", refine=False),)
+    others = () if arguments.quick else (BOUNDED, Method("codec"), Method("every:5"))
+    methods = (DEFAULT, *others, Method("adaptive", refine=False))
     with tempfile.TemporaryDirectory() as folder:
         sequences = find_sequences(as_davis(arguments.data.parent / "multi", Path(folder)))
         cut = [first_frames(sequence, arguments.frames) for sequence in sequences[: 1 if arguments.quick else None]]
-        return compare(cut, Encoder(), methods, arguments)
+        return compare(cut, [Encoder()], methods, arguments)
 
 
 def cost(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -93,6 +95,12 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "matrix": matrix,
     "multi": multi,
 }
+
+
+def encoder(name: str) -> Encoder:
+    """The encoder with a setting of `ENCODERS`."""
+    codec, options = ENCODERS[name]
+    return Encoder(codec, parse_options(options))
 
 
 def _sequences(arguments: argparse.Namespace, frames: int | None) -> list[Sequence]:

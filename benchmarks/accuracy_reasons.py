@@ -39,18 +39,21 @@ def speedup(curve: Mapping[str, Any], default: str) -> str:
     )
 
 
-def adaptive(curve: Mapping[str, Any], points: list[Mapping[str, Any]], other: str) -> str:
-    """Why another policy is better than the points of adaptive's dial, with as many key frames."""
+def adaptive(curve: Mapping[str, Any], points: Mapping[str, Mapping[str, Any]], other: str) -> str:
+    """Why another policy is better than adaptive's points, by key share, with as many key frames."""
     run, sequences = curve["runs"][other], curve["sequences"]
-    lags = {name: _lag(points, run, name) for name in sequences}
+    lags = {name: _lag(list(points.values()), run, name) for name in sequences}
     most = max(lags, key=lambda name: lags[name])
     base = curve["baseline"]["by_sequence"]
     weak = min(base, key=lambda name: base[name]["JF"])
-    return (
+    text = (
         f"with {len(sequences)} sequences single ones decide, here above all {most} ({lags[most]:.1f} points behind); "
         f"on {weak} the network itself goes wrong (J&F {base[weak]['JF']:.0f} on every frame), and which "
-        "frames are key there matters more than how many; fast, the point with few key frames, also looks less closely"
+        "frames are key there matters more than how many"
     )
+    fewest, point = next(iter(points.items()))
+    looks_less = point["method"]["quality"] == "fast"
+    return text + (f"; {fewest}, the point with the fewest key frames, also looks less closely" if looks_less else "")
 
 
 def matrix(run: Mapping[str, Any], sequences: list[str]) -> str:

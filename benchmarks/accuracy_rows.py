@@ -76,35 +76,63 @@ def curve_rows(curve: Mapping[str, Any]) -> list[Row]:
     margins = adaptive_margins(runs)
     if margins:
         worst = min(margins, key=lambda name: margins[name])
-        ahead = sum(value >= 0 for value in margins.values())
-        note = f"against {worst}; adaptive is ahead of {ahead} of {len(margins)}: {', '.join(margins)}"
+        why = reasons.adaptive(curve, adaptive_front(runs), worst)
         question = "adaptive over codec and every:N at their key share, least gain in J&F"
-        why = reasons.adaptive(curve, dial(runs), worst)
-        found.append(Row(question, _once(margins[worst]), "points", ">= 0", note, why))
+        found.append(Row(question, _once(margins[worst]), "points", ">= 0", margins_note(runs, margins, worst), why))
     return found
 
 
-def dial(runs: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The points of adaptive's dial, without a bound on key frames."""
-    own = [run for run in runs.values() if run["method"]["keyframes"] == "adaptive"]
-    return [run for run in own if run["method"]["max_key_share"] == 1]
+def front(points: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The runs that none of the others beats, by key share; their loss falls from one to the next.
+
+    A run is dropped if another has at most as many key frames and loses no more; of equal ones the first stays.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    least = float("inf")
+    for name, run in sorted(points.items(), key=lambda item: (item[1]["key_share"], item[1]["loss"])):
+        if run["loss"] < least:
+            found[name], least = run, run["loss"]
+    return found
+
+
+def adaptive_front(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The front of adaptive's runs, those with a bound on key frames among them."""
+    return front({name: run for name, run in runs.items() if _is_adaptive(run)})
 
 
 def adaptive_margins(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """How much less adaptive loses than each other run with as many key frames, in points.
 
-    Adaptive's points are those of its dial, without a bound on key frames. Between two of them its loss is
-    interpolated; with more key frames than any of them it is that of the last one. Runs with fewer key frames than any
-    of adaptive's cannot be compared and are left out.
+    Between two points of adaptive's front its loss is interpolated; with more key frames than any of them it is that of
+    the last one. Runs with fewer key frames than any of them cannot be compared and are left out.
     """
-    points = sorted((run["key_share"], run["loss"]) for run in dial(runs))
+    points = [(run["key_share"], run["loss"]) for run in adaptive_front(runs).values()]
     found = {}
     for name, run in runs.items():
-        if run["method"]["keyframes"] != "adaptive":
+        if not _is_adaptive(run):
             loss = reasons.interpolated(points, run["key_share"])
             if loss is not None:
                 found[name] = round(run["loss"] - loss, 2)
     return found
+
+
+def margins_note(runs: Mapping[str, Mapping[str, Any]], margins: Mapping[str, float], worst: str) -> str:
+    """What was compared with which points of adaptive, and what could not be compared."""
+    ahead = sum(value >= 0 for value in margins.values())
+    points = adaptive_front(runs)
+    tried = sum(_is_adaptive(run) for run in runs.values())
+    note = f"against {worst}; adaptive is ahead of {ahead} of {len(margins)}: {', '.join(margins)}; "
+    note += f"its front is {len(points)} of {tried} settings ({'; '.join(points)})"
+    outside = [name for name, run in runs.items() if not _is_adaptive(run) and name not in margins]
+    if outside:
+        nearest = next(iter(points))
+        note += f"; not compared, for they have fewer key frames than {nearest} ({_point(points[nearest], 1)}): "
+        note += "; ".join(f"{name} ({_point(runs[name], 1)})" for name in outside)
+    return note
+
+
+def _is_adaptive(run: Mapping[str, Any]) -> bool:
+    return bool(run["method"]["keyframes"] == "adaptive")
 
 
 def score_rows(curve: Mapping[str, Any]) -> list[Row]:
@@ -177,12 +205,14 @@ def least_gain_rows(compared: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     gain, one = gains[worst]
     below = sum(gain < 0 for gain, _ in gains.values())
     note = f"{worst}: {one['JF']:.1f} against {one['copy']['JF']:.1f}; {below} of {len(gains)} lie below copying"
+    if any(len(comparison["encoders"]) > 1 for comparison in compared.values()):
+        note += "; of a sequence in several encodings the mean counts"
     question = "Least J&F above copying the last key frame's mask, of every run on every sequence"
     return [Row(question, _once(gain), "points", ">= 0", note)]
 
 
-def _point(run: Mapping[str, Any]) -> str:
-    return f"loss {run['loss']:.1f} at {run['key_share']:.0f} % key frames"
+def _point(run: Mapping[str, Any], digits: int = 0) -> str:
+    return f"loss {run['loss']:.1f} at {run['key_share']:.{digits}f} % key frames"
 
 
 def _once(value: float) -> Spread:

@@ -1,4 +1,4 @@
-"""Methods side by side: every sequence is encoded once, and the base network and all methods segment it in turns."""
+"""Methods side by side: the base network and all methods segment each encoding of each sequence in turns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.loading import ModelChoice, SegmenterLike, load_engine
 from vos.types import Options, Source
 
 _KEPT = ("J", "F", "JF", "fps", "key_share", "loss", "speedup", "copy")
-"""What is written of each sequence."""
+"""What is written of each sequence, over all its encodings."""
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,23 @@ def load(method: Method, arguments: argparse.Namespace) -> tuple[SegmenterLike, 
 
 def compare(
     sequences: Iterable[DavisSequence],
-    encoder: Encoder,
+    encoders: Sequence[Encoder],
     methods: Sequence[Method],
     arguments: argparse.Namespace,
     motion: str = "auto",
 ) -> dict[str, Any]:
-    """Run the network on every frame and all methods over sequences.
+    """Run the network on every frame and all methods over every sequence in every encoding; figures are over all clips.
 
     Returns:
-        `encoder`, `sequences`, `frames`, `model`; `baseline`: J, F, JF, fps and `by_sequence` of the network on every
+        `encoders`: name and options of each; `motion_source`, `sequences`, `model`; `frames`: of all clips, so those of
+        a sequence as often as it was encoded; `baseline`: J, F, JF, fps and `by_sequence` of the network on every
         frame; `runs`: a method's name -> the summary of `keymask eval --baseline`, with `method` and `correct_ms`.
     """
     segmenters = {method: load(method, arguments)[0] for method in (BASELINE, *methods)}
     warmed: set[tuple[int, int]] = set()
     results: dict[Method, list[SequenceResult]] = {method: [] for method in methods}
-    for turn, sequence in enumerate(sequences):
+    clips = ((sequence, encoder) for sequence in sequences for encoder in encoders)
+    for turn, (sequence, encoder) in enumerate(clips):
         clip = encode(map(read_picture, sequence.pictures), encoder)
         if sequence.size not in warmed:
             for segmenter in segmenters.values():
@@ -96,9 +98,9 @@ def compare(
     runs = {method.name: summary(method, results[method]) for method in methods}
     some = results[methods[0]]
     return {
-        "encoder": {"name": encoder.name, "options": encoder.all_options},
-        "motion_source": some[0].motion_source.value,
-        "sequences": [result.name for result in some],
+        "encoders": [{"name": encoder.name, "options": encoder.all_options} for encoder in encoders],
+        "motion_source": " and ".join(dict.fromkeys(result.motion_source.value for result in some)),
+        "sequences": list(dict.fromkeys(result.name for result in some)),
         "frames": sum(result.frames for result in some),
         "model": load(BASELINE, arguments)[1],
         "baseline": baseline(some),
@@ -114,9 +116,8 @@ def rotated(methods: list[Method], turn: int) -> list[Method]:
 
 def baseline(results: Sequence[SequenceResult]) -> dict[str, Any]:
     """What the base network on every frame reached, in all and by sequence."""
-    found = summarize(results)
-    by_sequence = {one["name"]: one["baseline"] for one in found["sequences"]}
-    return {**found["baseline"], "by_sequence": by_sequence}
+    single = {name: found["baseline"] for name, found in by_sequence(results).items()}
+    return {**summarize(results)["baseline"], "by_sequence": single}
 
 
 def summary(method: Method, results: Sequence[SequenceResult]) -> dict[str, Any]:
@@ -129,13 +130,21 @@ def summary(method: Method, results: Sequence[SequenceResult]) -> dict[str, Any]
     stats = [result.method.stats for result in results]
     carried = sum(s.frames.get(Source.PROPAGATED, 0) + s.frames.get(Source.FALLBACK, 0) for s in stats)
     seconds = sum(s.seconds.get("correct", 0.0) for s in stats)
-    by_sequence = {one["name"]: {key: one[key] for key in _KEPT} for one in found.pop("sequences")}
+    single = {name: {key: one[key] for key in _KEPT} for name, one in by_sequence(results).items()}
     return {
         "method": asdict(method),
-        **{key: value for key, value in found.items() if key != "baseline"},
+        **{key: value for key, value in found.items() if key not in ("baseline", "sequences")},
         "correct_ms": round(1000 * seconds / carried, 2) if method.refine and carried else None,
-        "by_sequence": by_sequence,
+        "by_sequence": single,
     }
+
+
+def by_sequence(results: Sequence[SequenceResult]) -> dict[str, dict[str, Any]]:
+    """A sequence's name -> the summary of all its encodings, made as the one of all sequences is."""
+    groups: dict[str, list[SequenceResult]] = {}
+    for result in results:
+        groups.setdefault(result.name, []).append(result)
+    return {name: summarize(group) for name, group in groups.items()}
 
 
 def first_frames(sequence: DavisSequence, count: int | None) -> DavisSequence:

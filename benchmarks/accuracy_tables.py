@@ -24,29 +24,35 @@ _PLOTS = {
 
 
 def short(details: Mapping[str, Any]) -> list[str]:
-    """The README's table: repaired runs, and the default without repair."""
-    lines = _rule(_HEAD)
-    for part, where in (("curve", ""), ("multi", ", 7 and 8 objects at 240p")):
+    """The README's table: repaired runs, and the default without repair; below it, how many frames these are."""
+    lines, measured = _rule(_HEAD), []
+    for part, what, where in (("curve", "one object", ""), ("multi", "7 and 8 objects", ", 7 and 8 objects at 240p")):
         if part in details:
             lines += _runs(details[part], where, lambda run: _is_short(run["method"]))
-    return [*lines, ""] if len(lines) > 2 else []
+            measured.append(f"{what}: {_about(details[part])}")
+    return [*lines, "", f"{'; '.join(measured).capitalize()}.", ""] if measured else []
 
 
 def page(details: Mapping[str, Any], images: Path = IMAGES) -> str:
     """Everything: each part under a heading of its own, with the pictures that were made."""
     lines: list[str] = []
     if "curve" in details:
-        lines += [f"### One object, {_about(details['curve'])}", "", *_rule(_HEAD), *_runs(details["curve"]), ""]
+        lines += _part("One object", details["curve"])
         lines += [*_picture("accuracy_curve.png", images), "#### By sequence", "", *_by_sequence(details["curve"]), ""]
     if "matrix" in details:
         lines += ["### Encoder settings", "", *_matrix(settings(details["matrix"])), ""]
         lines += _picture("accuracy_matrix.png", images)
     if "multi" in details:
-        lines += [f"### Several objects, {_about(details['multi'])}", "", *_rule(_HEAD), *_runs(details["multi"]), ""]
+        lines += _part("Several objects", details["multi"])
     if "cost" in details:
         lines += ["### Cost of the correction", "", *_cost(details), ""]
     lines += _failures(images)
     return "\n".join(lines).strip() + "\n"
+
+
+def _part(title: str, part: Mapping[str, Any]) -> list[str]:
+    """A part with all runs in one table, and what its clips were encoded with."""
+    return [f"### {title}, {_about(part)}", "", *_rule(_HEAD), *_runs(part), "", _encoded(part), ""]
 
 
 def _rule(names: tuple[str, ...]) -> list[str]:
@@ -125,8 +131,19 @@ def _cost(details: Mapping[str, Any]) -> list[str]:
 
 
 def _about(part: Mapping[str, Any]) -> str:
-    count = len(part["sequences"])
-    return f"{count} sequence{'s' if count > 1 else ''}, {part['frames']} frames"
+    """Such as "6 sequences in 3 encodings, 1,287 frames": the frames of all encodings."""
+    count, encodings = len(part["sequences"]), len(part["encoders"])
+    each = f" in {encodings} encodings" if encodings > 1 else ""
+    return f"{count} sequence{'s' if count > 1 else ''}{each}, {part['frames']:,} frames"
+
+
+def _encoded(part: Mapping[str, Any]) -> str:
+    given = [
+        f"{encoder['name']} {','.join(f'{key}={value}' for key, value in encoder['options'].items())}"
+        for encoder in part["encoders"]
+    ]
+    means = " Figures are over all encodings." if len(given) > 1 else ""
+    return f"Clips by {'; '.join(given)}.{means}"
 
 
 def _picture(name: str, images: Path) -> list[str]:
@@ -138,7 +155,12 @@ def _failures(images: Path) -> list[str]:
     sheets = sorted(images.glob("failures_*.png"))
     if not sheets:
         return []
-    lines = ["### The worst sequences", "", "Worst frames of adaptive balanced. Green: annotation; red: result.", ""]
+    lines = [
+        "### The worst sequences",
+        "",
+        "Worst frames of adaptive balanced, x264 medium. Green: annotation; red: result.",
+        "",
+    ]
     for sheet in sheets:
         name = sheet.stem.removeprefix("failures_")
         lines += [f"{name}:", "", f"![Outlines of the worst frames of {name}](images/{sheet.name})", ""]

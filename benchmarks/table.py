@@ -14,7 +14,7 @@ ORDER = ("decode", "propagate", "proxy", "memory", "speedup", "accuracy", "http_
 
 
 def table(folder: Path = RESULTS) -> str:
-    """Markdown of every result in a folder: what, goal, measured, met; then machine and commit."""
+    """Markdown of every result in a folder: what, goal, measured, met; then on what machine and commit which was."""
     results = [json.loads(file.read_text(encoding="utf-8")) for file in _files(folder)]
     lines = ["| what | goal | measured (quartiles) | met |", "| --- | --- | --- | --- |"]
     notes: list[str] = []
@@ -22,7 +22,7 @@ def table(folder: Path = RESULTS) -> str:
         lines += [_line(row, notes) for row in result["rows"]]
     lines += [""] + [f"{number}. {note}" for number, note in enumerate(notes, start=1)] + [""] * bool(notes)
     lines += [line for result in results if result["name"] == "accuracy" for line in short(result["details"])]
-    return "\n".join(lines + sorted({_machine(result) for result in results})) + "\n"
+    return "\n".join(lines + _machines(results)) + "\n"
 
 
 def _files(folder: Path) -> list[Path]:
@@ -48,11 +48,24 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _machine(result: dict[str, Any]) -> str:
-    env = result["environment"]
+def _machines(results: list[dict[str, Any]]) -> list[str]:
+    """A line for each machine and commit with what was measured there; parts that were measured apart count apart."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        details = result["details"].items()
+        own = {name: part["environment"] for name, part in details if isinstance(part, dict) and "environment" in part}
+        parts: dict[str, list[str]] = {}
+        for name, env in sorted(own.items()):
+            parts.setdefault(_machine(env, result["quick"]), []).append(name)
+        for machine, names in parts.items() if parts else [(_machine(result["environment"], result["quick"]), [])]:
+            found.setdefault(machine, []).append(result["name"] + (f" ({', '.join(names)})" if names else ""))
+    return [f"- {', '.join(names)}: {machine}" for machine, names in found.items()]
+
+
+def _machine(env: dict[str, Any], is_quick: bool) -> str:
     packages = ", ".join(f"{name} {number}" for name, number in env["packages"].items())
     commit = (env["commit"] or "unknown")[:12] + (" and changes" if env["dirty"] else "")
-    quick = " Quick run: figures mean nothing." if result["quick"] else ""
+    quick = " Quick run: figures mean nothing." if is_quick else ""
     return (
         f"Measured on {env['cpu']}, {env['cores']} cores, {env['memory_gib']} GiB, Python {env['python']}, {packages}, "
         f"libavcodec {env['libavcodec']}, commit {commit}.{quick}"

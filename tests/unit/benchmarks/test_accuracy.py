@@ -1,11 +1,10 @@
-"""From evaluations to rows, tables and plots: numbers made by hand, and tiny clips with a segmenter that is fake."""
+"""From evaluations to rows, tables and plots, with numbers made by hand."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import accuracy
 import accuracy_cost
 import accuracy_plots
 import accuracy_rows
-import accuracy_runs
 import accuracy_tables
 import harness
 import numpy as np
@@ -22,12 +20,9 @@ from accuracy_runs import Method
 from PIL import Image
 
 from codec.encode import Encoder, encode, parse_options
-from codec.types import CompressedFrame, VideoInfo
-from service.davis import find_sequences
 from vos.modeling.refiner import Refiner
-from vos.types import FrameMask, Prompt, Source, Stats
 
-FRAMES, HEIGHT, WIDTH = 6, 64, 96
+X264 = {"name": "libx264", "options": {"preset": "medium", "crf": "23"}}
 
 
 def run(
@@ -57,6 +52,7 @@ def comparison(**runs: Any) -> dict[str, Any]:
     base = {"J": 88.0, "F": 90.0, "JF": 89.0, "fps": 20.0}
     return {
         "model": {"name": "compact"},
+        "encoders": [X264],
         "sequences": ["cow"],
         "frames": 90,
         "motion_source": "bitstream",
@@ -82,9 +78,47 @@ def test_loss_between_points_of_adaptive_is_interpolated() -> None:
         "every:4": run(25, 3.0, "every:4"),  # adaptive loses 2.5 there
         "codec": run(50, 1.5, "codec"),  # adaptive loses 2.0 at most
         "every:20": run(5, 9.0, "every:20"),
-        "adaptive balanced, keys at most 20 %": run(20, 8.0, bound=0.2),  # no point of the dial
+        "adaptive balanced, keys at most 20 %": run(20, 8.0, bound=0.2),  # fast has fewer key frames and loses less
     }
     assert accuracy_rows.adaptive_margins(runs) == {"every:4": 0.5, "codec": -0.5}
+    runs["adaptive balanced, keys at most 20 %"] = run(20, 2.5, bound=0.2)  # adaptive loses 2.25 at 25 % now
+    assert accuracy_rows.adaptive_margins(runs) == {"every:4": 0.75, "codec": -0.5}
+
+
+def test_a_front_holds_what_no_other_run_beats() -> None:
+    """Whoever has as few key frames and loses no more puts another out; equal runs are one point, the first's."""
+    points = {
+        "most": run(40, 1.0),
+        "beaten": run(25, 3.5),
+        "middle": run(20, 3.0),
+        "as good with more keys": run(30, 3.0),
+        "as many keys and worse": run(20, 3.1),
+        "equal": run(40, 1.0),
+        "fewest": run(10, 5.0),
+    }
+    assert list(accuracy_rows.front(points)) == ["fewest", "middle", "most"]
+    assert accuracy_rows.front(points)["middle"] is points["middle"]
+    assert accuracy_rows.front({}) == {}
+
+
+def test_policies_with_too_few_key_frames_are_named() -> None:
+    """What cannot be compared stands in the note with its loss, beside adaptive's point with the fewest key frames."""
+    runs = {
+        "adaptive balanced": run(20, 2.0),
+        "adaptive balanced, keys at most 13 %": run(12.3, 2.5, bound=0.13),
+        "adaptive best": run(30, 2.2),
+        "every:5": run(20, 1.5, "every:5"),
+        "every:12": run(8.62, 3.57, "every:12"),
+    }
+    row = accuracy_rows.curve_rows(comparison(**runs))[1]
+    assert row.measured.median == -0.5
+    assert row.note == (
+        "against every:5; adaptive is ahead of 0 of 1: every:5; its front is 2 of 3 settings "
+        "(adaptive balanced, keys at most 13 %; adaptive balanced); not compared, for they have fewer key frames than "
+        "adaptive balanced, keys at most 13 % (loss 2.5 at 12.3 % key frames): every:12 (loss 3.6 at 8.6 % key frames)"
+    )
+    del runs["every:12"]
+    assert "not compared" not in accuracy_rows.curve_rows(comparison(**runs))[1].note
 
 
 def test_the_fastest_setting_is_among_those_that_lose_little() -> None:
@@ -153,6 +187,23 @@ def test_tables_show_every_run_and_the_readme_fewer() -> None:
     assert [row.measured.median for row in accuracy_rows.rows(details)][-4:] == [9.0, 7.5, 21.0, 21.0]
 
 
+def test_tables_say_of_how_many_encodings_they_are() -> None:
+    """Frames are those of all encodings, which the page names; with one encoding there is nothing to count."""
+    curve = comparison(adaptive_balanced=run(20, 0.9))
+    slow = {"name": "libx264", "options": {"preset": "slow", "crf": "23"}}
+    curve |= {"encoders": [X264, slow], "sequences": ["cow", "dog"], "frames": 1716}
+    for one in (curve["baseline"], curve["runs"]["adaptive balanced"]):
+        one["by_sequence"]["dog"] = one["by_sequence"]["cow"]
+    details = {"curve": curve, "multi": comparison(adaptive_balanced=run(20, 0.9))}
+    page, short = accuracy_tables.page(details, Path("nowhere")).splitlines(), accuracy_tables.short(details)
+    assert "### One object, 2 sequences in 2 encodings, 1,716 frames" in page
+    assert "### Several objects, 1 sequence, 90 frames" in page
+    both = "Clips by libx264 preset=medium,crf=23; libx264 preset=slow,crf=23. Figures are over all encodings."
+    assert both in page
+    assert "Clips by libx264 preset=medium,crf=23." in page
+    assert "One object: 2 sequences in 2 encodings, 1,716 frames; 7 and 8 objects: 1 sequence, 90 frames." in short
+
+
 def test_no_run_may_be_worse_than_copying_on_any_sequence() -> None:
     """Of all parts, runs and sequences the one that is least above copying counts and is named."""
     details = {
@@ -171,6 +222,8 @@ def test_no_run_may_be_worse_than_copying_on_any_sequence() -> None:
     details["multi"]["runs"]["adaptive balanced"]["by_sequence"]["dog"] = {"JF": 40.0, "copy": {"JF": 42.5}}
     assert (row().measured.median, row().met) == (-2.5, False)
     assert row().note == "adaptive balanced, several objects, dog: 40.0 against 42.5; 1 of 5 lie below copying"
+    details["multi"]["encoders"] = [X264, X264]
+    assert row().note.endswith("lie below copying; of a sequence in several encodings the mean counts")
     for part in (details["curve"], details["multi"], details["matrix"]["x265"]):
         for found in part["runs"].values():
             found["by_sequence"] = {"cow": {"JF": 81.0, "loss": 1.0}}  # as older results have it
@@ -192,6 +245,10 @@ def test_reasons_rest_on_the_figures() -> None:
     assert "that would be 6.7 times as fast" in speed.why
     # At 20 % adaptive loses 3.0 on both: 4.0 more than every:4 on the cow, nothing on the dog.
     assert "here above all cow (4.0 points behind); on dog the network itself goes wrong (J&F 50 on every" in policy.why
+    assert "looks less closely" not in policy.why
+    found["runs"]["adaptive fast"]["method"]["quality"] = "fast"
+    closely = "; adaptive fast, the point with the fewest key frames, also looks less closely"
+    assert accuracy_rows.curve_rows(found)[1].why == policy.why + closely
     assert "the region is 37 % of the picture" in accuracy_rows.cost_rows(COST, None)[0].why
     (row,) = accuracy_rows.matrix_rows({"x265": comparison(bounded=run(18, 1.5))})
     assert row.why == "with 1 sequences single ones decide, here cow, which loses 1.5 points"
@@ -242,66 +299,19 @@ def test_an_unknown_part_is_named() -> None:
         accuracy.chosen("cost,curves")
 
 
-class FakeSegmenter:
-    """Exact on every frame if it is the baseline; else every second frame is carried and has lost the object."""
-
-    def __init__(self, method: Method) -> None:
-        self._exact = method.keyframes == "every:1"
-        self.stats = Stats({}, {})
-        self.state = None
-
-    def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:  # noqa: ARG002
-        """The masks, in presentation order; half a second of correction in all."""
-        counts = dict.fromkeys(Source, 0)
-        for frame in sorted(frames, key=lambda frame: frame.index):
-            lost = frame.index % 2 == 1 and not self._exact
-            source = Source.PROPAGATED if lost else Source.KEY if frame.index else Source.PROMPT
-            counts[source] += 1
-            self.stats = Stats(dict(counts), {"correct": 0.5})
-            labels = prompt.labels * np.uint8(not lost)
-            scores = {1: 0.2 if lost else 1.0}
-            yield FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores)
-
-
-@pytest.fixture
-def davis(tmp_path: Path) -> Path:
-    """Two sequences of six grey pictures; the object stands still."""
-    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
-    labels[20:40, 20:50] = 255
-    for name in ("cow", "dog"):
-        for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
-            folder = tmp_path / kind / "480p" / name
-            folder.mkdir(parents=True)
-            for index in range(FRAMES):
-                Image.fromarray(labels).save(folder / f"{index:05d}.{suffix}")
-    return tmp_path
-
-
-def test_methods_are_compared_with_the_network_on_every_frame(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All methods share one baseline of the same clip; the correction's cost is that of the carried frames alone."""
-    monkeypatch.setattr(accuracy_runs, "load", lambda method, _arguments: (FakeSegmenter(method), {"name": "fake"}))
-    methods = (Method("every:2"), Method("every:2", refine=False))
-    found = accuracy_runs.compare(find_sequences(davis), Encoder("mpeg4"), methods, argparse.Namespace())
-    assert (found["sequences"], found["frames"], found["model"]) == (["cow", "dog"], 2 * FRAMES, {"name": "fake"})
-    assert found["baseline"]["by_sequence"]["dog"]["JF"] == 100
-    repaired, plain = found["runs"].values()
-    assert list(found["runs"]) == ["every:2", "every:2, not repaired"]
-    # Frames 1 to 4 count, two of them carried; of six frames three are.
-    assert (repaired["JF"], repaired["loss"], repaired["key_share"]) == (50, 50, 50)
-    assert (repaired["correct_ms"], plain["correct_ms"]) == (pytest.approx(1000 * 2 * 0.5 / 6, abs=0.01), None)
-    assert set(repaired["by_sequence"]) == {"cow", "dog"}
-    # The object stands still, so that a copy of the key frame's mask is right.
-    assert [one["copy"]["JF"] for one in repaired["by_sequence"].values()] == [100, 100]
-    assert repaired["score_correlation"] == {"carried": None, "all": 1}
-
-
-def test_a_sequence_is_cut_with_its_annotations(davis: Path) -> None:
-    """The first N pictures stay, and of the annotations those that belong to them."""
-    sequence = find_sequences(davis, ["cow"])[0]
-    cut = accuracy_runs.first_frames(sequence, 4)
-    assert [file.name for file in cut.pictures] == [f"{index:05d}.jpg" for index in range(4)]
-    assert sorted(cut.annotations) == [0, 1, 2, 3]
-    assert accuracy_runs.first_frames(sequence, None) is sequence
+@pytest.mark.parametrize(
+    ("quick", "presets"), [(False, ["medium", "veryfast", "slow"]), (True, ["medium", "veryfast"])]
+)
+def test_the_curve_is_measured_in_three_encodings(
+    monkeypatch: pytest.MonkeyPatch, quick: bool, presets: list[str]
+) -> None:
+    """x264 with three presets at one quality; a quick run takes two of them."""
+    given: list[Encoder] = []
+    monkeypatch.setattr(accuracy, "find_sequences", lambda _data, _names: [])
+    monkeypatch.setattr(accuracy, "compare", lambda _sequences, encoders, *_: given.extend(encoders) or {})
+    accuracy.curve(argparse.Namespace(quick=quick, data=Path(), sequences=None, frames=None))
+    assert [encoder.all_options for encoder in given] == [{"preset": preset, "crf": "23"} for preset in presets]
+    assert {encoder.name for encoder in given} == {"libx264"}
 
 
 def test_methods_are_named_apart() -> None:
@@ -330,7 +340,7 @@ def test_methods_are_named_apart() -> None:
 def test_encoders_take_the_settings_of_the_matrix(name: str, written: str) -> None:
     """What a setting is called is what the encoder writes into the stream about itself."""
     encoder, options = accuracy.ENCODERS[name]
-    pictures = iter(np.random.default_rng(0).integers(0, 256, (8, HEIGHT, WIDTH, 3), np.uint8))
+    pictures = iter(np.random.default_rng(0).integers(0, 256, (8, 64, 96, 3), np.uint8))
     assert written.encode() in encode(pictures, Encoder(encoder, parse_options(options)))
 
 

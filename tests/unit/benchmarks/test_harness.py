@@ -90,7 +90,29 @@ def test_the_table_shows_goals_that_were_missed(tmp_path: Path) -> None:
     text = table.table(tmp_path)
     assert "| a over b [1] | at most 1.5 | 1.23 x (1.20 to 1.30) | **no** |" in text
     assert "1. because" in text
+    assert "\n- decode: Measured on cpu, 2 cores," in text
     assert "commit 0123456789ab." in text
+
+
+def test_what_was_measured_on_a_machine_stands_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line a machine and commit: results of the same one share it, parts that were measured apart are told apart."""
+    monkeypatch.setattr(table, "short", lambda _details: [])
+    first = result()["environment"]
+    second = first | {"commit": "fedcba9876543210", "time": "later"}
+    curve = {"curve": {"environment": second}, "cost": {"environment": first | {"time": "before"}}, "threads": 2}
+    others = {"matrix": {"environment": second}, "multi": {"environment": second | {"cpu": "another cpu"}}}
+    values = {"decode": {}, "propagate": {}, "accuracy": {"details": others | curve}}
+    for name, value in values.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(result() | {"name": name} | value))
+    (tmp_path / "memory.json").write_text(json.dumps(result() | {"name": "memory", "quick": True}))
+    lines = [line for line in table.table(tmp_path).splitlines() if "Measured on" in line]
+    assert [(line.partition(": Measured on ")[0], line.partition("commit ")[2]) for line in lines] == [
+        ("- decode, propagate, accuracy (cost)", "0123456789ab."),
+        ("- memory", "0123456789ab. Quick run: figures mean nothing."),
+        ("- accuracy (curve, matrix)", "fedcba987654."),
+        ("- accuracy (multi)", "fedcba987654."),
+    ]
+    assert "Measured on another cpu," in lines[3]
 
 
 @pytest.mark.parametrize(("met", "marks"), [(True, "[1]"), (False, "[1, 2]")])

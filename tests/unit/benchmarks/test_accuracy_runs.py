@@ -1,0 +1,151 @@
+"""Methods side by side: tiny clips with a segmenter that is fake, and results made by hand."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import accuracy_runs
+import numpy as np
+import pytest
+from accuracy_runs import Method
+from PIL import Image
+
+from codec.encode import Encoder
+from codec.types import CompressedFrame, MotionSource, VideoInfo
+from service.davis import find_sequences
+from service.evaluate import Judgement, Outcome, SequenceResult
+from vos.metrics import Score
+from vos.types import FrameMask, Prompt, Source, Stats
+
+FRAMES, HEIGHT, WIDTH = 6, 64, 96
+
+
+class FakeSegmenter:
+    """Exact on every frame if it is the baseline; else every second frame is carried and has lost the object."""
+
+    def __init__(self, method: Method) -> None:
+        self._exact = method.keyframes == "every:1"
+        self.stats = Stats({}, {})
+        self.state = None
+
+    def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:  # noqa: ARG002
+        """The masks, in presentation order; half a second of correction in all."""
+        counts = dict.fromkeys(Source, 0)
+        for frame in sorted(frames, key=lambda frame: frame.index):
+            lost = frame.index % 2 == 1 and not self._exact
+            source = Source.PROPAGATED if lost else Source.KEY if frame.index else Source.PROMPT
+            counts[source] += 1
+            self.stats = Stats(dict(counts), {"correct": 0.5})
+            labels = prompt.labels * np.uint8(not lost)
+            scores = {1: 0.2 if lost else 1.0}
+            yield FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores)
+
+
+@pytest.fixture
+def davis(tmp_path: Path) -> Path:
+    """Two sequences of six grey pictures; the object stands still."""
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[20:40, 20:50] = 255
+    for name in ("cow", "dog"):
+        for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+            folder = tmp_path / kind / "480p" / name
+            folder.mkdir(parents=True)
+            for index in range(FRAMES):
+                Image.fromarray(labels).save(folder / f"{index:05d}.{suffix}")
+    return tmp_path
+
+
+def test_methods_are_compared_with_the_network_on_every_frame(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All methods share one baseline of the same clip; the correction's cost is that of the carried frames alone."""
+    monkeypatch.setattr(accuracy_runs, "load", lambda method, _arguments: (FakeSegmenter(method), {"name": "fake"}))
+    methods = (Method("every:2"), Method("every:2", refine=False))
+    found = accuracy_runs.compare(find_sequences(davis), [Encoder("mpeg4")], methods, argparse.Namespace())
+    assert (found["sequences"], found["frames"], found["model"]) == (["cow", "dog"], 2 * FRAMES, {"name": "fake"})
+    assert found["baseline"]["by_sequence"]["dog"]["JF"] == 100
+    repaired, plain = found["runs"].values()
+    assert list(found["runs"]) == ["every:2", "every:2, not repaired"]
+    # Frames 1 to 4 count, two of them carried; of six frames three are.
+    assert (repaired["JF"], repaired["loss"], repaired["key_share"]) == (50, 50, 50)
+    assert (repaired["correct_ms"], plain["correct_ms"]) == (pytest.approx(1000 * 2 * 0.5 / 6, abs=0.01), None)
+    assert set(repaired["by_sequence"]) == {"cow", "dog"}
+    # The object stands still, so that a copy of the key frame's mask is right.
+    assert [one["copy"]["JF"] for one in repaired["by_sequence"].values()] == [100, 100]
+    assert repaired["score_correlation"] == {"carried": None, "all": 1}
+
+
+def test_every_sequence_is_segmented_in_every_encoding(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of two sequences becomes two clips; both encoders are named, and frames are those of all clips."""
+    seen: list[str] = []
+
+    class Watched(FakeSegmenter):
+        def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:
+            seen.append(info.codec)
+            return super().run(frames, info, prompt)
+
+    monkeypatch.setattr(accuracy_runs, "load", lambda method, _arguments: (Watched(method), {"name": "fake"}))
+    encoders = [Encoder("mpeg4", {"b": "2M"}), Encoder("mpeg2video")]
+    found = accuracy_runs.compare(find_sequences(davis), encoders, [Method("every:2")], argparse.Namespace())
+    assert found["encoders"] == [
+        {"name": "mpeg4", "options": {"b": "2M"}},
+        {"name": "mpeg2video", "options": {"b": "4M", "bf": "2"}},
+    ]
+    assert (found["sequences"], found["frames"]) == (["cow", "dog"], 2 * 2 * FRAMES)
+    assert set(found["runs"]["every:2"]["by_sequence"]) == {"cow", "dog"}
+    warming, both = ["mpeg4"] * 2, ["mpeg4", "mpeg4", "mpeg2video", "mpeg2video"]
+    assert seen == [*warming, *both, *both]  # the network on every frame and one method
+
+
+def outcome(j: float, seconds: float, keys: int, carried: int, correct: float = 0.0) -> Outcome:
+    """One object with J as given and F 0.1 above it; copies are 0.2 worse."""
+    stats = Stats({Source.PROMPT: 1, Source.KEY: keys - 1, Source.PROPAGATED: carried}, {"correct": correct})
+    copies = {1: Score(j - 0.2, j - 0.1)}
+    return Outcome({1: Score(j, j + 0.1)}, copies, (Judgement(True, j, j),), seconds, stats)
+
+
+def encodings() -> list[SequenceResult]:
+    """A cow of ten frames in two encodings, and a dog of thirty in one: in turns, as they are measured."""
+
+    def result(name: str, method: Outcome, base: Outcome) -> SequenceResult:
+        return SequenceResult(name, method.stats.total, 1000, MotionSource.BITSTREAM, method, base)
+
+    return [
+        result("cow", outcome(0.7, 1.0, 2, 8, correct=0.4), outcome(0.8, 10.0, 10, 0)),
+        result("dog", outcome(0.3, 5.0, 3, 27, correct=2.0), outcome(0.6, 30.0, 30, 0)),
+        result("cow", outcome(0.5, 4.0, 4, 6, correct=1.0), outcome(0.9, 10.0, 10, 0)),
+    ]
+
+
+def test_the_encodings_of_a_sequence_are_pooled() -> None:
+    """Quality is the mean over clips, key frames and time are sums: speed-ups of 10 and 2.5 are 4, not their mean."""
+    single = accuracy_runs.summary(Method("every:5"), encodings())["by_sequence"]
+    assert list(single) == ["cow", "dog"]
+    cow = single["cow"]
+    assert [cow[key] for key in ("J", "F", "JF")] == pytest.approx([60, 70, 65])
+    assert cow["copy"] == pytest.approx({"J": 40, "F": 50, "JF": 45})
+    assert (cow["loss"], cow["key_share"]) == pytest.approx((85 - 60, 30))
+    assert (cow["fps"], cow["speedup"]) == pytest.approx((20 / 5, 20 / 5))
+    dog = single["dog"]
+    assert [dog[key] for key in ("JF", "loss", "key_share", "fps", "speedup")] == pytest.approx([35, 30, 10, 6, 6])
+
+
+def test_the_whole_is_over_all_clips() -> None:
+    """A sequence in two encodings counts twice; of the carried frames of all clips each cost what all cost together."""
+    found = accuracy_runs.summary(Method("every:5"), encodings())
+    assert (found["J"], found["loss"], found["speedup"]) == pytest.approx((50, 80 / 3, 5), abs=0.01)
+    assert (found["key_share"], found["fps"]) == pytest.approx((100 * 9 / 50, 50 / 10))
+    assert found["correct_ms"] == pytest.approx(1000 * 3.4 / 41, abs=0.01)
+    base = accuracy_runs.baseline(encodings())
+    assert (base["J"], base["fps"]) == pytest.approx((230 / 3, 50 / 50), abs=0.01)
+    assert base["by_sequence"]["cow"] == pytest.approx({"J": 85, "F": 95, "JF": 90, "fps": 1})
+    assert base["by_sequence"]["dog"]["JF"] == pytest.approx(65)
+
+
+def test_a_sequence_is_cut_with_its_annotations(davis: Path) -> None:
+    """The first N pictures stay, and of the annotations those that belong to them."""
+    sequence = find_sequences(davis, ["cow"])[0]
+    cut = accuracy_runs.first_frames(sequence, 4)
+    assert [file.name for file in cut.pictures] == [f"{index:05d}.jpg" for index in range(4)]
+    assert sorted(cut.annotations) == [0, 1, 2, 3]
+    assert accuracy_runs.first_frames(sequence, None) is sequence

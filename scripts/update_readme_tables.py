@@ -1,7 +1,7 @@
 """Puts what the benchmarks found into pages: `python scripts/update_readme_tables.py [--check]`.
 
-It goes between the lines `<!-- benchmarks: begin -->` and `<!-- benchmarks: end -->` of README.md and docs/accuracy.md;
-`--check` changes nothing and exits 1 if what stands there is not what benchmarks/results says.
+It goes between the lines `<!-- benchmarks: begin -->` and `<!-- benchmarks: end -->` of the pages in `PAGES`; `--check`
+changes nothing and exits 1 if what stands there is not what benchmarks/results says.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = {"README.md": "table.py", "docs/accuracy.md": "accuracy_tables.py"}
+PAGES = {
+    "README.md": "table.py",
+    "docs/accuracy.md": "accuracy_tables.py",
+    "docs/model_card_compact.md": "ablation_table.py",
+}
 """Page -> the script of benchmarks/ that prints its part."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 

@@ -67,7 +67,7 @@ def test_the_command_line_s_reference_is_current() -> None:
     assert page.splitlines() == script("make_cli_reference").reference().splitlines()
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/accuracy.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/accuracy.md", "docs/model_card_compact.md"])
 def test_tables_are_those_of_the_results(name: str) -> None:
     """Its tables are what `python scripts/update_readme_tables.py` makes of benchmarks/results; run it after those."""
     wanted = script("update_readme_tables").current(name)

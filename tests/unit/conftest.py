@@ -1,4 +1,4 @@
-"""Fixtures of the segmentation layer's tests."""
+"""Fixtures of the unit tests."""
 
 from pathlib import Path
 

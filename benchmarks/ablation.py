@@ -196,7 +196,7 @@ def judge(weights: Path, clips: Clips) -> dict[str, Any]:
     network = argparse.Namespace(model="compact", weights=str(weights))
     about = read_metadata(weights)
     parts = {
-        part: compare(sequences, Encoder(), (CARRYING,), network)
+        part: compare(sequences, [Encoder()], (CARRYING,), network)
         for part, sequences in (("one", clips.one), ("several", clips.several))
     }
     return {

@@ -52,8 +52,13 @@ class Encoder:
 
     @property
     def all_options(self) -> dict[str, str]:
-        """Options with the defaults, and for libx264 with what makes it give the same clip each time."""
-        options = {**DEFAULT_OPTIONS.get(self.name, {}), **self.options}
+        """Options with the defaults."""
+        return {**DEFAULT_OPTIONS.get(self.name, {}), **self.options}
+
+    @property
+    def repeatable_options(self) -> dict[str, str]:
+        """The same, and for libx264 what makes it give the same clip each time, unless `asm` was asked for."""
+        options = self.all_options
         given = options.get("x264-params", "")
         if self.name == "libx264" and "asm=" not in given and _has_avx512():
             options["x264-params"] = ":".join(filter(None, (given, _UP_TO_AVX2)))
@@ -116,7 +121,7 @@ def _encode_into(container: OutputContainer, pictures: Iterable[UInt8Array], enc
 
 
 def _add_stream(container: OutputContainer, encoder: Encoder, height: int, width: int) -> VideoStream:
-    stream = container.add_stream(encoder.name, rate=RATE, options=encoder.all_options)
+    stream = container.add_stream(encoder.name, rate=RATE, options=encoder.repeatable_options)
     if not isinstance(stream, VideoStream):
         raise EncodingError(f"encoder {encoder.name} makes no video")
     stream.width, stream.height = width, height

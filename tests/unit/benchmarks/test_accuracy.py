@@ -310,8 +310,7 @@ def test_the_curve_is_measured_in_three_encodings(
     monkeypatch.setattr(accuracy, "find_sequences", lambda _data, _names: [])
     monkeypatch.setattr(accuracy, "compare", lambda _sequences, encoders, *_: given.extend(encoders) or {})
     accuracy.curve(argparse.Namespace(quick=quick, data=Path(), sequences=None, frames=None))
-    options = [(encoder.all_options["preset"], encoder.all_options["crf"]) for encoder in given]
-    assert options == [(preset, "23") for preset in presets]
+    assert [encoder.all_options for encoder in given] == [{"preset": preset, "crf": "23"} for preset in presets]
     assert {encoder.name for encoder in given} == {"libx264"}
 
 

@@ -55,6 +55,7 @@ VARIANTS: dict[str, Change] = {
     "recipe, seed 2": _with(seed=2),
     "gaps up to 12 from the start": _in_all_stages(widest_gap=12),
     "no distractors": _with(distractors=0.0),
+    "object gone for some frames in 30 % of pasted clips": _with(absent=0.3),
     "stills only": _with(real_clips=0.0),
     "videos only": _with(real_clips=1.0),
     "one object": _with(two_objects=0.0),

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from codec.types import UInt8Array
-from vos.training.compose import Clip, View, frame_of, paste, real_clip, still_clip
+from vos.training.compose import Clip, View, absence, frame_of, paste, real_clip, still_clip
 from vos.training.corrupt import carried, slips
 from vos.training.datasets import Still, TrainingData, Video
 from vos.training.photometry import recolour
@@ -95,7 +95,8 @@ class ClipBatches(Dataset[Batch]):
             if clip is not None:
                 if like_it:
                     paste(rng, clip, still, 0)
-                paste(rng, clip, still, 1)
+                away = absence(rng, stage.frames) if rng.random() < recipe.absent else ()
+                paste(rng, clip, still, 1, away)
         else:
             still = self._still(rng)
             clip = still_clip(rng, still, view, objects)

@@ -105,8 +105,11 @@ def still_clip(rng: np.random.Generator, still: Still, view: View, objects: int)
     return Clip(images, labels)
 
 
-def paste(rng: np.random.Generator, clip: Clip, still: Still, label: int) -> None:
-    """Paste one of a still's objects over the clip on a path of its own: as object `label`, or unlabelled (0)."""
+def paste(rng: np.random.Generator, clip: Clip, still: Still, label: int, away: tuple[int, ...] = ()) -> None:
+    """Paste one of a still's objects over the clip on a path of its own: as object `label`, or unlabelled (0).
+
+    In the frames `away` it is not there.
+    """
     if not still.ids:
         return
     mask = (still.labels == rng.choice(still.ids)).astype(np.uint8) * 255
@@ -125,6 +128,8 @@ def paste(rng: np.random.Generator, clip: Clip, still: Still, label: int) -> Non
         flip=bool(rng.random() < 0.5),
     )
     for t, grid in enumerate(maps):
+        if t in away:
+            continue
         alpha = sample_mask(mask, grid, mirror=False)
         soft = cv2.GaussianBlur(alpha, (3, 3), 0)[..., None].astype(np.float32) / 255
         layer = sample_image(still.image, grid)
@@ -137,6 +142,12 @@ def frame_of(rng: np.random.Generator, video: Video) -> Still:
     time = int(rng.integers(len(video.frames)))
     labels = video.labels[time]
     return Still(video.source, video.frames[time], labels, tuple(_visible(labels, video.ids)))
+
+
+def absence(rng: np.random.Generator, frames: int) -> tuple[int, ...]:
+    """A random run of a clip's frames, without the first one."""
+    first = int(rng.integers(1, frames))
+    return tuple(range(first, int(rng.integers(first + 1, frames + 1))))
 
 
 def walk(rng: np.random.Generator, length: int, frames: int, widest_gap: int) -> list[int]:

@@ -35,6 +35,7 @@ class Recipe:
         hardest: Share of the pixels that the loss is taken over in the end, the worst ones.
         real_clips: Share of clips cut from videos; the others are made from stills.
         copy_paste: Share of still clips whose object moves over another still.
+        absent: Share of these clips in which it is gone for some frames.
         distractors: Share of clips in which something that looks like the object moves too, and is not to be followed.
         occluders: Share of clips with something pasted over.
         two_objects: Share of batches with two objects.
@@ -59,6 +60,7 @@ class Recipe:
     hardest: float = 0.2
     real_clips: float = 0.62
     copy_paste: float = 0.45
+    absent: float = 0.0
     distractors: float = 0.3
     occluders: float = 0.2
     two_objects: float = 0.25

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vos.training.batches import ClipBatches
-from vos.training.compose import View, frame_of, paste, real_clip, still_clip, walk
+from vos.training.compose import View, absence, frame_of, paste, real_clip, still_clip, walk
 from vos.training.corrupt import carried, slips
 from vos.training.datasets import Still, TrainingData, Video, load_data
 from vos.training.errors import TrainingDataError
@@ -121,6 +121,23 @@ def test_a_look_alike_is_seen_and_not_labelled() -> None:
             surplus[share].append((red & (clip.labels == 0)).mean())
     assert max(surplus[0.0]) < 0.01
     assert np.mean(np.array(surplus[1.0]) > 0.01) > 0.7
+
+
+def test_an_absent_object_leaves_the_background() -> None:
+    """Where a pasted object is away the clip is as it was before, in label and picture; elsewhere it is pasted."""
+    clip, plain = (still_clip(np.random.default_rng(1), painted(RED), View(4, 96), 0) for _ in range(2))
+    assert clip is not None
+    assert plain is not None
+    paste(np.random.default_rng(2), clip, painted(GREEN), 1, away=(1, 2))
+    changed = (clip.images != plain.images).any(axis=(1, 2, 3))
+    assert changed.tolist() == [True, False, False, True]
+    assert clip.labels.any(axis=(1, 2)).tolist() == [True, False, False, True]
+
+
+def test_absences_are_runs_after_the_first_frame() -> None:
+    """Every run of frames without the first one comes up, and nothing else."""
+    found = {absence(np.random.default_rng(seed), 4) for seed in range(200)}
+    assert found == {(1,), (2,), (3,), (1, 2), (2, 3), (1, 2, 3)}
 
 
 def test_frames_of_videos_name_what_they_show() -> None:

@@ -29,6 +29,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "no distractors": {"distractors": 0},
     "stills only": {"real_clips": 0},
     "videos only": {"real_clips": 1},
+    "object gone for some frames in 30 % of pasted clips": {"absent": 0.3},
     "one object": {"two_objects": 0},
     "no hard pixels": {"hardest": 1},
     "no moving average": {"ema": 0},

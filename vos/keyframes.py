@@ -8,6 +8,7 @@ that P frames are carried too while that goes well.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import ClassVar, Protocol
@@ -54,13 +55,25 @@ class KeyframePolicy(Protocol):
         """Whether the base network segments this frame."""
         ...
 
+    def is_due(self, frame: CompressedFrame, situation: Situation) -> bool:
+        """Whether it will, however well carrying goes, if no frame before it becomes key."""
+        ...
+
     def is_key_after_repair(self, frame: CompressedFrame, situation: Situation) -> bool:
         """Whether it does so although the refiner has already done what it can."""
         ...
 
 
-class FixedPolicy:
-    """What is decided before anything is repaired stays so."""
+class FixedPolicy(ABC):
+    """What is decided before anything is carried stays so."""
+
+    @abstractmethod
+    def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:
+        """Whether the base network segments this frame."""
+
+    def is_due(self, frame: CompressedFrame, situation: Situation) -> bool:
+        """Whether it will be key: that is known."""
+        return self.is_key(frame, situation)
 
     def is_key_after_repair(self, frame: CompressedFrame, situation: Situation) -> bool:  # noqa: ARG002
         """Never."""
@@ -132,9 +145,13 @@ class AdaptivePolicy:
         """Whether the last key frame is too far, or carrying has failed."""
         return self._may_be_key(situation) and (
             situation.support < self.least_support
-            or (frame.is_reference and situation.since_key >= (self.lost_gap if situation.lost else self.longest_gap))
+            or self._too_far(frame, situation)
             or (not self.repaired and self._too_doubtful(frame, situation))
         )
+
+    def is_due(self, frame: CompressedFrame, situation: Situation) -> bool:
+        """Whether the last key frame is too far."""
+        return self._may_be_key(situation) and self._too_far(frame, situation)
 
     def is_key_after_repair(self, frame: CompressedFrame, situation: Situation) -> bool:
         """Whether the repaired mask is still too doubtful."""
@@ -143,6 +160,9 @@ class AdaptivePolicy:
     def _may_be_key(self, situation: Situation) -> bool:
         allowed = self.max_key_share * (situation.frame_count + 1) + KEY_CREDIT
         return self.max_key_share >= 1 or situation.key_count + 1 <= allowed
+
+    def _too_far(self, frame: CompressedFrame, situation: Situation) -> bool:
+        return frame.is_reference and situation.since_key >= (self.lost_gap if situation.lost else self.longest_gap)
 
     def _too_doubtful(self, frame: CompressedFrame, situation: Situation) -> bool:
         return situation.doubt > (self.reference_doubt if frame.is_reference else self.disposable_doubt)

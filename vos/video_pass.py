@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.types import STRIDE, CompressedFrame, VideoInfo
+from vos.ahead import Ahead
 from vos.correct import CARE, Correction, undecided
 from vos.geometry import Canvas, certainty, prompt_to_soft, rgb_to_tensor, soft_to_labels, to_cells
 from vos.keyframes import KeyframePolicy, Situation
@@ -79,6 +80,8 @@ class VideoPass:
         self._correction = (
             None if refiner is None else Correction(refiner, state.remembered if state else (), CARE[options.quality])
         )
+        idle_core = refiner is not None and tools.workers.can_work_beside
+        self._ahead = Ahead(self._features, tools.workers) if idle_core else None
         light = 0 if refiner is None else LIGHT_CHANNELS
         self._references = ReferenceStore(objects + light + 1, *self._canvas.grid, self._device)
         self._early: list[CompressedFrame] = []
@@ -154,7 +157,7 @@ class VideoPass:
     def _take(self, wave: Wave) -> Iterator[FrameMask]:
         """Segment a wave, and with the prompt's frame those that were decoded before it but are shown after."""
         if self._keys:
-            yield from self._segment(tuple(f for f in wave.frames if f.index > self._prompt.index))
+            yield from self._segment(tuple(f for f in wave.frames if f.index > self._prompt.index), wave.ahead)
         else:
             yield from self._await_prompt(wave.frames)
         self._references.keep(wave.needed)
@@ -188,8 +191,11 @@ class VideoPass:
         )
 
     @torch.inference_mode()
-    def _segment(self, frames: tuple[CompressedFrame, ...]) -> list[FrameMask]:
-        """Frames that do not depend on each other: key frames first, so that the others' repair can look at them."""
+    def _segment(self, frames: tuple[CompressedFrame, ...], ahead: tuple[CompressedFrame, ...] = ()) -> list[FrameMask]:
+        """Frames that do not depend on each other: key frames first, so that the others' repair can look at them.
+
+        While these are repaired, the next key frame is begun, if it is among those ahead.
+        """
         policy, masks, rest = self._policy, [], []
         with self._watch.stage("warp"):
             brought = self._workers.map(self._bring, frames)
@@ -198,6 +204,7 @@ class VideoPass:
                 masks.append(self._segment_key(frame, carried))
             else:
                 rest.append((frame, carried, doubt))
+        self._begin_next_key(ahead)
         for frame, carried, doubt in self._repaired(rest):
             beyond = (doubt - self._key_doubt).clamp(min=0)
             if policy.is_key_after_repair(frame, self._situation(frame, beyond, carried)):
@@ -228,17 +235,32 @@ class VideoPass:
             repaired = {task[0].index: task for task in self._workers.map(repair, wanted)}
         return [repaired.get(task[0].index, task) for task in brought]
 
-    def _situation(self, frame: CompressedFrame, doubt: Tensor, carried: Carried) -> Situation:
+    def _begin_next_key(self, frames: tuple[CompressedFrame, ...]) -> None:
+        """Begin the first of some frames to come, in decode order, that will be key if all goes well until then."""
+        if self._ahead is None:
+            return
+        for frame in frames:
+            situation = replace(self._expected(frame), frame_count=frame.index - self._prompt.index)
+            if self._policy.is_due(frame, situation):
+                self._ahead.begin(frame)
+                return
+
+    def _expected(self, frame: CompressedFrame) -> Situation:
+        """The situation of a frame, if all goes well until then."""
         return Situation(
             from_prompt=frame.index - self._prompt.index,
             latest_key=max(self._keys) - self._prompt.index,
             since_key=min(abs(frame.index - key) for key in self._keys),
-            doubt=float(doubt.max()),
-            support=carried.support,
-            lost=float(carried.soft.flatten(1).amax(dim=1).min()) <= 0.5,
+            doubt=0.0,
+            support=1.0,
+            lost=False,
             key_count=self._key_count,
             frame_count=self._frame_count,
         )
+
+    def _situation(self, frame: CompressedFrame, doubt: Tensor, carried: Carried) -> Situation:
+        lost = float(carried.soft.flatten(1).amax(dim=1).min()) <= 0.5
+        return replace(self._expected(frame), doubt=float(doubt.max()), support=carried.support, lost=lost)
 
     def _segment_key(self, frame: CompressedFrame, carried: Carried) -> FrameMask:
         """Segment with the base network; what motion carried here is its hint."""
@@ -273,8 +295,12 @@ class VideoPass:
 
     def _encode(self, frame: CompressedFrame) -> Features:
         with self._watch.stage("encode"):
-            picture = self._network.normalize(rgb_to_tensor(frame.rgb(), self._device)).to(self._dtype)
-            return self._network.encode(self._canvas.pad(picture))
+            begun = None if self._ahead is None else self._ahead.take(frame)
+            return begun or self._features(frame)
+
+    def _features(self, frame: CompressedFrame) -> Features:
+        picture = self._network.normalize(rgb_to_tensor(frame.rgb(), self._device)).to(self._dtype)
+        return self._network.encode(self._canvas.pad(picture))
 
     def _memorize(self, frame: CompressedFrame, features: Features, masks: Tensor) -> None:
         """Remember a key frame with its soft masks [K, padded_height, padded_width]."""

@@ -7,7 +7,7 @@ they work; a frame a thread waits for nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Barrier
 from typing import TypeVar
@@ -19,17 +19,24 @@ _Out = TypeVar("_Out")
 
 
 @contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use so many cores, as far as this thread is concerned."""
+    own = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(own)
+
+
+@contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch use no other core: for steps of microseconds, which cost less than waking one, the more if it is busy.
 
     It also serves as a decorator.
     """
-    own = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         yield
-    finally:
-        torch.set_num_threads(own)
 
 
 class Workers:
@@ -42,30 +49,49 @@ class Workers:
     def __init__(self, device: torch.device) -> None:
         self._count = torch.get_num_threads() if device.type == "cpu" else 1
         self._pool: ThreadPoolExecutor | None = None
+        self._beside: ThreadPoolExecutor | None = None
+
+    @property
+    def can_work_beside(self) -> bool:
+        """Whether there is a core for work beside the caller's."""
+        return self._count > 1
 
     def map(self, function: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
-        """Results in the order of the items, without gradients; an error of any is raised."""
+        """Results in the order of the items, without gradients; an error of any is raised.
+
+        A single item is worked on by this thread, which leaves a core to what runs beside.
+        """
         work = list(items)
-        if self._count == 1 or len(work) < 2:
+        if self._count == 1:
             return [function(item) for item in work]
+        if len(work) < 2:
+            with threads(self._count - 1):
+                return [function(item) for item in work]
+        self._pool = self._pool or _alone("keymask-frame", self._count)
+        return list(self._pool.map(lambda item: _without_gradients(function, item), work))
 
-        def detached(item: _In) -> _Out:
-            with torch.inference_mode():  # each thread has a mode of its own
-                return function(item)
+    def beside(self, function: Callable[[_In], _Out], item: _In) -> Future[_Out]:
+        """Begin something that is needed later, without gradients, on one core; one piece of work after the other."""
+        self._beside = self._beside or _alone("keymask-ahead", 1)
+        return self._beside.submit(_without_gradients, function, item)
 
-        return list(self._started().map(detached, work))
 
-    def _started(self) -> ThreadPoolExecutor:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._count, "keymask-frame")
-            all_there, own = Barrier(self._count), torch.get_num_threads()
+def _without_gradients(function: Callable[[_In], _Out], item: _In) -> _Out:
+    with torch.inference_mode():  # each thread has a mode of its own
+        return function(item)
 
-            def stay_alone(_: int) -> None:
-                torch.get_num_threads()  # or the first operation here would look for the number once more
-                torch.set_num_threads(1)
-                all_there.wait()
 
-            list(self._pool.map(stay_alone, range(self._count)))
-            # Torch also takes what was said last for the number that threads to come begin with.
-            torch.set_num_threads(own)
-        return self._pool
+def _alone(name: str, count: int) -> ThreadPoolExecutor:
+    """Threads, each of which lets torch use its own core and no other."""
+    pool = ThreadPoolExecutor(count, name)
+    all_there, own = Barrier(count), torch.get_num_threads()
+
+    def stay_alone(_: int) -> None:
+        torch.get_num_threads()  # or the first operation here would look for the number once more
+        torch.set_num_threads(1)
+        all_there.wait()
+
+    list(pool.map(stay_alone, range(count)))
+    # Torch also takes what was said last for the number that threads to come begin with.
+    torch.set_num_threads(own)
+    return pool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -30,6 +31,7 @@ class MemoryBank:
         self._kept = deque(layout.kept if layout else ())
         self._key: Tensor | None = None
         self._value: Tensor | None = None
+        self._coming: tuple[int, Callable[[], Memory]] | None = None
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -44,13 +46,20 @@ class MemoryBank:
         """The frames held, to make a bank that holds the same."""
         return MemoryLayout(self.indices, self._latest, tuple(self._kept))
 
-    def add(self, index: int, entry: Memory) -> None:
-        """Remember a key frame: key [Kk, Ck, h*w] and value [K, Cv, h*w]."""
-        self._put(self._slot_for(index), entry)
+    def add(self, index: int, coming: Callable[[], Memory]) -> None:
+        """Remember a key frame: key [Kk, Ck, h*w] and value [K, Cv, h*w], which are asked for when they are needed."""
+        self._settle()
+        self._coming = self._slot_for(index), coming
 
     def refill(self, index: int, entry: Memory) -> None:
         """Bring the contents of a frame of the layout that the bank was made with."""
         self._put(self._indices.index(index), entry)
+
+    def _settle(self) -> None:
+        if self._coming is not None:
+            slot, coming = self._coming
+            self._put(slot, coming())
+            self._coming = None
 
     def _put(self, slot: int, entry: Memory) -> None:
         if self._key is None or self._value is None:
@@ -62,7 +71,8 @@ class MemoryBank:
         self._value[..., where] = entry.value
 
     def view(self) -> Memory:
-        """All that is remembered, side by side."""
+        """All that is remembered, side by side; waits for what is coming."""
+        self._settle()
         if self._key is None or self._value is None:
             raise LookupError("the memory is empty: add a key frame first")
         used = self._key.shape[-1] // self._capacity * len(self._indices)

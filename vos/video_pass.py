@@ -9,14 +9,12 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from codec.types import STRIDE, CompressedFrame, VideoInfo
-from vos.ahead import Ahead
+from vos.base_pass import BasePass
 from vos.correct import CARE, Correction, undecided
-from vos.geometry import Canvas, certainty, prompt_to_soft, rgb_to_tensor, soft_to_labels, to_cells
+from vos.geometry import Canvas, certainty, prompt_to_soft, soft_to_labels, to_cells
 from vos.keyframes import KeyframePolicy, Situation
-from vos.memory import MemoryBank
 from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Features, VOSNetwork
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
@@ -75,13 +73,14 @@ class VideoPass:
         parameter = next(self._network.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
         self._canvas = Canvas.of(info.analysis_height, info.analysis_width, self._network.stride)
-        self._memory = MemoryBank(options.memory_frames, options.memory_spacing, state.memory if state else None)
+        # Without repairs, carried frames cost too little to hide anything behind them.
+        beside = tools.workers if tools.refiner is not None and tools.workers.can_work_beside else None
+        layout = state.memory if state else None
+        self._base = BasePass(self._network, options, self._canvas, beside, tools.watch, layout)
         refiner, objects = tools.refiner, len(self._object_ids)
         self._correction = (
             None if refiner is None else Correction(refiner, state.remembered if state else (), CARE[options.quality])
         )
-        idle_core = refiner is not None and tools.workers.can_work_beside
-        self._ahead = Ahead(self._features, tools.workers) if idle_core else None
         light = 0 if refiner is None else LIGHT_CHANNELS
         self._references = ReferenceStore(objects + light + 1, *self._canvas.grid, self._device)
         self._early: list[CompressedFrame] = []
@@ -113,7 +112,7 @@ class VideoPass:
             keys=tuple(self._keys),
             key_count=self._key_count,
             frame_count=self._frame_count,
-            memory=self._memory.layout,
+            memory=self._base.layout,
             remembered=self._remembered,
             logits={i: logits.cpu().numpy() for i, logits in self._logits.items()},
             references=tuple(HeldReference(i, slot, channels.cpu().numpy()) for i, (slot, channels) in held),
@@ -144,13 +143,13 @@ class VideoPass:
     @torch.inference_mode()
     def _recall(self, frame: CompressedFrame) -> None:
         """A frame that was done before the run went on: memorised again if the memory held it."""
-        in_memory, remembered = frame.index in self._memory.indices, frame.index in self._remembered
+        in_memory, remembered = frame.index in self._base.indices, frame.index in self._remembered
         if not (in_memory or remembered):
             return
         logits = self._logits.get(frame.index)
         full = self._canvas.pad(self._soft_prompt.to(self._device)) if logits is None else self._to_full(logits)
         if in_memory:
-            self._memory.refill(frame.index, self._network.memorize(self._encode(frame), self._as_input(full)))
+            self._base.recall(frame, full)
         if remembered and self._correction is not None:
             self._correction.remember(frame, to_cells(self._canvas.crop(full)))
 
@@ -177,8 +176,9 @@ class VideoPass:
     def _start(self, frame: CompressedFrame) -> FrameMask:
         """The prompt's frame: its mask is given."""
         full = self._soft_prompt.to(self._device)
-        self._memorize(frame, self._encode(frame), self._canvas.pad(full))
+        features = self._base.encode(frame)
         self._hold(frame, self._certain(frame, full))
+        self._memorize(frame, features, self._canvas.pad(full))
         labels = self._prompt.labels.copy()
         return FrameMask(
             frame.index,
@@ -204,7 +204,8 @@ class VideoPass:
                 masks.append(self._segment_key(frame, carried))
             else:
                 rest.append((frame, carried, doubt))
-        self._begin_next_key(ahead)
+        if self._base.works_ahead:
+            self._begin_next_key(ahead)
         for frame, carried, doubt in self._repaired(rest):
             beyond = (doubt - self._key_doubt).clamp(min=0)
             if policy.is_key_after_repair(frame, self._situation(frame, beyond, carried)):
@@ -237,12 +238,10 @@ class VideoPass:
 
     def _begin_next_key(self, frames: tuple[CompressedFrame, ...]) -> None:
         """Begin the first of some frames to come, in decode order, that will be key if all goes well until then."""
-        if self._ahead is None:
-            return
         for frame in frames:
             situation = replace(self._expected(frame), frame_count=frame.index - self._prompt.index)
             if self._policy.is_due(frame, situation):
-                self._ahead.begin(frame)
+                self._base.begin(frame)
                 return
 
     def _expected(self, frame: CompressedFrame) -> Situation:
@@ -264,18 +263,16 @@ class VideoPass:
 
     def _segment_key(self, frame: CompressedFrame, carried: Carried) -> FrameMask:
         """Segment with the base network; what motion carried here is its hint."""
-        features = self._encode(frame)
-        with self._watch.stage("read"):
-            hint = self._canvas.pad_cells(carried.soft).unsqueeze(1).to(self._dtype)
-            logits = self._network.segment(features, self._memory.view(), hint, self._options.top_k).float()
-            full = self._to_full(logits)
+        features = self._base.encode(frame)
+        logits = self._base.segment(features, carried.soft)
+        full = self._to_full(logits)
+        picture = self._canvas.crop(full)
+        self._hold(frame, self._certain(frame, picture))
         self._memorize(frame, features, full)
-        wanted = {*self._memory.indices, *self._remembered}
+        wanted = {*self._base.indices, *self._remembered}
         self._logits = {i: kept for i, kept in self._logits.items() if i in wanted}
         self._logits[frame.index] = logits
         self._key_doubt = self._doubt_of_key()
-        picture = self._canvas.crop(full)
-        self._hold(frame, self._certain(frame, picture))
         return self._emit(frame, Source.KEY, picture, 1, torch.ones(len(full)))
 
     def _doubt_of_key(self) -> Tensor:
@@ -289,30 +286,14 @@ class VideoPass:
         return undecided(soft_aggregate(torch.sigmoid(logits.to(self._device).squeeze(1)))[1:])
 
     def _to_full(self, logits: Tensor) -> Tensor:
-        """The network's logits float [K, 1, rows, columns] -> soft masks [K, padded_height, padded_width]."""
-        full = F.interpolate(logits.to(self._device), scale_factor=STRIDE, mode="bilinear", align_corners=False)
-        return soft_aggregate(torch.sigmoid(full.squeeze(1)))[1:]
-
-    def _encode(self, frame: CompressedFrame) -> Features:
-        with self._watch.stage("encode"):
-            begun = None if self._ahead is None else self._ahead.take(frame)
-            return begun or self._features(frame)
-
-    def _features(self, frame: CompressedFrame) -> Features:
-        picture = self._network.normalize(rgb_to_tensor(frame.rgb(), self._device)).to(self._dtype)
-        return self._network.encode(self._canvas.pad(picture))
+        """The network's logits float32 [K, 1, rows, columns] -> soft masks [K, padded_height, padded_width]."""
+        return soft_aggregate(torch.sigmoid(self._base.to_full(logits)))[1:]
 
     def _memorize(self, frame: CompressedFrame, features: Features, masks: Tensor) -> None:
         """Remember a key frame with its soft masks [K, padded_height, padded_width]."""
-        with self._watch.stage("memorize"):
-            entry = self._network.memorize(features, self._as_input(masks))
-            self._memory.add(frame.index, entry)
+        self._base.memorize(frame.index, features, masks)
         self._keys = [*self._keys[-_RECENT_KEYS:], frame.index]
         self._key_count += 1
-
-    def _as_input(self, masks: Tensor) -> Tensor:
-        """Soft masks [K, padded_height, padded_width] as `VOSNetwork.memorize` takes them."""
-        return masks.unsqueeze(1).to(self._dtype)
 
     def _certain(self, frame: CompressedFrame, picture: Tensor) -> Carried:
         """What a key frame passes on: its masks [K, height, width] by cells, without doubt."""

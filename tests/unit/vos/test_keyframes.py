@@ -72,6 +72,35 @@ def test_adaptive_policy_asks_for_a_key_when_carrying_goes_wrong(
     assert policy.is_key(frame(is_reference=is_reference), replace(CALM, **change)) is key
 
 
+@pytest.mark.parametrize(
+    ("change", "is_reference", "due"),
+    [
+        ({}, True, False),
+        ({"doubt": 0.9}, True, False),
+        ({"support": 0.0}, True, False),
+        ({"since_key": 40}, True, True),
+        ({"since_key": 40}, False, False),
+        ({"since_key": 40, "key_count": 9}, True, False),
+    ],
+)
+def test_a_key_frame_is_due_when_the_last_one_is_far(change: dict[str, float], is_reference: bool, due: bool) -> None:
+    """What is not known before masks are carried does not count, the share of key frames does."""
+    policy = AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, longest_gap=12, max_key_share=0.5)
+    assert policy.is_due(frame(is_reference=is_reference), replace(CALM, **change)) is due
+
+
+@pytest.mark.parametrize("text", ["codec", "every:3", "every:1"])
+@pytest.mark.parametrize("kind", list(FrameType))
+def test_fixed_key_frames_are_always_known(text: str, kind: FrameType) -> None:
+    """A frame is due with a fixed policy just when it is key, wherever it lies."""
+    policy = parse_policy(text)
+    for distance in range(1, 8):
+        situation = replace(CALM, from_prompt=distance, since_key=distance)
+        for is_reference in (False, True):
+            this = frame(kind, is_reference=is_reference)
+            assert policy.is_due(this, situation) is policy.is_key(this, situation)
+
+
 @pytest.mark.parametrize("text", ["", "every", "every:", "every:0", "every:-3", "every:x", "all", "Codec", "every:²"])
 def test_an_unknown_policy_is_refused_with_the_allowed_ones(text: str) -> None:
     """The message repeats what was given and lists what is allowed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -39,7 +41,7 @@ def test_bank_holds_first_spaced_and_latest(indices: list[int], expected: list[i
     """With room for 4 and a spacing of 5: the first, the latest, and the youngest that lie 5 or more apart."""
     bank = MemoryBank(capacity=4, spacing=5)
     for index in indices:
-        bank.add(index, entry(index))
+        bank.add(index, partial(entry, index))
     assert held(bank) == sorted(bank.indices) == expected
 
 
@@ -47,3 +49,21 @@ def test_an_empty_bank_says_so() -> None:
     """Reading before anything was memorised is an error that names the remedy."""
     with pytest.raises(LookupError, match="add a key frame first"):
         MemoryBank(2, 5).view()
+
+
+def test_what_is_coming_is_asked_for_when_it_is_needed() -> None:
+    """A frame's place is taken at once; its contents are asked for by the next look or the next frame, and once."""
+    bank, asked = MemoryBank(capacity=3, spacing=1), []
+
+    def coming(index: int) -> Memory:
+        asked.append(index)
+        return entry(index)
+
+    bank.add(0, partial(coming, 0))
+    assert bank.indices == bank.layout.indices == (0,)
+    assert asked == []
+    bank.add(7, partial(coming, 7))
+    assert asked == [0]
+    assert held(bank) == [0, 7]
+    assert held(bank) == [0, 7]
+    assert asked == [0, 7]

@@ -36,9 +36,43 @@ def test_results_come_in_order_from_threads_that_use_one_core(workers: Workers) 
 
 
 def test_a_single_piece_stays_in_the_callers_thread(workers: Workers) -> None:
-    """Where nothing can be done beside it, it has all cores for itself."""
-    assert workers.map(lambda _: threading.current_thread(), [0]) == [threading.current_thread()]
+    """It has all cores but one, which is left to what runs beside."""
+    before = torch.get_num_threads()
+    assert workers.map(lambda _: (threading.current_thread(), torch.get_num_threads()), [0]) == [
+        (threading.current_thread(), 1)
+    ]
+    assert torch.get_num_threads() == before
     assert workers.map(lambda _: 0, []) == []
+
+
+def test_work_beside_goes_on_while_the_caller_works(workers: Workers) -> None:
+    """One piece after the other, on one core and without gradients; an error arrives where the result is asked for."""
+    before, meet = torch.get_num_threads(), threading.Barrier(2)
+
+    def work(n: int) -> tuple[int, int, bool]:
+        meet.wait(60)
+        return n, torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    coming = [workers.beside(work, n) for n in (1, 2)]
+    failing = workers.beside(lambda n: 1 / n, 0)
+    for n in (1, 2):
+        assert not coming[n - 1].done()
+        meet.wait(60)
+        assert coming[n - 1].result(60) == (n, 1, True)
+    with pytest.raises(ZeroDivisionError):
+        failing.result(60)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("device", "cores", "can"), [("cpu", 2, True), ("cpu", 1, False), ("meta", 2, False)])
+def test_there_is_room_beside_on_several_cores(device: str, cores: int, can: bool) -> None:
+    """With one core, or work on another device, nothing is gained."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    try:
+        assert Workers(torch.device(device)).can_work_beside is can
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_error_of_a_piece_is_raised(workers: Workers) -> None:

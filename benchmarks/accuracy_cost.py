@@ -18,12 +18,13 @@ from harness import Spread  # before torch
 
 from codec import open_video
 from codec.encode import Encoder, encode
-from codec.types import UInt8Array
+from codec.types import CompressedFrame, UInt8Array
 from vos.correct import CARE, MEMORY_FRAMES, Correction
 from vos.geometry import to_cells
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
 from vos.propagate import Carried
 from vos.region import edge_share, region_around
+from vos.workers import one_thread
 
 HEIGHT, WIDTH = 480, 854
 SHARE = 0.1
@@ -54,19 +55,40 @@ def _smooth(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
     return coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
 
 
-@torch.inference_mode()
 def milliseconds(refiner: Refiner, frames: int = 16, rounds: int = 4) -> dict[str, Any]:
-    """Repair frames of the scene one by one.
+    """Repair frames of the scene one by one, on all cores and on one.
 
     Returns:
         `repair_ms`: spread of the repairs' milliseconds after a first round; `look_ms`: of looks at key frames;
-        `region`: height and width of what is looked at, in pixels; `looked_at`: those at which the network sees it;
-        `threads`: torch's.
+        `one_core_ms`: of repairs on one core, as a run does them where the other one works ahead; `region`: height and
+        width of what is looked at, in pixels; `looked_at`: those at which the network sees it; `threads`: torch's.
     """
     pictures, masks = scene(frames)
     with open_video(encode(iter(pictures), Encoder())) as video:
         coded = sorted(video, key=lambda frame: frame.index)
     soft = [to_cells(torch.from_numpy(mask.astype(np.float32))[None]) for mask in masks]
+    repairs, looks = _seconds(refiner, coded, soft, rounds)
+    with one_thread():
+        alone, _ = _seconds(refiner, coded, soft, rounds)
+    shape = soft[frames // 2]
+    region = region_around(shape, CARE["balanced"].largest(edge_share(shape)))
+    assert region is not None
+    return {
+        "repair_ms": asdict(Spread.of(1000 * value for value in repairs)),
+        "look_ms": asdict(Spread.of(1000 * value for value in looks)),
+        "one_core_ms": asdict(Spread.of(1000 * value for value in alone)),
+        "region": [region.height, region.width],
+        "looked_at": list(region.looked_at),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@torch.inference_mode()
+def _seconds(
+    refiner: Refiner, coded: list[CompressedFrame], soft: list[torch.Tensor], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of repairs and of looks at key frames, after a first round."""
+    frames = len(coded)
     keys = [index * (frames - 1) // (MEMORY_FRAMES - 1) for index in range(MEMORY_FRAMES)]
     looks: list[float] = []
     repairs: list[float] = []
@@ -81,16 +103,7 @@ def milliseconds(refiner: Refiner, frames: int = 16, rounds: int = 4) -> dict[st
             started = perf_counter()
             correction.repair(coded[index], carried)
             repairs += [perf_counter() - started] if turn else []
-    shape = soft[frames // 2]
-    region = region_around(shape, CARE["balanced"].largest(edge_share(shape)))
-    assert region is not None
-    return {
-        "repair_ms": asdict(Spread.of(1000 * value for value in repairs)),
-        "look_ms": asdict(Spread.of(1000 * value for value in looks)),
-        "region": [region.height, region.width],
-        "looked_at": list(region.looked_at),
-        "threads": torch.get_num_threads(),
-    }
+    return repairs, looks
 
 
 def _carried(soft: torch.Tensor) -> Carried:

@@ -177,6 +177,8 @@ def cost_rows(cost: Mapping[str, Any], curve: Mapping[str, Any] | None) -> list[
     note = f"{seen}; a look at a key frame costs {look:.1f} ms; {cost['threads']} threads"
     question, why = "Correction of one object of 10 % of the picture", reasons.repair(cost)
     found = [Row(question, Spread(**cost["repair_ms"]), "ms", "<= 8", note, why)]
+    note = "as a run does it while another core works ahead"
+    found.append(Row("The same on one core", Spread(**cost["one_core_ms"]), "ms", "", note))
     spent = None if curve is None else curve["runs"][DEFAULT]["correct_ms"]
     if spent is not None:
         note = "with the looks at key frames and repairs of frames that became key after all"

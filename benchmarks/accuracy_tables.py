@@ -118,9 +118,13 @@ def _cost(details: Mapping[str, Any]) -> list[str]:
     """What a repair costs, drawn and in use."""
     cost = details["cost"]
     height, width = cost["region"]
-    repair, look = (cost[key] for key in ("repair_ms", "look_ms"))
+    repair, alone, look = (cost[key] for key in ("repair_ms", "one_core_ms", "look_ms"))
     lines = _rule(("what", "ms"))
-    for what, spread in (("repair of a frame", repair), ("look at a key frame", look)):
+    for what, spread in (
+        ("repair of a frame", repair),
+        ("the same on one core", alone),
+        ("look at a key frame", look),
+    ):
         text = f"{spread['median']:.1f} ({spread['q1']:.1f} to {spread['q3']:.1f})"
         lines.append(_row([f"{what}, drawn object of 10 % of 854x480, region {width}x{height}", text]))
     for part in ("curve", "multi"):

@@ -37,28 +37,27 @@ class Care:
     Attributes:
         trusted: Doubt below which a frame that nothing refers to stays as motion carried it.
         trusted_between: The same for B frames that others refer to: what is wrong there is carried on, but not far.
-        stout, plain, thin: Pixels of a region that the network sees as they are, by the shape of the objects; a larger
-            region is made smaller, at the same cost.
+        stout, plain: Pixels of a region that the network sees as they are, where the objects are stout, or neither
+            that nor thin; a larger region is made smaller, at the same cost.
     """
 
     trusted: float
     trusted_between: float
     stout: int
     plain: int
-    thin: int
 
     def largest(self, edges: float) -> int:
         """Pixels of a region that the network sees as they are, for objects with this `edge_share` in a key frame."""
-        return self.stout if edges < STOUT else self.plain if edges < THIN else self.thin
+        return self.stout if edges < STOUT else self.plain if edges < THIN else WHOLE
 
 
 STOUT, THIN = 0.14, 0.33
 """Below this share of cells that are filled in part only, objects are stout and lose little when they are seen smaller;
 from that one they are thin, and kites and spokes would be lost."""
 CARE = {
-    "fast": Care(0.2, 0.1, 224 * 224, 288 * 288, 384 * 384),
-    "balanced": Care(0.1, 0.0, 272 * 272, 384 * 384, WHOLE),
-    "best": Care(0.0, 0.0, WHOLE, WHOLE, WHOLE),
+    "fast": Care(0.2, 0.1, 224 * 224, 288 * 288),
+    "balanced": Care(0.1, 0.0, 272 * 272, 384 * 384),
+    "best": Care(0.0, 0.0, WHOLE, WHOLE),
 }
 """By quality."""
 

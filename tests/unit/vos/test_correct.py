@@ -164,11 +164,11 @@ def test_nothing_lies_outside_the_region(place: tuple[slice, slice]) -> None:
     assert doubt.tolist() == [0.0]  # of an object that is gone there is nothing to doubt
 
 
-@pytest.mark.parametrize(("share", "seen"), [(0.0, (64, 64)), (0.2, (128, 128)), (0.5, (160, 160))])
+@pytest.mark.parametrize(("share", "seen"), [(0.0, (64, 64)), (0.2, (128, 128)), (0.5, (192, 192))])
 def test_the_thinner_objects_are_the_larger_they_are_seen(share: float, seen: tuple[int, int]) -> None:
     """How many cells an object fills in part, in the key frame nearest by, says how far its region is made smaller."""
     network = TracingRefiner()
-    correction = Correction(network, care=Care(0.0, 0.0, 64 * 64, 128 * 128, 160 * 160))
+    correction = Correction(network, care=Care(0.0, 0.0, 64 * 64, 128 * 128))
     box = (slice(16, 36), slice(16, 36))
     shape, full = soft_box(*box, (52, 52)), soft_box(*box, (52, 52))
     cells = shape[0][box].flatten()

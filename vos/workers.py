@@ -6,14 +6,18 @@ they work; a frame a thread waits for nothing.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Barrier
+from threading import Barrier, get_native_id
 from typing import TypeVar
 
 import torch
 
+_LATER = 5
+"""Niceness of work that is needed later: a third of the time where the core is wanted, so that it comes even so."""
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -71,8 +75,11 @@ class Workers:
         return list(self._pool.map(lambda item: _without_gradients(function, item), work))
 
     def beside(self, function: Callable[[_In], _Out], item: _In) -> Future[_Out]:
-        """Begin something that is needed later, without gradients, on one core; one piece of work after the other."""
-        self._beside = self._beside or _alone("keymask-ahead", 1)
+        """Begin something that is needed later, without gradients, on one core; one piece of work after the other.
+
+        What is needed now goes first where cores are few.
+        """
+        self._beside = self._beside or _alone("keymask-ahead", 1, _LATER)
         return self._beside.submit(_without_gradients, function, item)
 
 
@@ -81,14 +88,16 @@ def _without_gradients(function: Callable[[_In], _Out], item: _In) -> _Out:
         return function(item)
 
 
-def _alone(name: str, count: int) -> ThreadPoolExecutor:
-    """Threads, each of which lets torch use its own core and no other."""
+def _alone(name: str, count: int, niceness: int = 0) -> ThreadPoolExecutor:
+    """Threads, each of which lets torch use its own core and no other; others may have priority."""
     pool = ThreadPoolExecutor(count, name)
     all_there, own = Barrier(count), torch.get_num_threads()
 
     def stay_alone(_: int) -> None:
         torch.get_num_threads()  # or the first operation here would look for the number once more
         torch.set_num_threads(1)
+        if niceness and sys.platform == "linux":  # elsewhere the whole process would have less priority
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), niceness)
         all_there.wait()
 
     list(pool.map(stay_alone, range(count)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 
 import pytest
@@ -62,6 +64,17 @@ def test_work_beside_goes_on_while_the_caller_works(workers: Workers) -> None:
     with pytest.raises(ZeroDivisionError):
         failing.result(60)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_work_beside_lets_others_go_first(workers: Workers) -> None:
+    """Its thread is nicer than those whose work is needed now, and than the process."""
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    beside = workers.beside(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), 0).result(60)
+    side_by_side = workers.map(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), range(2))
+    assert side_by_side == [own, own]
+    assert beside > own
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
 
 
 @pytest.mark.parametrize(("device", "cores", "can"), [("cpu", 2, True), ("cpu", 1, False), ("meta", 2, False)])

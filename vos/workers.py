@@ -17,7 +17,8 @@ from typing import TypeVar
 import torch
 
 _LATER = 5
-"""Niceness of work that is needed later: a third of the time where the core is wanted, so that it comes even so."""
+"""By how much nicer work is that is needed later: a third of the time where the core is wanted, so it comes even so."""
+_NICEST = 19
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -97,7 +98,8 @@ def _alone(name: str, count: int, niceness: int = 0) -> ThreadPoolExecutor:
         torch.get_num_threads()  # or the first operation here would look for the number once more
         torch.set_num_threads(1)
         if niceness and sys.platform == "linux":  # elsewhere the whole process would have less priority
-            os.setpriority(os.PRIO_PROCESS, get_native_id(), niceness)
+            own = os.getpriority(os.PRIO_PROCESS, get_native_id())
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), min(own + niceness, _NICEST))
         all_there.wait()
 
     list(pool.map(stay_alone, range(count)))

@@ -73,7 +73,7 @@ def test_work_beside_lets_others_go_first(workers: Workers) -> None:
     beside = workers.beside(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), 0).result(60)
     side_by_side = workers.map(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), range(2))
     assert side_by_side == [own, own]
-    assert beside > own
+    assert beside == min(own + 5, 19)
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
 
 

@@ -177,7 +177,7 @@ def cost_rows(cost: Mapping[str, Any], curve: Mapping[str, Any] | None) -> list[
     note = f"{seen}; a look at a key frame costs {look:.1f} ms; {cost['threads']} threads"
     question, why = "Correction of one object of 10 % of the picture", reasons.repair(cost)
     found = [Row(question, Spread(**cost["repair_ms"]), "ms", "<= 8", note, why)]
-    note = "as a run does it while another core works ahead"
+    note = "as a run does it, which leaves the other core to other frames and to the next key frame"
     found.append(Row("The same on one core", Spread(**cost["one_core_ms"]), "ms", "", note))
     spent = None if curve is None else curve["runs"][DEFAULT]["correct_ms"]
     if spent is not None:

@@ -163,7 +163,7 @@ def clip(
 
     chosen = Encoder(encoder, parse_options(options))
     key = sha256(
-        f"{arguments.data.resolve()}|{sequence}|{frames}|{chosen.name}|{chosen.all_options}".encode()
+        f"{arguments.data.resolve()}|{sequence}|{frames}|{chosen.name}|{chosen.repeatable_options}".encode()
     ).hexdigest()
     file: Path = arguments.cache / f"{sequence}-{frames}-{encoder}-{key[:12]}.mkv"
     if not file.exists():

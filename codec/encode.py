@@ -105,7 +105,8 @@ def encode(pictures: Iterable[UInt8Array], encoder: Encoder) -> bytes:
 def _has_avx512() -> bool:
     """Whether the processor has it; every one that has it has what `_UP_TO_AVX2` names."""
     config: Any = np.show_config(mode="dicts")
-    found = config["SIMD Extensions"]["found"]
+    simd = config.get("SIMD Extensions", {})  # what is empty is left out
+    found = [*simd.get("baseline", []), *simd.get("found", [])]
     return any(name == "X86_V4" or name.startswith("AVX512") for name in found)
 
 

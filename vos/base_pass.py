@@ -2,9 +2,9 @@
 
 A frame that is carried leaves a core idle while it is repaired, and there are two things to do that no mask waits for:
 what the memory takes from the latest key frame, and the features of the next one, for the backbone needs no mask. Which
-frame that will be is foretold from stream and policy alone, and results are the same whoever computes them, so that
-masks do not depend on what was ready in time. A frame that was foretold and is not key after all costs the work and
-nothing else.
+frame that will be is foretold from stream, policy and masks so far, and features are the same on whatever core they are
+computed, so that masks do not depend on what was ready in time. A frame that was foretold and is not key after all
+costs the work and nothing else.
 """
 
 from __future__ import annotations
@@ -68,14 +68,16 @@ class BasePass:
 
     def begin(self, frame: CompressedFrame) -> None:
         """Begin a frame that will be key as things stand; what was begun for another one is given up."""
-        if self._workers is not None and not self._has_begun(frame):
+        if self._workers is not None and (self._begun is None or self._begun[0] is not frame):
             self._give_up()
             self._begun = frame, self._workers.beside(self._features, frame)
 
     def encode(self, frame: CompressedFrame) -> Features:
         """Features of a key frame, waited for where they were begun."""
         with self._watch.stage("encode"):
-            features = self._begun[1].result() if self._has_begun(frame) and self._begun else self._features(frame)
+            begun = self._begun[1] if self._begun is not None and self._begun[0] is frame else None
+            # What has not been started is sooner done here, with all cores.
+            features = self._features(frame) if begun is None or begun.cancel() else begun.result()
         self._give_up()
         return features
 
@@ -107,9 +109,6 @@ class BasePass:
         return F.interpolate(
             logits.to(self._device), scale_factor=STRIDE, mode="bilinear", align_corners=False
         ).squeeze(1)
-
-    def _has_begun(self, frame: CompressedFrame) -> bool:
-        return self._begun is not None and self._begun[0] is frame
 
     def _give_up(self) -> None:
         if self._begun is not None:

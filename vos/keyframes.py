@@ -168,6 +168,8 @@ class AdaptivePolicy:
         return situation.doubt > (self.reference_doubt if frame.is_reference else self.disposable_doubt)
 
 
+_NEVER = 1e9
+"""More frames than a video has."""
 QUALITIES = ("fast", "balanced", "best")
 """The dial of `adaptive`, from few key frames to many."""
 _CARRIED = {
@@ -204,8 +206,9 @@ def parse_policy(
         raise OptionError(f"max_key_share is {max_key_share}; it must be above 0 and at most 1")
     if text == "adaptive":
         policy = (_REPAIRED if repaired else _CARRIED)[quality]
-        # With smaller gaps than the share allows, the first frames would use it up and the last ones get nothing.
-        gap = max(policy.longest_gap, ceil(1 / max_key_share))
+        # With smaller gaps than the share allows, the first frames would use it up and the last ones get nothing. While
+        # an object is lost, key frames may come sooner nevertheless: nothing else finds it again.
+        gap = max(policy.longest_gap, ceil(min(1 / max_key_share, _NEVER)))
         return replace(policy, max_key_share=max_key_share, longest_gap=gap)
     if max_key_share < 1 and (text == "codec" or text.startswith("every:")):
         raise OptionError(f"max_key_share is {max_key_share}; only adaptive keeps a share, and keyframes is {text!r}")

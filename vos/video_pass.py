@@ -74,7 +74,8 @@ class VideoPass:
         self._device, self._dtype = parameter.device, parameter.dtype
         self._canvas = Canvas.of(info.analysis_height, info.analysis_width, self._network.stride)
         # Without repairs, carried frames cost too little to hide anything behind them.
-        beside = tools.workers if tools.refiner is not None and tools.workers.can_work_beside else None
+        repairs = tools.refiner is not None and tools.policy.carries
+        beside = tools.workers if repairs and tools.workers.can_work_beside else None
         layout = state.memory if state else None
         self._base = BasePass(self._network, options, self._canvas, beside, tools.watch, layout)
         refiner, objects = tools.refiner, len(self._object_ids)
@@ -204,7 +205,7 @@ class VideoPass:
                 masks.append(self._segment_key(frame, carried))
             else:
                 rest.append((frame, carried, doubt))
-        if self._base.works_ahead:
+        if rest and self._base.works_ahead:
             self._begin_next_key(ahead)
         for frame, carried, doubt in self._repaired(rest):
             beyond = (doubt - self._key_doubt).clamp(min=0)

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Barrier, get_native_id
 from typing import TypeVar
 
@@ -64,23 +64,23 @@ class Workers:
     def map(self, function: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
         """Results in the order of the items, without gradients; an error of any is raised.
 
-        A single item is worked on by this thread, which leaves a core to what runs beside.
+        A single item is worked on by this thread, which leaves half of the cores to what runs beside.
         """
         work = list(items)
         if self._count == 1:
             return [function(item) for item in work]
         if len(work) < 2:
-            with threads(self._count - 1):
+            with threads(self._count - self._count // 2):
                 return [function(item) for item in work]
-        self._pool = self._pool or _alone("keymask-frame", self._count)
+        self._pool = self._pool or _pool("keymask-frame", self._count, 1)
         return list(self._pool.map(lambda item: _without_gradients(function, item), work))
 
     def beside(self, function: Callable[[_In], _Out], item: _In) -> Future[_Out]:
-        """Begin something that is needed later, without gradients, on one core; one piece of work after the other.
+        """Begin something that is needed later, without gradients, on half of the cores; one piece after the other.
 
         What is needed now goes first where cores are few.
         """
-        self._beside = self._beside or _alone("keymask-ahead", 1, _LATER)
+        self._beside = self._beside or _pool("keymask-ahead", 1, max(1, self._count // 2), _LATER)
         return self._beside.submit(_without_gradients, function, item)
 
 
@@ -89,20 +89,21 @@ def _without_gradients(function: Callable[[_In], _Out], item: _In) -> _Out:
         return function(item)
 
 
-def _alone(name: str, count: int, niceness: int = 0) -> ThreadPoolExecutor:
-    """Threads, each of which lets torch use its own core and no other; others may have priority."""
+def _pool(name: str, count: int, cores: int, niceness: int = 0) -> ThreadPoolExecutor:
+    """Threads, each of which lets torch use so many cores; others may have priority."""
     pool = ThreadPoolExecutor(count, name)
     all_there, own = Barrier(count), torch.get_num_threads()
 
-    def stay_alone(_: int) -> None:
+    def prepare(_: int) -> None:
         torch.get_num_threads()  # or the first operation here would look for the number once more
-        torch.set_num_threads(1)
+        torch.set_num_threads(cores)
         if niceness and sys.platform == "linux":  # elsewhere the whole process would have less priority
-            own = os.getpriority(os.PRIO_PROCESS, get_native_id())
-            os.setpriority(os.PRIO_PROCESS, get_native_id(), min(own + niceness, _NICEST))
+            with suppress(OSError):  # where that is forbidden, it is no more than a courtesy
+                nice = os.getpriority(os.PRIO_PROCESS, get_native_id())
+                os.setpriority(os.PRIO_PROCESS, get_native_id(), min(nice + niceness, _NICEST))
         all_there.wait()
 
-    list(pool.map(stay_alone, range(count)))
+    list(pool.map(prepare, range(count)))
     # Torch also takes what was said last for the number that threads to come begin with.
     torch.set_num_threads(own)
     return pool

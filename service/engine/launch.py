@@ -8,6 +8,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from service.config import prepare_torch
 from service.engine.types import EngineConfig
 from service.logs import configure_logging
 from service.processes import become_child
@@ -42,6 +43,7 @@ def launch(assignment: Assignment, connection: Connection) -> None:
     become_child()
     os.nice(_NICENESS)
     configure_logging(assignment.config.settings.log_level)
+    prepare_torch()
     from service.engine.worker import Worker  # noqa: PLC0415 - the engine's own process must not import torch
 
     Worker(assignment, connection).run()

@@ -38,7 +38,7 @@ def check_recipe(state: dict[str, Any], recipe: dict[str, object], path: Path, c
     """Refuse, as CheckpointError, the state of a run by another recipe or of another command's network."""
     begun = state["recipe"]
     if begun.keys() != recipe.keys():
-        raise CheckpointError(f"{path} is no checkpoint of `{command}`")
+        raise CheckpointError(f"{path} is no checkpoint of `{command}`, or of another version of it")
     changed = [f"{name} {begun[name]}, not {value}" for name, value in recipe.items() if begun[name] != value]
     if changed:
         raise CheckpointError(f"the run in {path.parent} was begun with {', '.join(changed)}; resume it with the same")

@@ -24,6 +24,7 @@ from vos.modeling.mobilenet import load_backbone
 from vos.training.batches import Batch, ClipBatches
 from vos.training.checkpoint import check_recipe, read_checkpoint
 from vos.training.datasets import TrainingData, load_data
+from vos.training.errors import CheckpointError
 from vos.training.export import named_with_hash
 from vos.training.parallel import Peers, join_peers, leave_peers
 from vos.training.recipe import Recipe
@@ -153,8 +154,12 @@ def _start(options: RunOptions, recipe: Recipe, data: TrainingData, peers: Peers
         path = options.out / CHECKPOINT
         state = read_checkpoint(path)
         check_recipe(state, recipe.as_dict(), path, "keymask train base")
+        start = str(state.get("start", ""))
+        given = options.start or options.backbone
+        if given is not None and start and named_with_hash(given) != start:
+            raise CheckpointError(f"the run in {options.out} was begun from {start}, not from {named_with_hash(given)}")
         trainer.restore(state)
-        return trainer, float(state["seconds"]), str(state.get("start", ""))
+        return trainer, float(state["seconds"]), start
     if options.start is not None:
         weights = read_weights(CompactNetwork(), options.start, DEFAULT)
         trainer.network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})

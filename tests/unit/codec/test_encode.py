@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from codec import encode as module
@@ -44,6 +45,25 @@ def test_x264_is_kept_from_avx512(given: str, expected: str, monkeypatch: pytest
     assert encoder.repeatable_options == {**encoder.all_options, "x264-params": expected}
     monkeypatch.setattr(module, "_has_avx512", lambda: False)
     assert encoder.repeatable_options == encoder.all_options
+
+
+@pytest.mark.parametrize(
+    ("simd", "has"),
+    [
+        ({"baseline": ["X86_V2"], "found": ["X86_V3", "X86_V4"]}, True),
+        ({"baseline": ["SSE"], "found": ["AVX2", "AVX512F"]}, True),
+        ({"baseline": ["X86_V4"]}, True),
+        ({"baseline": ["X86_V2"], "found": ["X86_V3"], "not found": ["X86_V4"]}, False),
+        ({"baseline": ["NEON"]}, False),
+        (None, False),
+    ],
+)
+def test_processors_are_told_apart(
+    simd: dict[str, list[str]] | None, has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what numpy found, under its newer and older names; on the smallest ones it says nothing."""
+    monkeypatch.setattr(np, "show_config", lambda mode: {} if simd is None else {"SIMD Extensions": simd})  # noqa: ARG005
+    assert module._has_avx512.__wrapped__() is has
 
 
 def test_only_x264_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,10 @@ def test_training_goes_on_from_whole_weights(training_folder: Path, tmp_path: Pa
     expected = load_file(first)
     for name, tensor in load_file(second).items():
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-3)
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"another")
+    with pytest.raises(CheckpointError, match=r"was begun from compact.safetensors [0-9a-f]{64}, not from other"):
+        train(_options(training_folder, tmp_path / "second", start=other, resume=True), still)
     with safe_open(second, "pt") as file:
         assert file.metadata()["start"] == f"{first.name} {hashlib.sha256(first.read_bytes()).hexdigest()}"
     with pytest.raises(OptionError, match="start and backbone are both given"):

@@ -258,6 +258,7 @@ class VideoPass:
             frame_count=self._frame_count,
         )
 
+    @one_thread()
     def _situation(self, frame: CompressedFrame, doubt: Tensor, carried: Carried) -> Situation:
         lost = float(carried.soft.flatten(1).amax(dim=1).min()) <= 0.5
         return replace(self._expected(frame), doubt=float(doubt.max()), support=carried.support, lost=lost)

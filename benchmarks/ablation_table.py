@@ -26,8 +26,8 @@ def page(folder: Path = RESULTS) -> str:
         f"sequences ({_frames(done, 'one')} frames), with `{details['carrying']}` and the shipped refiner, and of the "
         f"network on every frame of two sequences with 7 and 8 objects ({_frames(done, 'several')} frames).",
         "",
-        f"| change | J&F | {_DIFFERENCE} | `{details['carrying']}` | several objects | {_DIFFERENCE} | minutes |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| change | J&F | {_DIFFERENCE} | `{details['carrying']}` | several objects | {_DIFFERENCE} |",
+        "| --- | --- | --- | --- | --- | --- |",
         *(_line(name, found, done.get(RECIPE)) for name, found in done.items()),
         "",
         _noise(done),
@@ -43,7 +43,7 @@ def _line(name: str, found: Mapping[str, Any], recipe: Mapping[str, Any] | None)
     for part in ("one", "several"):
         cells += [f"{_score(found, part):.1f}", "" if recipe is None or found is recipe else _gain(found, recipe, part)]
         cells += [f"{found[part]['carrying']['JF']:.1f}"] if part == "one" else []
-    return f"| {' | '.join([*cells, str(round(60 * found['hours']))])} |"
+    return f"| {' | '.join(cells)} |"
 
 
 def _gain(found: Mapping[str, Any], recipe: Mapping[str, Any], part: str) -> str:
@@ -52,14 +52,21 @@ def _gain(found: Mapping[str, Any], recipe: Mapping[str, Any], part: str) -> str
 
 
 def _noise(done: Mapping[str, Any]) -> str:
-    """How far two seeds of the recipe lie apart."""
+    """How far chance alone moves the mean, by how far two seeds of the recipe lie apart on each sequence."""
     if RECIPE not in done or SECOND_SEED not in done:
         return "How much a seed matters is not measured yet, so no difference can be told from chance."
-    one, several = (abs(_score(done[RECIPE], part) - _score(done[SECOND_SEED], part)) for part in ("one", "several"))
+    one, several = (_standard_error(done[RECIPE], done[SECOND_SEED], part) for part in ("one", "several"))
     return (
-        f"Noise: two seeds of the recipe lie {one:.1f} points apart, {several:.1f} with several objects. "
-        "A difference of that size or less says nothing."
+        f"Noise: by how far two seeds of the recipe lie apart on each sequence, a difference of two means has a standard "
+        f"error of {one:.1f} points, {several:.1f} with several objects. What is not much larger says nothing."
     )
+
+
+def _standard_error(first: Mapping[str, Any], second: Mapping[str, Any], part: str) -> float:
+    """Of the difference of two means over sequences: root mean square of their differences, over the root of n."""
+    scores = [run[part]["every_frame"]["by_sequence"] for run in (first, second)]
+    squares = [(scores[0][name]["JF"] - scores[1][name]["JF"]) ** 2 for name in scores[0]]
+    return float(sum(squares) ** 0.5 / len(squares))
 
 
 def _score(found: Mapping[str, Any], part: str) -> float:

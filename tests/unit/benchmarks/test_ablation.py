@@ -230,12 +230,15 @@ def test_what_is_absent_is_named(dev: Path, tmp_path: Path, monkeypatch: pytest.
         ablation.main()
 
 
-def found(one: float, several: float, hours: float = 0.1) -> dict[str, Any]:
-    """A variant as ablation.json holds it."""
+def found(one: float, several: float, apart: float = 0.0) -> dict[str, Any]:
+    """A variant as ablation.json holds it, its two sequences so far from their mean."""
+
+    def scores(mean: float) -> dict[str, Any]:
+        return {"JF": mean, "by_sequence": {"a": {"JF": mean - apart}, "b": {"JF": mean + apart}}}
+
     return {
-        "one": {"frames": 180, "every_frame": {"JF": one}, "carrying": {"JF": one - 1}},
-        "several": {"frames": 60, "every_frame": {"JF": several}, "carrying": {"JF": several - 1}},
-        "hours": hours,
+        "one": {"frames": 180, "every_frame": scores(one), "carrying": {"JF": one - 1}},
+        "several": {"frames": 60, "every_frame": scores(several), "carrying": {"JF": several - 1}},
         "commit": "0123456789abcdef",
         "environment": {"cpu": "a CPU", "cores": 2, "dirty": False},
     }
@@ -250,17 +253,18 @@ def write(folder: Path, **variants: dict[str, Any] | None) -> None:
 
 def test_the_table_holds_each_change_against_the_recipe(tmp_path: Path) -> None:
     """Differences are to the first seed; the second one's stands below as the noise, and what is missing is named."""
-    variants = {"recipe, seed 2": found(70.5, 48.0), "one object": found(66.0, 40.25), "stills only": None}
+    variants = {"recipe, seed 2": found(70.5, 48.0, apart=4), "one object": found(66.0, 40.25), "stills only": None}
     write(tmp_path, recipe=found(70.0, 50.0), **variants)
     lines = ablation_table.page(tmp_path).splitlines()
     assert "Runs of 300 steps each" in lines[0]
     assert "(180 frames)" in lines[0]
     assert [line for line in lines if line.startswith("|")][2:] == [
-        "| recipe | 70.0 |  | 69.0 | 50.0 |  | 6 |",
-        "| recipe, seed 2 | 70.5 | +0.5 | 69.5 | 48.0 | -2.0 | 6 |",
-        "| one object | 66.0 | -4.0 | 65.0 | 40.2 | -9.8 | 6 |",
+        "| recipe | 70.0 |  | 69.0 | 50.0 |  |",
+        "| recipe, seed 2 | 70.5 | +0.5 | 69.5 | 48.0 | -2.0 |",
+        "| one object | 66.0 | -4.0 | 65.0 | 40.2 | -9.8 |",
     ]
-    assert any("two seeds of the recipe lie 0.5 points apart, 2.0 with several objects" in line for line in lines)
+    # Seeds differ by -3.5 and 4.5, and by -6 and 2 with several objects.
+    assert any("standard error of 2.9 points, 3.2 with several objects" in line for line in lines)
     assert "Not measured yet: stills only." in lines
     assert lines[-1] == "Trained and judged on a CPU, 2 cores, by the code of commit 0123456789ab."
 
@@ -269,7 +273,7 @@ def test_a_table_without_the_recipe_claims_no_difference(tmp_path: Path) -> None
     """While the recipe itself is missing there is nothing to compare with, and the noise is not known."""
     write(tmp_path, recipe=None, one_object=found(66.0, 40.0))
     text = ablation_table.page(tmp_path)
-    assert "| one object | 66.0 |  | 65.0 | 40.0 |  | 6 |" in text
+    assert "| one object | 66.0 |  | 65.0 | 40.0 |  |" in text
     assert "no difference can be told from chance" in text
 
 

@@ -57,8 +57,8 @@ def _noise(done: Mapping[str, Any]) -> str:
         return "How much a seed matters is not measured yet, so no difference can be told from chance."
     one, several = (_standard_error(done[RECIPE], done[SECOND_SEED], part) for part in ("one", "several"))
     return (
-        f"Noise: by how far two seeds of the recipe lie apart on each sequence, a difference of two means has a standard "
-        f"error of {one:.1f} points, {several:.1f} with several objects. What is not much larger says nothing."
+        "Noise: by how far two seeds of the recipe lie apart on each sequence, a difference of two means has a "
+        f"standard error of {one:.1f} points, {several:.1f} with several objects. What is not much larger says nothing."
     )
 
 

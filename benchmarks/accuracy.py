@@ -37,6 +37,7 @@ CURVE = (
     Method("adaptive", "best"),
     BOUNDED,
     Method("adaptive", max_key_share=0.13),
+    Method("adaptive", max_key_share=0.08),
     Method("codec"),
     *(Method(f"every:{interval}") for interval in (3, 5, 8, 12)),
     *(Method("adaptive", quality, refine=False) for quality in ("fast", "balanced", "best")),

@@ -4,7 +4,7 @@
 `curve`: loss against key share, every policy, with and without repair of carried masks, each sequence in three
 encodings; `matrix`: loss over the settings of encoders, at most 20 % key frames; `multi`: several objects; `cost`:
 milliseconds of a repair. `--only`
-measures some of them anew and keeps what accuracy.json says of the others. About 35 minutes on two quiet cores.
+measures some of them anew and keeps what accuracy.json says of the others. About 20 minutes on two quiet cores.
 """
 
 from __future__ import annotations

@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from codec.types import STRIDE, CompressedFrame
 from vos.geometry import Canvas, rgb_to_tensor
 from vos.memory import MemoryBank
+from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.resume import MemoryLayout
 from vos.stopwatch import Stopwatch
@@ -105,10 +107,9 @@ class BasePass:
         self._memory.refill(frame.index, self._entry((self.encode(frame), masks)))
 
     def to_full(self, logits: Tensor) -> Tensor:
-        """What `segment` gave at the picture's size: float32 [K, padded_height, padded_width], not yet joined."""
-        return F.interpolate(
-            logits.to(self._device), scale_factor=STRIDE, mode="bilinear", align_corners=False
-        ).squeeze(1)
+        """The logits that `segment` gave -> soft masks [K, padded_height, padded_width]."""
+        full = F.interpolate(logits.to(self._device), scale_factor=STRIDE, mode="bilinear", align_corners=False)
+        return soft_aggregate(torch.sigmoid(full.squeeze(1)))[1:]
 
     def _give_up(self) -> None:
         if self._begun is not None:

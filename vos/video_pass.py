@@ -148,7 +148,7 @@ class VideoPass:
         if not (in_memory or remembered):
             return
         logits = self._logits.get(frame.index)
-        full = self._canvas.pad(self._soft_prompt.to(self._device)) if logits is None else self._to_full(logits)
+        full = self._canvas.pad(self._soft_prompt.to(self._device)) if logits is None else self._base.to_full(logits)
         if in_memory:
             self._base.recall(frame, full)
         if remembered and self._correction is not None:
@@ -240,13 +240,12 @@ class VideoPass:
     def _begin_next_key(self, frames: tuple[CompressedFrame, ...]) -> None:
         """Begin the first of some frames to come, in decode order, that will be key if all goes well until then."""
         for frame in frames:
-            situation = replace(self._expected(frame), frame_count=frame.index - self._prompt.index)
-            if self._policy.is_due(frame, situation):
+            if self._policy.is_due(frame, self._expected(frame, frame.index - self._prompt.index)):
                 self._base.begin(frame)
                 return
 
-    def _expected(self, frame: CompressedFrame) -> Situation:
-        """The situation of a frame, if all goes well until then."""
+    def _expected(self, frame: CompressedFrame, frame_count: int) -> Situation:
+        """The situation of a frame before which there are so many, if all goes well until then."""
         return Situation(
             from_prompt=frame.index - self._prompt.index,
             latest_key=max(self._keys) - self._prompt.index,
@@ -255,19 +254,20 @@ class VideoPass:
             support=1.0,
             lost=False,
             key_count=self._key_count,
-            frame_count=self._frame_count,
+            frame_count=frame_count,
         )
 
     @one_thread()
     def _situation(self, frame: CompressedFrame, doubt: Tensor, carried: Carried) -> Situation:
         lost = float(carried.soft.flatten(1).amax(dim=1).min()) <= 0.5
-        return replace(self._expected(frame), doubt=float(doubt.max()), support=carried.support, lost=lost)
+        expected = self._expected(frame, self._frame_count)
+        return replace(expected, doubt=float(doubt.max()), support=carried.support, lost=lost)
 
     def _segment_key(self, frame: CompressedFrame, carried: Carried) -> FrameMask:
         """Segment with the base network; what motion carried here is its hint."""
         features = self._base.encode(frame)
         logits = self._base.segment(features, carried.soft)
-        full = self._to_full(logits)
+        full = self._base.to_full(logits)
         picture = self._canvas.crop(full)
         self._hold(frame, self._certain(frame, picture))
         self._memorize(frame, features, full)
@@ -286,10 +286,6 @@ class VideoPass:
         if logits is None:
             return torch.zeros(len(self._object_ids), device=self._device)
         return undecided(soft_aggregate(torch.sigmoid(logits.to(self._device).squeeze(1)))[1:])
-
-    def _to_full(self, logits: Tensor) -> Tensor:
-        """The network's logits float32 [K, 1, rows, columns] -> soft masks [K, padded_height, padded_width]."""
-        return soft_aggregate(torch.sigmoid(self._base.to_full(logits)))[1:]
 
     def _memorize(self, frame: CompressedFrame, features: Features, masks: Tensor) -> None:
         """Remember a key frame with its soft masks [K, padded_height, padded_width]."""

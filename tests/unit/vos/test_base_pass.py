@@ -140,14 +140,6 @@ def base(network: NotingNetwork, workers: Workers | None) -> BasePass:
     return BasePass(network, Options(), Canvas.of(48, 64, 16), workers, Stopwatch(), None)
 
 
-@pytest.fixture
-def workers() -> Workers:
-    """Two of them, whatever the machine."""
-    made = Workers(torch.device("cpu"))
-    made._count = 2
-    return made
-
-
 def test_a_frame_is_begun_once_and_another_is_not_taken_for_it(workers: Workers) -> None:
     """Beginning a frame again does nothing; a frame that was not begun is encoded here."""
     network = NotingNetwork()

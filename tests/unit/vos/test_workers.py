@@ -12,14 +12,6 @@ import torch
 from vos.workers import Workers, one_thread
 
 
-@pytest.fixture
-def workers() -> Workers:
-    """Two of them, whatever the machine."""
-    made = Workers(torch.device("cpu"))
-    made._count = 2
-    return made
-
-
 def test_results_come_in_order_from_threads_that_use_one_core(workers: Workers) -> None:
     """Each piece runs with one of torch's threads and without gradients, two pieces at the same time."""
     before, together = torch.get_num_threads(), threading.Barrier(2)

@@ -260,7 +260,7 @@ def options() -> argparse.ArgumentParser:
     result.add_argument("--work", type=Path, default=ROOT / "runs" / "ablation", help="where runs are kept")
     result.add_argument("--out", type=Path, default=RESULTS, help="where ablation.json goes")
     result.add_argument("--steps", type=int, default=300, help="of each training; other steps need another --work")
-    result.add_argument("--frames", type=int, default=30, help="the first N frames of each sequence are judged")
+    result.add_argument("--frames", type=int, metavar="N", help="judge the first N frames of each sequence alone")
     result.add_argument("--workers", type=int, default=1, help="loader processes of a training")
     result.add_argument("--only", action="append", choices=VARIANTS, metavar="NAME", help="a variant; repeatable")
     # No option: a run on few frames and steps goes to an --out of its own.

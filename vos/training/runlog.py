@@ -6,13 +6,12 @@ import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vos.training.checkpoint import write_atomic
 from vos.training.datasets import TrainingData
 from vos.training.export import Provenance, export_weights, source_commit
-from vos.training.refine_trainer import RefinerTrainer
-from vos.training.trainer import Trainer
+from vos.training.state import TrainingState
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -39,7 +38,7 @@ class RunLog:
 
     def __init__(
         self,
-        trainer: Trainer | RefinerTrainer,
+        trainer: TrainingState[Any, Any],
         data: TrainingData,
         folder: Path,
         seconds: float,

@@ -21,7 +21,8 @@ from vos.training.datasets import load_data
 from vos.training.errors import CheckpointError
 from vos.training.loop import RunOptions, train
 from vos.training.recipe import Recipe, Stage
-from vos.training.trainer import Trainer, learning_rate, measure_tap_scale
+from vos.training.state import learning_rate
+from vos.training.trainer import Trainer, measure_tap_scale
 from vos.weights import load_network
 
 SHORT = Recipe(stages=(Stage(3, 2, 2, 64), Stage(3, 4, 2, 64)), warmup_steps=2)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vos.training.errors import CheckpointError
+from vos.training.state import TrainingState
 
 
 def write_atomic(state: dict[str, Any], path: Path) -> None:
@@ -31,6 +32,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged and cannot be resumed: {error}") from error
     if not isinstance(state, dict) or not {"step", "network", "ema", "optimizer", "recipe"} <= state.keys():
         raise CheckpointError(f"{path} is no checkpoint of `keymask train`")
+    return state
+
+
+def take_up(trainer: TrainingState[Any, Any], path: Path, command: str) -> dict[str, Any]:
+    """Let a trainer go on from a checkpoint, which is given back; raises CheckpointError if it is another's."""
+    state = read_checkpoint(path)
+    check_recipe(state, trainer.recipe.as_dict(), path, command)
+    try:
+        trainer.restore(state)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} holds another network's state: {str(error).splitlines()[0]}") from error
     return state
 
 

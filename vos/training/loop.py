@@ -22,7 +22,7 @@ from vos.errors import OptionError, WeightsError
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.mobilenet import load_backbone
 from vos.training.batches import Batch, ClipBatches
-from vos.training.checkpoint import check_recipe, read_checkpoint
+from vos.training.checkpoint import take_up
 from vos.training.datasets import TrainingData, load_data
 from vos.training.errors import CheckpointError
 from vos.training.export import named_with_hash
@@ -151,14 +151,11 @@ def _start(options: RunOptions, recipe: Recipe, data: TrainingData, peers: Peers
     torch.manual_seed(recipe.seed)
     trainer = Trainer(CompactNetwork(), recipe, torch.device(options.device), peers)
     if options.resume:
-        path = options.out / CHECKPOINT
-        state = read_checkpoint(path)
-        check_recipe(state, recipe.as_dict(), path, "keymask train base")
+        state = take_up(trainer, options.out / CHECKPOINT, "keymask train base")
         start = str(state.get("start", ""))
         given = options.start or options.backbone
         if given is not None and start and named_with_hash(given) != start:
             raise CheckpointError(f"the run in {options.out} was begun from {start}, not from {named_with_hash(given)}")
-        trainer.restore(state)
         return trainer, float(state["seconds"]), start
     if options.start is not None:
         weights = read_weights(CompactNetwork(), options.start, DEFAULT)

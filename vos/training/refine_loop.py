@@ -11,9 +11,8 @@ from vos.catalog import DEFAULT, REFINER
 from vos.errors import WeightsError
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.refiner import Refiner
-from vos.training.checkpoint import check_recipe, read_checkpoint
+from vos.training.checkpoint import take_up
 from vos.training.datasets import load_data
-from vos.training.errors import CheckpointError
 from vos.training.export import named_with_hash
 from vos.training.loop import Outcome, load_steps, stop_signals
 from vos.training.refine_samples import RefinerBatches
@@ -89,13 +88,7 @@ def _start(options: RefinerOptions, recipe: RefinerRecipe) -> tuple[RefinerTrain
     torch.manual_seed(recipe.seed)
     trainer = RefinerTrainer(Refiner(), recipe, torch.device(options.device))
     if options.resume:
-        path = options.out / CHECKPOINT
-        state = read_checkpoint(path)
-        check_recipe(state, recipe.as_dict(), path, "keymask train refiner")
-        try:
-            trainer.restore(state)
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise CheckpointError(f"{path} holds another network's state: {str(error).splitlines()[0]}") from error
+        state = take_up(trainer, options.out / CHECKPOINT, "keymask train refiner")
         return trainer, float(state["seconds"]), str(state.get("start", ""))
     if _is_refiner(options.start):
         trainer.network.load_state_dict(read_weights(Refiner(), options.start, REFINER.name))

@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from service.config import prepare_torch
+from benchmarks.paths import RESULTS, ROOT
+from service.torch_runtime import prepare_torch
 
 # As the command line does, before anything loads torch.
 prepare_torch()
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 DATA = ROOT.parent / "shared" / "data" / "dev" / "davis480"
 _PACKAGES = ("av", "numpy", "opencv-python-headless", "torch", "keymask-server")
 
@@ -158,8 +157,8 @@ def clip(
 ) -> Path:
     """A 480p clip of a sequence's first frames, encoded once and kept in the cache folder."""
     from codec.encode import Encoder, encode, parse_options  # noqa: PLC0415
-    from service.davis import find_sequences  # noqa: PLC0415 - a script that only prints needs none of it
-    from service.evaluate import read_picture  # noqa: PLC0415
+    from vos.evaluation.davis import find_sequences  # noqa: PLC0415 - a script that only prints needs none of it
+    from vos.evaluation.evaluate import read_picture  # noqa: PLC0415
 
     chosen = Encoder(encoder, parse_options(options))
     key = sha256(
@@ -177,7 +176,7 @@ def clip(
 
 def first_labels(arguments: argparse.Namespace, sequence: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The sequence's first annotation, uint8 [height, width]."""
-    from service.davis import find_sequences  # noqa: PLC0415
+    from vos.evaluation.davis import find_sequences  # noqa: PLC0415
 
     (source,) = find_sequences(arguments.data, [sequence])
     return source.labels(0)
@@ -204,10 +203,10 @@ def environment() -> dict[str, Any]:
 
 def _command() -> str:
     script = Path(sys.argv[0]).resolve()
-    name = str(script.relative_to(ROOT)) if script.is_relative_to(ROOT) else script.name
+    module = script.relative_to(ROOT).with_suffix("").parts if script.is_relative_to(ROOT) else (script.stem,)
     # Folders of this machine say nothing to others: of an absolute path only the last part is kept.
     shown = [Path(argument).name if argument.startswith(("/", "..")) else argument for argument in sys.argv[1:]]
-    return shlex.join(["python", name, *shown])
+    return shlex.join(["python", "-m", ".".join(module), *shown])
 
 
 def _gpu() -> str | None:

@@ -1,6 +1,6 @@
 """Runs every benchmark one after the other and prints the table.
 
-`python benchmarks/run_all.py --mv-python VENV/bin/python`; README.md says what that environment holds. About forty
+`python -m benchmarks.run_all --mv-python VENV/bin/python`; README.md says what that environment holds. About forty
 minutes on two quiet cores. A benchmark that fails is named, the others still run.
 """
 
@@ -12,10 +12,9 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-from harness import RESULTS, parser
-from table import ORDER, table
-
-HERE = Path(__file__).resolve().parent
+from benchmarks.harness import RESULTS, parser
+from benchmarks.paths import ROOT
+from benchmarks.table import MODULES, ORDER, table
 
 
 def main() -> int:
@@ -34,13 +33,13 @@ def main() -> int:
 
 def run(name: str, arguments: argparse.Namespace) -> bool:
     """Run one benchmark in a process of its own; whether it succeeded."""
-    command = [sys.executable, str(HERE / f"{name}.py"), "--data", str(arguments.data), "--cache", str(arguments.cache)]
+    command = [sys.executable, "-m", MODULES[name], "--data", str(arguments.data), "--cache", str(arguments.cache)]
     command += ["--out", str(arguments.out)] if arguments.out != RESULTS else []
     command += ["--quick"] if arguments.quick else []
     command += ["--mv-python", str(arguments.mv_python)] if name == "decode" and arguments.mv_python else []
     print(f"-- {name}", flush=True)
     started = perf_counter()
-    done = subprocess.run(command, check=False).returncode == 0
+    done = subprocess.run(command, check=False, cwd=ROOT).returncode == 0
     print(f"-- {name}: {perf_counter() - started:.0f} s", flush=True)
     return done
 

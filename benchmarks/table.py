@@ -1,4 +1,4 @@
-"""Prints the table of the results folder in Markdown: `python benchmarks/table.py [FOLDER]`."""
+"""Prints the table of the results folder in Markdown: `python -m benchmarks.table [FOLDER]`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from accuracy_tables import short
+from benchmarks.accuracy.tables import short
+from benchmarks.paths import RESULTS
 
-RESULTS = Path(__file__).resolve().parent / "results"
-ORDER = ("decode", "propagate", "proxy", "memory", "speedup", "accuracy", "http_service")
+MODULES = {
+    "decode": "benchmarks.speed.decode",
+    "propagate": "benchmarks.speed.propagate",
+    "proxy": "benchmarks.speed.proxy",
+    "memory": "benchmarks.speed.memory",
+    "speedup": "benchmarks.speed.speedup",
+    "accuracy": "benchmarks.accuracy.measure",
+    "http_service": "benchmarks.serving.http_service",
+}
+"""Name of a result file -> the module that measures it, in the order of the table."""
+ORDER = tuple(MODULES)
 
 
 def table(folder: Path = RESULTS) -> str:

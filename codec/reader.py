@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
 
-from codec.bitstream import bitstream_pictures, proxy_pictures
-from codec.container import OpenFile, Source
-from codec.decoded import DecodedPicture
-from codec.decoder import Decoder
-from codec.orientation import orientation_of
-from codec.picture import Scaler, analysis_size
-from codec.prefetch import Prefetch
-from codec.proxy import resolve_motion_source
+from codec.decode.decoded_picture import DecodedPicture
+from codec.decode.decoder import Decoder
+from codec.decode.motion_proxy import resolve_motion_source
+from codec.decode.orientation import orientation_of
+from codec.decode.pictures import bitstream_pictures, proxy_pictures
+from codec.decode.prefetch import Prefetch
+from codec.decode.scaler import Scaler, analysis_size
+from codec.demux.source import OpenFile, Source
 from codec.types import CompressedFrame, MotionSource, VideoInfo
 
 _AHEAD = 4
@@ -87,7 +87,7 @@ class VideoReader:
             profile=stream.codec_context.profile,
         )
         # Late, for it brings numba, which nothing but analysis needs.
-        from codec.analyzer import FrameAnalyzer  # noqa: PLC0415
+        from codec.motion.analyzer import FrameAnalyzer  # noqa: PLC0415
 
         scaler = Scaler(size)
         self._analyzer = FrameAnalyzer(scaler)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import typer.main
 
-from service.cli import app
+from service.cli.main import app
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md"
 HEAD = """# The command line

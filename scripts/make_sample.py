@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage import data
 
-from service.results.png import encode_mask
+from service.writers.png import encode_mask
 
 Picture = npt.NDArray[np.uint8]
 Matrix = npt.NDArray[np.float64]

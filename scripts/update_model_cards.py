@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vos.catalog import PACKAGE_FOLDER, REFINER, read_record
-from vos.weights import read_metadata
+from vos.weights.catalog import PACKAGE_FOLDER, REFINER, read_record
+from vos.weights.load import read_metadata
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 BEGIN, END = "<!-- run: begin -->", "<!-- run: end -->"

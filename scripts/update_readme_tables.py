@@ -13,11 +13,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
-    "README.md": "table.py",
-    "docs/accuracy.md": "accuracy_tables.py",
-    "docs/model_card_compact.md": "ablation_table.py",
+    "README.md": "benchmarks.table",
+    "docs/accuracy.md": "benchmarks.accuracy.tables",
+    "docs/model_card_compact.md": "benchmarks.ablation.table",
 }
-"""Page -> the script of benchmarks/ that prints its part."""
+"""Page -> the module that prints its part."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
@@ -40,8 +40,8 @@ def current(name: str) -> str:
     Raises:
         ValueError: The page has not both marks once.
     """
-    command = [sys.executable, ROOT / "benchmarks" / PAGES[name]]
-    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", PAGES[name]]
+    made = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return updated((ROOT / name).read_text(encoding="utf-8"), made.stdout)
 
 

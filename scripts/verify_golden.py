@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vos.modeling.network import Memory, VOSNetwork
-from vos.weights import SEEDED, load_network
+from vos.weights.load import SEEDED, load_network
 
 TOLERANCE = 1e-4
 TOP_K = 20

@@ -110,6 +110,8 @@ VERDICTS: tuple[tuple[type[BaseException], Verdict], ...] = (
     (vos_errors.PromptError, Verdict(BAD_INPUT, "mask-unusable")),
     (vos_errors.OptionError, Verdict(BAD_INPUT, "invalid-options")),
     (vos_errors.WeightsError, Verdict(BAD_INPUT, "model-unavailable")),
+    (vos_errors.DatasetError, Verdict(BAD_INPUT, "invalid-request")),
+    (vos_errors.EvaluationError, Verdict(FAILED, "run-failed")),
     (vos_errors.VosError, Verdict(BAD_INPUT, "invalid-options")),
     (MaskSizeError, Verdict(BAD_INPUT, "mask-size-mismatch")),
     (MaskFileError, Verdict(BAD_INPUT, "mask-unreadable")),

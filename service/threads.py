@@ -6,6 +6,11 @@ one lock; and what takes long (uploads, whole files, sandboxes) must not keep an
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+import anyio
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
@@ -22,3 +27,16 @@ def brief_calls() -> CapacityLimiter:
         limiter = CapacityLimiter(THREADS)
         _limiter.set(limiter)
         return limiter
+
+
+Args = ParamSpec("Args")
+
+
+Result = TypeVar("Result")
+
+
+async def in_thread(function: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
+    """Call what blocks for a moment (database, small pieces of files) in a thread; few run at a time."""
+    call: Callable[[], Any] = partial(function, *args, **kwargs)
+    result: Result = await anyio.to_thread.run_sync(call, limiter=brief_calls())
+    return result

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from service.config import prepare_torch
+from service.torch_runtime import prepare_torch
+from tests.support.paths import ROOT
 
 # As the command line does, before anything loads torch.
 prepare_torch()
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")

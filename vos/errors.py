@@ -3,7 +3,9 @@
 VosError
 ├── PromptError        the mask cannot be used: wrong size, no object, too many objects
 ├── OptionError        an option's value is outside what is allowed
-└── WeightsError       weights are missing, damaged, or not of this network
+├── WeightsError       weights are missing, damaged, or not of this network
+├── DatasetError       a folder of sequences has not the expected layout, or a file in it cannot be used
+└── EvaluationError    a segmenter did not return one mask per picture
 
 Every message says what was given and what is allowed.
 """
@@ -23,3 +25,11 @@ class OptionError(VosError):
 
 class WeightsError(VosError):
     """A network's weights are missing, damaged, or of another network."""
+
+
+class DatasetError(VosError):
+    """A folder of evaluation sequences cannot be used."""
+
+
+class EvaluationError(VosError):
+    """A segmenter did not return one mask per picture."""

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 
 from codec.types import CompressedFrame, VideoInfo
 from vos.errors import OptionError
-from vos.keyframes import parse_policy
+from vos.keyframes.policy import parse_policy
 from vos.modeling.network import VOSNetwork
 from vos.modeling.refiner import Refiner
-from vos.resume import RunState
-from vos.stopwatch import Stopwatch
+from vos.runtime.run_state import RunState
+from vos.runtime.stage_timer import Stopwatch
+from vos.runtime.thread_pools import Workers
+from vos.session import Tools, VideoPass
 from vos.types import FrameMask, Options, Prompt, Source, Stats
-from vos.video_pass import Tools, VideoPass
-from vos.workers import Workers
 
 
 class Segmenter:

@@ -62,7 +62,8 @@ class Options:
         memory_spacing: Least distance of the key frames that are kept in memory, in frames.
         top_k: Memory positions that a query position reads from.
         quality: "fast", "balanced" or "best": how many key frames `adaptive` takes, how closely the refiner looks.
-        max_key_share: Most key frames that `adaptive` takes, as a share of the frames so far (see `vos.keyframes`).
+        max_key_share: Most key frames that `adaptive` takes, as a share of the frames so far (see
+        `vos.keyframes.policy`).
     """
 
     keyframes: str = "adaptive"

@@ -18,11 +18,9 @@ from keymask.models import Frame, Job, JobStatus, Model, Options, Probe, Track
 from keymask.png import MaskLike
 from keymask.progress import ProgressOption, reporter
 from keymask.protocol import (
-    FOLLOW_SECONDS,
     POLL_SECONDS,
     Call,
     JobLike,
-    Retry,
     Upload,
     VideoLike,
     advanced,
@@ -32,6 +30,7 @@ from keymask.protocol import (
     job_path,
     submission,
 )
+from keymask.retry import FOLLOW_SECONDS, Retry
 
 
 class AsyncClient:

@@ -17,11 +17,9 @@ from keymask.models import Frame, Job, JobStatus, Model, Options, Probe, Track
 from keymask.png import MaskLike
 from keymask.progress import ProgressOption, reporter
 from keymask.protocol import (
-    FOLLOW_SECONDS,
     POLL_SECONDS,
     Call,
     JobLike,
-    Retry,
     Upload,
     VideoLike,
     advanced,
@@ -31,6 +29,7 @@ from keymask.protocol import (
     job_path,
     submission,
 )
+from keymask.retry import FOLLOW_SECONDS, Retry
 
 
 class Client:

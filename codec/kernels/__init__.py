@@ -15,8 +15,8 @@ Common arguments:
     luma: uint8 [height, width], the frame itself.
 """
 
-from codec.kernels.compensation import compensate
-from codec.kernels.layout import gather, lay
-from codec.kernels.matching import rematch, unfold
+from codec.kernels.compensate import compensate
+from codec.kernels.match import rematch, unfold
+from codec.kernels.rasterize import gather, lay
 
 __all__ = ["compensate", "gather", "lay", "rematch", "unfold"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
+from service.engine.types import EngineConfig
 from service.jobs.types import JobStatus
 
 
@@ -67,3 +70,24 @@ class Ended:
     job_id: str
     status: JobStatus
     resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a worker is told once.
+
+    Attributes:
+        name: Its name in `Job.worker`, never used twice.
+        device: Its device.
+        config: How the engine runs.
+        database_url: The jobs.
+        storage_root: Their files.
+        retention: How long finished ones are kept.
+    """
+
+    name: str
+    device: str
+    config: EngineConfig
+    database_url: str
+    storage_root: Path
+    retention: timedelta

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from service.config import Settings
-from service.loading import ModelChoice
+from service.run.model_loader import ModelChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class EngineConfig:
 
     devices: tuple[str, ...] = ("auto",)
     model: ModelChoice = field(default_factory=ModelChoice)
-    loader: str = "service.loading:load_engine"
+    loader: str = "service.run.model_loader:load_engine"
     stall_seconds: float = 120.0
     cancel_seconds: float = 5.0
     grace_seconds: float = 10.0

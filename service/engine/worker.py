@@ -16,16 +16,15 @@ from typing import cast
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.engine.control import CanceledError, DrainedError, Inbox, Observer, persist
-from service.engine.launch import Assignment
-from service.engine.messages import Beat, Ended, NotReady, Ready
-from service.engine.task import Task
+from service.engine.job_run import Task
+from service.engine.messages import Assignment, Beat, Ended, NotReady, Ready
+from service.engine.reporting import CanceledError, DrainedError, Inbox, Observer, persist
 from service.errors import LostJobError, RunError, StorageFullError, message_of, verdict_of
 from service.jobs.claims import Release
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobStatus
-from service.loading import Engine, EngineLoader
-from service.storage import Storage
+from service.run.model_loader import Engine, EngineLoader
+from service.storage.job_files import Storage
 from vos.types import Options
 
 _log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ class Worker:
 
     def _warm_up(self) -> bool:
         """Load the default network, with which most jobs start, and the compiled loops."""
-        for compiled in ("codec.kernels", "vos.kernels", "vos.modeling.kernels"):
+        for compiled in ("codec.kernels", "vos.kernels", "vos.modeling.cpu.topk_kernels"):
             importlib.import_module(compiled)
         try:
             engine = self._load(self._model, Options(), self._config.settings)

@@ -122,7 +122,7 @@ class Requests(Rows):
         return self.get(job_id)
 
     def request_delete(self, job_id: str) -> Job:
-        """Make a job invisible and cancel it; `service.jobs.housekeeper` removes its files and then its row.
+        """Make a job invisible and cancel it; `service.engine.housekeeper` removes its files and then its row.
 
         Its Idempotency-Key is free again.
 

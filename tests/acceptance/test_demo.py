@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.cli import main
+from service.cli.main import main
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "service" / "sample"
 LEAST_J = 0.90
 """Mean J over the frames after the first. Measured with the weights of November 2026: 0.98 (worst frame 0.965)."""

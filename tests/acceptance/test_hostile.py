@@ -18,11 +18,11 @@ import pytest
 from pycocotools import mask as coco
 
 from service.config import Settings
-from service.engine.local import LocalEngine
-from service.main import create_app
+from service.engine.supervisor import LocalEngine
+from service.http.app import create_app
 from service.problems import MEDIA_TYPE, PROBLEMS, type_of
-from tests.hostile import HEIGHT, SECRET, WIDTH, Hostile, corpus, good_clips, good_mask
-from tests.serving import listening
+from tests.support.hostile import HEIGHT, SECRET, WIDTH, Hostile, corpus, good_clips, good_mask
+from tests.support.serving import listening
 
 SEED = 20_260_101
 GROWTH_BYTES = 150 << 20
@@ -52,7 +52,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     app = create_app(
         settings,
         make_engine=lambda config, store, storage: LocalEngine(
-            replace(config, loader="tests.still_engine:load_still"), store, storage
+            replace(config, loader="tests.support.still_engine:load_still"), store, storage
         ),
     )
     with listening(app) as address, httpx.Client(base_url=address, timeout=180) as client:

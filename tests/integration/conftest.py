@@ -3,93 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from service.config import Settings
-from service.engine.local import LocalEngine
 from service.engine.types import EngineConfig
-from service.jobs.store import JobStore
-from service.jobs.types import Job, JobOptions, JobStatus, JobVideo, new_job_id
-from service.storage import JobFiles, Storage
-from tests.synthetic import encode, pan, x264
-from tests.waiting import wait_for
-
-FRAMES = 30
-SIZE = (64, 48)
-
-
-@dataclass
-class Site:
-    """A database, a folder of files, and engines that work on them."""
-
-    root: Path
-    clip: bytes
-    config: EngineConfig
-    engines: list[LocalEngine] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.store = JobStore(f"sqlite:///{self.root}/jobs.db")
-        self.storage = Storage(self.root / "files", reserve=0)
-
-    @property
-    def home(self) -> Path:
-        """Where workers look for how to behave."""
-        return self.config.settings.home
-
-    def start(self, **changes: Any) -> LocalEngine:
-        """An engine that is ready."""
-        engine = LocalEngine(replace(self.config, **changes), self.store, self.storage)
-        self.engines.append(engine)
-        engine.start()
-        wait_for(lambda: engine.ready)
-        return engine
-
-    def submit(
-        self, engine: LocalEngine | None = None, video: bytes | None = None, frames: int = FRAMES, **options: Any
-    ) -> Job:
-        """A new job with its files, as the API makes it; `frames` is what the API believes that the video has."""
-        job_id = new_job_id()
-        with self.storage.upload() as upload:
-            upload.video.write_bytes(self.clip if video is None else video)
-            labels = np.zeros(SIZE[::-1], np.uint8)
-            labels[10:30, 10:30] = 7
-            picture = Image.frombytes("P", SIZE, labels.tobytes())
-            picture.putpalette(list(range(256)) * 3)
-            picture.save(upload.mask)
-            self.storage.adopt(upload, job_id)
-        video_about = JobVideo("h264", *SIZE, 25.0, frames, frames / 25, 0)
-        job = Job(job_id, JobOptions(**options), video_about, "0" * 64, datetime.now(UTC))
-        self.store.create(job)
-        if engine is not None:
-            engine.wake()
-        return job
-
-    def files(self, job: Job) -> JobFiles:
-        """The job's files."""
-        return self.storage.job(job.id)
-
-    def lines(self, job: Job) -> int:
-        """Masks in the job's file so far."""
-        path = self.files(job).frames
-        return path.read_bytes().count(b"\n") if path.exists() else 0
-
-    def finished(self, job: Job) -> Job:
-        """The job, once it is finished."""
-        found: Job = wait_for(lambda: (now := self.store.get(job.id)).status.finished and now)
-        return found
-
-    def expected(self, engine: LocalEngine) -> bytes:
-        """The masks of an uninterrupted run."""
-        job = self.submit(engine)
-        assert self.finished(job).status is JobStatus.SUCCEEDED
-        return self.files(job).frames.read_bytes()
+from tests.support.engine_site import FRAMES, SIZE, Site
+from tests.support.synthetic import encode, pan, x264
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +24,7 @@ def site(tmp_path: Path, clip: bytes) -> Iterator[Site]:
     """An empty site; its engines are stopped at the end."""
     config = EngineConfig(
         devices=("cpu",),
-        loader="tests.fakes:load",
+        loader="tests.support.fakes:load",
         poll_seconds=0.05,
         grace_seconds=120.0,
         cancel_seconds=120.0,

@@ -11,13 +11,12 @@ import runpy
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from service.jobs.store import JobStore
-from service.storage import Storage
+from service.storage.job_files import Storage
 
-LIGHT_SERVICE = Path(__file__).resolve().parents[2] / "benchmarks" / "light_service.py"
+LIGHT_SERVICE = "benchmarks.serving.light_service"
 
 
 def die(*_: Any, **__: Any) -> None:
@@ -42,4 +41,4 @@ if __name__ == "__main__":
         JobStore.create = die  # type: ignore[method-assign]
     elif sys.argv[1] == "created":
         JobStore.create = dying_after(JobStore.create)  # type: ignore[method-assign]
-    runpy.run_path(str(LIGHT_SERVICE), run_name="__main__")
+    runpy.run_module(LIGHT_SERVICE, run_name="__main__")

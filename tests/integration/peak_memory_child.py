@@ -2,7 +2,7 @@
 
 All but the base network is what `keymask run` has by default: the adaptive policy, the refiner and its correction, and
 the writers of masks and report; and that of run-length masks. (The overlay, which decodes the video once more, is part
-of `benchmarks/memory.py`.)
+of `benchmarks/speed/memory.py`.)
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from service.config import Settings
-from service.loading import Engine, ModelChoice
-from service.outputs import Outputs
-from service.runner import RunRequest, run_job
-from vos.catalog import PACKAGE_FOLDER, REFINER
+from service.run.model_loader import Engine, ModelChoice
+from service.run.outputs import Outputs
+from service.run.run_to_files import RunRequest, run_job
 from vos.modeling.memory_read import l2_affinity, read_top_k
 from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.modeling.refiner import Refiner
 from vos.segmenter import Segmenter
 from vos.types import Options
-from vos.weights import read_weights
+from vos.weights.catalog import PACKAGE_FOLDER, REFINER
+from vos.weights.load import read_weights
 
 
 class ColourNetwork(VOSNetwork):

@@ -12,10 +12,10 @@ import threading
 from pathlib import Path
 
 from service.config import Settings
-from service.engine.local import LocalEngine
+from service.engine.supervisor import LocalEngine
 from service.engine.types import EngineConfig
 from service.jobs.store import JobStore
-from service.storage import Storage
+from service.storage.job_files import Storage
 
 
 def main(root: Path) -> None:
@@ -24,7 +24,7 @@ def main(root: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     config = EngineConfig(
         devices=("cpu",),
-        loader="tests.fakes:load",
+        loader="tests.support.fakes:load",
         poll_seconds=0.05,
         housekeeping_seconds=0.5,
         settings=Settings(home=root / "home"),

@@ -13,9 +13,9 @@ import pytest
 from service.config import digest_of_key
 from service.jobs.types import JobStatus
 from service.problems import PROBLEMS
-from tests.media import write_clip, write_mask
-from tests.serving import FRAMES, Served, served
-from tests.waiting import files_below, wait_for
+from tests.support.media import write_clip, write_mask
+from tests.support.serving import FRAMES, Served, served
+from tests.support.waiting import files_below, wait_for
 
 
 @pytest.fixture(scope="module")

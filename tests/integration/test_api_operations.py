@@ -23,16 +23,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.config import Settings, digest_of_key
 from service.errors import VERDICTS, UsageError
+from service.http.app import create_app
+from service.http.context import Services, keys_in_force
 from service.logs import configure_logging
-from service.main import create_app
 from service.problems import PROBLEMS, ProblemError, type_of
-from service.services import Services, keys_in_force
-from tests.media import write_clip
-from tests.serving import FRAMES, Served, served
-from tests.thread_engine import ThreadEngine
-from tests.waiting import files_below, wait_for
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.media import write_clip
+from tests.support.paths import ROOT
+from tests.support.serving import FRAMES, Served, served
+from tests.support.thread_engine import ThreadEngine
+from tests.support.waiting import files_below, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +296,7 @@ def test_serve_and_stop(tmp_path: Path) -> None:
     """`keymask serve` listens, says where, ends open streams at SIGTERM and leaves with 0."""
     address = tmp_path / "address.json"
     environ = {**os.environ, "KEYMASK_HOME": str(tmp_path), "KEYMASK_DEVICES": "none", "KEYMASK_HOST": "127.0.0.1"}
-    command = [sys.executable, "-c", "import sys; from service.cli import main; sys.exit(main())"]
+    command = [sys.executable, "-c", "import sys; from service.cli.main import main; sys.exit(main())"]
     with (tmp_path / "log").open("w") as log, subprocess.Popen(
         [*command, "serve", "--port", "0", "--json", str(address)], env=environ, cwd=ROOT, stdout=log, stderr=log
     ) as process:  # fmt: skip
@@ -377,7 +376,7 @@ def test_bad_use_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What cannot be served is exit code 2 and one line."""
-    from service.cli import main
+    from service.cli.main import main
 
     monkeypatch.setenv("KEYMASK_HOME", str(tmp_path))
     assert main(arguments) == 2
@@ -387,7 +386,7 @@ def test_bad_use_is_one_line(
 
 def test_a_new_key_opens_the_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`keymask keys new` shows a key once, and its entry is what the settings take."""
-    from service.cli import main
+    from service.cli.main import main
 
     file = tmp_path / "keys"
     assert main(["keys", "new", "ann", "--file", str(file), "--json", "-"]) == 0

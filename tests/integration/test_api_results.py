@@ -18,12 +18,12 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from codec.types import UInt8Array
-from service import rendering
 from service.errors import StorageFullError
-from service.rendering import FORMATS, render
-from service.results.png import encode_mask
-from tests.serving import FRAMES, Served, served
-from tests.waiting import wait_for
+from service.sandbox import export
+from service.sandbox.export import FORMATS, render
+from service.writers.png import encode_mask
+from tests.support.serving import FRAMES, Served, served
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_a_result_is_sent_while_it_is_made(service: Served, monkeypatch: pytest.
             assert gate.wait(240)
         return encode_mask(labels) + bytes(20_000)  # more than what a file holds back
 
-    monkeypatch.setattr(rendering, "encode_mask", draw)
+    monkeypatch.setattr(export, "encode_mask", draw)
     with service.client.stream("GET", address) as first, ThreadPoolExecutor(1) as pool:
         parts = first.iter_raw()
         begun = next(parts)
@@ -108,7 +108,7 @@ def test_a_result_that_fails_in_the_middle_is_broken_off(service: Served, monkey
 
     read = threading.Event()
     with monkeypatch.context() as patched:
-        patched.setattr(rendering, "encode_mask", draw)
+        patched.setattr(export, "encode_mask", draw)
         with service.client.stream("GET", address) as answer:
             parts = answer.iter_raw()
             next(parts)
@@ -142,7 +142,7 @@ def test_no_room_for_a_result_is_507(service: Served, monkeypatch: pytest.Monkey
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
     with monkeypatch.context() as patched:
-        patched.setattr(rendering, "encode_mask", fail)
+        patched.setattr(export, "encode_mask", fail)
         refused = service.client.get(address)
     assert (refused.status_code, refused.json()["type"]) == (507, "/problems/storage-full")
     assert service.client.get(address).status_code == 200

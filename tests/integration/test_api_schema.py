@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from service.problems import MEDIA_TYPE, PROBLEMS
-from tests.serving import Served, served
+from tests.support.serving import Served, served
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = 25

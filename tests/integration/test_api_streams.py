@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from service import feed
-from service.api import events
-from tests.media import square
-from tests.serving import FRAMES, Served, served
-from tests.waiting import wait_for
+from service.http.routes import events
+from service.http.streaming import job_watcher
+from tests.support.media import square
+from tests.support.serving import FRAMES, Served, served
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_the_end_is_told_at_once(service: Served, monkeypatch: pytest.MonkeyPatc
     with service.held() as gate:
         job_id = service.post().json()["id"]
         service.until(job_id, "running")
-        monkeypatch.setattr(feed, "PERIOD_SECONDS", 3600.0)
+        monkeypatch.setattr(job_watcher, "PERIOD_SECONDS", 3600.0)
         with service.client.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
             found = parse_events(answer.iter_lines())
             assert next(found)[0] == "progress"

@@ -23,9 +23,9 @@ from codec import (
     UnsupportedSizeError,
     open_video,
 )
-from service.cli import main
-from tests.odd_streams import ODD_STREAMS, cut, h264, remux, with_stream
-from tests.synthetic import pan
+from service.cli.main import main
+from tests.support.odd_streams import ODD_STREAMS, cut, h264, remux, with_stream
+from tests.support.synthetic import pan
 
 WIDTH, HEIGHT = 160, 96
 

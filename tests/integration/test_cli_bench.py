@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from service.cli import main
-from tests.media import write_clip, write_mask
+from service.cli.main import main
+from tests.support.media import write_clip, write_mask
 
 
 def test_bench_times_every_stage(
@@ -26,7 +26,7 @@ def test_bench_times_every_stage(
     def bar(_description: str) -> Iterator[Callable[[int, int | None], None]]:
         yield lambda done, total: told.append((done, total))
 
-    monkeypatch.setattr("service.commands.bench.progress_bar", bar)
+    monkeypatch.setattr("service.cli.commands.bench.progress_bar", bar)
     video, mask = write_clip(tmp_path / "in.mp4", range(0, 160, 40)), write_mask(tmp_path / "mask.png")
     result = tmp_path / "bench.json"
     more = ["--weights", "seeded", "--rounds", "1", "--json", str(result)]

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.cli import main
-from tests.media import square, write_broken, write_clip, write_mask
+from service.cli.main import main
+from tests.support.media import square, write_broken, write_clip, write_mask
+from tests.support.paths import ROOT
 
 LONG = 2400
 """Frames of a video that is not through when the test has seen its first mask, though the test may be held up."""
-PROGRAM = [sys.executable, "-c", "import sys; from service.cli import main; sys.exit(main())"]
+PROGRAM = [sys.executable, "-c", "import sys; from service.cli.main import main; sys.exit(main())"]
 
 
 def arguments(folder: Path, *more: str) -> list[str]:
@@ -41,7 +42,7 @@ def test_a_run_writes_masks_and_report(tmp_path: Path, capsys: pytest.CaptureFix
     assert report["model"]["name"] == "compact"
     assert report["key_share"] == pytest.approx(report["network_runs"] / 12, abs=1e-4)
     assert {"decode", "encode", "read", "warp", "correct", "write", "total"} <= set(report["seconds"])
-    page = Path(__file__).parents[2] / "docs" / "reference" / "results.md"
+    page = ROOT / "docs" / "reference" / "results.md"
     described = next(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `seconds`"))
     assert all(f"`{stage}`" in described for stage in report["seconds"])
     output, error = capsys.readouterr()
@@ -108,7 +109,9 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"], []])
 def test_help_loads_no_torch(words: list[str]) -> None:
     """Help and version answer without importing torch, so they are fast; exit code 0."""
-    check = "import sys; from service.cli import main; code = main(); assert 'torch' not in sys.modules; sys.exit(code)"
+    check = (
+        "import sys; from service.cli import main; code = main.main(); assert 'torch' not in sys.modules; exit(code)"
+    )
     done = subprocess.run([sys.executable, "-c", check, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "keymask" in done.stdout
@@ -116,7 +119,9 @@ def test_help_loads_no_torch(words: list[str]) -> None:
 
 def test_a_reader_that_leaves_is_no_error() -> None:
     """When the reader of standard output goes away, keymask stops quietly."""
-    command = " ".join([sys.executable, "-c", "'import sys; from service.cli import main; sys.exit(main())'", "--help"])
+    command = " ".join(
+        [sys.executable, "-c", "'import sys; from service.cli.main import main as m; sys.exit(m())'", "--help"]
+    )
     done = subprocess.run(f"{command} | true", shell=True, capture_output=True, text=True, check=False)
     assert done.stderr == ""
 

@@ -23,11 +23,11 @@ from keymask import AsyncClient, Client
 from PIL import Image
 
 from service.config import Settings
-from service.main import create_app
-from tests.serving import FRAMES, InlineSandbox, Served, served
-from tests.thread_engine import ThreadEngine
+from service.http.app import create_app
+from tests.support.paths import ROOT
+from tests.support.serving import FRAMES, InlineSandbox, Served, served
+from tests.support.thread_engine import ThreadEngine
 
-ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "service" / "sample"
 
 

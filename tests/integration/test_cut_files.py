@@ -13,13 +13,13 @@ import av.error
 import pytest
 
 from codec import BrokenStreamError, CompressedFrame, NoFramesError, open_video
-from codec.container import OpenFile
-from codec.decoder import Decoder
-from codec.ending import segment_end
-from service.cli import main
-from tests.media import write_mask
-from tests.odd_streams import ODD_STREAMS, h264, moov_first, pictures
-from tests.synthetic import encode
+from codec.decode.decoder import Decoder
+from codec.demux.source import OpenFile
+from codec.demux.truncation import segment_end
+from service.cli.main import main
+from tests.support.media import write_mask
+from tests.support.odd_streams import ODD_STREAMS, h264, moov_first, pictures
+from tests.support.synthetic import encode
 
 X265 = {"x265-params": "log-level=none:pools=1:frame-threads=1"}
 WHOLE: dict[str, Callable[[], bytes]] = {

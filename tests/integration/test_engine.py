@@ -16,15 +16,14 @@ from multiprocessing.context import SpawnProcess
 import pytest
 
 from service.config import Settings
-from service.engine.local import LocalEngine
+from service.engine.supervisor import LocalEngine
 from service.engine.types import WorkerState
 from service.jobs.types import JobStatus
 from service.processes import SPAWN
-from tests.fakes import behave
-from tests.media import broken
-from tests.waiting import wait_for
-
-from .conftest import FRAMES, Site
+from tests.support.engine_site import FRAMES, Site
+from tests.support.fakes import behave
+from tests.support.media import broken
+from tests.support.waiting import wait_for
 
 
 def owned_only(site: Site) -> bool:
@@ -94,7 +93,7 @@ def test_the_network_is_loaded_once_and_one_worker_takes_job_after_job(site: Sit
 
 def test_the_engines_process_imports_no_torch(site: Site) -> None:
     """Only workers need it."""
-    code = "import sys, service.engine.local; sys.exit('torch' in sys.modules)"
+    code = "import sys, service.engine.supervisor; sys.exit('torch' in sys.modules)"
     assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, "-c", code) == 0
 
 

@@ -8,11 +8,10 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from service.jobs.types import Job, JobOptions, JobStatus, JobVideo, new_job_id
-from service.loading import ModelChoice
-from tests.fakes import behave
-from vos.keyframes import KEY_CREDIT
-
-from .conftest import Site
+from service.run.model_loader import ModelChoice
+from tests.support.engine_site import Site
+from tests.support.fakes import behave
+from vos.keyframes.policy import KEY_CREDIT
 
 
 def submit(site: Site, video: Path, mask: Path, options: JobOptions) -> Job:
@@ -31,7 +30,7 @@ def submit(site: Site, video: Path, mask: Path, options: JobOptions) -> Job:
 def test_a_killed_worker_changes_no_mask(site: Site) -> None:
     """With memory, references and network as they are in use, every line of the masks is that of a run in one piece."""
     site.config = replace(
-        site.config, loader="tests.fakes:load_network", model=ModelChoice("compact", "seeded", "cpu", "float32")
+        site.config, loader="tests.support.fakes:load_network", model=ModelChoice("compact", "seeded", "cpu", "float32")
     )
     site.start()
     options = JobOptions(keyframes="every:3", max_side=160)
@@ -54,7 +53,7 @@ def test_a_killed_worker_changes_no_mask(site: Site) -> None:
 def test_jobs_choose_how_many_key_frames_there_are(site: Site) -> None:
     """Quality and the bound on key frames reach the network's policy."""
     site.config = replace(
-        site.config, loader="tests.fakes:load_network", model=ModelChoice("compact", "seeded", "cpu", "float32")
+        site.config, loader="tests.support.fakes:load_network", model=ModelChoice("compact", "seeded", "cpu", "float32")
     )
     site.start()
     sample = files("service") / "sample"

@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from service.jobs.types import JobStatus
-from tests.fakes import behave
-from tests.waiting import wait_for
-
-from .conftest import FRAMES, Site
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.engine_site import FRAMES, Site
+from tests.support.fakes import behave
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
 
 
 class Service:

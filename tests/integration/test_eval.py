@@ -14,11 +14,11 @@ from PIL import Image
 
 from codec.encode import Encoder, parse_options
 from codec.types import CompressedFrame, UInt8Array, VideoInfo
-from service.cli import main
-from service.davis import find_sequences, read_split
-from service.evaluate import SequenceResult, evaluate
-from service.evaluation_report import summarize
-from service.loading import Engine
+from service.cli.main import main
+from service.run.model_loader import Engine
+from vos.evaluation.davis import find_sequences, read_split
+from vos.evaluation.evaluate import SequenceResult, evaluate
+from vos.evaluation.summary import summarize
 from vos.types import FrameMask, Prompt, Source, Stats
 
 FRAMES = 7
@@ -206,7 +206,7 @@ def test_clock_runs_only_for_opening_and_masks(davis: Path, monkeypatch: pytest.
         tick(4)
         return exact(index, prompt)
 
-    monkeypatch.setattr("vos.stopwatch.perf_counter", lambda: now)
+    monkeypatch.setattr("vos.runtime.stage_timer.perf_counter", lambda: now)
     summary = run(davis, ["pair", "single"], guess, slow_guess, progress=lambda _done: tick(100))
     assert (summary["fps"], summary["baseline"]["fps"], summary["speedup"]) == (1, 0.25, 4)
 
@@ -262,7 +262,7 @@ def test_command_writes_the_json(davis: Path, tmp_path: Path, monkeypatch: pytes
         policies.append(options.keyframes)
         return Engine(FakeSegmenter(exact if options.keyframes == "every:1" else misses_first_on_odd), {"name": "fake"})
 
-    monkeypatch.setattr("service.loading.load_engine", fake_engine)
+    monkeypatch.setattr("service.run.model_loader.load_engine", fake_engine)
     file = tmp_path / "result.json"
     arguments = ["eval", str(davis), "--sequences", "pair", "--encoder", "mpeg4", "--encoder-options", "b=900k"]
     assert main([*arguments, "--keyframes", "codec", "--baseline", "--json", str(file)]) == 0

@@ -25,12 +25,12 @@ import pytest
 from keymask import AsyncClient, Client
 
 from service.jobs.store import JobStore
-from tests.fakes import behave
-from tests.media import write_mask
-from tests.synthetic import encode, pan, x264
-from tests.waiting import files_below, wait_for
+from tests.support.fakes import behave
+from tests.support.media import write_mask
+from tests.support.paths import ROOT
+from tests.support.synthetic import encode, pan, x264
+from tests.support.waiting import files_below, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
 FRAMES = 30
 
 

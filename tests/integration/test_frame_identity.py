@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from codec import BrokenStreamError, CodecError, CompressedFrame, open_video
-from tests.odd_streams import FRAMES, ODD_STREAMS
+from tests.support.odd_streams import FRAMES, ODD_STREAMS
+from tests.support.paths import ROOT
 
 MOST_FRAMES = 2000
 """Two clips of 1080p are 20,000 frames long; of any clip no more than this is compared."""
@@ -92,8 +93,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def clip_names() -> list[str]:
     """Names in the manifest; where there is none, a placeholder for which the fixture skips the test."""
-    from tests.conftest import ROOT
-
     manifest = ROOT.parent / "shared/data/clips/MANIFEST.tsv"
     if not manifest.is_file():
         return ["absent"]

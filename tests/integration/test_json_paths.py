@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli import main
+from service.cli.main import main
 
 COMMANDS = {
     "run": ["run", "in.bin", "--mask", "mask.png", "--out", "out"],

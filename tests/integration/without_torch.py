@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.modules["torch"] = None  # type: ignore[assignment]
 
-from tests.serving import served  # noqa: E402
+from tests.support.serving import served  # noqa: E402
 
 
 def main(folder: Path) -> None:

@@ -9,9 +9,9 @@ Common arguments:
     soft: float32 [K, rows, columns], soft masks.
 """
 
-from vos.kernels.cells import certainty, mean_absolute
-from vos.kernels.filling import fill_missing
-from vos.kernels.painting import paint
-from vos.kernels.warping import look_up, sampling, warp
+from vos.kernels.fill_missing import fill_missing
+from vos.kernels.rasterize_labels import paint
+from vos.kernels.reductions import certainty, mean_absolute
+from vos.kernels.warp import look_up, sampling, warp
 
 __all__ = ["certainty", "fill_missing", "look_up", "mean_absolute", "paint", "sampling", "warp"]

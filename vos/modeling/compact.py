@@ -15,20 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vos.modeling.fuse import convolve
+from vos.modeling.blocks import KEY_CHANNELS, SHARED_CHANNELS, initialize
+from vos.modeling.cpu.packed_conv import convolve
+from vos.modeling.fold import fold_scales
+from vos.modeling.mask_decoder import Decoder, expected_cells
+from vos.modeling.memory_read import read_memory
 from vos.modeling.mobilenet import TAP_CHANNELS, InvertedResidual, MobileNetV2
 from vos.modeling.network import Features, Memory, VOSNetwork
-from vos.modeling.parts import (
-    KEY_CHANNELS,
-    SHARED_CHANNELS,
-    Decoder,
-    ValueEncoder,
-    expected_cells,
-    fold_scales,
-    initialize,
-    other_cells,
-    read_memory,
-)
+from vos.modeling.value_encoder import ValueEncoder, other_cells
 
 
 class CompactNetwork(VOSNetwork):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
@@ -22,3 +22,12 @@ def fold_batch_norm(network: nn.Module) -> None:
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(parent, norm_name, nn.Identity())
+
+
+@torch.no_grad()
+def fold_scales(scales: Tensor, *readers: tuple[nn.Conv2d, ...]) -> None:
+    """Multiply the weights of the convolutions that read each map by its scale, and set the scale to 1."""
+    for index, layers in enumerate(readers):
+        for layer in layers:
+            layer.weight.mul_(scales[index])
+        scales[index] = 1

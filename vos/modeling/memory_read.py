@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vos.modeling.cpu.topk_read import can_read_rows, read_rows
+from vos.modeling.network import Memory
+
 
 def dot_affinity(key: Tensor, query: Tensor) -> Tensor:
     """Inner products over sqrt(Ck): key [Kk, Ck, N], query [1, Ck, M] -> [Kk, N, M]."""
@@ -79,3 +82,18 @@ def _largest(affinity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     candidates = torch.cat([(leaders[:, None, :] + members).flatten(1), rest], dim=1)
     best, among = torch.topk(affinity.gather(1, candidates), k, dim=1, sorted=False)
     return best, candidates.gather(1, among)
+
+
+def read_memory(memory: Memory, query: Tensor, top_k: int) -> Tensor:
+    """Key [B, 64, N], value [B*K, 144, N], query [B, 64, M] -> what each object reads, [B*K, 144, M]."""
+    if can_read_rows(memory.key, query):
+        rows = memory.value.permute(2, 0, 1).flatten(1)
+        read = read_rows(memory.key[0].t(), rows, query[0].t(), top_k)
+        return read.view(-1, *memory.value.shape[:2]).permute(1, 2, 0)
+    # No distance notices a shift of keys and query, but bfloat16 has more bits for the differences near zero.
+    centre = memory.key.float().mean(dim=2, keepdim=True)
+    near, asked = ((x.float() - centre).to(x.dtype) for x in (memory.key, query))
+    affinity = l2_affinity(near, asked)
+    # Objects of one picture share its affinity, so they read as channels of one value.
+    value = memory.value.reshape(query.shape[0], -1, memory.value.shape[2])
+    return read_top_k(affinity, value, top_k).reshape(memory.value.shape[0], -1, query.shape[2])

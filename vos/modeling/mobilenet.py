@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vos.modeling.fuse import convolve
+from vos.modeling.cpu.packed_conv import convolve
 
 # (channels out, stride, dilation) of blocks 0 to 16.
 _BLOCKS = (

@@ -17,25 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vos.modeling.fuse import convolve
+from vos.modeling.blocks import KEY_CHANNELS, SHARED_CHANNELS, VALUE_CHANNELS, initialize
+from vos.modeling.cpu.packed_conv import convolve
+from vos.modeling.fold import fold_scales
+from vos.modeling.mask_decoder import Decoder, add_picture, double, expected_cells
+from vos.modeling.memory_read import read_memory
 from vos.modeling.mobilenet import TAP_CHANNELS, MobileNetV2
 from vos.modeling.network import Memory
-from vos.modeling.parts import (
-    KEY_CHANNELS,
-    SHARED_CHANNELS,
-    VALUE_CHANNELS,
-    Decoder,
-    ValueEncoder,
-    add_picture,
-    double,
-    expected_cells,
-    fold_scales,
-    initialize,
-    other_cells,
-    other_masks,
-    per_object,
-    read_memory,
-)
+from vos.modeling.value_encoder import ValueEncoder, other_cells, other_masks, per_object
 
 STRIDE = 16
 """Height and width of a region must be multiples of this."""

@@ -10,17 +10,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import ablation
-import ablation_table
 import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
+from benchmarks.ablation import table, train_variants
 from vos.modeling.compact import CompactNetwork
-from vos.training.errors import CheckpointError
-from vos.training.loop import Outcome, RunOptions, train
-from vos.training.recipe import Recipe, Stage
-from vos.weights import read_metadata
+from vos.training.base.recipe import Recipe, Stage
+from vos.training.base.run import Outcome, RunOptions, train
+from vos.training.common.errors import CheckpointError
+from vos.weights.load import read_metadata
 
 TINY = Recipe(stages=(Stage(1, 2, 2, 64), Stage(2, 3, 1, 64)), warmup_steps=1)
 FIELDS: dict[str, dict[str, Any]] = {
@@ -49,9 +48,9 @@ STAGE_FIELDS: dict[str, tuple[str, int]] = {
 @pytest.fixture
 def work(training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
     """Options of a run of three tiny steps; nothing is judged but counted: each result is the number of its turn."""
-    monkeypatch.setattr(ablation, "BASE", TINY)
+    monkeypatch.setattr(train_variants, "BASE", TINY)
     turns = iter(range(100))
-    monkeypatch.setattr(ablation, "judge", lambda _weights, _clips: {"turn": next(turns)})
+    monkeypatch.setattr(train_variants, "judge", lambda _weights, _clips: {"turn": next(turns)})
     return argparse.Namespace(
         data=training_folder,
         backbone=None,
@@ -64,7 +63,7 @@ def work(training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
 
 
-NOTHING = ablation.Clips((), ())
+NOTHING = train_variants.Clips((), ())
 
 
 def never(*_: object) -> Outcome:
@@ -76,7 +75,7 @@ def never(*_: object) -> Outcome:
 def test_a_variant_changes_one_field(name: str) -> None:
     """A variant has its own value in the field that it names, and all others of the recipe in 300 steps."""
     base = asdict(Recipe().scaled(300))
-    found = asdict(ablation.recipe_of(name, 300))
+    found = asdict(train_variants.recipe_of(name, 300))
     assert {field for field in base if found[field] != base[field]} == set(FIELDS[name])
     assert found == base | FIELDS[name]
 
@@ -85,7 +84,7 @@ def test_a_variant_changes_one_field(name: str) -> None:
 def test_a_variant_changes_one_field_of_the_stages(name: str) -> None:
     """A variant of the stages has one value of one field in all of them, another than the recipe in some."""
     field, value = STAGE_FIELDS[name]
-    base, found = asdict(Recipe().scaled(300)), asdict(ablation.recipe_of(name, 300))
+    base, found = asdict(Recipe().scaled(300)), asdict(train_variants.recipe_of(name, 300))
     assert found["stages"] == tuple({**stage, field: value} for stage in base["stages"])
     assert found["stages"] != base["stages"]
     assert {**found, "stages": base["stages"]} == base
@@ -93,23 +92,25 @@ def test_a_variant_changes_one_field_of_the_stages(name: str) -> None:
 
 def test_all_variants_are_known_and_the_recipe_comes_first() -> None:
     """The order is that of importance, and no two variants share a folder."""
-    assert set(ablation.VARIANTS) == {*FIELDS, *STAGE_FIELDS}
-    assert list(ablation.VARIANTS)[:3] == ["recipe", "recipe, seed 2", "gaps up to 12 from the start"]
+    assert set(train_variants.VARIANTS) == {*FIELDS, *STAGE_FIELDS}
+    assert list(train_variants.VARIANTS)[:3] == ["recipe", "recipe, seed 2", "gaps up to 12 from the start"]
     arguments = argparse.Namespace(work=Path("work"))
-    assert len({ablation.folder_of(name, arguments) for name in ablation.VARIANTS}) == len(ablation.VARIANTS)
+    assert len({train_variants.folder_of(name, arguments) for name in train_variants.VARIANTS}) == len(
+        train_variants.VARIANTS
+    )
 
 
 def test_changes_are_told_as_values() -> None:
     """Of two recipes the fields that differ are named, with the first one's values."""
     base = TINY.as_dict()
-    assert ablation.changes(replace(TINY, seed=2, ema=0.0).as_dict(), base) == {"seed": 2, "ema": 0.0}
-    assert ablation.changes(base, base) == {}
+    assert train_variants.changes(replace(TINY, seed=2, ema=0.0).as_dict(), base) == {"seed": 2, "ema": 0.0}
+    assert train_variants.changes(base, base) == {}
 
 
 def test_a_training_that_was_broken_off_goes_on(work: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variant with one of three steps done is resumed; once done it is neither trained nor judged again."""
-    folder = ablation.folder_of("stills only", work)
-    recipe = ablation.recipe_of("stills only", work.steps)
+    folder = train_variants.folder_of("stills only", work)
+    recipe = train_variants.recipe_of("stills only", work.steps)
     train(RunOptions((work.data,), folder, workers=0, stop_after=1), recipe)
     resumed: list[bool] = []
 
@@ -117,63 +118,63 @@ def test_a_training_that_was_broken_off_goes_on(work: argparse.Namespace, monkey
         resumed.append(options.resume)
         return train(options, *rest)
 
-    monkeypatch.setattr(ablation, "train", watched)
-    ablation.measure("stills only", NOTHING, work)
+    monkeypatch.setattr(train_variants, "train", watched)
+    train_variants.measure("stills only", NOTHING, work)
     assert resumed == [True]
     assert read_metadata(folder / "compact.safetensors")["steps"] == "3"
-    monkeypatch.setattr(ablation, "train", never)
-    ablation.measure("stills only", NOTHING, work)
-    assert ablation.judged("stills only", work) == {"turn": 0}
+    monkeypatch.setattr(train_variants, "train", never)
+    train_variants.measure("stills only", NOTHING, work)
+    assert train_variants.judged("stills only", work) == {"turn": 0}
 
 
 def test_weights_that_were_not_judged_are_not_trained_again(
     work: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that ended between training and judging goes on with judging; so does one on other frames."""
-    ablation.trained("recipe", work_with_folder(work, "recipe"))
-    monkeypatch.setattr(ablation, "train", never)
-    ablation.measure("recipe", NOTHING, work)
-    assert ablation.judged("recipe", work) == {"turn": 0}
+    train_variants.trained("recipe", work_with_folder(work, "recipe"))
+    monkeypatch.setattr(train_variants, "train", never)
+    train_variants.measure("recipe", NOTHING, work)
+    assert train_variants.judged("recipe", work) == {"turn": 0}
     work.frames = 3
-    assert ablation.judged("recipe", work) is None
-    ablation.measure("recipe", NOTHING, work)
-    assert ablation.judged("recipe", work) == {"turn": 1}
+    assert train_variants.judged("recipe", work) is None
+    train_variants.measure("recipe", NOTHING, work)
+    assert train_variants.judged("recipe", work) == {"turn": 1}
 
 
 def work_with_folder(work: argparse.Namespace, name: str) -> argparse.Namespace:
     """The options, with the folder of a variant made."""
-    ablation.folder_of(name, work).mkdir(parents=True)
+    train_variants.folder_of(name, work).mkdir(parents=True)
     return work
 
 
 def test_a_signal_ends_the_run(work: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training that stopped early is not judged, and the message says how far it came."""
-    monkeypatch.setattr(ablation, "train", lambda options, *_: Outcome(options.out / "compact.safetensors", 1))
-    with pytest.raises(ablation.BrokenOff, match="recipe: broken off after 1 of 3 steps"):
-        ablation.measure("recipe", NOTHING, work)
-    assert ablation.judged("recipe", work) is None
+    monkeypatch.setattr(train_variants, "train", lambda options, *_: Outcome(options.out / "compact.safetensors", 1))
+    with pytest.raises(train_variants.BrokenOff, match="recipe: broken off after 1 of 3 steps"):
+        train_variants.measure("recipe", NOTHING, work)
+    assert train_variants.judged("recipe", work) is None
 
 
 def test_a_run_by_another_recipe_is_refused(work: argparse.Namespace) -> None:
     """A work folder of other steps is not mixed with these."""
-    ablation.measure("recipe", NOTHING, work)
+    train_variants.measure("recipe", NOTHING, work)
     work.steps = 6
-    assert ablation.judged("recipe", work) is None
+    assert train_variants.judged("recipe", work) is None
     with pytest.raises(CheckpointError, match="was begun with stages"):
-        ablation.measure("recipe", NOTHING, work)
+        train_variants.measure("recipe", NOTHING, work)
 
 
 def test_two_processes_do_not_share_a_variant(work: argparse.Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     """While its lock is held elsewhere a variant is left alone, and taken up afterwards."""
-    folder = ablation.folder_of("recipe", work)
+    folder = train_variants.folder_of("recipe", work)
     folder.mkdir(parents=True)
     with (folder / "lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        ablation.measure("recipe", NOTHING, work)
-        assert ablation.judged("recipe", work) is None
+        train_variants.measure("recipe", NOTHING, work)
+        assert train_variants.judged("recipe", work) is None
         assert "another process is at it" in capsys.readouterr().out
-    ablation.measure("recipe", NOTHING, work)
-    assert ablation.judged("recipe", work) == {"turn": 0}
+    train_variants.measure("recipe", NOTHING, work)
+    assert train_variants.judged("recipe", work) == {"turn": 0}
 
 
 @pytest.fixture
@@ -198,18 +199,18 @@ def test_a_whole_run_leaves_a_table(
     training_folder: Path, tmp_path: Path, dev: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two variants are trained from a backbone, judged and written; the others are null, and no path is told."""
-    monkeypatch.setattr(ablation, "BASE", TINY)
+    monkeypatch.setattr(train_variants, "BASE", TINY)
     save_file(CompactNetwork().backbone.state_dict(), tmp_path / "backbone.safetensors")
     options = {"--data": training_folder, "--backbone": tmp_path / "backbone.safetensors", "--dev": dev}
     options |= {"--work": tmp_path / "work", "--out": tmp_path / "results"}
     words = [str(word) for pair in options.items() for word in pair]
     words += ["--steps", "3", "--frames", "4", "--workers", "0", "--only", "recipe", "--only", "one object"]
     monkeypatch.setattr(sys, "argv", ["ablation.py", *words])
-    ablation.main()
+    train_variants.main()
     text = (tmp_path / "results" / "ablation.json").read_text(encoding="utf-8")
     details = json.loads(text)["details"]
     variants = details["variants"]
-    assert list(variants) == list(ablation.VARIANTS)
+    assert list(variants) == list(train_variants.VARIANTS)
     assert [name for name, found in variants.items() if found] == ["recipe", "one object"]
     assert (variants["recipe"]["changes"], variants["one object"]["changes"]) == ({}, {"two_objects": 0.0})
     one = variants["one object"]
@@ -218,7 +219,7 @@ def test_a_whole_run_leaves_a_table(
     assert set(one["several"]["carrying"]["by_sequence"]) == {"schoolgirls", "tabletop"}
     assert one["environment"]["cpu"]
     assert str(tmp_path) not in text
-    assert "| one object |" in ablation_table.page(tmp_path / "results")
+    assert "| one object |" in table.page(tmp_path / "results")
 
 
 def test_what_is_absent_is_named(dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,11 +228,11 @@ def test_what_is_absent_is_named(dev: Path, tmp_path: Path, monkeypatch: pytest.
     words += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "results"), "--only", "recipe"]
     monkeypatch.setattr(sys, "argv", ["ablation.py", *words])
     with pytest.raises(SystemExit, match=r"no\.safetensors is missing; --backbone takes a safetensors file"):
-        ablation.main()
+        train_variants.main()
 
 
 def found(one: float, several: float, apart: float = 0.0) -> dict[str, Any]:
-    """A variant as ablation.json holds it, its two sequences so far from their mean."""
+    """A variant as train_variants.json holds it, its two sequences so far from their mean."""
 
     def scores(mean: float) -> dict[str, Any]:
         return {"JF": mean, "by_sequence": {"a": {"JF": mean - apart}, "b": {"JF": mean + apart}}}
@@ -245,7 +246,7 @@ def found(one: float, several: float, apart: float = 0.0) -> dict[str, Any]:
 
 
 def write(folder: Path, **variants: dict[str, Any] | None) -> None:
-    """A made-up ablation.json; underscores stand for spaces."""
+    """A made-up train_variants.json; underscores stand for spaces."""
     named = {name.replace("_", " "): value for name, value in variants.items()}
     details = {"steps": 300, "carrying": "every:5", "variants": named}
     (folder / "ablation.json").write_text(json.dumps({"details": details}), encoding="utf-8")
@@ -255,7 +256,7 @@ def test_the_table_holds_each_change_against_the_recipe(tmp_path: Path) -> None:
     """Differences are to the first seed; the second one's stands below as the noise, and what is missing is named."""
     variants = {"recipe, seed 2": found(70.5, 48.0, apart=4), "one object": found(66.0, 40.25), "stills only": None}
     write(tmp_path, recipe=found(70.0, 50.0), **variants)
-    lines = ablation_table.page(tmp_path).splitlines()
+    lines = table.page(tmp_path).splitlines()
     assert "Runs of 300 steps each" in lines[0]
     assert "(180 frames)" in lines[0]
     assert [line for line in lines if line.startswith("|")][2:] == [
@@ -272,13 +273,13 @@ def test_the_table_holds_each_change_against_the_recipe(tmp_path: Path) -> None:
 def test_a_table_without_the_recipe_claims_no_difference(tmp_path: Path) -> None:
     """While the recipe itself is missing there is nothing to compare with, and the noise is not known."""
     write(tmp_path, recipe=None, one_object=found(66.0, 40.0))
-    text = ablation_table.page(tmp_path)
+    text = table.page(tmp_path)
     assert "| one object | 66.0 |  | 65.0 | 40.0 |  |" in text
     assert "no difference can be told from chance" in text
 
 
 def test_nothing_measured_is_said(tmp_path: Path) -> None:
     """Without a result, or with none of a variant, the table says that in a line."""
-    assert ablation_table.page(tmp_path).startswith("Not measured yet")
+    assert table.page(tmp_path).startswith("Not measured yet")
     write(tmp_path, recipe=None)
-    assert ablation_table.page(tmp_path).startswith("Not measured yet")
+    assert table.page(tmp_path).startswith("Not measured yet")

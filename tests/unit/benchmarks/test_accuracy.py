@@ -8,17 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import accuracy
-import accuracy_cost
-import accuracy_plots
-import accuracy_rows
-import accuracy_tables
-import harness
 import numpy as np
 import pytest
-from accuracy_runs import Method
 from PIL import Image
 
+from benchmarks import harness
+from benchmarks.accuracy import measure, plots, refine_cost, rows, tables
+from benchmarks.accuracy.methods import Method
 from codec.encode import Encoder, encode, parse_options
 from vos.modeling.refiner import Refiner
 
@@ -34,7 +30,7 @@ def run(
     speedup: float = 2.0,
     bound: float = 1.0,
 ) -> Any:
-    """One run of a curve, as accuracy.json holds it."""
+    """One run of a curve, as measure.json holds it."""
     return {
         "method": {"keyframes": keyframes, "quality": "balanced", "max_key_share": bound, "refine": refine},
         **{"J": 80.0, "F": 82.0, "JF": 81.0, "fps": 20.0, "key_share": share, "loss": loss, "speedup": speedup},
@@ -48,7 +44,7 @@ def run(
 
 
 def comparison(**runs: Any) -> dict[str, Any]:
-    """A part of accuracy.json with these runs."""
+    """A part of measure.json with these runs."""
     base = {"J": 88.0, "F": 90.0, "JF": 89.0, "fps": 20.0}
     return {
         "model": {"name": "compact"},
@@ -81,9 +77,9 @@ def test_loss_between_points_of_adaptive_is_interpolated() -> None:
         "every:20": run(5, 9.0, "every:20"),
         "adaptive balanced, keys at most 20 %": run(20, 8.0, bound=0.2),  # fast has fewer key frames and loses less
     }
-    assert accuracy_rows.adaptive_margins(runs) == {"every:4": 0.5, "codec": -0.5}
+    assert rows.adaptive_margins(runs) == {"every:4": 0.5, "codec": -0.5}
     runs["adaptive balanced, keys at most 20 %"] = run(20, 2.5, bound=0.2)  # adaptive loses 2.25 at 25 % now
-    assert accuracy_rows.adaptive_margins(runs) == {"every:4": 0.75, "codec": -0.5}
+    assert rows.adaptive_margins(runs) == {"every:4": 0.75, "codec": -0.5}
 
 
 def test_a_front_holds_what_no_other_run_beats() -> None:
@@ -97,9 +93,9 @@ def test_a_front_holds_what_no_other_run_beats() -> None:
         "equal": run(40, 1.0),
         "fewest": run(10, 5.0),
     }
-    assert list(accuracy_rows.front(points)) == ["fewest", "middle", "most"]
-    assert accuracy_rows.front(points)["middle"] is points["middle"]
-    assert accuracy_rows.front({}) == {}
+    assert list(rows.front(points)) == ["fewest", "middle", "most"]
+    assert rows.front(points)["middle"] is points["middle"]
+    assert rows.front({}) == {}
 
 
 def test_policies_with_too_few_key_frames_are_named() -> None:
@@ -111,7 +107,7 @@ def test_policies_with_too_few_key_frames_are_named() -> None:
         "every:5": run(20, 1.5, "every:5"),
         "every:12": run(8.62, 3.57, "every:12"),
     }
-    row = accuracy_rows.curve_rows(comparison(**runs))[1]
+    row = rows.curve_rows(comparison(**runs))[1]
     assert row.measured.median == -0.5
     assert row.note == (
         "against every:5; adaptive is ahead of 0 of 1: every:5; its front is 2 of 3 settings "
@@ -119,7 +115,7 @@ def test_policies_with_too_few_key_frames_are_named() -> None:
         "adaptive balanced, keys at most 13 % (loss 2.5 at 12.3 % key frames): every:12 (loss 3.6 at 8.6 % key frames)"
     )
     del runs["every:12"]
-    assert "not compared" not in accuracy_rows.curve_rows(comparison(**runs))[1].note
+    assert "not compared" not in rows.curve_rows(comparison(**runs))[1].note
 
 
 def test_the_fastest_setting_is_among_those_that_lose_little() -> None:
@@ -130,14 +126,14 @@ def test_the_fastest_setting_is_among_those_that_lose_little() -> None:
         codec=run(40, 0.2, "codec", speedup=2),
         every=run(20, 0.1, "every:5", refine=False, speedup=5),
     )
-    row = accuracy_rows.curve_rows(found)[0]
+    row = rows.curve_rows(found)[0]
     assert (row.measured.median, row.met) == (3.5, True)
     assert row.note == "adaptive balanced: loss 0.9 at 20 % key frames"
 
 
 def test_without_a_setting_that_loses_little_nothing_is_won() -> None:
     """Every frame is then the fastest that keeps within a point; the note says what came nearest."""
-    row = accuracy_rows.curve_rows(comparison(adaptive_balanced=run(20, 4.0), codec=run(40, 3.0, "codec")))[0]
+    row = rows.curve_rows(comparison(adaptive_balanced=run(20, 4.0), codec=run(40, 3.0, "codec")))[0]
     assert (row.measured.median, row.met) == (1.0, False)
     assert "the least is codec: loss 3.0 at 40 % key frames, 2.00 x" in row.note
 
@@ -146,17 +142,17 @@ def test_the_matrix_counts_by_its_worst_setting() -> None:
     """The row's figure is the largest loss, its note names the setting and the mean."""
     losses = {"x264 slow": 0.5, "x265": 1.5, "x264 veryfast": 1.0}
     matrix = {name: comparison(bounded=run(18, loss)) for name, loss in losses.items()}
-    (row,) = accuracy_rows.matrix_rows(matrix)
+    (row,) = rows.matrix_rows(matrix)
     assert (row.measured.median, row.met) == (1.5, False)
     assert row.note.startswith("x265; mean over 3 settings 1.0, least 0.5; 18 to 18 % key frames; 90 frames a setting")
     matrix["x265"]["runs"]["bounded"]["key_share"] = 21
-    assert accuracy_rows.matrix_rows(matrix)[0].met is None  # the goal is for 20 % at most
+    assert rows.matrix_rows(matrix)[0].met is None  # the goal is for 20 % at most
 
 
 def test_a_network_row_is_met_by_its_figure() -> None:
     """20 frames a second are 50 ms, within 60; J&F of 89 reaches 87, and the worst sequence's is named."""
-    rows = accuracy_rows.network_rows(comparison())
-    assert [(row.measured.median, row.met, row.note) for row in rows] == [
+    found = rows.network_rows(comparison())
+    assert [(row.measured.median, row.met, row.note) for row in found] == [
         (89.0, True, ""),
         (89.0, True, "cow"),
         (50.0, True, ""),
@@ -176,7 +172,7 @@ def test_tables_show_every_run_and_the_readme_fewer() -> None:
         "matrix": {"environment": {}, "x265": comparison(bounded=run(18, 1.5))},
         "cost": COST,
     }
-    page, short = accuracy_tables.page(details, Path("nowhere")), "\n".join(accuracy_tables.short(details))
+    page, short = tables.page(details, Path("nowhere")), "\n".join(tables.short(details))
     line = "| adaptive balanced | 81.0 | 80.0 | 82.0 | 20.0 | 20 % | 0.9 | 2.00 x | 0.75 | 60.0 |"
     assert line in page
     assert line in short
@@ -185,7 +181,7 @@ def test_tables_show_every_run_and_the_readme_fewer() -> None:
     assert "| codec, raw |" in page
     assert "codec, raw" not in short
     assert "![" not in page
-    assert [row.measured.median for row in accuracy_rows.rows(details)][-5:] == [9.0, 11.0, 7.5, 21.0, 21.0]
+    assert [row.measured.median for row in rows.rows(details)][-5:] == [9.0, 11.0, 7.5, 21.0, 21.0]
 
 
 def test_tables_say_of_how_many_encodings_they_are() -> None:
@@ -196,7 +192,7 @@ def test_tables_say_of_how_many_encodings_they_are() -> None:
     for one in (curve["baseline"], curve["runs"]["adaptive balanced"]):
         one["by_sequence"]["dog"] = one["by_sequence"]["cow"]
     details = {"curve": curve, "multi": comparison(adaptive_balanced=run(20, 0.9))}
-    page, short = accuracy_tables.page(details, Path("nowhere")).splitlines(), accuracy_tables.short(details)
+    page, short = tables.page(details, Path("nowhere")).splitlines(), tables.short(details)
     assert "### One object, 2 sequences in 2 encodings, 1,716 frames" in page
     assert "### Several objects, 1 sequence, 90 frames" in page
     both = "Clips by libx264 preset=medium,crf=23; libx264 preset=slow,crf=23. Figures are over all encodings."
@@ -214,7 +210,7 @@ def test_no_run_may_be_worse_than_copying_on_any_sequence() -> None:
     }
 
     def row() -> harness.Row:
-        return accuracy_rows.rows(details)[-1]
+        return rows.rows(details)[-1]
 
     assert (row().measured.median, row().met) == (21, True)
     details["matrix"]["x265"]["runs"]["bounded"]["by_sequence"]["cow"]["copy"] = {"JF": 79.5}
@@ -240,7 +236,7 @@ def test_reasons_rest_on_the_figures() -> None:
     found["baseline"]["by_sequence"]["dog"] = {"JF": 50.4}
     for one, losses in zip(found["runs"].values(), ((4.0, 4.0), (2.0, 2.0), (-1.0, 3.0)), strict=True):
         one["by_sequence"] = {name: {"loss": loss} for name, loss in zip(("cow", "dog"), losses, strict=True)}
-    speed, policy = accuracy_rows.curve_rows(found)
+    speed, policy = rows.curve_rows(found)
     # 20 frames a second are 50 ms; a repair is 7.5.
     assert "8 ms a carried frame, looks at key frames included, of 50 ms a frame" in speed.why
     assert "that would be 6.7 times as fast" in speed.why
@@ -249,9 +245,9 @@ def test_reasons_rest_on_the_figures() -> None:
     assert "looks less closely" not in policy.why
     found["runs"]["adaptive fast"]["method"]["quality"] = "fast"
     closely = "; adaptive fast, the point with the fewest key frames, also looks less closely"
-    assert accuracy_rows.curve_rows(found)[1].why == policy.why + closely
-    assert "the region is 37 % of the picture" in accuracy_rows.cost_rows(COST, None)[0].why
-    (row,) = accuracy_rows.matrix_rows({"x265": comparison(bounded=run(18, 1.5))})
+    assert rows.curve_rows(found)[1].why == policy.why + closely
+    assert "the region is 37 % of the picture" in rows.cost_rows(COST, None)[0].why
+    (row,) = rows.matrix_rows({"x265": comparison(bounded=run(18, 1.5))})
     assert row.why == "with 1 sequences single ones decide, here cow, which loses 1.5 points"
 
 
@@ -259,7 +255,7 @@ def test_plots_hold_the_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Each policy is one line by key share, with and without repair apart; both plots become PNG files."""
     runs = {"a": run(30, 2), "b": run(10, 4), "c": run(20, 9, refine=False), "d": run(20, 3, "every:5")}
     runs["e"] = run(15, 5, bound=0.2)
-    assert accuracy_plots.lines(runs) == {
+    assert plots.lines(runs) == {
         ("adaptive", True): [(10, 4), (30, 2)],
         ("adaptive", False): [(20, 9)],
         ("every:N", True): [(20, 3)],
@@ -268,7 +264,7 @@ def test_plots_hold_the_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     details = {"curve": comparison(**runs), "matrix": {"environment": {}, "x265": comparison(bounded=run(18, 1.5))}}
     (tmp_path / "accuracy.json").write_text(json.dumps({"details": details}))
     monkeypatch.setattr(sys, "argv", ["accuracy_plots.py", "--results", str(tmp_path), "--out", str(tmp_path / "out")])
-    accuracy_plots.main()
+    plots.main()
     files = sorted((tmp_path / "out").iterdir())
     assert [file.name for file in files] == ["accuracy_curve.png", "accuracy_matrix.png"]
     for file in files:
@@ -278,26 +274,26 @@ def test_plots_hold_the_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_parts_that_are_not_measured_anew_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--only` replaces its parts in the file and keeps the others; a quick run is never mixed with a real one."""
-    monkeypatch.setitem(accuracy.PARTS, "cost", lambda _arguments: COST)
+    monkeypatch.setitem(measure.PARTS, "cost", lambda _arguments: COST)
     arguments = ["accuracy.py", "--only", "cost", "--out", str(tmp_path)]
     file = tmp_path / "accuracy.json"
     old = {"quick": False, "details": {"curve": comparison(adaptive_balanced=run(20, 0.9)), "former": {}}}
     file.write_text(json.dumps(old))
     monkeypatch.setattr(sys, "argv", arguments)
-    accuracy.main()
+    measure.main()
     value = json.loads(file.read_text())
     assert set(value["details"]) == {"curve", "cost"}
     assert set(value["details"]["cost"]) == {"environment", *COST}
-    assert len(value["rows"]) > len(accuracy_rows.cost_rows(COST, None))
+    assert len(value["rows"]) > len(rows.cost_rows(COST, None))
     monkeypatch.setattr(sys, "argv", [*arguments, "--quick"])
-    accuracy.main()
+    measure.main()
     assert set(json.loads(file.read_text())["details"]) == {"cost"}
 
 
 def test_an_unknown_part_is_named() -> None:
     """A part that does not exist is refused with those that do."""
     with pytest.raises(argparse.ArgumentTypeError, match="'curves' is no part; there are: cost, curve, matrix, multi"):
-        accuracy.chosen("cost,curves")
+        measure.chosen("cost,curves")
 
 
 @pytest.mark.parametrize(
@@ -308,16 +304,16 @@ def test_the_curve_is_measured_in_three_encodings(
 ) -> None:
     """x264 with three presets at one quality; a quick run takes two of them."""
     given: list[Encoder] = []
-    monkeypatch.setattr(accuracy, "find_sequences", lambda _data, _names: [])
-    monkeypatch.setattr(accuracy, "compare", lambda _sequences, encoders, *_: given.extend(encoders) or {})
-    accuracy.curve(argparse.Namespace(quick=quick, data=Path(), sequences=None, frames=None))
+    monkeypatch.setattr(measure, "find_sequences", lambda _data, _names: [])
+    monkeypatch.setattr(measure, "compare", lambda _sequences, encoders, *_: given.extend(encoders) or {})
+    measure.curve(argparse.Namespace(quick=quick, data=Path(), sequences=None, frames=None))
     assert [encoder.all_options for encoder in given] == [{"preset": preset, "crf": "23"} for preset in presets]
     assert {encoder.name for encoder in given} == {"libx264"}
 
 
 def test_methods_are_named_apart() -> None:
     """No two methods of the curve share a name, so none overwrites another's result."""
-    names = [method.name for method in accuracy.CURVE]
+    names = [method.name for method in measure.CURVE]
     assert len(set(names)) == len(names)
     assert Method("adaptive", "fast", max_key_share=0.08).name == "adaptive fast, keys at most 8 %"
 
@@ -340,24 +336,24 @@ def test_methods_are_named_apart() -> None:
 )
 def test_encoders_take_the_settings_of_the_matrix(name: str, written: str) -> None:
     """What a setting is called is what the encoder writes into the stream about itself."""
-    encoder, options = accuracy.ENCODERS[name]
+    encoder, options = measure.ENCODERS[name]
     pictures = iter(np.random.default_rng(0).integers(0, 256, (8, 64, 96, 3), np.uint8))
     assert written.encode() in encode(pictures, Encoder(encoder, parse_options(options)))
 
 
 def test_the_drawn_object_has_its_share_of_the_picture() -> None:
     """The disc covers a tenth of 854x480 in every frame, moves, and stands out of the ground."""
-    pictures, masks = accuracy_cost.scene(3)
+    pictures, masks = refine_cost.scene(3)
     assert pictures[0].shape == (480, 854, 3)
     assert [mask.mean() for mask in masks] == pytest.approx([0.1] * 3, rel=0.01)
     centres = [np.nonzero(mask)[1].mean() for mask in masks]
-    assert np.diff(centres) == pytest.approx([accuracy_cost.STEP] * 2, abs=0.5)
+    assert np.diff(centres) == pytest.approx([refine_cost.STEP] * 2, abs=0.5)
     assert pictures[0][masks[0] > 0].mean() > pictures[0][masks[0] == 0].mean() + 50
 
 
 def test_each_repair_and_each_look_is_timed() -> None:
     """After a first round, a round of four frames is three looks at key frames and one repair of the frame between."""
-    found = accuracy_cost.milliseconds(Refiner().eval(), frames=4, rounds=1)
+    found = refine_cost.milliseconds(Refiner().eval(), frames=4, rounds=1)
     assert [found[name]["n"] for name in ("look_ms", "repair_ms", "one_core_ms")] == [3, 1, 1]
     # 228 pixels across, on either side 32 and 15 % of that as margin, in steps of 16.
     assert found["region"] == [384, 384]
@@ -366,6 +362,6 @@ def test_each_repair_and_each_look_is_timed() -> None:
 
 def test_results_name_spreads_as_rows_read_them() -> None:
     """What the cost part writes of its spreads is what a row is made from."""
-    whole, alone = (row.measured for row in accuracy_rows.cost_rows(COST, None))
+    whole, alone = (row.measured for row in rows.cost_rows(COST, None))
     assert whole == harness.Spread(9.0, 8.0, 10.0, 4)
     assert alone == harness.Spread(11.0, 10.0, 12.0, 4)

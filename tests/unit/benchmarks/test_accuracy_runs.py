@@ -6,17 +6,17 @@ import argparse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import accuracy_runs
 import numpy as np
 import pytest
-from accuracy_runs import Method
 from PIL import Image
 
+from benchmarks.accuracy import methods
+from benchmarks.accuracy.methods import Method
 from codec.encode import Encoder
 from codec.types import CompressedFrame, MotionSource, VideoInfo
-from service.davis import find_sequences
-from service.evaluate import Judgement, Outcome, SequenceResult
-from vos.metrics import Score
+from vos.evaluation.davis import find_sequences
+from vos.evaluation.evaluate import Judgement, Outcome, SequenceResult
+from vos.evaluation.metrics import Score
 from vos.types import FrameMask, Prompt, Source, Stats
 
 FRAMES, HEIGHT, WIDTH = 6, 64, 96
@@ -59,9 +59,9 @@ def davis(tmp_path: Path) -> Path:
 
 def test_methods_are_compared_with_the_network_on_every_frame(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All methods share one baseline of the same clip; the correction's cost is that of the carried frames alone."""
-    monkeypatch.setattr(accuracy_runs, "load", lambda method, _arguments: (FakeSegmenter(method), {"name": "fake"}))
-    methods = (Method("every:2"), Method("every:2", refine=False))
-    found = accuracy_runs.compare(find_sequences(davis), [Encoder("mpeg4")], methods, argparse.Namespace())
+    monkeypatch.setattr(methods, "load", lambda method, _arguments: (FakeSegmenter(method), {"name": "fake"}))
+    chosen = (Method("every:2"), Method("every:2", refine=False))
+    found = methods.compare(find_sequences(davis), [Encoder("mpeg4")], chosen, argparse.Namespace())
     assert (found["sequences"], found["frames"], found["model"]) == (["cow", "dog"], 2 * FRAMES, {"name": "fake"})
     assert found["baseline"]["by_sequence"]["dog"]["JF"] == 100
     repaired, plain = found["runs"].values()
@@ -84,9 +84,9 @@ def test_every_sequence_is_segmented_in_every_encoding(davis: Path, monkeypatch:
             seen.append(info.codec)
             return super().run(frames, info, prompt)
 
-    monkeypatch.setattr(accuracy_runs, "load", lambda method, _arguments: (Watched(method), {"name": "fake"}))
+    monkeypatch.setattr(methods, "load", lambda method, _arguments: (Watched(method), {"name": "fake"}))
     encoders = [Encoder("mpeg4", {"b": "2M"}), Encoder("mpeg2video")]
-    found = accuracy_runs.compare(find_sequences(davis), encoders, [Method("every:2")], argparse.Namespace())
+    found = methods.compare(find_sequences(davis), encoders, [Method("every:2")], argparse.Namespace())
     assert found["encoders"] == [
         {"name": "mpeg4", "options": {"b": "2M"}},
         {"name": "mpeg2video", "options": {"b": "4M", "bf": "2"}},
@@ -119,7 +119,7 @@ def encodings() -> list[SequenceResult]:
 
 def test_the_encodings_of_a_sequence_are_pooled() -> None:
     """Quality is the mean over clips, key frames and time are sums: speed-ups of 10 and 2.5 are 4, not their mean."""
-    single = accuracy_runs.summary(Method("every:5"), encodings())["by_sequence"]
+    single = methods.summary(Method("every:5"), encodings())["by_sequence"]
     assert list(single) == ["cow", "dog"]
     cow = single["cow"]
     assert [cow[key] for key in ("J", "F", "JF")] == pytest.approx([60, 70, 65])
@@ -132,11 +132,11 @@ def test_the_encodings_of_a_sequence_are_pooled() -> None:
 
 def test_the_whole_is_over_all_clips() -> None:
     """A sequence in two encodings counts twice; of the carried frames of all clips each cost what all cost together."""
-    found = accuracy_runs.summary(Method("every:5"), encodings())
+    found = methods.summary(Method("every:5"), encodings())
     assert (found["J"], found["loss"], found["speedup"]) == pytest.approx((50, 80 / 3, 5), abs=0.01)
     assert (found["key_share"], found["fps"]) == pytest.approx((100 * 9 / 50, 50 / 10))
     assert found["correct_ms"] == pytest.approx(1000 * 3.4 / 41, abs=0.01)
-    base = accuracy_runs.baseline(encodings())
+    base = methods.baseline(encodings())
     assert (base["J"], base["fps"]) == pytest.approx((230 / 3, 50 / 50), abs=0.01)
     assert base["by_sequence"]["cow"] == pytest.approx({"J": 85, "F": 95, "JF": 90, "fps": 1})
     assert base["by_sequence"]["dog"]["JF"] == pytest.approx(65)
@@ -145,7 +145,7 @@ def test_the_whole_is_over_all_clips() -> None:
 def test_a_sequence_is_cut_with_its_annotations(davis: Path) -> None:
     """The first N pictures stay, and of the annotations those that belong to them."""
     sequence = find_sequences(davis, ["cow"])[0]
-    cut = accuracy_runs.first_frames(sequence, 4)
+    cut = methods.first_frames(sequence, 4)
     assert [file.name for file in cut.pictures] == [f"{index:05d}.jpg" for index in range(4)]
     assert sorted(cut.annotations) == [0, 1, 2, 3]
-    assert accuracy_runs.first_frames(sequence, None) is sequence
+    assert methods.first_frames(sequence, None) is sequence

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import contact_sheet
 import numpy as np
 import pytest
-from contact_sheet import RESULT, TRUTH, Judged
 from PIL import Image
 
+from benchmarks.accuracy import contact_sheet
+from benchmarks.accuracy.contact_sheet import RESULT, TRUTH, Judged
 from codec.types import FrameType, UInt8Array
-from service.davis import find_sequences
+from vos.evaluation.davis import find_sequences
 from vos.types import FrameMask, Source
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.paths import ROOT
 
 
 def load(path: str) -> ModuleType:
@@ -71,8 +71,9 @@ def test_a_goal_is_met_by_the_median(goal: str, median: float, met: bool | None)
 
 def test_commands_name_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a path in the recorded command only the last part is kept."""
-    monkeypatch.setattr(sys, "argv", [str(ROOT / "benchmarks" / "decode.py"), "--data", "/home/me/davis", "--quick"])
-    assert harness.environment()["command"] == "python benchmarks/decode.py --data davis --quick"
+    script = str(ROOT / "benchmarks" / "speed" / "decode.py")
+    monkeypatch.setattr(sys, "argv", [script, "--data", "/home/me/davis", "--quick"])
+    assert harness.environment()["command"] == "python -m benchmarks.speed.decode --data davis --quick"
 
 
 def result(**row: Any) -> dict[str, Any]:

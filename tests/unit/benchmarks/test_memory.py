@@ -6,13 +6,13 @@ from io import BytesIO
 from pathlib import Path
 
 import av
-import memory
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.speed import memory
 from codec import open_video
-from service.davis import Sequence, find_sequences
+from vos.evaluation.davis import Sequence, find_sequences
 
 COUNT, HEIGHT, WIDTH = 5, 480, 640
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import speedup
 import torch
-from idle import IdleNetwork
-from told import ToldNetwork, expected_logits
 
-from tests import synthetic
+from benchmarks.speed import speedup
+from benchmarks.speed.stub_networks import IdleNetwork, ToldNetwork, expected_logits
+from tests.support import synthetic
 from vos.modeling.network import Features, Memory
 from vos.types import Prompt, Stats
 

@@ -15,11 +15,11 @@ import httpx
 import keymask
 import keymask.async_client
 import keymask.client
-import keymask.protocol
+import keymask.retry
 import numpy as np
 import pytest
 from keymask import AsyncClient, Client
-from keymask.protocol import Retry
+from keymask.retry import Retry
 from pycocotools import mask as coco
 
 JOB: dict[str, Any] = {
@@ -142,7 +142,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(keymask.client.time, "sleep", clock.pause)
     monkeypatch.setattr(keymask.async_client.asyncio, "sleep", clock.pause_async)
-    monkeypatch.setattr(keymask.protocol, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(keymask.retry, "monotonic", lambda: clock.now)
     return clock
 
 

@@ -14,8 +14,8 @@ import pytest
 
 import codec
 from codec import BrokenStreamError, CompressedFrame, MotionSource, UnsupportedSizeError
-from codec import container as codec_container
-from tests import synthetic
+from codec.demux import source as codec_container
+from tests.support import synthetic
 
 STREAMS = {  # encoder, its options, container, pixel format
     "h264": ("libx264", synthetic.x264(bframes=3, b_pyramid="normal", ref=3), "mp4", "yuv420p"),

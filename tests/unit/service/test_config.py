@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from service.config import Settings, digest_of_key, load_settings, settings_table
 from service.errors import UsageError
 from service.problems import PROBLEMS
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -102,13 +103,13 @@ def test_a_key_that_is_not_a_digest_is_refused(entry: str) -> None:
 
 def test_the_reference_lists_every_setting() -> None:
     """docs/reference/settings.md holds the table that the code makes."""
-    root = Path(__file__).resolve().parents[3]
+    root = ROOT
     assert settings_table() in (root / "docs/reference/settings.md").read_text(encoding="utf-8")
 
 
 def test_the_page_on_limits_has_the_settings_and_problems_of_the_code() -> None:
     """Each row of docs/howto/limits.md names a setting with its default, and a problem with its status."""
-    root = Path(__file__).resolve().parents[3]
+    root = ROOT
     text = (root / "docs/howto/limits.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| .* \| `(\w+)` \| (\S+) \| (\d+) `([\w-]+)` \|$", text, flags=re.MULTILINE)
     shown = re.findall(r"^\| `(\w+)` \| (?:`(\S+)`|none) \|", settings_table(), flags=re.MULTILINE)
@@ -123,7 +124,7 @@ def test_the_page_on_limits_has_the_settings_and_problems_of_the_code() -> None:
 
 def test_no_other_file_reads_the_environment() -> None:
     """Only service/config.py asks for environment variables."""
-    root = Path(__file__).resolve().parents[3]
+    root = ROOT
     readers = [
         path.relative_to(root).as_posix()
         for package in ("codec", "vos", "service")

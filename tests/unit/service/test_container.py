@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from service.config import PREFIX, Settings
+from tests.support.paths import ROOT
 
-DOCKER = Path(__file__).resolve().parents[3] / "docker"
+DOCKER = ROOT / "docker"
 OF_THE_IMAGE = {"home", "host", "port"}
 
 

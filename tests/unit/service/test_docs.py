@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import typer.main
 
-from service.cli import app
+from service.cli.main import app
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 
 

@@ -9,8 +9,7 @@ import threading
 from anyio.to_thread import run_sync
 
 from service.processes import collect_rarely
-from service.services import in_thread
-from service.threads import THREADS
+from service.threads import THREADS, in_thread
 
 
 def test_brief_calls_are_few_at_a_time_and_hold_up_nothing_else() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vos.workers import Workers
+from vos.runtime.thread_pools import Workers
 
 
 @pytest.fixture

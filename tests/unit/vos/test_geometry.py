@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import cv2
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from codec.types import MotionSource, VideoInfo
+from tests.support.frames import info
 from vos.errors import PromptError
 from vos.geometry import Canvas, certainty, prompt_to_soft, soft_to_labels, to_cells
-
-
-def info(width: int, height: int, analysis: tuple[int, int] | None = None, rotation: int = 0) -> VideoInfo:
-    """A video of coded size width x height."""
-    analysis_width, analysis_height = analysis or (width, height)
-    return VideoInfo(
-        codec="h264",
-        pixel_format="yuv420p",
-        coded_width=width,
-        coded_height=height,
-        analysis_width=analysis_width,
-        analysis_height=analysis_height,
-        rotation=rotation,
-        mirrored=False,
-        sample_aspect_ratio=Fraction(1),
-        average_rate=Fraction(25),
-        frames_from_header=None,
-        duration_seconds_from_header=None,
-        motion_source=MotionSource.BITSTREAM,
-    )
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 854), (121, 161), (16, 16), (479, 853)])

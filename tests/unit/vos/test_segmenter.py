@@ -6,109 +6,13 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from codec.types import CompressedFrame, FrameType, MotionField, VideoInfo
-from tests.unit.vos.test_geometry import info
+from tests.support.frames import HEIGHT, WIDTH, chain, info, overlap, pyramid, scripted, truth
+from tests.support.networks import BrightnessNetwork
 from vos.errors import OptionError, PromptError
-from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.segmenter import Segmenter
 from vos.types import FrameMask, Options, Prompt, Source
-
-WIDTH, HEIGHT = 64, 48
-STEP = 4
-"""Pixels that the square moves to the right each frame."""
-
-
-class BrightnessNetwork(VOSNetwork):
-    """Object k is where the picture has brightness 100 * k; counts its runs."""
-
-    name = "brightness"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused = nn.Parameter(torch.zeros(1))
-        self.segmented = 0
-        self.memorized = 0
-
-    def normalize(self, rgb: Tensor) -> Tensor:
-        """As it is."""
-        return rgb.float()
-
-    def encode(self, image: Tensor) -> Features:
-        """The picture itself."""
-        return Features(image, image[:, :1, ::16, ::16], {1: image})
-
-    def memorize(self, features: Features, masks: Tensor) -> Memory:
-        """One number a position."""
-        self.memorized += 1
-        positions = features.key.flatten(2)
-        return Memory(positions, F.avg_pool2d(masks, 16).flatten(2))
-
-    def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
-        """Compare brightness."""
-        assert top_k > 0
-        self.segmented += 1
-        assert previous is not None
-        grey = F.avg_pool2d(features.image[:, :1], 4)
-        levels = 100.0 * torch.arange(1, len(memory.value) + 1).view(-1, 1, 1, 1)
-        return (50 - (grey - levels).abs()).clamp(-20, 20)
-
-
-def truth(index: int) -> np.ndarray:
-    """Labels of frame `index`: a square of object 1 that moves, a resting one of object 2."""
-    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
-    labels[8:24, 4 + STEP * index : 20 + STEP * index] = 1
-    labels[32:44, 8:24] = 2
-    return labels
-
-
-def scripted(
-    index: int, decode_index: int, references: dict[int, tuple[int, int]], **change: object
-) -> CompressedFrame:
-    """A frame whose cells point to where the square was in the references {list: (index distance, decode index)}."""
-    labels = truth(index)
-    picture = np.repeat((labels * np.uint8(100))[..., None], 3, axis=2)
-    vectors = np.zeros((2, HEIGHT // 4, WIDTH // 4, 2), np.float32)
-    reference = np.full((2, HEIGHT // 4, WIDTH // 4), -1, np.int32)
-    for layer, (distance, held) in references.items():
-        reference[layer] = held
-        vectors[layer, 1:7, :, 0] = -STEP * distance
-    fields = {
-        "index": index,
-        "decode_index": decode_index,
-        "pts": index * 10,
-        "time": index / 10,
-        "type": FrameType.P if references else FrameType.I,
-        "is_reference": True,
-        "luma": picture[..., 0],
-        "motion": MotionField(vectors, reference),
-        "residual": np.zeros((HEIGHT, WIDTH), np.int16),
-        "references_in_reach": tuple(range(max(0, decode_index - 3), decode_index + 1)),
-        "to_rgb": lambda: picture,
-    }
-    return CompressedFrame(**{**fields, **change})
-
-
-def chain(count: int) -> list[CompressedFrame]:
-    """An I frame and P frames, each predicted from the one before."""
-    return [scripted(i, i, {0: (1, i - 1)} if i else {}) for i in range(count)]
-
-
-def pyramid() -> list[CompressedFrame]:
-    """Presentation order I0 B1 B2 P3 B4 B5 P6, in decode order."""
-    b = {"type": FrameType.B, "is_reference": False}
-    return [
-        scripted(0, 0, {}),
-        scripted(3, 1, {0: (3, 0)}),
-        scripted(1, 2, {0: (1, 0), 1: (-2, 1)}, **b),
-        scripted(2, 3, {0: (2, 0), 1: (-1, 1)}, **b),
-        scripted(6, 4, {0: (3, 1)}),
-        scripted(4, 5, {0: (1, 1), 1: (-2, 4)}, **b),
-        scripted(5, 6, {0: (2, 1), 1: (-1, 4)}, **b),
-    ]
 
 
 def run(
@@ -118,12 +22,6 @@ def run(
     segmenter = Segmenter(BrightnessNetwork(), Options(**options))
     prompt = Prompt(truth(prompt_index), prompt_index)
     return list(segmenter.run(frames, video or info(WIDTH, HEIGHT), prompt)), segmenter
-
-
-def overlap(labels: np.ndarray, index: int) -> float:
-    """Smallest intersection over union of the two objects."""
-    wanted = truth(index)
-    return min(((labels == k) & (wanted == k)).sum() / ((labels == k) | (wanted == k)).sum() for k in (1, 2))
 
 
 @pytest.mark.parametrize("keyframes", ["every:1", "every:4", "every:100", "codec", "adaptive"])

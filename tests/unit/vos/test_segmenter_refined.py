@@ -13,35 +13,15 @@ from torch import Tensor
 
 from codec import open_video
 from codec.types import CompressedFrame
-from tests.synthetic import encode, pan, x264
-from tests.unit.vos.test_correct import TracingRefiner
-from tests.unit.vos.test_geometry import info
-from tests.unit.vos.test_resume import ForgetfulNetwork, assert_same, stored
-from tests.unit.vos.test_segmenter import BrightnessNetwork, chain, overlap, pyramid, truth
-from vos.keyframes import KEY_CREDIT
+from tests.support.frames import assert_same, chain, info, overlap, pyramid, stored, truth
+from tests.support.networks import BrightnessNetwork, ForgetfulNetwork, Unsure
+from tests.support.synthetic import encode, pan, x264
+from vos.keyframes.policy import KEY_CREDIT
 from vos.modeling.network import Features, Memory, VOSNetwork
-from vos.modeling.refiner import Refiner, RefinerFeatures
-from vos.resume import RunState
+from vos.modeling.refiner import Refiner
+from vos.runtime.run_state import RunState
 from vos.segmenter import Segmenter
 from vos.types import FrameMask, Options, Prompt, Source
-
-
-class Unsure(TracingRefiner):
-    """Leaves masks as they are, but the worst object's is only as sure as is scripted for each frame it sees."""
-
-    def __init__(self, sure: dict[int, float]) -> None:
-        super().__init__()
-        self.sure = sure
-        self.count = 0
-
-    def refine(
-        self, _features: RefinerFeatures, _memory: Memory, carried: Tensor, _confidence: Tensor, _evidence: Tensor
-    ) -> Tensor:
-        """The masks that came; aggregation with the background squares their odds."""
-        self.count += 1
-        sure = torch.full((len(carried), 1, 1, 1), 0.99)
-        sure[-1] = self.sure.get(self.count, 0.99)
-        return torch.logit(torch.where(carried > 0.5, sure, carried.clamp(min=1e-6))) / 2
 
 
 class UnsureNetwork(BrightnessNetwork):

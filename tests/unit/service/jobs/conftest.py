@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, update
+from sqlalchemy import create_engine
 
-from service.jobs.schema import jobs
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobOptions, JobVideo, new_job_id
 
@@ -83,9 +82,3 @@ def store(database_url: str) -> Iterator[JobStore]:
     store = JobStore(database_url)
     yield store
     store.close()
-
-
-def ask_to_delete(store: JobStore, job_id: str) -> None:
-    """Note the wish alone, as a service does that dies in the middle of `request_delete`'s work."""
-    with store._engine.begin() as connection:
-        connection.execute(update(jobs).where(jobs.c.id == job_id).values(delete_requested=True))

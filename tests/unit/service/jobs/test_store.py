@@ -27,8 +27,7 @@ from service.jobs.types import (
     TransitionError,
     new_job_id,
 )
-
-from .conftest import ask_to_delete
+from tests.support.jobs import ask_to_delete
 
 NewJob = Callable[..., Job]
 FINISHED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)

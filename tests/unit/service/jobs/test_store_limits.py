@@ -19,8 +19,7 @@ from service.jobs.types import (
     Job,
     JobStatus,
 )
-
-from .conftest import ask_to_delete
+from tests.support.jobs import ask_to_delete
 
 NewJob = Callable[..., Job]
 

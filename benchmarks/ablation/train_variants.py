@@ -1,0 +1,288 @@
+"""What is each part of the base network's training recipe worth?
+
+Trains the network once for each line of `VARIANTS`, all but the first one with one change, and judges each on the
+development sequences. What is finished stays in `--work`, so a run that was broken off goes on when it is started
+again. Started twice, each process takes what the other does not have. About 10 minutes a variant on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from benchmarks.accuracy.measure import as_davis
+from benchmarks.accuracy.methods import Method, compare, first_frames
+from benchmarks.harness import DATA, RESULTS, ROOT, Report, environment
+from codec.encode import Encoder
+from service.errors import ServiceError
+from vos.errors import VosError
+from vos.evaluation.davis import Sequence as DavisSequence
+from vos.evaluation.davis import find_sequences
+from vos.runtime.device import resolve_device
+from vos.training.base.recipe import Recipe
+from vos.training.base.run import RunOptions, train
+from vos.training.common.checkpoint import check_recipe, read_checkpoint
+from vos.training.common.run_log import CHECKPOINT
+from vos.weights.load import read_metadata
+
+Change: TypeAlias = Callable[[Recipe], Recipe]
+
+SHARED = ROOT.parent / "shared"
+BASE = Recipe()
+CARRYING = Method("every:5")
+JUDGED = "judged.json"
+
+
+def _with(**values: Any) -> Change:
+    return lambda recipe: replace(recipe, **values)
+
+
+def _in_all_stages(**values: Any) -> Change:
+    return lambda recipe: replace(recipe, stages=tuple(replace(stage, **values) for stage in recipe.stages))
+
+
+VARIANTS: dict[str, Change] = {
+    "recipe": _with(seed=1),
+    "recipe, seed 2": _with(seed=2),
+    "gaps up to 12 from the start": _in_all_stages(widest_gap=12),
+    "no distractors": _with(distractors=0.0),
+    "object gone for some frames in 30 % of pasted clips": _with(absent=0.3),
+    "stills only": _with(real_clips=0.0),
+    "videos only": _with(real_clips=1.0),
+    "one object": _with(two_objects=0.0),
+    "no hard pixels": _with(hardest=1.0),
+    "no moving average": _with(ema=0.0),
+    "one scale": _with(zoom_spread=0.0),
+    "no occluders": _with(occluders=0.0),
+    "clips of 3 frames": _in_all_stages(frames=3),
+    "no larger crops at the end": _in_all_stages(crop=256),
+    "no copy-paste": _with(copy_paste=0.0),
+    "memory never spoilt": _with(spoiled_memory=0.0),
+    "hints never wrong": _with(wrong_hints=0.0),
+}
+"""Name -> change of the recipe; the first ones matter most, since a run may be broken off."""
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What all variants are judged on.
+
+    Attributes:
+        one: The development sequences, one object each.
+        several: Sequences with many objects.
+    """
+
+    one: Sequence[DavisSequence]
+    several: Sequence[DavisSequence]
+
+
+class BrokenOff(Exception):  # noqa: N818 - somebody asked for it
+    """A signal ended a training before its last step."""
+
+
+def recipe_of(name: str, steps: int) -> Recipe:
+    """The recipe of a variant, in so many steps."""
+    return VARIANTS[name](BASE.scaled(steps))
+
+
+def changes(recipe: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a recipe, as plain values, that differ from the base's."""
+    return {field: value for field, value in recipe.items() if value != base[field]}
+
+
+def measure(name: str, clips: Clips, arguments: argparse.Namespace) -> None:
+    """Train and judge a variant, as far as that is not done; nothing while another process is at it.
+
+    Raises:
+        BrokenOff: A signal stopped the training.
+        VosError: Something that was given cannot be used, or the variant was begun with another recipe.
+    """
+    folder = folder_of(name, arguments)
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder / "lock", wait=False) as mine:
+        if not mine:
+            print(f"{name}: another process is at it", flush=True)
+        elif judged(name, arguments) is None:
+            weights = trained(name, arguments)
+            print(f"{name}: judging", flush=True)
+            value = {
+                "recipe": _recipe_text(name, arguments),
+                "frames": arguments.frames,
+                "found": judge(weights, clips),
+            }
+            draft = folder / f"{JUDGED}.part"
+            draft.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+            draft.replace(folder / JUDGED)
+
+
+def folder_of(name: str, arguments: argparse.Namespace) -> Path:
+    """Where a variant's run and its figures are kept."""
+    work: Path = arguments.work
+    return work / name.replace(",", "").replace(" ", "-")
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold a lock that ends with this process; yields whether it could be had."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            # Closing is not enough: loader processes that are just ending hold the file, too.
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def judged(name: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """What was found of a variant; None if it was not judged, or with another recipe or on other clips."""
+    file = folder_of(name, arguments) / JUDGED
+    if not file.exists():
+        return None
+    value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    same = value["recipe"] == _recipe_text(name, arguments) and value["frames"] == arguments.frames
+    return value["found"] if same else None
+
+
+def trained(name: str, arguments: argparse.Namespace) -> Path:
+    """The weights of a variant, trained from where an earlier run stopped.
+
+    Raises:
+        BrokenOff: A signal stopped it.
+        VosError: Data, backbone or an earlier run cannot be used.
+    """
+    folder, recipe = folder_of(name, arguments), recipe_of(name, arguments.steps)
+    weights, checkpoint = folder / "compact.safetensors", folder / CHECKPOINT
+    if checkpoint.exists():
+        check_recipe(read_checkpoint(checkpoint), recipe.as_dict(), checkpoint, "benchmarks/ablation/train_variants.py")
+        if weights.exists() and int(read_metadata(weights)["steps"]) == recipe.steps:
+            return weights
+    options = RunOptions(
+        data=(arguments.data,),
+        out=folder,
+        backbone=arguments.backbone,
+        resume=checkpoint.exists(),
+        device=str(resolve_device("auto")),
+        workers=arguments.workers,
+    )
+
+    def report(done: int, total: int, means: dict[str, float]) -> None:
+        print(f"   {name}: {done} of {total} steps, loss {means['loss']:.3f}", flush=True)
+
+    outcome = train(options, recipe, report)
+    if outcome.steps < recipe.steps:
+        raise BrokenOff(f"{name}: broken off after {outcome.steps} of {recipe.steps} steps; start again to go on")
+    return outcome.weights
+
+
+def judge(weights: Path, clips: Clips) -> dict[str, Any]:
+    """What the network reaches, and how it was trained.
+
+    Returns:
+        `one`, `several`: see `_figures`; `steps`, `seed`, `hours`, `commit`, `hardware` of the training;
+        `weights_sha256`; `environment` of the judging.
+    """
+    network = argparse.Namespace(model="compact", weights=str(weights))
+    about = read_metadata(weights)
+    parts = {
+        part: compare(sequences, [Encoder()], (CARRYING,), network)
+        for part, sequences in (("one", clips.one), ("several", clips.several))
+    }
+    return {
+        **{part: _figures(value) for part, value in parts.items()},
+        "steps": int(about["steps"]),
+        "seed": int(about["seed"]),
+        "hours": float(about["hours"]),
+        "commit": about["commit"],
+        "hardware": about["hardware"],
+        "weights_sha256": parts["one"]["model"]["weights_sha256"],
+        "environment": environment(),
+    }
+
+
+def _figures(part: Mapping[str, Any]) -> dict[str, Any]:
+    """J, F and JF in percent, in all and `by_sequence`: `every_frame` by the network, `carrying` with the refiner."""
+    kept = ("J", "F", "JF")
+    runs = {"every_frame": part["baseline"], "carrying": part["runs"][CARRYING.name]}
+    found = {
+        name: {
+            **{key: run[key] for key in kept},
+            "by_sequence": {one: {key: score[key] for key in kept} for one, score in run["by_sequence"].items()},
+        }
+        for name, run in runs.items()
+    }
+    return {"frames": part["frames"], **found}
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    """Write ablation.json of everything in the work folder; variants that are not measured are null in it."""
+    with lock(arguments.work / "collect.lock", wait=True):
+        base = recipe_of("recipe", arguments.steps).as_dict()
+        report = Report("ablation", arguments)
+        report.details = {"steps": arguments.steps, "recipe": base, "carrying": CARRYING.name, "variants": {}}
+        for name in VARIANTS:
+            found = judged(name, arguments)
+            if found is not None:
+                found = {"changes": changes(recipe_of(name, arguments.steps).as_dict(), base), **found}
+            report.details["variants"][name] = found
+        report.write()
+
+
+def _recipe_text(name: str, arguments: argparse.Namespace) -> str:
+    return json.dumps(recipe_of(name, arguments.steps).as_dict(), sort_keys=True)
+
+
+def options() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--data", type=Path, default=SHARED / "data" / "train", help="folder with training data")
+    result.add_argument(
+        "--backbone",
+        type=Path,
+        default=SHARED / "pretrained" / "mobilenet_v2_deeplab_voc.safetensors",
+        help="safetensors file with the pretrained backbone",
+    )
+    result.add_argument(
+        "--dev", type=Path, default=DATA, help="DAVIS folder that variants are judged on; multi/ lies beside it"
+    )
+    result.add_argument("--work", type=Path, default=ROOT / "runs" / "ablation", help="where runs are kept")
+    result.add_argument("--out", type=Path, default=RESULTS, help="where ablation.json goes")
+    result.add_argument("--steps", type=int, default=300, help="of each training; other steps need another --work")
+    result.add_argument("--frames", type=int, metavar="N", help="judge the first N frames of each sequence alone")
+    result.add_argument("--workers", type=int, default=1, help="loader processes of a training")
+    result.add_argument("--only", action="append", choices=VARIANTS, metavar="NAME", help="a variant; repeatable")
+    # No option: a run on few frames and steps goes to an --out of its own.
+    result.set_defaults(quick=False)
+    return result
+
+
+def main() -> None:
+    """Measure what is not measured yet, and write ablation.json after each variant."""
+    arguments = options().parse_args()
+    try:
+        with tempfile.TemporaryDirectory() as links:
+            multi = as_davis(arguments.dev.parent / "multi", Path(links))
+            one, several = (
+                [first_frames(sequence, arguments.frames) for sequence in find_sequences(root)]
+                for root in (arguments.dev, multi)
+            )
+            for name in arguments.only or VARIANTS:
+                measure(name, Clips(one, several), arguments)
+                collect(arguments)
+    except (VosError, ServiceError, BrokenOff) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

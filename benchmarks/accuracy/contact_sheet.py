@@ -1,0 +1,141 @@
+"""Contact sheets of the worst sequences of the default: `python -m benchmarks.accuracy.contact_sheet --out sheets/`.
+
+Two pictures of each: in `--out`, which is to be no place of the repository, frames with the outlines of annotation and
+result, for they show pictures of the data set; in `--outlines` (docs/images) the same outlines on a plain ground.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from benchmarks.accuracy.methods import Method, load
+from benchmarks.harness import DATA, ROOT  # before torch
+from codec import open_video
+from codec.encode import Encoder, encode
+from codec.types import UInt8Array
+from vos.evaluation.davis import Sequence as DavisSequence
+from vos.evaluation.davis import find_sequences
+from vos.evaluation.evaluate import read_picture
+from vos.evaluation.metrics import boundary, score_objects
+from vos.runtime.protocol import SegmenterLike
+from vos.types import FrameMask, Prompt
+
+COLUMNS, ROWS = 3, 2
+TILE = (320, 180)
+CAPTION, GAP = 16, 4
+TRUTH, RESULT = (0, 150, 60), (215, 30, 60)
+"""Colours of the annotation's outline and of the result's."""
+LEAST_APART = 4
+"""Frames between two that are shown: neighbours fail alike."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A frame's mask and how good it is: mean J over its objects, 0 to 1."""
+
+    mask: FrameMask
+    j: float
+
+
+def judged(sequence: DavisSequence, segmenter: SegmenterLike) -> list[Judged]:
+    """Every annotated frame after the prompt's, segmented from an x264 clip."""
+    clip = encode(map(read_picture, sequence.pictures), Encoder())
+    found = []
+    with open_video(clip) as video:
+        for mask in segmenter.run(video, video.info, Prompt(sequence.labels(0))):
+            if mask.index and mask.index in sequence.annotations:
+                scores = score_objects(mask.labels, sequence.labels(mask.index), sequence.object_ids)
+                found.append(Judged(mask, float(np.mean([score.j for score in scores.values()]))))
+    return found
+
+
+def mean_j(frames: Sequence[Judged]) -> float:
+    """Mean over frames."""
+    return float(np.mean([frame.j for frame in frames]))
+
+
+def worst(frames: Sequence[Judged], count: int = COLUMNS * ROWS) -> list[Judged]:
+    """The frames of lowest J that lie apart from each other, in presentation order."""
+    chosen: list[Judged] = []
+    for frame in sorted(frames, key=lambda frame: frame.j):
+        if all(abs(frame.mask.index - other.mask.index) >= LEAST_APART for other in chosen):
+            chosen.append(frame)
+    return sorted(chosen[:count], key=lambda frame: frame.mask.index)
+
+
+def outlined(ground: UInt8Array, truth: UInt8Array, result: UInt8Array) -> UInt8Array:
+    """RGB [height, width, 3] with the outlines of every object: the annotation's, and over it the result's."""
+    picture = ground.copy()
+    for labels, colour in ((truth, TRUTH), (result, RESULT)):
+        for object_id in np.unique(labels[labels > 0]):
+            picture[_thick(boundary(labels == object_id))] = colour
+    return picture
+
+
+def _thick(mask: np.ndarray) -> np.ndarray:
+    """A line of three pixels, so that it is seen in a small picture."""
+    padded = np.pad(mask, 1)
+    height, width = mask.shape
+    return np.any([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=0)
+
+
+def shaded(picture: UInt8Array, result: UInt8Array) -> UInt8Array:
+    """The result as a tint of the picture."""
+    tinted = picture.astype(np.float32)
+    tinted[result > 0] = 0.6 * tinted[result > 0] + 0.4 * np.array(RESULT)
+    return tinted.astype(np.uint8)
+
+
+def sheet(sequence: DavisSequence, frames: Sequence[Judged], *, plain: bool) -> Image.Image:
+    """The tiles of a sequence, each with frame, source and J; on a plain ground if wanted."""
+    width, height = TILE[0] + GAP, TILE[1] + CAPTION + GAP
+    whole = Image.new("RGB", (COLUMNS * width - GAP, ROWS * height - GAP), "white")
+    for place, frame in enumerate(frames):
+        mask = frame.mask
+        truth = sequence.labels(mask.index)
+        if plain:
+            ground = np.full((*truth.shape, 3), 245, np.uint8)
+        else:
+            ground = shaded(read_picture(sequence.pictures[mask.index]), mask.labels)
+        tile = Image.fromarray(outlined(ground, truth, mask.labels)).resize(TILE, Image.Resampling.LANCZOS)
+        row, column = divmod(place, COLUMNS)
+        corner = (column * width, row * height)
+        whole.paste(tile, corner)
+        text = f"frame {mask.index}, {mask.source}, J {100 * frame.j:.0f}"
+        ImageDraw.Draw(whole).text((corner[0] + 4, corner[1] + TILE[1] + 2), text, fill=(0, 0, 0))
+    return whole
+
+
+def main() -> None:
+    """Segment all sequences with the default, draw the worst."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder in the layout of DAVIS")
+    parser.add_argument("--out", type=Path, required=True, help="where sheets with pictures go; keep them to yourself")
+    parser.add_argument("--outlines", type=Path, default=ROOT / "docs" / "images", help="where those without go")
+    parser.add_argument("--sequences", metavar="A,B", help="some of the sequences; all by default")
+    parser.add_argument("--worst", type=int, default=3, metavar="N", help="how many sequences are drawn")
+    parser.add_argument("--model", default="compact")
+    parser.add_argument("--weights")
+    arguments = parser.parse_args()
+    segmenter, _ = load(Method("adaptive"), arguments)
+    names = arguments.sequences.split(",") if arguments.sequences else None
+    found = [(sequence, judged(sequence, segmenter)) for sequence in find_sequences(arguments.data, names)]
+    found.sort(key=lambda pair: mean_j(pair[1]))
+    for sequence, frames in found[: arguments.worst]:
+        print(f"{sequence.name}: J {100 * mean_j(frames):.1f}")
+        for folder, plain, suffix in ((arguments.out, False, "jpg"), (arguments.outlines, True, "png")):
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = sheet(sequence, worst(frames), plain=plain)
+            file = folder / f"failures_{sequence.name}.{suffix}"
+            (picture.quantize(32) if plain else picture).save(file, optimize=True)
+            print(f"{file}: {file.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""What does the correction cost on one object of a tenth of the picture?
+
+A clip is drawn: a textured disc that moves over a textured ground, 854x480, coded as every other clip. Its true masks
+stand for the carried ones, three key frames are remembered, as many as a frame is matched with, and each other frame is
+repaired. The picture's conversion to RGB, the residual's means and the network count; the warp, which is there without
+a refiner too, does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.harness import Spread  # before torch
+from codec import open_video
+from codec.encode import Encoder, encode
+from codec.types import CompressedFrame, UInt8Array
+from vos.geometry import to_cells
+from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
+from vos.propagation.propagate import Carried
+from vos.refinement.mask_refiner import CARE, MEMORY_FRAMES, Correction
+from vos.refinement.region import edge_share, region_around
+from vos.runtime.thread_pools import one_thread
+
+HEIGHT, WIDTH = 480, 854
+SHARE = 0.1
+"""The object's share of the picture."""
+STEP = 3
+"""Pixels that the object moves from frame to frame."""
+
+
+def scene(frames: int, height: int = HEIGHT, width: int = WIDTH) -> tuple[list[UInt8Array], list[UInt8Array]]:
+    """Pictures uint8 [height, width, 3] of a moving disc, and its masks uint8 [height, width], 0 and 1."""
+    rng = np.random.default_rng(0)
+    ground, texture = (_smooth(rng, height, width) for _ in range(2))
+    radius = (SHARE * height * width / np.pi) ** 0.5
+    y, x = np.mgrid[:height, :width]
+    pictures, masks = [], []
+    for index in range(frames):
+        centre = width / 2 + STEP * (index - frames / 2)
+        mask = (y - height / 2) ** 2 + (x - centre) ** 2 <= radius**2
+        moved = np.roll(texture, STEP * index, axis=1)
+        pictures.append(np.where(mask[..., None], 255 - moved // 2, ground // 2).astype(np.uint8))
+        masks.append(mask.astype(np.uint8))
+    return pictures, masks
+
+
+def _smooth(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
+    """Random colours in blocks of 8 x 8 pixels."""
+    coarse = rng.integers(0, 256, (-(-height // 8), -(-width // 8), 3), np.uint8)
+    return coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
+
+
+def milliseconds(refiner: Refiner, frames: int = 16, rounds: int = 4) -> dict[str, Any]:
+    """Repair frames of the scene one by one, on all cores and on one.
+
+    Returns:
+        `repair_ms`: spread of the repairs' milliseconds after a first round; `look_ms`: of looks at key frames;
+        `one_core_ms`: of repairs on one core, as a run does them where the other one works ahead; `region`: height and
+        width of what is looked at, in pixels; `looked_at`: those at which the network sees it; `threads`: torch's.
+    """
+    pictures, masks = scene(frames)
+    with open_video(encode(iter(pictures), Encoder())) as video:
+        coded = sorted(video, key=lambda frame: frame.index)
+    soft = [to_cells(torch.from_numpy(mask.astype(np.float32))[None]) for mask in masks]
+    repairs, looks = _seconds(refiner, coded, soft, rounds)
+    with one_thread():
+        alone, _ = _seconds(refiner, coded, soft, rounds)
+    shape = soft[frames // 2]
+    region = region_around(shape, CARE["balanced"].largest(edge_share(shape)))
+    assert region is not None
+    return {
+        "repair_ms": asdict(Spread.of(1000 * value for value in repairs)),
+        "look_ms": asdict(Spread.of(1000 * value for value in looks)),
+        "one_core_ms": asdict(Spread.of(1000 * value for value in alone)),
+        "region": [region.height, region.width],
+        "looked_at": list(region.looked_at),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@torch.inference_mode()
+def _seconds(
+    refiner: Refiner, coded: list[CompressedFrame], soft: list[torch.Tensor], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of repairs and of looks at key frames, after a first round."""
+    frames = len(coded)
+    keys = [index * (frames - 1) // (MEMORY_FRAMES - 1) for index in range(MEMORY_FRAMES)]
+    looks: list[float] = []
+    repairs: list[float] = []
+    for turn in range(rounds + 1):
+        correction = Correction(refiner, care=CARE["balanced"])
+        for key in keys:
+            started = perf_counter()
+            correction.remember(coded[key], soft[key])
+            looks += [perf_counter() - started] if turn else []
+        for index in (index for index in range(frames) if index not in keys):
+            carried = _carried(soft[index])
+            started = perf_counter()
+            correction.repair(coded[index], carried)
+            repairs += [perf_counter() - started] if turn else []
+    return repairs, looks
+
+
+def _carried(soft: torch.Tensor) -> Carried:
+    """Masks as if motion had carried them without any doubt."""
+    light = soft.new_zeros(LIGHT_CHANNELS, *soft.shape[1:])
+    return Carried(soft, light, torch.zeros_like(soft[0]), 1.0)

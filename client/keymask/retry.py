@@ -1,0 +1,101 @@
+"""When and how often a request is retried."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from time import monotonic
+
+import httpx
+
+from keymask.errors import ConnectionFailedError
+
+_RETRIED = frozenset({429, 502, 503, 504})
+
+
+_FIRST_DELAY = 0.25
+
+
+_LONGEST_DELAY = 30.0
+
+
+_LONGEST_DELAY_FOLLOWING = 5.0
+"""Who follows a job wants to know soon that the service is back."""
+
+
+_STEADY_SECONDS = 5.0
+"""A stream that breaks after so long, though nothing came, has not failed: a job that waits has nothing to tell."""
+
+
+FOLLOW_SECONDS = 60.0
+"""How long the service may be away while a job is followed, as when it is restarted."""
+
+
+class Retry:
+    """When to try a call again, and after how long: exponential with full jitter, or as the service asks.
+
+    Every call of this client may be repeated: a submission carries an idempotency key, all others change nothing twice.
+
+    Args:
+        retries: Tries after the first one; a success gives them back.
+        seconds: Count not the tries but for how long there was no success, unless there is to be no second try at all;
+            for calls that follow a job. 0: count the tries.
+    """
+
+    def __init__(self, retries: int, seconds: float = 0.0) -> None:
+        self._retries = retries
+        self._seconds = seconds if retries else 0.0
+        self._longest = _LONGEST_DELAY_FOLLOWING if self._seconds else _LONGEST_DELAY
+        self._opened_at: float | None = None
+        self.succeeded()
+
+    def after_failure(self, error: httpx.TransportError) -> float:
+        """Seconds to wait after a connection failed.
+
+        Raises:
+            ConnectionFailedError: No try is left.
+        """
+        opened_at, self._opened_at = self._opened_at, None
+        if self._seconds and opened_at is not None and monotonic() - opened_at >= _STEADY_SECONDS:
+            self.succeeded()
+        if not self._may_try():
+            raise ConnectionFailedError(f"no answer from the service: {error or type(error).__name__}") from error
+        return self._next(None)
+
+    def after_answer(self, response: httpx.Response) -> float | None:
+        """Seconds to wait after an answer that asks for patience, None if the answer stands."""
+        if response.status_code not in _RETRIED or not self._may_try():
+            self._opened_at = monotonic()
+            return None
+        return self._next(_retry_after(response))
+
+    def succeeded(self) -> None:
+        """Something arrived: start counting anew."""
+        self._left = self._retries
+        self._failing_since: float | None = None
+        self._delay = _FIRST_DELAY
+
+    def _may_try(self) -> bool:
+        if not self._seconds:
+            return self._left > 0
+        if self._failing_since is None:
+            self._failing_since = monotonic()
+        return monotonic() - self._failing_since < self._seconds
+
+    def _next(self, asked: float | None) -> float:
+        self._left -= 1
+        drawn = random.uniform(0, self._delay)
+        self._delay = min(2 * self._delay, self._longest)
+        return drawn if asked is None else min(asked, _LONGEST_DELAY) + drawn
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds of a Retry-After header, in either of its forms (RFC 9110, 10.2.3)."""
+    text = response.headers.get("retry-after", "")
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None

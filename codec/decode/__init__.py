@@ -1,0 +1,1 @@
+"""Decode pictures with their side data, in presentation order."""

@@ -1,0 +1,1 @@
+"""Open containers and read packets."""

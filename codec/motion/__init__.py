@@ -1,0 +1,1 @@
+"""Turn exported motion vectors into motion fields, references and residuals."""

@@ -1,1 +1,0 @@
-"""The resources over HTTP, one file each."""

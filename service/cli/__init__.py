@@ -1,0 +1,1 @@
+"""The `keymask` command line."""

@@ -1,0 +1,35 @@
+"""`keymask demo`: the main job on the clip that ships with the package."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.console import JsonOption, json_path, progress_bar, text_console, write_json
+from service.config import load_settings
+
+
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Folder to write into; an earlier demo in it is replaced.")] = Path(
+        "demo-out"
+    ),
+    json_file: JsonOption = None,
+) -> None:
+    """Segment the clip that ships with keymask, with the default network."""
+    from service.run.outputs import Outputs  # noqa: PLC0415 - av and cv2 are not needed for --help
+    from service.run.run_to_files import RunRequest, run_job  # noqa: PLC0415
+
+    with as_file(files("service") / "sample") as sample, progress_bar("segmenting") as update:
+        request = RunRequest(
+            video=sample / "clip.mp4",
+            mask=sample / "mask.png",
+            outputs=Outputs(out, overlay=out / "overlay.mp4", json=json_path(json_file)),
+            force=True,
+        )
+        summary = run_job(request, load_settings(), on_progress=update)
+    write_json(summary.to_json(), json_file)
+    for line in summary.lines():
+        text_console(json_file).print(line)

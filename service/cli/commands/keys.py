@@ -1,0 +1,43 @@
+"""`keymask keys new`: makes an API key."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.console import JsonOption, text_console, write_json
+from service.config import digest_of_key
+from service.errors import UsageError
+
+app = typer.Typer(help="Make API keys for the service.", no_args_is_help=True)
+
+
+@app.callback()
+def keys() -> None:
+    """Make API keys for the service."""
+
+
+@app.command("new")
+def new_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is; shown in logs.", show_default=False)],
+    file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add the key's entry to this file (KEYMASK_API_KEYS_FILE).")
+    ] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Make a random key; it is shown once, the service stores only its SHA-256."""
+    if not name or any(c in ",:#" or c.isspace() for c in name):
+        raise UsageError(f"the name is {name!r}; it must have at least one character and no space, comma, colon or #")
+    key = f"km_{secrets.token_urlsafe(32)}"
+    entry = f"{name}:{digest_of_key(key)}"
+    console = text_console(json_file)
+    console.print(f"key    {key}   (send it as 'Authorization: Bearer ...'; it is not shown again)")
+    console.print(f"entry  {entry}   (for KEYMASK_API_KEYS)")
+    if file is not None:
+        with file.open("a", encoding="utf-8") as entries:
+            entries.write(entry + "\n")
+        console.print(f"added to {file}")
+    write_json({"name": name, "key": key, "entry": entry}, json_file)

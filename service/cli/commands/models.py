@@ -1,0 +1,149 @@
+"""`keymask models list|info|pull`: which networks there are, under which licence, and getting their weights."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from service.cli.console import JsonOption, json_path, progress_bar, text_console, write_json
+from service.cli.download import download, is_address
+from service.config import load_settings
+from service.errors import ServiceError, UsageError
+from service.run.output_paths import check_paths
+from vos.errors import WeightsError
+from vos.weights.catalog import DEFAULT, MODELS, REFINER, Model, find_weights, is_unchanged, read_record, weights_path
+
+app = typer.Typer(help="List the networks, show one, or fetch its weights.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join([*MODELS, REFINER.name])}.")]
+
+
+@app.command("list")
+def list_models(json_file: JsonOption = None) -> None:
+    """List the networks and whether their weights are here."""
+    models = [_status(model) for model in (*MODELS.values(), REFINER)]
+    console = text_console(json_file)
+    for model in models:
+        size = _megabytes(model["bytes"]) if model["installed"] else "not here"
+        default = "  (default)" if model["default"] else ""
+        console.print(f"{model['name']:8s} {size:>9s}  {model['license']:10s}  {model['summary']}{default}")
+    write_json({"models": models}, json_file)
+
+
+@app.command()
+def info(name: NameArgument, json_file: JsonOption = None) -> None:
+    """Show one network: licence, source, file, SHA-256 (checked), and what the weights file says of itself."""
+    model = find_weights(name)
+    status = _status(model)
+    path = weights_path(name, load_settings().weights_dir)
+    record = read_record(path) if path and status["installed"] else None
+    if path and record:
+        from vos.weights.load import read_metadata  # noqa: PLC0415
+
+        status |= {"unchanged": is_unchanged(path, record), "record": asdict(record)}
+        status["metadata"] = read_metadata(path) if status["unchanged"] else {}
+    _show(status, json_file)
+    write_json(status, json_file)
+    if status.get("unchanged") is False:
+        raise WeightsError(f"{path} has changed since it was recorded; pull {name} again")
+
+
+@app.command()
+def pull(
+    name: NameArgument,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="FILE", help="A downloaded .pth, .pt or .safetensors file, or its https address."
+        ),
+    ] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", metavar="HEX", help="Refuse the checkpoint if its SHA-256 is another.")
+    ] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Convert a published checkpoint to safetensors and record its SHA-256; without --from, download it first."""
+    model = find_weights(name)
+    if model.embedded:
+        raise UsageError(f"{name} is part of keymask; there is nothing to pull")
+    check_paths((Path(source) if source else None,), {"--json": json_path(json_file)})
+    console = text_console(json_file)
+    console.print(f"{name}: licence {model.license}; {model.terms}")
+    with tempfile.TemporaryDirectory(prefix="keymask-") as folder:
+        origin = source or model.url
+        file = _fetch(model, origin, Path(folder)) if is_address(origin) else Path(origin)
+        _check_digest(file, sha256)
+        from vos.weights.load import pull_weights  # noqa: PLC0415
+
+        pull_weights(name, file, load_settings().weights_dir, origin=origin if is_address(origin) else None)
+    status = _status(model)
+    console.print(f"stored {status['path']} ({_megabytes(status['bytes'])}), SHA-256 {status['sha256']}")
+    write_json(status, json_file)
+
+
+def _status(model: Model) -> dict[str, Any]:
+    """What is known of a model and of its weights here."""
+    path = weights_path(model.name, load_settings().weights_dir)
+    record = read_record(path) if path and path.is_file() else None
+    return {
+        "name": model.name,
+        "summary": model.summary,
+        "default": model.name == DEFAULT,
+        "license": model.license,
+        "terms": model.terms,
+        "page": model.page or None,
+        "installed": record is not None,
+        "path": str(path) if record else None,
+        "bytes": record.bytes if record else None,
+        "sha256": record.sha256 if record else None,
+    }
+
+
+def _show(status: dict[str, Any], json_file: str | None) -> None:
+    console = text_console(json_file)
+    rows = {
+        "name": status["name"],
+        "network": status["summary"],
+        "licence": f"{status['license']}; {status['terms']}",
+        "published": status["page"] or "with keymask",
+        "file": status["path"] or f"not here: keymask models pull {status['name']} [--from FILE]",
+    }
+    if status["installed"]:
+        rows["size"] = _megabytes(status["bytes"])
+        rows["sha256"] = f"{status['sha256']} ({'checked' if status['unchanged'] else 'NOT that of the file'})"
+        rows["made from"] = status["record"]["origin"]
+        rows |= {key: value for key, value in status["metadata"].items() if key not in rows}
+    for label, value in rows.items():
+        console.print(f"{label:10s} {value}", markup=False)
+
+
+def _fetch(model: Model, address: str, folder: Path) -> Path:
+    """Download a checkpoint; a failure says how to do it by hand."""
+    suffix = Path(urlsplit(address).path).suffix
+    target = folder / f"{model.name}{suffix if suffix in ('.pt', '.safetensors') else '.pth'}"
+    try:
+        with progress_bar(f"fetching {model.name} (MiB)") as progress:
+            download(address, target, lambda done, total: progress(done >> 20, total and total >> 20))
+    except ServiceError as error:
+        hint = f"download it by hand from {model.page} and give it with --from FILE"
+        raise type(error)(f"{error}; {hint}") from error
+    return target
+
+
+def _check_digest(file: Path, expected: str | None) -> None:
+    if expected is None or not file.is_file():
+        return
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != expected.lower():
+        raise UsageError(f"the SHA-256 of {file.name} is {found}; --sha256 wants {expected}")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,66 @@
+"""`keymask serve`: the HTTP service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from service.cli.console import JsonOption, text_console, write_json
+from service.config import Settings, load_settings
+from service.errors import UsageError
+
+
+def serve_command(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; KEYMASK_HOST by default.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on, 0: any free one; KEYMASK_PORT by default.")
+    ] = None,
+    auth: Annotated[
+        str | None, typer.Option(help="auto, required or off; KEYMASK_AUTH by default. Keys: `keymask keys new`.")
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda:0,cuda:1, auto, or none to leave the work to `keymask worker`."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Network that workers keep loaded; KEYMASK_MODEL by default.")
+    ] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Serve jobs over HTTP until Ctrl-C; settings are KEYMASK_* variables, options win over them."""
+    given = {"host": host, "port": port, "auth": auth, "devices": devices, "model": model}
+    settings = with_options(load_settings(), given)
+    from service.http.app import create_app  # noqa: PLC0415
+    from service.http.context import keys_in_force  # noqa: PLC0415
+    from service.http.server import listen, run_server  # noqa: PLC0415
+    from service.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
+
+    keys = keys_in_force(settings)
+    configure_logging(settings.log_level)
+    socket, address = listen(settings)
+    console = text_console(json_file)
+    console.print(f"keymask serves on {address} (documentation: {address}/docs); stop it with Ctrl-C")
+    console.print(f"API keys: {', '.join(sorted(set(keys.values()))) if keys else 'none asked for'}")
+    write_json({"address": address, "pid": os.getpid()}, json_file)
+    run_server(create_app(settings), socket, settings)
+
+
+def with_options(settings: Settings, given: Mapping[str, object]) -> Settings:
+    """The settings with the options that were given in place of theirs.
+
+    Raises:
+        UsageError: A value that is not allowed.
+    """
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings.model_validate(settings.model_dump() | chosen)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, message = first["loc"][0], first["msg"]
+        raise UsageError(f"--{name} is {first['input']!r}: {message[0].lower()}{message[1:]}") from None

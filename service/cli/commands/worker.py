@@ -1,0 +1,43 @@
+"""`keymask worker`: runs the jobs of a service that shares its database and files with this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from service.cli.commands.serve import with_options
+from service.cli.console import JsonOption, text_console, write_json
+from service.config import load_settings
+from service.errors import UsageError
+
+
+def worker_command(
+    *,
+    devices: Annotated[
+        str | None, typer.Option(help="cpu, cuda:0,cuda:1 or auto: one worker each; KEYMASK_DEVICES by default.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Network to keep loaded; KEYMASK_MODEL by default.")] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Run jobs until Ctrl-C, for `keymask serve --devices none`; it needs the same KEYMASK_DATABASE_URL and files."""
+    settings = with_options(load_settings(), {"devices": devices, "model": model})
+    if not settings.device_list:
+        raise UsageError("--devices is none: a worker needs at least one device")
+    from service.engine.open import open_engine  # noqa: PLC0415
+    from service.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
+
+    configure_logging(settings.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with open_engine(settings) as engine:
+        devices_here = [worker.device for worker in engine.workers()]
+        console = text_console(json_file)
+        console.print(f"keymask works on {', '.join(devices_here)}, files in {settings.files_dir}; stop it with Ctrl-C")
+        write_json({"devices": devices_here, "pid": os.getpid()}, json_file)
+        while not stop.wait(0.5):
+            pass

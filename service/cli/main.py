@@ -1,0 +1,111 @@
+"""The command line `keymask`: registers the commands, and is the one place where an error becomes an exit code.
+
+The error convention, for whoever writes a command:
+
+- A command raises; it neither prints an error nor exits. What it raises is looked up in `service.errors.VERDICTS`:
+  exit code 0 done, 2 bad usage or input, 1 failure, 130 Ctrl-C, one line on standard error, no traceback.
+- Options that Typer cannot check alone raise `service.errors.UsageError`; lower layers' errors pass through.
+- Text for people goes through `service.cli.console.text_console(json_file)`, JSON through `write_json(value,
+json_file)`,
+  with the option declared as `json_file: JsonOption = None`; progress through `progress_bar`.
+- torch, av and cv2 are imported inside the command's function, so that `keymask --help` stays fast.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import typer
+
+from service.cli.commands import keys, models, train
+from service.cli.commands.bench import bench_command
+from service.cli.commands.demo import demo_command
+from service.cli.commands.eval import eval_command
+from service.cli.commands.probe import probe_command
+from service.cli.commands.run import run_command
+from service.cli.commands.serve import serve_command
+from service.cli.commands.worker import worker_command
+from service.config import load_settings
+from service.errors import BAD_INPUT, DONE, FAILED, UsageError, message_of, verdict_of
+from service.torch_runtime import prepare_torch
+
+app = typer.Typer(
+    name="keymask",
+    help="Masks for every frame of a compressed video from the mask of one frame.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+)
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    show_version: bool = typer.Option(False, "--version", help="Show the version and exit."),
+) -> None:
+    """Masks for every frame of a compressed video from the mask of one frame."""
+    if show_version:
+        typer.echo(f"keymask {version('keymask-server')}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+app.command("run")(run_command)
+app.command("probe")(probe_command)
+app.command("demo")(demo_command)
+app.command("eval")(eval_command)
+app.command("bench")(bench_command)
+app.add_typer(train.app, name="train")
+app.command("serve")(serve_command)
+app.command("worker")(worker_command)
+app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line on `arguments` (the process's own by default) and return the exit code."""
+    prepare_torch()
+    try:
+        result = app(args=arguments, prog_name="keymask", standalone_mode=False)
+    except typer.TyperException as error:
+        return _usage_error(error)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`keymask ... | head`); keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (Exception, KeyboardInterrupt) as error:
+        return _failure(error)
+    if result == verdict_of(KeyboardInterrupt()).exit_code:
+        return _failure(KeyboardInterrupt())
+    return result if isinstance(result, int) else DONE
+
+
+def _usage_error(error: typer.TyperException) -> int:
+    message = " ".join(str(getattr(error, "format_message", error.__str__)()).split())
+    # Typer names the wrong type but not the value; pydantic, which found it, does.
+    given: list[Any] = getattr(error.__cause__, "errors", list)()
+    if given:
+        message += f"; given: {given[0]['input']!r}"
+    if message:
+        typer.echo(f"keymask: error: {message}", err=True)
+    return BAD_INPUT
+
+
+def _failure(error: BaseException) -> int:
+    verdict = verdict_of(error)
+    typer.echo(f"keymask: error: {message_of(error)}", err=True)
+    if not verdict.expected and _debug():
+        traceback.print_exception(error)
+    return verdict.exit_code
+
+
+def _debug() -> bool:
+    try:
+        return load_settings().debug
+    except UsageError:
+        return False

@@ -1,0 +1,137 @@
+"""Times the stages of a run on this machine: each in turn, several rounds, medians."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from codec.demux.source import OpenFile
+from codec.reader import open_video
+from service.config import Settings
+from service.run.model_loader import ModelChoice, load_engine
+from service.run.prompt_mask import read_mask
+from vos.runtime.protocol import SegmenterLike
+from vos.types import Options, Prompt
+
+STAGES = {
+    "decode": "plain decode, nothing else",
+    "decode + motion": "decode with motion, references and residual",
+    "propagated": "decode and propagation; only the prompt's frame goes through the network",
+    "repaired": "the same, with the refiner on every frame",
+    "key": "decode and the network on every frame",
+    "adaptive": "the default: key frames where they are needed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One stage.
+
+    Attributes:
+        stage: A key of `STAGES`.
+        milliseconds: Median over the rounds, a frame.
+        fps: Frames per second.
+        over_decode: Median over the rounds of the time over that of plain decode in the same round.
+    """
+
+    stage: str
+    milliseconds: float
+    fps: float
+    over_decode: float
+
+
+def measure(
+    video: Path,
+    mask: Path,
+    choice: ModelChoice,
+    settings: Settings,
+    rounds: int,
+    *,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> dict[str, Any]:
+    """Time every stage on a video; the first round warms up and is not counted.
+
+    `on_progress` is called between stages, never within one, with the number of stages run and of all.
+
+    Raises:
+        CodecError: The video cannot be read.
+        VosError: The mask, the model or the weights cannot be used.
+    """
+    with open_video(video) as reader:
+        info = reader.info
+    prompt = Prompt(read_mask(mask, info.display_width, info.display_height))
+
+    def segment(keyframes: str, *, refine: bool = True) -> Callable[[], tuple[int, float]]:
+        segmenter = load_engine(replace(choice, refine=refine), Options(keyframes=keyframes), settings).segmenter
+        return partial(_segment, video, prompt, segmenter)
+
+    stages: dict[str, Callable[[], tuple[int, float]]] = {
+        "decode": partial(_decode, video),
+        "decode + motion": partial(_read, video),
+        "propagated": segment("every:1000000", refine=False),
+        "repaired": segment("every:1000000"),
+        "key": segment("every:1"),
+        "adaptive": segment("adaptive"),
+    }
+    frames = 0
+    seconds: dict[str, list[float]] = {stage: [] for stage in stages}
+    turns = [(number, stage) for number in range(rounds + 1) for stage in stages]
+    for done, (number, stage) in enumerate(turns):
+        on_progress(done, len(turns))
+        frames, spent = stages[stage]()
+        if number:
+            seconds[stage].append(spent)
+    return {
+        "machine": {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
+        "video": {"path": str(video), "codec": info.codec, "size": f"{info.coded_width}x{info.coded_height}"},
+        "model": asdict(choice),
+        "frames": frames,
+        "rounds": rounds,
+        "stages": [asdict(_timing(stage, spent, seconds["decode"], frames)) for stage, spent in seconds.items()],
+    }
+
+
+def _timing(stage: str, spent: list[float], decode: list[float], frames: int) -> Timing:
+    typical = median(spent)
+    ratio = median(own / plain for own, plain in zip(spent, decode, strict=True))
+    return Timing(stage, round(1000 * typical / frames, 2), round(frames / typical, 1), round(ratio, 2))
+
+
+def _decode(video: Path) -> tuple[int, float]:
+    started = perf_counter()
+    file = OpenFile(video)
+    try:
+        frames = sum(1 for _ in file.container.decode(file.stream))
+    finally:
+        file.close()
+    return frames, perf_counter() - started
+
+
+def _read(video: Path) -> tuple[int, float]:
+    started = perf_counter()
+    with open_video(video) as reader:
+        frames = sum(1 for _ in reader)
+    return frames, perf_counter() - started
+
+
+def _segment(video: Path, prompt: Prompt, segmenter: SegmenterLike) -> tuple[int, float]:
+    started = perf_counter()
+    with open_video(video) as reader:
+        deque(segmenter.run(reader, reader.info, prompt), maxlen=0)
+    return segmenter.stats.total, perf_counter() - started
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

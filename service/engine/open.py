@@ -1,0 +1,60 @@
+"""Open the job store and the engine that the settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.config import Settings
+from service.engine.supervisor import LocalEngine
+from service.engine.types import Engine, EngineConfig
+from service.errors import UsageError
+from service.jobs.store import JobStore
+from service.run.model_loader import ModelChoice
+from service.storage.job_files import Storage
+
+
+def engine_config(settings: Settings) -> EngineConfig:
+    """How the engine is to run."""
+    return EngineConfig(
+        devices=settings.device_list,
+        model=ModelChoice(settings.model, settings.weights, precision=settings.precision),
+        stall_seconds=settings.stall_seconds,
+        grace_seconds=settings.grace_seconds,
+        settings=settings,
+    )
+
+
+def open_store(settings: Settings) -> tuple[JobStore, Storage]:
+    """Database and files.
+
+    Raises:
+        UsageError: The database cannot be opened.
+    """
+    try:
+        url = make_url(settings.database)
+        if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        store = JobStore(settings.database, retention=timedelta(seconds=settings.retention_seconds))
+    except (SQLAlchemyError, ImportError) as error:
+        raise UsageError(f"the database of the jobs cannot be opened: {error}") from error
+    return store, Storage(settings.files_dir, quota=settings.storage_quota)
+
+
+@contextmanager
+def open_engine(settings: Settings) -> Iterator[Engine]:
+    """An engine alone, for a process that runs jobs and serves nothing."""
+    store, storage = open_store(settings)
+    engine = LocalEngine(engine_config(settings), store, storage)
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()
+        storage.close()
+        store.close()

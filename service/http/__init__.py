@@ -1,0 +1,1 @@
+"""The HTTP API. FastAPI is imported here and nowhere else."""

@@ -1,0 +1,87 @@
+"""Metrics for Prometheus: what the API counts itself, and what store, files and engine say when they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.engine.types import Engine, WorkerState
+from service.jobs.store import JobStore
+from service.jobs.types import JobStatus
+from service.storage.job_files import Storage
+
+_NETWORK = ("key", "prompt")
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The metrics of one application, in a registry of its own."""
+
+    def __init__(self, store: JobStore, storage: Storage, engine: Engine) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "keymask_http_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "keymask_http_request_seconds",
+            "From the request's first byte to the answer's headers.",
+            ("method", "route"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.upload_bytes = Counter("keymask_upload_bytes", "Bytes received in uploads.", registry=self.registry)
+        self.refused = Counter("keymask_problems", "Problems answered, by kind.", ("kind",), registry=self.registry)
+        self.registry.register(_State(store, storage, engine))
+
+    def render(self) -> bytes:
+        """All metrics as text; asks the database."""
+        return generate_latest(self.registry)
+
+
+class _State(Collector):
+    """What is looked up at each scrape."""
+
+    def __init__(self, store: JobStore, storage: Storage, engine: Engine) -> None:
+        self._store = store
+        self._storage = storage
+        self._engine = engine
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: the database is not asked when the collector is registered."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """One look at store, files and engine."""
+        counts = self._store.counts()
+        jobs = GaugeMetricFamily("keymask_jobs", "Jobs in the database, by state.", labels=["status"])
+        for status, count in counts.items():
+            jobs.add_metric([status], count)
+        yield jobs
+        yield GaugeMetricFamily("keymask_queue_length", "Jobs that wait.", counts[JobStatus.QUEUED])
+        yield GaugeMetricFamily("keymask_storage_bytes", "Bytes of all jobs' files.", self._storage.usage())
+        yield from self._engine_metrics()
+
+    def _engine_metrics(self) -> Iterator[Metric]:
+        totals = self._engine.totals()
+        for name, help_text, label, values in (
+            ("keymask_frames", "Frames segmented, by where their mask came from.", "source", totals.frames),
+            ("keymask_stage_seconds", "Seconds spent, by stage.", "stage", totals.seconds),
+            ("keymask_finished_jobs", "Jobs that ended, by status.", "status", totals.jobs),
+        ):
+            family = CounterMetricFamily(name, help_text, labels=[label])
+            for key, value in values.items():
+                family.add_metric([key], value)
+            yield family
+        frames = sum(totals.frames.values())
+        share = sum(totals.frames.get(source, 0) for source in _NETWORK) / frames if frames else 0.0
+        yield GaugeMetricFamily("keymask_key_share", "Share of frames that the network segmented.", share)
+        yield CounterMetricFamily("keymask_worker_restarts", "Workers that were replaced.", totals.worker_restarts)
+        yield CounterMetricFamily("keymask_resumed_jobs", "Jobs that went on from stored masks.", totals.resumed_jobs)
+        workers = GaugeMetricFamily("keymask_workers", "Workers, by what they do.", labels=["state"])
+        states = [worker.state for worker in self._engine.workers()]
+        for state in WorkerState:
+            workers.add_metric([state], states.count(state))
+        yield workers

@@ -1,0 +1,1 @@
+"""Streams of job events and masks."""

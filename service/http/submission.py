@@ -1,0 +1,160 @@
+"""Takes a new job in: upload, inspection, files, record. What is refused on the way leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from service.errors import IdempotencyConflictError, QueueFullError
+from service.http.context import Services
+from service.http.multipart import Part, receive_form
+from service.http.schemas import Options
+from service.jobs.requests import Limits
+from service.jobs.types import Job, JobOptions, JobProgress, JobStatus, JobVideo, new_job_id
+from service.problems import ProblemError
+from service.sandbox.inspection import inspect_job
+from service.storage.job_files import JobFiles
+from service.threads import in_thread
+from vos.weights.catalog import MODELS, read_record, weights_path
+
+_MAX_OPTIONS_BYTES = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job that was taken in, and whether it is new (not one that the same Idempotency-Key made before)."""
+
+    job: Job
+    new: bool
+
+
+async def take_in(services: Services, request: Request, caller: str | None, key: str | None) -> Accepted:
+    """Receive a job.
+
+    Raises:
+        ProblemError: It is refused.
+        ServiceError: Likewise, see `service.errors.VERDICTS`.
+    """
+    if services.feed.closing:
+        raise ProblemError("not-ready", "the service is shutting down")
+    earlier = await in_thread(services.store.find, caller, key) if key else None
+    if earlier is None:
+        await in_thread(_check_queue, services)
+    with services.storage.upload() as files:
+        parts = {
+            "video": Part(int(services.settings.max_upload_bytes), files.video),
+            "mask": Part(int(services.settings.max_mask_bytes), files.mask),
+            "options": Part(_MAX_OPTIONS_BYTES, required=False),
+        }
+        await in_thread(services.storage.check_room, _announced(request, parts.values()))
+        digest = await receive_form(request, parts, received=services.metrics.upload_bytes.inc)
+        if earlier is not None:
+            return Accepted(_same(earlier, digest), new=False)
+        options = read_options(bytes(parts["options"].text))
+        check_model(services, options)
+        video = await services.sandboxed(
+            services.inspection,
+            services.settings.inspect_seconds,
+            inspect_job,
+            files.video,
+            files.mask,
+            options,
+            services.limits,
+        )
+        job = _new_job(options, video, digest, caller, key)
+        return await in_thread(_record, services, files, job)
+
+
+def read_options(text: bytes) -> JobOptions:
+    """The part `options`, checked.
+
+    Raises:
+        ProblemError: It is no JSON, or an option is unknown or has a value that is not allowed.
+    """
+    if not text.strip():
+        return JobOptions()
+    try:
+        return Options.model_validate_json(text).to_record()
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+        first = found[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        detail = f"{where} is {first['input']!r:.80}: {message}" if where else f"options: {message}"
+        errors = [{"option": ".".join(str(part) for part in e["loc"]), "message": e["msg"]} for e in found]
+        raise ProblemError("invalid-options", detail, errors=errors) from None
+
+
+def check_model(services: Services, options: JobOptions) -> None:
+    """Refuse a model that is unknown, or whose weights are not here.
+
+    Raises:
+        ProblemError: Naming the models there are.
+    """
+    if options.model is None or options.model == services.settings.model:
+        return
+    if options.model not in MODELS:
+        raise ProblemError(
+            "invalid-options", f"model is {options.model!r:.80}; it must be one of {', '.join(MODELS)}", option="model"
+        )
+    path = weights_path(options.model, services.settings.weights_dir)
+    if path is None or not path.is_file() or read_record(path) is None:
+        raise ProblemError(
+            "model-unavailable",
+            f"the weights of {options.model} are not here; whoever runs the service gets them with "
+            f"`keymask models pull {options.model}`",
+        )
+
+
+def _check_queue(services: Services) -> None:
+    """Refuse before the upload what would be refused after it."""
+    waiting, allowed = services.store.counts()[JobStatus.QUEUED], services.settings.max_queued_jobs
+    if waiting >= allowed:
+        raise QueueFullError(f"{waiting} jobs wait; allowed: {allowed}")
+
+
+def _announced(request: Request, parts: Iterable[Part]) -> int:
+    """Bytes that the request may bring: no more than the parts' limits, whatever it says."""
+    length = request.headers.get("content-length", "")
+    return min(int(length) if length.isdecimal() else 0, sum(part.limit for part in parts))
+
+
+def _same(job: Job, digest: str) -> Job:
+    if job.payload_sha256 != digest:
+        raise IdempotencyConflictError("this Idempotency-Key was used for another video, mask or options")
+    return job
+
+
+def _new_job(options: JobOptions, video: JobVideo, digest: str, caller: str | None, key: str | None) -> Job:
+    start = options.prompt_frame if options.start is None else options.start
+    total = None if video.frames is None else min(video.frames, options.end or video.frames) - start
+    return Job(
+        id=new_job_id(),
+        options=options,
+        video=video,
+        payload_sha256=digest,
+        created_at=datetime.now(UTC),
+        progress=JobProgress(total=total),
+        api_key_id=caller,
+        idempotency_key=key,
+    )
+
+
+def _record(services: Services, files: JobFiles, job: Job) -> Accepted:
+    """Files first, then the record: a record without files would be a job that cannot run."""
+    settings = services.settings
+    services.storage.adopt(files, job.id)
+    try:
+        stored, new = services.store.create(job, Limits(settings.max_queued_jobs, settings.max_jobs_per_key))
+    except BaseException:
+        services.storage.delete(job.id)
+        raise
+    if new:
+        services.engine.wake()
+    else:
+        services.storage.delete(job.id)
+    return Accepted(stored, new)

@@ -1,1 +1,0 @@
-"""Writers of results, one format a file; each takes one `vos.types.FrameMask` at a time."""

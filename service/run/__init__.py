@@ -1,0 +1,1 @@
+"""Run one video from its prompt to its results."""

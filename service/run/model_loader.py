@@ -1,0 +1,96 @@
+"""Loads the network of a run. The runner knows only the `Engine` that comes out, so a fake can take its place."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from service.config import Settings
+from vos.runtime.protocol import SegmenterLike
+from vos.types import Options
+
+if TYPE_CHECKING:
+    from vos.modeling.network import VOSNetwork
+    from vos.modeling.refiner import Refiner
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Which network, and where and how it runs.
+
+    Attributes:
+        name: A name that `keymask models list` shows.
+        weights: A weights file, "seeded" for seeded values, or None for the model's own.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "float32", "bfloat16" or "float16".
+        refine: Whether the refiner repairs carried masks.
+    """
+
+    name: str = "compact"
+    weights: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    refine: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A segmenter and the part of the report that describes its network."""
+
+    segmenter: SegmenterLike
+    description: dict[str, Any]
+
+
+EngineLoader: TypeAlias = Callable[[ModelChoice, Options, Settings], Engine]
+
+
+def load_engine(choice: ModelChoice, options: Options, settings: Settings) -> Engine:
+    """Load the network that was chosen; this is where torch is imported.
+
+    Raises:
+        OptionError: No such model, device, precision or key-frame policy.
+        WeightsError: The weights are missing or damaged.
+    """
+    from vos.segmenter import Segmenter  # noqa: PLC0415 - torch takes seconds; `keymask --help` must not pay for it
+
+    network, description = _load_network(replace(choice, refine=True), settings.weights_dir)
+    refiner = _load_refiner(choice.device, choice.precision) if choice.refine else None
+    description = {**description, "refine": choice.refine}
+    return Engine(Segmenter(network, options, refiner), description)
+
+
+@lru_cache(maxsize=1)
+def _load_network(choice: ModelChoice, store: Path) -> tuple[VOSNetwork, dict[str, Any]]:
+    """The network and its part of the report; the latest one stays loaded, so a worker's next job starts at once."""
+    from vos.weights.catalog import weights_path  # noqa: PLC0415
+    from vos.weights.load import SEEDED, load_network  # noqa: PLC0415
+
+    network = load_network(
+        choice.name, device=choice.device, precision=choice.precision, weights=choice.weights, store=store
+    )
+    own = weights_path(choice.name, store) if choice.weights is None else Path(choice.weights)
+    parameter = next(network.parameters())
+    description = {
+        **asdict(choice),
+        "weights_sha256": None if own is None or choice.weights == SEEDED else _sha256(own),
+        "device": str(parameter.device),
+        "precision": str(parameter.dtype).removeprefix("torch."),
+    }
+    return network, description
+
+
+@lru_cache(maxsize=1)
+def _load_refiner(device: str, precision: str) -> Refiner:
+    """The refiner; it stays loaded like the network."""
+    from vos.weights.load import load_refiner  # noqa: PLC0415
+
+    return load_refiner(device=device, precision=precision)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

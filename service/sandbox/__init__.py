@@ -1,0 +1,1 @@
+"""Decode untrusted files in processes of their own."""

@@ -1,0 +1,214 @@
+"""Looks at uploads before a job is accepted. Runs in a sandbox (`service.sandbox.pool`): files may be hostile.
+
+Every function here gives a plain record or raises `ProblemError`; both can travel between processes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO, cast
+
+from PIL import Image, UnidentifiedImageError
+
+from codec.demux.source import OpenFile
+from codec.reader import open_video
+from codec.types import VideoInfo
+from service.errors import message_of, verdict_of
+from service.jobs.types import JobOptions, JobVideo
+from service.problems import ProblemError
+from service.run.prompt_mask import read_mask
+from service.sandbox.video_length import Extent, measure
+from vos.keyframes.policy import parse_policy
+from vos.probe.probe import probe
+from vos.types import Options, Prompt
+
+_pixel_limit = Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a video and a mask may have at most."""
+
+    pixels: int
+    frames: int
+    seconds: float
+    objects: int
+
+
+class _Upload:
+    """A file for the reader under a name that means something to the client."""
+
+    name = "upload"
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
+
+
+@contextmanager
+def _uploaded(path: Path) -> Iterator[BinaryIO]:
+    """The video for the reader; its errors become problems that name no path."""
+    if not path.stat().st_size:
+        raise ProblemError("video-unreadable", "the video is empty: 0 bytes")
+    try:
+        with path.open("rb") as file:
+            yield cast(BinaryIO, _Upload(file))
+    except ProblemError:
+        raise
+    except Exception as error:
+        raise _problem(error) from None
+
+
+def _problem(error: Exception) -> ProblemError:
+    verdict = verdict_of(error)
+    if not verdict.expected or isinstance(error, OSError):
+        raise error
+    return ProblemError(verdict.problem, message_of(error).replace("'upload'", "the video"))
+
+
+def inspect_job(video: Path, mask: Path, options: JobOptions, limits: Limits) -> JobVideo:
+    """Check all that can be checked without running a network.
+
+    Raises:
+        ProblemError: Video, mask or options cannot be used, or go beyond a limit.
+    """
+    info, extent = inspect_video(video, limits)
+    prompt = read_prompt(mask, info, limits, options.prompt_frame)
+    _check_range(options, prompt, extent.frames if extent.exact else None)
+    rate = info.average_rate or (extent.frames / extent.seconds if extent.frames and extent.seconds else None)
+    return JobVideo(
+        codec=info.codec,
+        width=info.display_width,
+        height=info.display_height,
+        fps=round(float(rate), 6) if rate else None,
+        frames=extent.frames,
+        duration=None if extent.seconds is None else round(extent.seconds, 6),
+        rotation=info.rotation,
+    )
+
+
+def inspect_video(path: Path, limits: Limits) -> tuple[VideoInfo, Extent]:
+    """Read the headers, decode the first picture, find out how long it is.
+
+    Raises:
+        ProblemError: The video cannot be read, is cut off, or goes beyond a limit.
+    """
+    with _uploaded(path) as file:
+        with closing(OpenFile(file)) as opened:
+            context = opened.stream.codec_context
+            _check_pixels(context.width, context.height, limits)
+        extent = measure(file, partial(_check_extent, limits=limits))
+        with open_video(file) as reader:
+            info = reader.info
+        _check_pixels(info.coded_width, info.coded_height, limits)
+    return info, extent
+
+
+def read_prompt(path: Path, info: VideoInfo, limits: Limits, index: int) -> Prompt:
+    """The mask, checked.
+
+    Raises:
+        ProblemError: It is no PNG, of another size than the video's, empty, or has too many objects.
+    """
+    width, height = info.display_width, info.display_height
+    given = _size_of(path)
+    if given != (width, height):
+        raise ProblemError(
+            "mask-size-mismatch",
+            f"the mask is {given[0]}x{given[1]}; the video is displayed at {width}x{height}; both must be equal",
+            mask={"width": given[0], "height": given[1]},
+            video={"width": width, "height": height},
+        )
+    try:
+        prompt = Prompt(read_mask(path, width, height), index)
+    except Exception as error:
+        problem = _problem(error)
+        raise ProblemError(problem.kind, problem.detail.replace(f" {path}", "")) from None
+    count = len(prompt.object_ids)
+    if count > limits.objects:
+        raise ProblemError(
+            "too-many-objects", f"the mask marks {count} objects; allowed: {limits.objects}", limit=limits.objects
+        )
+    return prompt
+
+
+def probe_upload(path: Path, limits: Limits) -> dict[str, Any]:
+    """What a video's bitstream offers, as `keymask probe` reports it.
+
+    Raises:
+        ProblemError: The video cannot be read or goes beyond a limit.
+    """
+    inspect_video(path, limits)
+    with _uploaded(path) as file:
+        return probe(file).as_json()
+
+
+def _size_of(path: Path) -> tuple[int, int]:
+    try:
+        with _without_pixel_limit(), Image.open(path, formats=["PNG"]) as picture:
+            return picture.size
+    except UnidentifiedImageError:
+        raise ProblemError("mask-unreadable", "the mask is not a PNG picture") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ProblemError("mask-unreadable", f"the mask is damaged: {error}".replace(str(path), "the file")) from None
+
+
+@contextmanager
+def _without_pixel_limit() -> Iterator[None]:
+    """Let Pillow open pictures of any size, of which only the header is read. One thread at a time: it is a global."""
+    with _pixel_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_pixels(width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.pixels:
+        raise ProblemError(
+            "too-many-pixels",
+            f"the video has pictures of {width}x{height}, {width * height} pixels; allowed: {limits.pixels}",
+            limit=limits.pixels,
+        )
+
+
+def _check_extent(frames: int, seconds: float, limits: Limits) -> None:
+    if frames > limits.frames:
+        raise ProblemError(
+            "too-many-frames", f"the video has more than the {limits.frames} frames allowed", limit=limits.frames
+        )
+    if seconds > limits.seconds:
+        raise ProblemError(
+            "video-too-long", f"the video is longer than the {limits.seconds:g} seconds allowed", limit=limits.seconds
+        )
+
+
+def _check_range(options: JobOptions, prompt: Prompt, known: int | None) -> None:
+    """Refuse frames that the video has not; where their number is not known, the job finds out."""
+    frames = sys.maxsize if known is None else known
+    last = "the last frame" if known is None else f"{known - 1}, the last frame"
+    checks: tuple[tuple[str, Callable[[], bool], str], ...] = (
+        ("prompt_frame", lambda: prompt.index < frames, f"less than {frames}, the number of frames"),
+        ("start", lambda: options.start is None or prompt.index <= options.start < frames,
+         f"from prompt_frame, which is {prompt.index}, to {last}"),
+        ("end", lambda: options.end is None or options.end > max(prompt.index, options.start or 0),
+         f"more than start and prompt_frame, which are {options.start or prompt.index} and {prompt.index}"),
+    )  # fmt: skip
+    for name, is_fine, allowed in checks:
+        if not is_fine():
+            raise ProblemError(
+                "invalid-options", f"{name} is {getattr(options, name)}; it must be {allowed}", option=name
+            )
+    try:
+        Options(keyframes=options.keyframes, start=options.start, end=options.end)
+        parse_policy(options.keyframes, quality=options.quality, max_key_share=options.max_key_share)
+    except Exception as error:
+        raise _problem(error) from None

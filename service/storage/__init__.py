@@ -1,0 +1,1 @@
+"""Files of jobs: uploads, mask logs, results."""

@@ -1,0 +1,45 @@
+"""Masks as indexed PNG files, one a frame, in the layout of the DAVIS data set."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from codec.types import UInt8Array
+from service.writers.palette import PALETTE
+from vos.types import FrameMask
+
+COMPRESS_LEVEL = 1
+"""zlib level. Label pictures are long runs: level 6 makes them a little smaller for several times the time."""
+
+
+def mask_name(index: int) -> str:
+    """File name of the mask of the frame with this presentation index, 5 digits at least."""
+    return f"{index:05d}.png"
+
+
+def encode_mask(labels: UInt8Array) -> bytes:
+    """Labels uint8 [height, width] as the bytes of an 8-bit indexed PNG with the DAVIS palette."""
+    height, width = labels.shape
+    picture = Image.frombytes("P", (width, height), labels.tobytes())
+    picture.putpalette(PALETTE.tobytes())
+    buffer = BytesIO()
+    picture.save(buffer, format="PNG", compress_level=COMPRESS_LEVEL)
+    return buffer.getvalue()
+
+
+class PngWriter:
+    """Writes `folder`/00000.png, 00001.png, ... named by presentation index."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+
+    def write(self, frame: FrameMask) -> None:
+        """Write the frame's mask; encoded in memory first, so that no half picture is left by an interruption."""
+        (self._folder / mask_name(frame.index)).write_bytes(encode_mask(frame.labels))
+
+    def close(self) -> None:
+        """Nothing is open between frames."""

@@ -1,0 +1,64 @@
+"""`report.json`: what a run did, with one entry a frame, written without holding the frames in memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from service.writers.mask_line import rounded
+from vos.types import FrameMask
+
+
+def frame_entry(frame: FrameMask) -> dict[str, Any]:
+    """What the report says of one frame. `score` is the mean over the objects, `scores` has them by object id."""
+    scores = {str(i): rounded(score) for i, score in frame.scores.items()}
+    return {
+        "index": frame.index,
+        "pts": frame.pts,
+        "time": frame.time,
+        "type": str(frame.type),
+        "source": str(frame.source),
+        "score": rounded(sum(frame.scores.values()) / len(frame.scores)) if frame.scores else 0.0,
+        "scores": scores,
+    }
+
+
+class ReportWriter:
+    """Collects frame entries in a file beside `path`; `finish` puts the report together and moves it into place.
+
+    The report appears whole or not at all, so a reader never meets half of one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._entries = path.with_name(path.name + ".frames.part")
+        self._whole = path.with_name(path.name + ".part")
+        self._file = self._entries.open("w", encoding="utf-8")
+
+    def write(self, frame: FrameMask) -> None:
+        """Append the frame's entry."""
+        self._file.write(json.dumps(frame_entry(frame)) + "\n")
+
+    def close(self) -> None:
+        """Close and drop the entries; without `finish` no report is left."""
+        self._file.close()
+        self._entries.unlink(missing_ok=True)
+        self._whole.unlink(missing_ok=True)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write the report: `summary`, then `frames`.
+
+        Args:
+            summary: Everything but the frames; JSON types only, not empty.
+        """
+        self._file.close()
+        head = json.dumps(summary, indent=2, allow_nan=False).removesuffix("\n}")
+        with self._whole.open("w", encoding="utf-8") as whole, self._entries.open(encoding="utf-8") as entries:
+            whole.write(head + ',\n  "frames": [')
+            for number, entry in enumerate(entries):
+                whole.write((",\n    " if number else "\n    ") + entry.rstrip("\n"))
+            whole.write("\n  ]\n}\n")
+        self._whole.replace(self._path)
+        self._entries.unlink()

@@ -1,0 +1,176 @@
+"""A network that is none, for tests of the service: light enough for a worker that starts in a moment.
+
+`load` is an `EngineLoader` that a spawned worker can import ("tests.support.fakes:load"). What it does is read from
+`behaviour.json` in the settings' home at each start of a run, so a test can change it while a worker lives:
+`seconds` to sleep a frame, and `trouble` = {"at": frame, "kind": ..., "times": n} that strikes n times.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codec.types import CompressedFrame, VideoInfo
+from service.config import Settings
+from service.run.model_loader import Engine, ModelChoice, load_engine
+from vos.errors import WeightsError
+from vos.runtime.protocol import SegmenterLike
+from vos.runtime.run_state import MemoryLayout, RunState
+from vos.types import FrameMask, Options, Prompt, Source, Stats
+
+
+def behave(home: Path, **behaviour: Any) -> None:
+    """Say how the workers with this home are to behave from their next run on."""
+    home.mkdir(parents=True, exist_ok=True)
+    part = home / "behaviour.part"
+    part.write_text(json.dumps(behaviour))
+    part.replace(home / "behaviour.json")
+
+
+def load(choice: ModelChoice, options: Options, settings: Settings) -> Engine:
+    """Stands in for `service.run.model_loader.load_engine`."""
+    if (settings.home / "no-weights").exists():
+        raise WeightsError("the weights are missing")
+    return Engine(ChainSegmenter(options, settings.home), {"name": choice.name, "device": "none"})
+
+
+def load_network(choice: ModelChoice, options: Options, settings: Settings) -> Engine:
+    """The real loader; its segmenter meets the trouble that `behaviour.json` names."""
+    engine = load_engine(choice, options, settings)
+    return Engine(TroubledSegmenter(engine.segmenter, settings.home), engine.description)
+
+
+class TroubledSegmenter:
+    """Another segmenter's masks, until trouble strikes."""
+
+    def __init__(self, inner: SegmenterLike, home: Path) -> None:
+        self._inner = inner
+        self._home = home
+
+    @property
+    def stats(self) -> Stats:
+        """The other's."""
+        return self._inner.stats
+
+    @property
+    def state(self) -> RunState | None:
+        """The other's."""
+        return self._inner.state
+
+    def run(self, *arguments: Any) -> Iterator[FrameMask]:
+        """The other's."""
+        behaviour = _behaviour(self._home)
+        for mask in self._inner.run(*arguments):
+            _strike(self._home, mask.index, behaviour)
+            yield mask
+
+
+class ChainSegmenter:
+    """Each mask depends on all frames before it: the prompt's, rolled by a checksum of every picture so far."""
+
+    def __init__(self, options: Options, home: Path) -> None:
+        self.options = options
+        self._home = home
+        self._counts: Counter[Source] = Counter()
+        self._position = (0, 0)
+        self._chain = 0
+        self._begun = False
+
+    @property
+    def stats(self) -> Stats:
+        """Frames by source."""
+        return Stats(dict(self._counts), {"decode": 0.25 * self._counts.total()})
+
+    @property
+    def state(self) -> RunState | None:
+        """The checksum travels as the only "key frame"."""
+        if not self._begun:
+            return None
+        layout = MemoryLayout((0,), 0, ())
+        return RunState(
+            next_index=self._position[0],
+            waves=self._position[1],
+            keys=(self._chain,),
+            key_count=1,
+            frame_count=self._counts.total(),
+            memory=layout,
+            remembered=(),
+            logits={},
+            references=(),
+            waiting=(),
+            counts=dict(self._counts),
+        )
+
+    def run(
+        self, frames: Iterable[CompressedFrame], _info: VideoInfo, prompt: Prompt, state: RunState | None = None
+    ) -> Iterator[FrameMask]:
+        """One mask a frame in presentation order, which must be the decode order here."""
+        behaviour = _behaviour(self._home)
+        if state is not None:
+            self._counts, self._chain = Counter(state.counts), state.keys[0]
+            self._position = (state.next_index, state.waves)
+        for frame in frames:
+            assert frame.index == frame.decode_index
+            if frame.index < max(prompt.index, self._position[1]):
+                continue
+            if frame.index == self.options.end:
+                return
+            _strike(self._home, frame.index, behaviour)
+            self._chain = zlib.crc32(frame.luma.tobytes(), self._chain)
+            source = Source.KEY if self._begun or state is not None else Source.PROMPT
+            self._counts[source] += 1
+            self._begun = True
+            self._position = (frame.index + 1, frame.decode_index + 1)
+            labels = np.roll(prompt.labels, self._chain % 17, axis=1)
+            if frame.index >= (self.options.start or 0):
+                scores = dict.fromkeys(prompt.object_ids, 0.5)
+                yield FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores)
+            time.sleep(behaviour.get("seconds", 0.0))
+
+
+def _behaviour(home: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((home / "behaviour.json").read_text()))
+    except FileNotFoundError:
+        return {}
+
+
+def _strike(home: Path, index: int, behaviour: dict[str, Any]) -> None:
+    trouble = behaviour.get("trouble")
+    if trouble is None or trouble["at"] != index or trouble.get("times", 1) < 1:
+        return
+    trouble["times"] = trouble.get("times", 1) - 1
+    behave(home, **behaviour)
+    strike(trouble["kind"])
+
+
+def strike(kind: str) -> None:
+    """What can happen to a worker."""
+    if kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif kind == "segfault":
+        ctypes.string_at(0)
+    elif kind == "abort":
+        os.abort()
+    elif kind == "exit":
+        os._exit(3)
+    elif kind == "hang":
+        time.sleep(3600)
+    elif kind == "memory":
+        raise MemoryError
+    elif kind == "defect":
+        raise RuntimeError("a defect with /a/secret/path")
+    elif kind == "disk":
+        raise OSError(28, "No space left on device")
+    else:
+        raise ValueError(kind)

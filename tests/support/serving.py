@@ -1,0 +1,153 @@
+"""Serves the application on a socket of this machine, in a thread, so that tests stream and disconnect for real."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+import codec.kernels  # noqa: F401 - in a fresh checkout compiling it takes longer than any request may
+from service.config import Settings
+from service.engine.types import EngineConfig
+from service.http.app import create_app
+from service.http.context import Services
+from service.jobs.store import JobStore
+from service.sandbox.pool import Sandbox
+from service.storage.job_files import Storage
+from tests.support.media import write_clip, write_mask
+from tests.support.thread_engine import ThreadEngine
+from tests.support.waiting import wait_for
+
+FRAMES = 12
+_FAREWELL_SECONDS = 60
+"""How long requests have to end at the end of a test; a stream that does not would hold it for ever."""
+
+
+class InlineSandbox(Sandbox):
+    """Calls functions in this process, after what a pipe does to arguments and results."""
+
+    def call_within(self, _seconds: float, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
+        function, args, kwargs = pickle.loads(pickle.dumps((function, args, kwargs)))
+        try:
+            return pickle.loads(pickle.dumps(function(*args, **kwargs)))
+        except Exception as error:
+            raise pickle.loads(pickle.dumps(error)) from None
+
+
+@dataclass
+class Served:
+    """A running service.
+
+    Attributes:
+        client: Speaks to it.
+        app: The application.
+        engine: Its engine.
+        clip: A video of 12 frames, 64x48.
+        mask: A mask that fits it.
+    """
+
+    client: httpx.Client
+    app: FastAPI
+    engine: ThreadEngine
+    clip: Path
+    mask: Path
+
+    @property
+    def services(self) -> Services:
+        """What its routes work with."""
+        services: Services = self.app.state.services
+        return services
+
+    def post(
+        self, *, options: str | None = None, video: Any = None, mask: Any = None, **headers: str
+    ) -> httpx.Response:
+        """Post a job; header names are given with underscores."""
+        files: dict[str, Any] = {
+            "video": ("clip.mp4", self.clip.read_bytes() if video is None else video),
+            "mask": ("mask.png", self.mask.read_bytes() if mask is None else mask),
+        }
+        data = {} if options is None else {"options": options}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.post("/v1/jobs", files=files, data=data, headers=named)
+
+    def run(self, *, options: str | None = None) -> str:
+        """Id of a job that has ended."""
+        answer = self.post(options=options, prefer="wait=60")
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    @contextmanager
+    def held(self, at: int = 0) -> Iterator[threading.Event]:
+        """While the block runs, or until the event is set, jobs stop before the frame with this number."""
+        self.engine.hold_at = at
+        self.engine.gate.clear()
+        try:
+            yield self.engine.gate
+        finally:
+            self.engine.gate.set()
+            self.engine.hold_at = 0
+
+    def until(self, job_id: str, *states: str) -> dict[str, Any]:
+        """The job, once it is in one of the states."""
+        found: dict[str, Any] = wait_for(
+            lambda: (job := self.client.get(f"/v1/jobs/{job_id}").json())["status"] in states and job
+        )
+        return found
+
+
+@contextmanager
+def served(folder: Path, **settings: Any) -> Iterator[Served]:
+    """A service with a light engine, its files below `folder`."""
+    folder.mkdir(exist_ok=True)
+    engines: list[ThreadEngine] = []
+
+    def make_engine(config: EngineConfig, store: JobStore, storage: Storage) -> ThreadEngine:
+        engines.append(ThreadEngine(config, store, storage))
+        return engines[0]
+
+    app = create_app(
+        Settings(home=folder, **settings),
+        make_engine=make_engine,
+        make_sandbox=lambda processes, seconds, size: InlineSandbox(processes, timeout=seconds, memory_bytes=size),
+    )
+    clip, mask = write_clip(folder / "clip.mp4"), write_mask(folder / "mask.png")
+    with listening(app) as address, httpx.Client(base_url=address, timeout=240) as client:
+        yield Served(client, app, engines[0], clip, mask)
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """Serve an application on a free port; its address."""
+    config = uvicorn.Config(
+        app,
+        port=0,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        loop="asyncio",
+        http="h11",
+        timeout_graceful_shutdown=_FAREWELL_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the service did not start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        app.state.services.feed.close_soon()
+        server.should_exit = True
+        thread.join(120)
+    assert not thread.is_alive()

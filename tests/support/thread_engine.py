@@ -1,0 +1,126 @@
+"""An engine in a thread of the test's own process, without a network: jobs are slow or broken on command."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from codec.reader import open_video
+from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
+from service.errors import verdict_of
+from service.jobs.store import JobStore
+from service.jobs.types import Job, JobError, JobProgress, JobStatus
+from service.run.prompt_mask import read_mask
+from service.storage.job_files import Storage
+from service.writers.ndjson import RleWriter
+from tests.support.still_engine import StillSegmenter
+from vos.types import Options, Prompt
+
+NAME = "thread"
+
+
+@dataclass
+class ThreadEngine:
+    """Gives every frame the prompt's mask.
+
+    Attributes:
+        gate: While it is cleared, running jobs wait before each frame from `hold_at` on.
+        hold_at: Number of that frame.
+        paused: While it is set, no further job is started.
+        failing: Whether jobs fail after their second frame.
+        ready: As in `Engine`.
+    """
+
+    config: EngineConfig
+    store: JobStore
+    storage: Storage
+    gate: threading.Event = field(default_factory=threading.Event)
+    hold_at: int = 0
+    paused: threading.Event = field(default_factory=threading.Event)
+    failing: bool = False
+    ready: bool = True
+    sources: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+        self._news = threading.Event()
+        self._stopped = False
+        self._listener: Callable[[str], None] = lambda _job_id: None
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped = True
+        self.gate.set()
+        self._news.set()
+        self._thread.join(120)
+        assert not self._thread.is_alive()
+
+    def wake(self) -> None:
+        """Look for jobs."""
+        self._news.set()
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Tell a function of each end."""
+        self._listener = listener
+
+    def workers(self) -> tuple[WorkerStatus, ...]:
+        """One worker."""
+        model = {"name": self.config.model.name} if self.ready else None
+        failure = None if self.ready else "no weights"
+        return (WorkerStatus(NAME, "cpu", os.getpid(), WorkerState.IDLE, model=model, failure=failure),)
+
+    def totals(self) -> EngineTotals:
+        """Frames so far."""
+        return EngineTotals(frames=dict(self.sources), seconds={"decode": 0.5})
+
+    def _work(self) -> None:
+        while not self._stopped:
+            self._news.wait(0.2)
+            self._news.clear()
+            for job_id in self.store.doomed():
+                self.storage.delete(job_id)
+                self.store.remove(job_id)
+            while not self._stopped and not self.paused.is_set() and (job := self.store.claim_next(NAME)) is not None:
+                self._run(job)
+                self._listener(job.id)
+
+    def _run(self, job: Job) -> None:
+        try:
+            end = self._segment(job)
+        except Exception as error:
+            failure = JobError(verdict_of(error).problem, str(error))
+            self.store.move(job.id, JobStatus.RUNNING, JobStatus.FAILED, error=failure)
+            return
+        self.store.move(job.id, JobStatus.RUNNING, end, report={"frames": dict(self.sources)})
+
+    def _segment(self, job: Job) -> JobStatus:
+        files = self.storage.job(job.id)
+        with closing(RleWriter(files.frames)) as writer, open_video(files.video) as reader:
+            info = reader.info
+            mask = read_mask(files.mask, info.display_width, info.display_height)
+            options = Options(start=job.options.start, end=job.options.end)
+            masks = StillSegmenter(options).run(reader, info, Prompt(mask, job.options.prompt_frame))
+            for done, frame in enumerate(masks, 1):
+                while done > self.hold_at and not self.gate.wait(0.02) and self._goes_on(job, done - 1):
+                    pass
+                if not self._goes_on(job, done - 1):
+                    return JobStatus.CANCELED
+                if self.failing and done > 2:
+                    raise RuntimeError("broken on command")
+                writer.write(frame)
+                self.sources[str(frame.source)] += 1
+                self._goes_on(job, done)
+        return JobStatus.SUCCEEDED
+
+    def _goes_on(self, job: Job, done: int) -> bool:
+        progress = JobProgress(done, job.progress.total, "segmenting", 10.0)
+        return self.store.set_progress(job.id, NAME, progress) and not self._stopped

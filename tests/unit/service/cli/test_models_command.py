@@ -1,0 +1,150 @@
+"""`keymask models`: listing, showing and pulling."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from service.cli.main import main
+from vos.modeling.network import Features, Memory, VOSNetwork
+from vos.weights import build
+
+
+class TinyNetwork(VOSNetwork):
+    """Stands in for `stcn`, so that files are small."""
+
+    name = "stcn"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def normalize(self, rgb: Tensor) -> Tensor:
+        """Not needed here."""
+        raise NotImplementedError
+
+    def encode(self, image: Tensor) -> Features:
+        """Not needed here."""
+        raise NotImplementedError
+
+    def memorize(self, features: Features, masks: Tensor) -> Memory:
+        """Not needed here."""
+        raise NotImplementedError
+
+    def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
+        """Not needed here."""
+        raise NotImplementedError
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty store folder, not yet made; `stcn` is a tiny network."""
+    monkeypatch.setenv("KEYMASK_HOME", str(tmp_path / "home"))
+    monkeypatch.setitem(build.BUILDERS, "stcn", TinyNetwork)
+    return tmp_path / "home" / "weights"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A checkpoint of the tiny network."""
+    torch.save(TinyNetwork().state_dict(), tmp_path / "stcn.pth")
+    return tmp_path / "stcn.pth"
+
+
+def read_json(capsys: pytest.CaptureFixture[str]) -> Any:
+    """What went to standard output, which must be JSON alone."""
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_list_names_every_network_with_its_licence(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line a network: whether it is here, its licence, which is the default."""
+    assert main(["models", "list"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert set(lines) == {"compact", "stm", "stcn", "refiner"}
+    assert "(default)" in lines["compact"]
+    assert "not here" in lines["stm"]
+    assert "MIT" in lines["stm"]
+
+
+def test_the_refiner_is_shown_like_a_network(capsys: pytest.CaptureFixture[str]) -> None:
+    """`info` checks the refiner's file and says what it was made of; there is nothing to pull."""
+    assert main(["models", "info", "refiner", "--json", "-"]) == 0
+    shown = read_json(capsys)
+    assert (shown["installed"], shown["unchanged"], shown["default"]) == (True, True, False)
+    assert {"recipe", "steps", "commit"} <= shown["metadata"].keys()
+    assert main(["models", "pull", "refiner"]) == 2
+    assert "refiner is part of keymask; there is nothing to pull" in capsys.readouterr().err
+
+
+def test_pulling_stores_and_shows(checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a pull, the file lies in the store, with the SHA-256 that pull, info and list say."""
+    assert main(["models", "info", "stcn", "--json", "-"]) == 0
+    assert read_json(capsys)["installed"] is False
+    assert main(["models", "pull", "stcn", "--from", str(checkpoint), "--json", "-"]) == 0
+    pulled = read_json(capsys)
+    digest = hashlib.sha256((store / "stcn.safetensors").read_bytes()).hexdigest()
+    assert pulled["sha256"] == digest
+    assert main(["models", "info", "stcn", "--json", "-"]) == 0
+    shown = read_json(capsys)
+    assert (shown["sha256"], shown["unchanged"]) == (digest, True)
+    assert shown["record"]["origin_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert main(["models", "list", "--json", "-"]) == 0
+    assert {m["name"]: m["sha256"] for m in read_json(capsys)["models"]}["stcn"] == digest
+
+
+def test_the_licence_is_shown_before_a_pull(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`pull` and `info` name the licence and what the weights were trained on."""
+    assert main(["models", "pull", "stcn", "--from", str(checkpoint)]) == 0
+    assert capsys.readouterr().out.startswith("stcn: licence MIT; trained on DAVIS")
+    assert main(["models", "info", "stcn"]) == 0
+    assert "MIT; trained on DAVIS" in capsys.readouterr().out
+
+
+def test_a_changed_file_is_noticed(checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`info` on a file that differs from its record says so and exits 2."""
+    assert main(["models", "pull", "stcn", "--from", str(checkpoint)]) == 0
+    path = store / "stcn.safetensors"
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert main(["models", "info", "stcn"]) == 2
+    assert "has changed since it was recorded" in capsys.readouterr().err
+
+
+def test_a_checkpoint_can_be_pinned(checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --sha256, another file is refused and nothing is stored; the right digest passes."""
+    assert main(["models", "pull", "stcn", "--from", str(checkpoint), "--sha256", "0" * 64]) == 2
+    assert "--sha256 wants 000" in capsys.readouterr().err
+    assert not store.exists()
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest().upper()
+    assert main(["models", "pull", "stcn", "--from", str(checkpoint), "--sha256", digest]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "sam"], "model is 'sam'; it must be one of compact, stm, stcn"),
+        (["pull", "compact"], "compact is part of keymask; there is nothing to pull"),
+        (["pull", "stcn", "--from", "none.pth"], "none.pth cannot be read"),
+        (["pull", "stcn", "--from", "pyproject.toml"], "is not a weights file; it must end in"),
+        (["pull", "stcn", "--from", "http://example.org/a.pth"], "must start with https://"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bad input exits 2 with one line that says what is allowed."""
+    assert main(["models", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_failed_download_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """A download that fails exits 1 and names the page for a download by hand."""
+    assert main(["models", "pull", "stcn", "--from", "http://127.0.0.1:9/stcn.pth"]) == 1
+    error = capsys.readouterr().err
+    assert "download it by hand from https://github.com/hkchengrex/STCN#pretrained-models" in error
+    assert "--from FILE" in error

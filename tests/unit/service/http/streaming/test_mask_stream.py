@@ -1,0 +1,98 @@
+"""Following masks: each frame once and in order, whatever the file of masks does meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from service.http.streaming import mask_stream
+from service.http.streaming.job_watch import News, Watch
+from service.jobs.types import Job, JobOptions, JobStatus, JobVideo
+from service.storage.job_files import Storage
+from service.storage.mask_log import index_of, offset_of
+
+JOB = Job("0" * 32, JobOptions(), JobVideo("h264", 64, 48, 25.0, 9, 0.36, 0), "0" * 64, datetime.now(UTC))
+DONE = Job("0" * 32, JobOptions(), JOB.video, "0" * 64, JOB.created_at, status=JobStatus.SUCCEEDED)
+
+
+def lines(*indices: int) -> bytes:
+    """Lines of these frames, all of one length."""
+    return b"".join(b'{"index":%d}\n' % index for index in indices)
+
+
+def follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moments: Sequence[tuple[bytes, int, Job]]
+) -> tuple[list[int], int]:
+    """Follow a job whose file and news are as given, one moment after the other.
+
+    Returns:
+        The frames that were told, and how often the place of one was looked for.
+    """
+    storage = Storage(tmp_path)
+    path = storage.job(JOB.id).frames
+    path.parent.mkdir(parents=True)
+    searches = 0
+
+    def search(file: Path, index: int) -> int:
+        nonlocal searches
+        searches += 1
+        return offset_of(file, index)
+
+    async def main() -> list[int]:
+        watch = Watch(News(JOB, 0))
+
+        @asynccontextmanager
+        async def watching(_job: Job) -> AsyncIterator[Watch]:
+            yield watch
+
+        services: Any = SimpleNamespace(storage=storage, feed=SimpleNamespace(follow=watching))
+        told: list[int] = []
+        left = list(moments)
+        async with aclosing(mask_stream.follow_masks(services, JOB, 0, 3600)) as steps:
+            async for step in steps:
+                told += map(index_of, step.lines)
+                if not step.lines and left:
+                    content, size, job = left.pop(0)
+                    path.write_bytes(content)
+                    watch.publish(News(job, size))
+        return told
+
+    monkeypatch.setattr(mask_stream, "offset_of", search)
+    return asyncio.run(main()), searches
+
+
+def test_more_in_the_file_than_the_news_know_of_is_no_new_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that grew after its size was taken is read to its end once; the place is looked for only at the start."""
+    one = len(lines(0))
+    moments = [
+        (lines(0, 1, 2), one, JOB),
+        (lines(0, 1, 2), 2 * one, JOB),
+        (lines(0, 1, 2, 3), 4 * one, JOB),
+        (lines(0, 1, 2, 3, 4), 5 * one, DONE),
+    ]
+    assert follow(tmp_path, monkeypatch, moments) == ([0, 1, 2, 3, 4], 1)
+
+
+def test_a_job_that_is_started_over_is_followed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that became shorter is read again from the first frame that was not told, also when it has grown since."""
+    one = len(lines(0))
+    moments = [
+        (lines(0, 1, 2), 3 * one, JOB),
+        (b"", 0, JOB),
+        (lines(0), one, JOB),
+        (lines(0, 1, 2, 3), 4 * one, JOB),
+        (lines(0, 1), 2 * one, JOB),
+        (lines(0, 1, 2, 3, 4), 5 * one, DONE),
+    ]
+    told, searches = follow(tmp_path, monkeypatch, moments)
+    assert told == [0, 1, 2, 3, 4]
+    assert searches <= 4

@@ -1,0 +1,122 @@
+"""Where a run writes, and what it refuses to destroy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.errors import UsageError
+from service.run.outputs import Outputs
+
+
+def filled(folder: Path, *names: str) -> Path:
+    """A folder with files of these names."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("names", [(), ("notes.txt",), ("masks/readme.txt",), ("other/00000.png",)])
+def test_a_folder_without_an_earlier_result_is_free(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Files that a run does not write are no obstacle."""
+    Outputs(filled(tmp_path / "out", *names)).check((), force=False)
+
+
+@pytest.mark.parametrize("name", ["report.json", "masks/00007.png"])
+def test_an_earlier_result_is_not_overwritten(tmp_path: Path, name: str) -> None:
+    """A report or masks of an earlier run are in the way unless they may be replaced."""
+    outputs = Outputs(filled(tmp_path / "out", name))
+    with pytest.raises(UsageError, match=r"from an earlier run: choose another place, or replace with --force"):
+        outputs.check((), force=False)
+    outputs.check((), force=True)
+
+
+@pytest.mark.parametrize("option", ["overlay", "rle"])
+def test_a_file_is_not_overwritten(tmp_path: Path, option: str) -> None:
+    """An overlay or RLE file that exists is in the way unless it may be replaced."""
+    path = filled(tmp_path, "there.mp4") / "there.mp4"
+    outputs = Outputs(tmp_path / "out", **{option: path})
+    with pytest.raises(UsageError, match=r"there.mp4 from an earlier run"):
+        outputs.check((), force=False)
+    outputs.check((), force=True)
+
+
+@pytest.mark.parametrize("option", ["overlay", "rle"])
+def test_an_input_is_never_overwritten(tmp_path: Path, option: str) -> None:
+    """Not even with --force is the video or the mask written over, by whatever path it is named."""
+    video = filled(tmp_path, "a/dog.mp4") / "a" / "dog.mp4"
+    outputs = Outputs(tmp_path / "out", **{option: tmp_path / "a" / ".." / "a" / "dog.mp4"})
+    with pytest.raises(UsageError, match="is an input of this run"):
+        outputs.check((video,), force=True)
+
+
+@pytest.mark.parametrize("option", ["overlay", "rle", "json"])
+def test_a_linked_input_is_never_overwritten(tmp_path: Path, option: str) -> None:
+    """Behind a symbolic or a hard link lies the same file."""
+    video = filled(tmp_path, "dog.mp4") / "dog.mp4"
+    (tmp_path / "soft.mp4").symlink_to(video)
+    (tmp_path / "hard.mp4").hardlink_to(video)
+    for name in ("dog.mp4", "soft.mp4", "hard.mp4"):
+        with pytest.raises(UsageError, match=rf"--{option}: .*{name} is an input of this run; choose another file"):
+            Outputs(tmp_path / "out", **{option: tmp_path / name}).check((video,), force=True)
+
+
+def test_the_report_is_no_input(tmp_path: Path) -> None:
+    """A video that lies where the report goes would be replaced by it."""
+    video = filled(tmp_path, "out/report.json") / "out" / "report.json"
+    with pytest.raises(UsageError, match=r"report.json: .* is an input of this run"):
+        Outputs(tmp_path / "out").check((video,), force=True)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"rle": "a.mp4", "overlay": "a.mp4"}, r"--overlay and --rle are both .*a.mp4; choose different files"),
+        ({"rle": "a.mp4", "overlay": "b/../a.mp4"}, r"--overlay and --rle are both .*a.mp4"),
+        ({"rle": "out/report.json"}, r"report.json and --rle are both .*report.json"),
+        ({"json": "out/report.json"}, r"report.json and --json are both .*report.json"),
+        ({"json": "a", "rle": "a"}, r"--rle and --json are both .*a;"),
+        ({"rle": "out"}, r"--rle: .*out cannot be a file, since .*out is a folder to write into"),
+        ({"json": "out/masks"}, r"--json: .*masks cannot be a file, since .*masks is a folder"),
+        ({"rle": "a", "overlay": "a/b.mp4"}, r"--rle: .*a cannot be a file, since .*a is a folder"),
+        ({"rle": "out/masks/00001.png"}, r"00001.png is an output of this run and lies where its masks go"),
+    ],
+)
+def test_outputs_do_not_destroy_each_other(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    """One file for two outputs, a file in place of a folder, and a file among the masks are refused, even by force."""
+    (tmp_path / "b").mkdir()
+    outputs = Outputs(tmp_path / "out", **{name: tmp_path / path for name, path in files.items()})
+    for force in (False, True):
+        with pytest.raises(UsageError, match=message):
+            outputs.check((), force=force)
+
+
+def test_a_mask_among_the_masks_is_kept(tmp_path: Path) -> None:
+    """A mask that lies where masks are written, or is a link to there, is not deleted with them."""
+    masks = filled(tmp_path / "out", "masks/00003.png", "masks/first.png") / "masks"
+    (tmp_path / "link.png").symlink_to(masks / "00003.png")
+    outputs = Outputs(tmp_path / "out")
+    for given in (masks / "00003.png", tmp_path / "link.png"):
+        with pytest.raises(UsageError, match=r"is an input of this run and lies where its masks go; choose another"):
+            outputs.check((given,), force=True)
+    outputs.check((masks / "first.png",), force=True)
+    outputs.clear()
+    assert (masks / "first.png").exists()
+
+
+def test_separate_outputs_are_free(tmp_path: Path) -> None:
+    """Outputs of different names may lie in the output folder; a JSON of an earlier run is replaced without asking."""
+    folder = filled(tmp_path / "out", "result.json")
+    video = filled(tmp_path, "dog.mp4") / "dog.mp4"
+    outputs = Outputs(folder, folder / "overlay.mp4", folder / "masks.ndjson", folder / "result.json")
+    outputs.check((video, tmp_path / "absent.png", Path("nul\0.mp4"), Path("x" * 300)), force=False)
+
+
+def test_clearing_leaves_other_files(tmp_path: Path) -> None:
+    """Old masks and the old report go, so that none is taken for new; everything else stays."""
+    folder = filled(tmp_path / "out", "report.json", "masks/00000.png", "masks/123456.png", "masks/x.png", "notes.txt")
+    Outputs(folder).clear()
+    left = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert left == ["masks/x.png", "notes.txt"]

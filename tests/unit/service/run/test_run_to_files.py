@@ -1,0 +1,144 @@
+"""One job from start to end, with a segmenter that needs no network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codec.errors import BrokenStreamError, UnreadableError
+from service.config import Settings
+from service.errors import MaskFileError, UsageError
+from service.run.outputs import Outputs
+from service.run.run_to_files import RunRequest, run_job
+from tests.support.media import square, write_broken, write_clip, write_mask
+from tests.support.still_engine import load_still
+from vos.errors import PromptError
+from vos.types import Options
+
+TIMES = [0, 40, 50, 130, 131, 300, 460, 470]
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> RunRequest:
+    """A job on a clip of 8 frames of uneven times, with every output."""
+    out = tmp_path / "out"
+    video = write_clip(tmp_path / "in.mp4", TIMES, audio="aac")
+    mask = write_mask(tmp_path / "mask.png")
+    return RunRequest(video, mask, Outputs(out, out / "overlay.mp4", out / "masks.ndjson"))
+
+
+def run(request: RunRequest, **options: Any) -> Any:
+    """Do the job without a network."""
+    return run_job(request, Settings(Path("/nowhere")), load=load_still, **options)
+
+
+def report_of(request: RunRequest) -> dict[str, Any]:
+    """The report as a reader sees it."""
+    report: dict[str, Any] = json.loads(request.outputs.report.read_text(encoding="utf-8"))
+    return report
+
+
+def indices(request: RunRequest) -> list[int]:
+    """The presentation indices that have a mask."""
+    return sorted(int(path.stem) for path in request.outputs.masks.iterdir())
+
+
+def test_every_writer_gets_every_frame(request_: RunRequest) -> None:
+    """PNGs, report and RLE lines name the same frames, in presentation order, at the source's times."""
+    run(request_)
+    report = report_of(request_)
+    lines = (request_.outputs.folder / "masks.ndjson").read_text(encoding="utf-8").splitlines()
+    assert indices(request_) == [f["index"] for f in report["frames"]] == list(range(8))
+    assert [f["time"] for f in report["frames"]] == pytest.approx([ms / 1000 for ms in TIMES])
+    for entry, line in zip(report["frames"], map(json.loads, lines), strict=True):
+        assert {k: entry[k] for k in ("index", "pts", "time", "type", "source")} == {
+            k: line[k] for k in ("index", "pts", "time", "type", "source")
+        }
+    with Image.open(request_.outputs.masks / "00004.png") as picture:
+        assert np.array_equal(np.asarray(picture), square(64, 48))
+    assert request_.outputs.overlay is not None
+    assert request_.outputs.overlay.stat().st_size > 1000
+
+
+def test_the_report_counts(request_: RunRequest) -> None:
+    """The report says what the bitstream offered and how often the network ran."""
+    summary = run(request_)
+    report = report_of(request_)
+    assert report["complete"] is True
+    assert report["error"] is None
+    assert report["video"]["codec"] == "h264"
+    assert report["video"]["motion_source"] == "bitstream"
+    assert sum(report["video"]["frame_types"].values()) == report["video"]["frames_read"] == 8
+    assert report["video"]["motion_coverage"] + report["video"]["intra_share"] == pytest.approx(1)
+    assert report["sources"] == {"prompt": 1, "key": 0, "propagated": 7, "fallback": 0}
+    assert (report["key_share"], report["network_runs"], report["network_runs_saved"]) == (0.125, 1, 7)
+    assert report == summary.to_json() | {"frames": report["frames"]}
+
+
+def test_progress_is_told_after_each_frame(request_: RunRequest) -> None:
+    """The callback hears of every frame that was written, and of the number expected."""
+    told: list[tuple[int, int | None]] = []
+    request = replace(request_, options=Options(end=5), prompt_frame=2)
+    run(request, on_progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert indices(request) == [2, 3, 4]
+
+
+def test_a_broken_stream_keeps_the_frames_before_the_break(request_: RunRequest, tmp_path: Path) -> None:
+    """The frames before the break are written in every format; the report is not complete and says why."""
+    video = write_broken(tmp_path / "broken.mp4")
+    request = replace(request_, video=video, mask=write_mask(tmp_path / "large.png", 160, 96))
+    with pytest.raises(BrokenStreamError) as caught:
+        run(request)
+    report = report_of(request)
+    assert report["complete"] is False
+    assert report["error"] == str(caught.value)
+    assert 0 < caught.value.frames == report["frames_written"] == len(report["frames"]) < 24
+    assert indices(request) == list(range(caught.value.frames))
+
+
+def test_ctrl_c_keeps_what_is_written(request_: RunRequest) -> None:
+    """An interruption ends the run, keeps the masks so far, and leaves a report that says so."""
+
+    def interrupt(done: int, _total: int | None) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(request_, on_progress=interrupt)
+    report = report_of(request_)
+    assert (report["complete"], report["error"], len(report["frames"])) == (False, "interrupted", 3)
+    assert indices(request_) == [0, 1, 2]
+    assert list(request_.outputs.folder.glob("*.part")) == []
+
+
+def test_bad_input_leaves_no_trace(request_: RunRequest, tmp_path: Path) -> None:
+    """Where no mask could be made, no folder is made either."""
+    (tmp_path / "text.mp4").write_text("no video at all", encoding="utf-8")
+    write_mask(tmp_path / "small.png", 32, 32)
+    Image.new("L", (64, 48)).save(tmp_path / "empty.png")
+    cases: list[tuple[dict[str, Any], type[Exception]]] = [
+        ({"video": tmp_path / "text.mp4"}, UnreadableError),
+        ({"mask": tmp_path / "small.png"}, MaskFileError),
+        ({"mask": tmp_path / "empty.png"}, PromptError),
+        ({"outputs": Outputs(tmp_path / "out", tmp_path / "out" / "o.avi")}, UsageError),
+    ]
+    for change, error in cases:
+        with pytest.raises(error):
+            run(replace(request_, **change))
+        assert not (tmp_path / "out").exists()
+
+
+def test_force_leaves_no_old_mask(request_: RunRequest) -> None:
+    """A second run is refused; with force it leaves the new masks alone."""
+    run(request_)
+    with pytest.raises(UsageError, match="from an earlier run"):
+        run(request_)
+    run(replace(request_, force=True, options=Options(end=2)))
+    assert indices(request_) == [0, 1]

@@ -1,0 +1,151 @@
+"""The compact network: shapes, objects in one pass, alignment to the picture, bfloat16."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tests.support.masks import bars, picture
+from vos.modeling.compact import CompactNetwork
+from vos.modeling.mobilenet import MobileNetV2, load_backbone
+from vos.modeling.network import Memory
+from vos.weights.load import load_network
+
+
+@pytest.fixture(scope="module")
+def network() -> CompactNetwork:
+    """The network with seeded random weights."""
+    torch.manual_seed(0)
+    return CompactNetwork().eval().requires_grad_(False)
+
+
+def _disc(left: int) -> tuple[Tensor, Tensor]:
+    """A textured disc before another texture, centred at x = left: picture uint8 [1, 3, 256, 320], mask float."""
+    y, x = torch.meshgrid(torch.arange(256), torch.arange(320), indexing="ij")
+    disc = (((x - left) ** 2 + (y - 100) ** 2) < 60**2).float()[None, None]
+    surface = (255 - picture(256, 320, 8)).roll(left, dims=3)
+    return torch.where(disc > 0, surface, picture(256, 320, 9)), disc
+
+
+def _overlap(a: Tensor, b: Tensor) -> float:
+    return ((a & b).sum() / (a | b).sum()).item()
+
+
+def test_shapes(network: CompactNetwork) -> None:
+    """Every output has the shape that the interface promises, also where height and width differ."""
+    features = network.encode(network.normalize(picture(64, 112)))
+    memory = network.memorize(features, bars(3, 64, 112))
+    assert features.key.shape == (1, 64, 4, 7)
+    assert {stride: tuple(x.shape) for stride, x in features.maps.items()} == {
+        4: (1, 24, 16, 28),
+        8: (1, 32, 8, 14),
+        16: (1, 128, 4, 7),
+    }
+    assert memory.key.shape == (1, 64, 28)
+    assert memory.value.shape == (3, 144, 28)
+    assert network.segment(features, memory, None, 5).shape == (3, 1, 16, 28)
+    assert network.segment(features, memory, torch.rand(3, 1, 16, 28), 500).shape == (3, 1, 16, 28)
+
+
+def test_objects_in_one_pass_are_objects_one_by_one(network: CompactNetwork) -> None:
+    """Segmenting K objects at once gives each the logits that it gets alone from its own memory and hint."""
+    first, second = (network.encode(network.normalize(picture(64, 96, seed))) for seed in (1, 2))
+    memory = network.memorize(first, bars(4, 64, 96))
+    hint = torch.rand(4, 1, 16, 24)
+    together = network.segment(second, memory, hint, 8)
+    for k in range(4):
+        alone = network.segment(second, Memory(memory.key, memory.value[k : k + 1]), hint[k : k + 1], 8)
+        torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_an_empty_object_changes_nothing_for_the_others(network: CompactNetwork) -> None:
+    """An object's memory is the same alone and beside an object that is not there, and differs beside one that is."""
+    features = network.encode(network.normalize(picture(64, 96)))
+    masks = bars(2, 64, 96)
+    alone = network.memorize(features, masks[:1]).value
+    beside_nothing = network.memorize(features, torch.cat([masks[:1], torch.zeros_like(masks[:1])])).value[:1]
+    beside_another = network.memorize(features, masks).value[:1]
+    torch.testing.assert_close(beside_nothing, alone, rtol=1e-4, atol=1e-4)
+    assert (beside_another - alone).abs().max() > 1e-3
+
+
+def test_batched_clips_are_clips_one_by_one(network: CompactNetwork) -> None:
+    """Two pictures with two objects each, as training runs them, give what each picture gives alone."""
+    pictures = [picture(64, 64, seed) for seed in (3, 4)]
+    masks = bars(2, 64, 64)
+    features = network.encode(network.normalize(torch.cat(pictures)))
+    batched = network.segment(features, network.memorize(features, torch.cat([masks, masks.flip(3)])), None, 6)
+    for row, (alone, own) in enumerate(zip(pictures, (masks, masks.flip(3)), strict=True)):
+        single = network.encode(network.normalize(alone))
+        expected = network.segment(single, network.memorize(single, own), None, 6)
+        torch.testing.assert_close(batched[2 * row : 2 * row + 2], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_moving_the_picture_moves_the_maps(network: CompactNetwork) -> None:
+    """A shift by 16 pixels shifts the maps by 4 and 2 cells away from borders: their grids lie fixed on the picture."""
+    wide = picture(192, 208)
+    here, moved = (network.encode(network.normalize(wide[..., left : left + 192])).maps for left in (0, 16))
+    torch.testing.assert_close(moved[4][..., 8:36, 8:36], here[4][..., 8:36, 12:40], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(moved[8][..., 8:14, 8:14], here[8][..., 8:14, 10:16], rtol=1e-3, atol=1e-3)
+
+
+def test_a_remembered_frame_gets_its_mask_back() -> None:
+    """With the shipped weights, a frame that memory holds is segmented as memory has it, in the same place."""
+    network = load_network("compact", device="cpu", precision="float32")
+    picture, disc = _disc(130)
+    with torch.inference_mode():
+        features = network.encode(network.normalize(picture))
+        logits = network.segment(features, network.memorize(features, disc), None, 20)
+    assert _overlap(logits > 0, functional.avg_pool2d(disc, 4) > 0.5) > 0.9
+
+
+def test_label_channels_are_the_mask(network: CompactNetwork) -> None:
+    """The last 16 value channels of a position are the 4 x 4 means of its 16 x 16 pixels of mask, row by row."""
+    features = network.encode(network.normalize(picture(32, 48)))
+    mask = torch.rand(1, 1, 32, 48)
+    labels = network.memorize(features, mask).value[0, 128:].view(16, 2, 3)
+    for row in range(2):
+        for column in range(3):
+            cells = mask[0, 0, row * 16 : row * 16 + 16, column * 16 : column * 16 + 16].view(4, 4, 4, 4)
+            torch.testing.assert_close(labels[:, row, column], cells.mean(dim=(1, 3)).flatten())
+
+
+def test_bfloat16_is_close_to_float32() -> None:
+    """With the shipped weights, bfloat16 moves probabilities by at most 0.01 in the mean and a mask by 3 %."""
+    (first, disc), (second, _) = _disc(130), _disc(150)
+    results = []
+    for precision in ("float32", "bfloat16"):
+        network = load_network("compact", device="cpu", precision=precision)
+        dtype = next(network.parameters()).dtype
+        with torch.inference_mode():
+            memory = network.memorize(network.encode(network.normalize(first)), disc.to(dtype))
+            logits = network.segment(network.encode(network.normalize(second)), memory, None, 20)
+        results.append(torch.sigmoid(logits.float()))
+    exact, rough = results
+    assert exact.max() > 0.9
+    assert (exact - rough).abs().mean() < 0.01
+    assert _overlap(exact > 0.5, rough > 0.5) > 0.97
+
+
+def test_backbone_keeps_its_frozen_part() -> None:
+    """The parameters that training leaves alone are those up to stride 8 and the dilated depthwise ones, no others."""
+    backbone = MobileNetV2()
+    frozen = {id(parameter) for parameter in backbone.frozen_parameters()}
+    names = {name.rsplit(".", 1)[0] for name, parameter in backbone.named_parameters() if id(parameter) in frozen}
+    blocks = {name.split(".")[1] for name in names if name.startswith("blocks.")}
+    assert "stem" in names
+    assert blocks == {"0", "1", "2", "3", "4", "5", "14", "15", "16"}
+    assert {name for name in names if name.split(".")[1:2] == ["15"]} == {"blocks.15.depthwise"}
+
+
+@pytest.mark.shared
+def test_published_backbone_loads(shared_dir) -> None:
+    """The published backbone's names and shapes are the network's, and a picture gives taps of ordinary size."""
+    from safetensors.torch import load_file
+
+    backbone = MobileNetV2()
+    load_backbone(backbone, load_file(shared_dir / "pretrained" / "mobilenet_v2_deeplab_voc.safetensors"))
+    with torch.inference_mode():
+        taps = backbone(picture(64, 96).float() / 127.5 - 1)
+    assert [tuple(tap.shape[1:]) for tap in taps] == [(24, 16, 24), (32, 8, 12), (96, 4, 6), (320, 4, 6)]
+    assert all(0.1 < tap.std() < 50 for tap in taps)

@@ -1,0 +1,181 @@
+"""Probe: what it says of clips whose structure is known."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from codec import UnreadableError
+from codec.types import FrameType
+from tests.support.odd_streams import ODD_STREAMS, h264, with_stream
+from tests.support.synthetic import alternating, encode, pan, x264
+from vos.probe.forecast import (
+    DISPOSABLE_DOUBT,
+    HOP_DOUBT,
+    INTRA_DOUBT,
+    KEPT_DOUBT,
+    LEAST_SUPPORT,
+    LONGEST_GAP,
+    PROPAGATED_FRAME_COST,
+    REFERENCE_DOUBT,
+    RESIDUAL_FLOOR,
+    RESIDUAL_RANGE,
+    speedup,
+)
+from vos.probe.probe import probe
+from vos.probe.report import ProbeReport
+
+
+def forecast(report: ProbeReport, policy: str) -> tuple[int, float]:
+    """Key frames and key share of one policy."""
+    return next((entry.key_frames, entry.key_share) for entry in report.forecasts if entry.policy == policy)
+
+
+def decoded_types(data: bytes) -> str:
+    """Types in presentation order, by a plain decode."""
+    with av.open(io.BytesIO(data)) as container:
+        return "".join("?IPB"[int(frame.pict_type)] for frame in container.decode(video=0))
+
+
+def test_structure_is_that_of_the_encoder_settings() -> None:
+    """Fixed settings of x264 come back as types, GOP length and pattern, and count the keys of each policy."""
+    data = h264(bframes=2, b_adapt=0, keyint=12, min_keyint=12)
+    report = probe(data)
+    types = decoded_types(data)
+    assert types == "IBBPBBPBBPBP" * 2
+    assert report.first_gop == types[:12]
+    assert report.mean_gop_length == 12
+    assert report.open_gop is False
+    assert report.types == {kind: types.count(kind) for kind in FrameType}
+    assert (report.frames, report.complete, report.error) == (24, True, None)
+    assert forecast(report, "codec") == (10, pytest.approx(10 / 24))
+    assert forecast(report, "every:5") == (5, pytest.approx(5 / 24))
+    assert forecast(report, "every:10") == (3, pytest.approx(3 / 24))
+
+
+def test_open_gops_are_told_from_closed_ones() -> None:
+    """Frames shown before the I frame that precedes them make a GOP open; a single I frame shows nothing."""
+    assert probe(ODD_STREAMS["open gop"].make()).open_gop is True
+    assert probe(h264()).open_gop is None
+
+
+def test_coverage_is_the_share_of_area_with_vectors() -> None:
+    """Motion coverage and intra share are those of the exported blocks, painted one by one."""
+    data = encode(alternating(10, (160, 96)).frames, "libx264", x264(ref=1, bframes=0))
+    shares = []
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.options, stream.codec_context.thread_count = {"flags2": "+export_mvs"}, 1
+        for frame in container.decode(stream):
+            vectors = frame.side_data.get("MOTION_VECTORS")
+            if int(frame.pict_type) == 1:
+                continue
+            painted = np.zeros((96, 160), bool)
+            for block in [] if vectors is None else vectors.to_ndarray():
+                x, y = block["dst_x"] - block["w"] // 2, block["dst_y"] - block["h"] // 2
+                painted[max(y, 0) : y + block["h"], max(x, 0) : x + block["w"]] = True
+            shares.append(painted.mean())
+    assert len(shares) == 9
+    assert 0 < np.mean(shares) < 1
+    report = probe(data)
+    assert report.motion_coverage == pytest.approx(np.mean(shares), abs=0.002)
+    assert report.intra_share == pytest.approx(1 - np.mean(shares), abs=0.002)
+
+
+def test_rates_are_measured() -> None:
+    """Rate and duration come from presentation times; a variable rate is told from a constant one."""
+    constant = probe(h264())
+    assert constant.constant_rate is True
+    assert constant.fps == pytest.approx(25)
+    assert constant.duration_seconds == pytest.approx(24 / 25)
+    assert probe(ODD_STREAMS["variable rate"].make()).constant_rate is False
+    timeless = probe(ODD_STREAMS["missing pts"].make())
+    assert (timeless.fps, timeless.constant_rate, timeless.duration_seconds) == (None, None, None)
+
+
+def test_a_still_scene_needs_fewer_keys_than_a_cut_up_one() -> None:
+    """Adaptive keys follow what happens: a still scene one each longest gap, noise on every frame."""
+    still = probe(encode(np.repeat(pan(1).frames, 10, axis=0), "libx264", x264(bframes=0)))
+    assert forecast(still, "adaptive")[0] == 1 + (still.frames - 1) // LONGEST_GAP
+    noise = np.random.default_rng(0).integers(0, 256, (10, 96, 160, 3), dtype=np.uint8)
+    assert forecast(probe(encode(noise, "libx264", x264(bframes=0))), "adaptive")[0] > 5
+
+
+def test_the_cost_model_is_that_of_its_constants() -> None:
+    """The network on every frame gains nothing; on one frame in ten, what the costs add up to."""
+    assert speedup(1) == 1
+    assert speedup(0.1) == pytest.approx(10 / (1 + 9 * PROPAGATED_FRAME_COST))
+
+
+def test_the_estimate_uses_the_numbers_of_the_default_policy() -> None:
+    """What codec may not import from vos, it repeats: the numbers must stay those of a run without options."""
+    from service.run.model_loader import ModelChoice
+    from vos.keyframes.policy import AdaptivePolicy, parse_policy
+    from vos.propagation import propagate
+    from vos.refinement import mask_refiner
+    from vos.types import Options
+
+    default = Options()
+    policy = parse_policy(default.keyframes, quality=default.quality, repaired=ModelChoice().refine)
+    assert isinstance(policy, AdaptivePolicy)
+    assert (policy.reference_doubt, policy.disposable_doubt) == (REFERENCE_DOUBT, DISPOSABLE_DOUBT)
+    assert (policy.longest_gap, policy.least_support) == (LONGEST_GAP, LEAST_SUPPORT)
+    assert mask_refiner.KEPT_DOUBT == KEPT_DOUBT
+    assert (HOP_DOUBT, INTRA_DOUBT) == (propagate.HOP_DOUBT, propagate.INTRA_DOUBT)
+    assert (RESIDUAL_FLOOR, RESIDUAL_RANGE) == (propagate.RESIDUAL_FLOOR, propagate.RESIDUAL_RANGE)
+
+
+def test_work_can_be_bounded() -> None:
+    """With max_frames no more is counted, and the report says that there was more."""
+    report = probe(h264(), max_frames=5)
+    assert (report.frames, report.complete) == (5, False)
+    assert "first 5 frames" in " ".join(report.advice)
+    assert probe(h264(), max_frames=24).complete
+    with pytest.raises(ValueError, match="max_frames is 0; it must be at least 1"):
+        probe(h264(), max_frames=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("hevc", "hevc stream gives no motion vectors"),
+        ("mjpeg", "codec policy would run the network on every frame"),
+        ("variable rate", "The frame rate varies"),
+        ("missing pts", "no presentation times"),
+        ("pixels not square", "Pixels are not square .16/11."),
+        ("cut mp4", "breaks off.*for the 5 frames before"),
+        ("cut mkv", "breaks off.*for the 7 frames before"),
+        ("cut ts", "With adaptive keys expect"),
+    ],
+)
+def test_advice_says_what_matters(name: str, sentence: str) -> None:
+    """What a user should know stands in plain words in the advice."""
+    assert re.search(sentence, " ".join(probe(ODD_STREAMS[name].make()).advice))
+
+
+def test_a_turned_video_says_which_way_masks_go() -> None:
+    """Rotation is named with the size that masks have."""
+    data = with_stream("mp4", lambda stream: stream.set_display_rotation(90))
+    assert "96x160 pixels" in " ".join(probe(data).advice)
+
+
+@pytest.mark.parametrize("name", ["hevc", "cut mp4", "one frame", "missing pts"])
+def test_the_report_is_plain_json(name: str) -> None:
+    """A report survives JSON unchanged, without NaN."""
+    value = probe(ODD_STREAMS[name].make()).as_json()
+    assert json.loads(json.dumps(value, allow_nan=False)) == json.loads(json.dumps(value))
+    assert value["types"].keys() == {"I", "P", "B"}
+    assert [entry["policy"] for entry in value["forecasts"]] == ["adaptive", "codec", "every:5", "every:10"]
+    assert value["cost_model"]["propagated_frame"] == PROPAGATED_FRAME_COST
+
+
+def test_no_video_is_an_error(tmp_path: Path) -> None:
+    """What cannot be opened raises as it does for the reader."""
+    with pytest.raises(UnreadableError, match="No such file"):
+        probe(tmp_path / "absent.mp4")

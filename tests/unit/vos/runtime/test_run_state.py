@@ -1,0 +1,129 @@
+"""A run that goes on from a stored state, against one that was never interrupted."""
+
+from __future__ import annotations
+
+import io
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codec import open_video
+from tests.support.frames import FINGERPRINT, assert_same, chain, info, pyramid, stored, truth
+from tests.support.networks import BrightnessNetwork, ForgetfulNetwork
+from tests.support.synthetic import encode, pan, x264
+from vos.runtime.run_state import RunState
+from vos.segmenter import Segmenter
+from vos.types import FrameMask, Options, Prompt, Source
+
+
+@pytest.mark.parametrize("keyframes", ["every:1", "every:3", "codec", "adaptive"])
+@pytest.mark.parametrize("cut", [1, 2, 4, 6])
+def test_b_frames_go_on_as_if_nothing_had_happened(keyframes: str, cut: int, tmp_path: Path) -> None:
+    """Wherever a pyramid of B frames is cut, the rest of the masks is that of the uninterrupted run."""
+    options = Options(keyframes=keyframes)
+    prompt = Prompt(truth(0))
+    whole = list(Segmenter(ForgetfulNetwork(), options).run(pyramid(), info(64, 48), prompt))
+    first = Segmenter(ForgetfulNetwork(), options)
+    begun = list(islice(first.run(pyramid(), info(64, 48), prompt), cut))
+    second = Segmenter(ForgetfulNetwork(), options)
+    rest = list(second.run(pyramid(), info(64, 48), prompt, stored(first.state, tmp_path)))
+    assert_same(begun + rest, whole)
+    assert second.stats.total == len(whole)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 8, 10])
+def test_a_full_memory_is_rebuilt_slot_by_slot(cut: int, tmp_path: Path) -> None:
+    """With more key frames than the memory holds, each comes back to its slot, and later ones replace the same."""
+    options = Options(keyframes="every:1", memory_frames=3, memory_spacing=2)
+    prompt = Prompt(truth(0))
+    whole = list(Segmenter(ForgetfulNetwork(), options).run(chain(11), info(64, 48), prompt))
+    first = Segmenter(ForgetfulNetwork(), options)
+    begun = list(islice(first.run(chain(11), info(64, 48), prompt), cut))
+    second = Segmenter(ForgetfulNetwork(), options)
+    rest = list(second.run(chain(11), info(64, 48), prompt, stored(first.state, tmp_path)))
+    assert_same(begun + rest, whole)
+
+
+def test_what_is_done_is_not_segmented_again(tmp_path: Path) -> None:
+    """Going on costs one memorising a key frame that the memory holds, and no segmenting of what is done."""
+    options = Options(keyframes="every:2", memory_frames=3, memory_spacing=2)
+    prompt = Prompt(truth(0))
+    first = Segmenter(BrightnessNetwork(), options)
+    run = first.run(chain(11), info(64, 48), prompt)
+    for _ in range(8):
+        next(run)
+    state = stored(first.state, tmp_path)
+    assert state is not None
+    network = BrightnessNetwork()
+    rest = list(Segmenter(network, options).run(chain(11), info(64, 48), prompt, state))
+    keys = [mask for mask in rest if mask.source is Source.KEY]
+    assert [mask.index for mask in rest] == [8, 9, 10]
+    assert network.segmented == len(keys)
+    assert network.memorized == len(keys) + len(state.memory.indices)
+
+
+def test_a_run_that_goes_on_can_be_interrupted_again(tmp_path: Path) -> None:
+    """Stopping after every single mask gives the same masks as not stopping at all."""
+    options = Options(keyframes="every:2")
+    prompt = Prompt(truth(0))
+    whole = list(Segmenter(ForgetfulNetwork(), options).run(pyramid(), info(64, 48), prompt))
+    state, masks = None, []
+    for _ in whole:
+        segmenter = Segmenter(ForgetfulNetwork(), options)
+        masks.append(next(segmenter.run(pyramid(), info(64, 48), prompt, state)))
+        state = stored(segmenter.state, tmp_path)
+    assert_same(masks, whole)
+
+
+def test_a_range_is_kept(tmp_path: Path) -> None:
+    """Start and end hold for the run that goes on as well."""
+    options = Options(keyframes="every:2", start=2, end=6)
+    prompt = Prompt(truth(0))
+    first = Segmenter(BrightnessNetwork(), options)
+    begun = list(islice(first.run(chain(9), info(64, 48), prompt), 2))
+    rest = list(
+        Segmenter(BrightnessNetwork(), options).run(chain(9), info(64, 48), prompt, stored(first.state, tmp_path))
+    )
+    assert [mask.index for mask in begun + rest] == [2, 3, 4, 5]
+
+
+def test_a_real_stream_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    """The same for an encoded clip with several references, read again from its beginning."""
+    clip = encode(pan(14, (128, 96)).frames, options=x264(bframes=2, ref=3, b_pyramid="normal"))
+    labels = np.zeros((96, 128), np.uint8)
+    labels[20:60, 30:80] = 3
+    prompt, options = Prompt(labels), Options()
+
+    def run(limit: int | None, state: RunState | None) -> tuple[list[FrameMask], RunState | None]:
+        segmenter = Segmenter(ForgetfulNetwork(), options)
+        with open_video(io.BytesIO(clip)) as reader:
+            return list(islice(segmenter.run(reader, reader.info, prompt, state), limit)), segmenter.state
+
+    whole, _ = run(None, None)
+    begun, state = run(6, None)
+    rest, _ = run(None, stored(state, tmp_path))
+    assert len(whole) == 14
+    assert_same(begun + rest, whole)
+
+
+def test_a_damaged_or_foreign_state_is_no_state(tmp_path: Path) -> None:
+    """A missing, cut or altered file, or one of another run, is as none at all."""
+    segmenter = Segmenter(BrightnessNetwork())
+    next(segmenter.run(chain(3), info(64, 48), Prompt(truth(0))))
+    path = tmp_path / "state.npz"
+    assert RunState.load(path, FINGERPRINT) is None
+    assert stored(segmenter.state, tmp_path) is not None
+    assert RunState.load(path, "another") is None
+    whole = path.read_bytes()
+    for cut in range(0, len(whole), 97):
+        path.write_bytes(whole[:cut])
+        assert RunState.load(path, FINGERPRINT) is None
+    path.write_bytes(b"not a zip file")
+    assert RunState.load(path, FINGERPRINT) is None
+
+
+def test_before_the_first_mask_there_is_no_state() -> None:
+    """Nothing can go on from a run that has not begun."""
+    assert Segmenter(BrightnessNetwork()).state is None

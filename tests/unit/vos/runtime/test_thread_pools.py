@@ -1,0 +1,106 @@
+"""Independent pieces of work side by side."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+import pytest
+import torch
+
+from vos.runtime.thread_pools import Workers, one_thread
+
+
+def test_results_come_in_order_from_threads_that_use_one_core(workers: Workers) -> None:
+    """Each piece runs with one of torch's threads and without gradients, two pieces at the same time."""
+    before, together = torch.get_num_threads(), threading.Barrier(2)
+
+    def work(n: int) -> tuple[int, int, bool]:
+        together.wait(60)
+        return n, torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    assert workers.map(work, range(4)) == [(n, 1, True) for n in range(4)]
+    assert torch.get_num_threads() == before
+    fresh: list[int] = []
+    thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert fresh == [before]
+
+
+def test_a_single_piece_stays_in_the_callers_thread(workers: Workers) -> None:
+    """It has all cores but one, which is left to what runs beside."""
+    before = torch.get_num_threads()
+    assert workers.map(lambda _: (threading.current_thread(), torch.get_num_threads()), [0]) == [
+        (threading.current_thread(), 1)
+    ]
+    assert torch.get_num_threads() == before
+    assert workers.map(lambda _: 0, []) == []
+
+
+def test_work_beside_goes_on_while_the_caller_works(workers: Workers) -> None:
+    """One piece after the other, on one core and without gradients; an error arrives where the result is asked for."""
+    before, meet = torch.get_num_threads(), threading.Barrier(2)
+
+    def work(n: int) -> tuple[int, int, bool]:
+        meet.wait(60)
+        return n, torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    coming = [workers.beside(work, n) for n in (1, 2)]
+    failing = workers.beside(lambda n: 1 / n, 0)
+    for n in (1, 2):
+        assert not coming[n - 1].done()
+        meet.wait(60)
+        assert coming[n - 1].result(60) == (n, 1, True)
+    with pytest.raises(ZeroDivisionError):
+        failing.result(60)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_work_beside_lets_others_go_first(workers: Workers) -> None:
+    """Its thread is nicer than those whose work is needed now, and than the process."""
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    beside = workers.beside(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), 0).result(60)
+    side_by_side = workers.map(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), range(2))
+    assert side_by_side == [own, own]
+    assert beside == min(own + 5, 19)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+
+
+@pytest.mark.parametrize(("device", "cores", "can"), [("cpu", 2, True), ("cpu", 1, False), ("meta", 2, False)])
+def test_there_is_room_beside_on_several_cores(device: str, cores: int, can: bool) -> None:
+    """With one core, or work on another device, nothing is gained."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    try:
+        assert Workers(torch.device(device)).can_work_beside is can
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_of_a_piece_is_raised(workers: Workers) -> None:
+    """It arrives where the work was asked for."""
+    with pytest.raises(ZeroDivisionError):
+        workers.map(lambda n: 1 / n, [1, 0, 2])
+
+
+def test_on_one_core_or_another_device_there_are_no_threads() -> None:
+    """A device that is no CPU gets its work one piece after another."""
+    here = Workers(torch.device("meta")).map(lambda _: threading.current_thread(), range(3))
+    assert here == [threading.current_thread()] * 3
+
+
+def test_one_thread_is_for_a_while() -> None:
+    """Inside torch uses one thread, afterwards as many as before, also after an error."""
+    before = torch.get_num_threads()
+
+    @one_thread()
+    def inside() -> int:
+        return torch.get_num_threads()
+
+    assert inside() == 1
+    with pytest.raises(ZeroDivisionError), one_thread():
+        1 / 0  # noqa: B018
+    assert torch.get_num_threads() == before

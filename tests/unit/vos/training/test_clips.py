@@ -1,0 +1,249 @@
+"""Training clips: image and mask stay aligned, wrong masks are wrong in the ways that they should be."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vos.training.base.batches import ClipBatches
+from vos.training.base.recipe import Recipe, Stage
+from vos.training.common.errors import TrainingDataError
+from vos.training.data.clips import View, absence, frame_of, paste, real_clip, still_clip, walk
+from vos.training.data.datasets import Still, TrainingData, Video, load_data
+from vos.training.data.mask_corruption import carried, slips
+from vos.training.data.photometry import recolour
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def painted(colour: tuple[int, int, int], size: int = 200, at: tuple[int, int] = (100, 90)) -> Still:
+    """A disc of one colour on blue, and its mask."""
+    labels = np.zeros((size, size + 40), dtype=np.uint8)
+    cv2.circle(labels, at, 45, 1, thickness=-1)
+    image = np.where(labels[..., None] == 1, np.uint8(colour), np.uint8(BLUE))
+    return Still("painted", np.ascontiguousarray(image), labels, (1,))
+
+
+def assert_label_is_colour(images: np.ndarray, labels: np.ndarray, label: int, channel: int) -> None:
+    """Wherever a pixel is clearly of a channel's colour its label is that object's, and nowhere else.
+
+    Up to a few pixels of a pasted object's feathered border.
+    """
+    others = images.astype(int).copy()
+    own = others[..., channel].copy()
+    others[..., channel] = 0
+    margin = own - others.max(axis=-1)
+    assert (labels[margin > 60] != label).mean() < 0.003
+    assert (labels[margin < -60] == label).mean() < 0.003
+    assert (abs(margin) <= 60).mean() < 0.1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_moved_stills_stay_aligned(seed: int) -> None:
+    """In a clip made from a still, the mask lies where the object's colour lies, whatever the motion."""
+    clip = still_clip(np.random.default_rng(seed), painted(RED), View(4, 96), 1)
+    assert clip is not None
+    assert_label_is_colour(clip.images, clip.labels, 1, 0)
+    assert clip.area(1) > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_cropped_videos_stay_aligned(seed: int) -> None:
+    """In a clip cut from a video, the mask lies where the object's colour lies in that frame."""
+    stills = [painted(RED, at=(60 + 5 * t, 80 + 3 * t)) for t in range(12)]
+    video = Video("video", [s.image for s in stills], [s.labels for s in stills], (1,))
+    clip = real_clip(np.random.default_rng(seed), video, View(4, 96), 1, 12)
+    assert clip is not None
+    assert_label_is_colour(clip.images, clip.labels, 1, 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pasted_objects_cover_and_are_labelled(seed: int) -> None:
+    """A pasted object's pixels get its label and take it from the object underneath; an occluder's get none."""
+    rng = np.random.default_rng(seed)
+    clip = still_clip(rng, painted(RED), View(3, 96), 1)
+    assert clip is not None
+    paste(rng, clip, painted(GREEN), 2)
+    assert_label_is_colour(clip.images, clip.labels, 1, 0)
+    assert_label_is_colour(clip.images, clip.labels, 2, 1)
+    clip.labels[clip.labels == 2] = 0
+    assert_label_is_colour(clip.images, clip.labels, 1, 0)
+
+
+def test_recolouring_moves_nothing() -> None:
+    """Changes of colour and sharpness leave an edge where it is, to the pixel or two that blur costs."""
+    image = np.zeros((3, 64, 64, 3), dtype=np.uint8)
+    image[:, :, 32:] = 200
+    for seed in range(10):
+        out = recolour(np.random.default_rng(seed), image).astype(float).mean(axis=-1)
+        assert (out[:, :, 36:].min(axis=(1, 2)) > out[:, :, :28].max(axis=(1, 2))).all()
+
+
+def test_walks_stay_inside_and_start_anywhere() -> None:
+    """Frame numbers stay within the video, neighbours as far apart as allowed at most, in short and long videos."""
+    starts, gaps = set(), {2: set(), 12: set()}
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        length, widest = int(rng.integers(2, 80)), 2 if seed % 2 else 12
+        times = walk(rng, length, 5, widest)
+        assert all(0 <= t < length for t in times)
+        gaps[widest] |= {abs(a - b) for a, b in pairwise(times)}
+        starts.add(times[0])
+    assert len(starts) > 15
+    assert {widest: max(found) for widest, found in gaps.items()} == {2: 2, 12: 12}
+
+
+def test_zooms_lie_evenly_in_their_range() -> None:
+    """A view's zoom lies within the range asked for, half on either side of its geometric middle, or is the middle."""
+    rng = np.random.default_rng(0)
+    zooms = np.array([View(3, 256).zoom(rng, 0.5, 2.0) for _ in range(2000)])
+    assert 0.5 <= zooms.min() < 0.51
+    assert 1.96 < zooms.max() <= 2.0
+    assert abs((zooms < 1).mean() - 0.5) < 0.05
+    assert View(3, 256, zoom_spread=0).zoom(rng, 0.5, 2.0) == pytest.approx(1)
+    assert View(3, 1024, zoom_spread=0).zoom(rng, 0.5, 2.0) == pytest.approx(2)
+
+
+def test_a_look_alike_is_seen_and_not_labelled() -> None:
+    """A clip with a distractor has more of the object's colour than of its label; without one, as much."""
+    video = Video("video", [painted(RED).image] * 12, [painted(RED).labels] * 12, (1,))
+    surplus = {}
+    for share in (0.0, 1.0):
+        recipe = Recipe(stages=(Stage(30, 3, 1, 96),), distractors=share, occluders=0, two_objects=0, real_clips=1)
+        batches = ClipBatches(TrainingData({"made": [video]}, {}, {}), recipe)
+        surplus[share] = []
+        for step in range(20):
+            clip = batches._draw(np.random.default_rng(step), recipe.stages[0], 1)
+            assert clip is not None
+            red = (clip.images[..., 0] > 200) & (clip.images[..., 2] < 55)
+            surplus[share].append((red & (clip.labels == 0)).mean())
+    assert max(surplus[0.0]) < 0.01
+    assert np.mean(np.array(surplus[1.0]) > 0.01) > 0.7
+
+
+def test_an_absent_object_leaves_the_background() -> None:
+    """Where a pasted object is away the clip is as it was before, in label and picture; elsewhere it is pasted."""
+    clip, plain = (still_clip(np.random.default_rng(1), painted(RED), View(4, 96), 0) for _ in range(2))
+    assert clip is not None
+    assert plain is not None
+    paste(np.random.default_rng(2), clip, painted(GREEN), 1, away=(1, 2))
+    changed = (clip.images != plain.images).any(axis=(1, 2, 3))
+    assert changed.tolist() == [True, False, False, True]
+    assert clip.labels.any(axis=(1, 2)).tolist() == [True, False, False, True]
+
+
+def test_absences_are_runs_after_the_first_frame() -> None:
+    """Every run of frames without the first one comes up, and nothing else."""
+    found = {absence(np.random.default_rng(seed), 4) for seed in range(200)}
+    assert found == {(1,), (2,), (3,), (1, 2), (2, 3), (1, 2, 3)}
+
+
+def test_frames_of_videos_name_what_they_show() -> None:
+    """A frame taken out of a video has those ids only that cover at least 0.2 % of it."""
+    still = painted(RED)
+    labels = still.labels.copy()
+    labels[0, 0] = 2
+    frame = frame_of(np.random.default_rng(0), Video("video", [still.image], [labels], (1, 2)))
+    assert frame.ids == (1,)
+    assert (frame.image == still.image).all()
+
+
+def test_wrong_masks_are_related_to_the_truth() -> None:
+    """Carried masks overlap the truth but are not equal to it; slips nearly always lose or spill something."""
+    truth = np.zeros((64, 64), dtype=np.uint8)
+    truth[20:44, 16:40] = 255
+    overlaps, changed = [], 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        wrong = carried(rng, truth) > 127
+        overlaps.append((wrong & (truth > 127)).sum() / (wrong | (truth > 127)).sum())
+        keep, leak = slips(rng, truth)
+        changed += bool((np.maximum(np.minimum(truth, keep), leak) != truth).any())
+    assert 0.5 < np.mean(overlaps) < 0.95
+    assert changed > 90
+
+
+def test_empty_masks_stay_empty() -> None:
+    """An object that is not in the frame is neither carried nor leaked."""
+    empty = np.zeros((32, 32), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    keep, leak = slips(rng, empty)
+    assert not carried(rng, empty).any()
+    assert not leak.any()
+    assert (keep == 255).all()
+
+
+def test_batches_are_functions_of_seed_and_step(training_folder: Path) -> None:
+    """The same seed and step give the same batch, another step another one; processes' shares make up the whole."""
+    recipe = Recipe(stages=(Stage(steps=4, frames=3, clips=2, crop=64),))
+    data = load_data([training_folder])
+    whole, again = (ClipBatches(data, recipe)[2] for _ in range(2))
+    shares = [ClipBatches(data, recipe, rank, 2)[2] for rank in range(2)]
+    assert not (ClipBatches(data, recipe)[3]["images"] == whole["images"]).all()
+    for name, tensor in whole.items():
+        assert (again[name] == tensor).all()
+        for rank, share in enumerate(shares):
+            expected = tensor if name in ("middle", "blind") else tensor[rank : rank + 1]
+            assert (share[name] == expected).all()
+
+
+def test_scaled_recipes_keep_their_proportions() -> None:
+    """A recipe of another length has as many steps as asked for, its stages in proportion."""
+    recipe = Recipe(stages=(Stage(60, 3, 2, 64), Stage(30, 5, 2, 64), Stage(10, 5, 2, 96)))
+    scaled = recipe.scaled(50)
+    assert [stage.steps for stage in scaled.stages] == [30, 15, 5]
+    assert [scaled.stage_at(step).frames for step in (0, 29, 30, 49)] == [3, 3, 5, 5]
+    assert recipe.scaled(7).steps == 7
+
+
+def _without_masks(folder: Path) -> Path:
+    masks = folder / "static" / "made" / "masks"
+    for path in masks.iterdir():
+        path.unlink()
+    masks.rmdir()
+    return folder
+
+
+def _other_size(folder: Path) -> Path:
+    path = next((folder / "static" / "made" / "masks").iterdir())
+    cv2.imwrite(str(path), np.ones((5, 5), dtype=np.uint8))
+    return folder
+
+
+def _no_image(folder: Path) -> Path:
+    next((folder / "static" / "made" / "images").iterdir()).write_bytes(b"no picture")
+    return folder
+
+
+def _one_frame(folder: Path) -> Path:
+    for path in sorted((folder / "video" / "made" / "a" / "frames").iterdir())[1:]:
+        path.unlink()
+    return folder
+
+
+def test_folders_are_read(training_folder: Path) -> None:
+    """Videos and stills are found by layout, with the ids that are there."""
+    data = load_data([training_folder])
+    assert data.summary == {"video/made": 2, "static/made": 3}
+    assert data.videos["made"][0].ids == (1,)
+    assert data.videos["made"][0].frames[0].shape == (72, 96, 3)
+    assert data.stills["made"][0].ids == (1,)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: folder / "nowhere", "is no folder"),
+        (lambda folder: folder / "video", "no training data in"),
+        (_without_masks, "masks is missing"),
+        (_other_size, "both must have one size"),
+        (_no_image, "cannot be read as an image"),
+        (_one_frame, "needs at least 2"),
+    ],
+)
+def test_bad_folders_are_named(training_folder: Path, spoil, message: str) -> None:
+    """Each way in which a data folder can be wrong gets one line that says what and where."""
+    with pytest.raises(TrainingDataError, match=message):
+        load_data([spoil(training_folder)])

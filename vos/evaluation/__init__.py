@@ -1,0 +1,1 @@
+"""DAVIS data sets, metrics and the evaluation of a segmenter."""

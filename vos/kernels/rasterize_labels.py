@@ -1,0 +1,132 @@
+"""Soft masks to label images."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import types as nb
+
+from codec.jit import compiled
+from vos.kernels.common import SOFT, readonly
+
+
+@compiled()
+def _winners(soft):
+    """1 + the object with the largest share of each cell, 0 for the background: uint8 [rows, columns]."""
+    objects, rows, columns = soft.shape
+    winner = np.empty((rows, columns), np.uint8)
+    best = np.empty(columns, np.float32)
+    for row in range(rows):
+        best[:] = 1
+        winner[row] = 0
+        for k in range(objects):
+            for column in range(columns):
+                best[column] -= soft[k, row, column]
+        for k in range(objects):
+            label = np.uint8(k + 1)
+            for column in range(columns):
+                value = soft[k, row, column]
+                better = value > best[column]
+                winner[row, column] = label if better else winner[row, column]
+                best[column] = value if better else best[column]
+    return winner
+
+
+@compiled()
+def _spans(winner):
+    """First column that the background does not win, and the one after the last, of each row: int64 [rows, 2]."""
+    rows, columns = winner.shape
+    spans = np.empty((rows, 2), np.int64)
+    for row in range(rows):
+        first, end = 0, columns
+        while first < columns and winner[row, first] == 0:
+            first += 1
+        while end > 0 and winner[row, end - 1] == 0:
+            end -= 1
+        spans[row, 0], spans[row, 1] = first, end
+    return spans
+
+
+@compiled()
+def _edges(cells, pixels, scale):
+    """First pixel between the centres of cells i - 1 and i, for i of 0 to `cells`, then `pixels`: int64 [cells + 2]."""
+    edges = np.full(cells + 2, pixels)
+    done = 0
+    for pixel in range(pixels):
+        while done <= min(math.floor((pixel + 0.5) * scale - 0.5) + 1, cells):
+            edges[done] = pixel
+            done += 1
+    return edges
+
+
+@compiled()
+def _interpolated(corner, fx, fy):
+    """Between four values [top left, top right, bottom left, bottom right]."""
+    top = corner[0] + (corner[1] - corner[0]) * fx
+    bottom = corner[2] + (corner[3] - corner[2]) * fx
+    return top + (bottom - top) * fy
+
+
+@compiled()
+def _corners(soft, top, bottom, left, right, corner, number):
+    """Shares of the background and of the objects that are there, at four cells.
+
+    Fills corner [n, 4] and number [n] (0, or 1 + the object) and gives n.
+    """
+    for i in range(4):
+        corner[0, i] = 1
+    number[0] = 0
+    count = 1
+    for k in range(len(soft)):
+        corner[count, 0], corner[count, 1] = soft[k, top, left], soft[k, top, right]
+        corner[count, 2], corner[count, 3] = soft[k, bottom, left], soft[k, bottom, right]
+        if max(corner[count, 0], corner[count, 1], corner[count, 2], corner[count, 3]) > 0:
+            for i in range(4):
+                corner[0, i] -= corner[count, i]
+            number[count] = k + 1
+            count += 1
+    return count
+
+
+@compiled(nb.void(SOFT, readonly(nb.uint8, 1), nb.float64, nb.float64, nb.uint8[:, ::1]))
+def paint(soft, object_ids, scale_y, scale_x, labels):
+    """Give each pixel the label of the largest bilinearly interpolated share; the background has what objects leave.
+
+    Between four cells that one object wins, interpolation lets it win everywhere, so only edges are interpolated.
+
+    Args:
+        object_ids: uint8 [K], labels; the background has 0.
+        scale_y, scale_x: Cells a pixel.
+        labels: uint8 [height, width], 0.
+    """
+    objects, rows, columns = soft.shape
+    winner = _winners(soft)
+    spans = _spans(winner)
+    edges_y, edges_x = _edges(rows, labels.shape[0], scale_y), _edges(columns, labels.shape[1], scale_x)
+    corner, number = np.empty((objects + 1, 4), np.float32), np.empty(objects + 1, np.int64)
+    for i in range(rows + 1):
+        top, bottom, y0, y1 = max(i - 1, 0), min(i, rows - 1), edges_y[i], edges_y[i + 1]
+        if y0 == y1:
+            continue
+        for j in range(min(spans[top, 0], spans[bottom, 0]), min(max(spans[top, 1], spans[bottom, 1]), columns) + 1):
+            left, right, x0, x1 = max(j - 1, 0), min(j, columns - 1), edges_x[j], edges_x[j + 1]
+            first = winner[top, left]
+            if first == winner[top, right] == winner[bottom, left] == winner[bottom, right]:
+                if first > 0:
+                    for y in range(y0, y1):
+                        for x in range(x0, x1):
+                            labels[y, x] = object_ids[first - 1]
+                continue
+            count = _corners(soft, top, bottom, left, right, corner, number)
+            for y in range(y0, y1):
+                fy = np.float32((y + 0.5) * scale_y + 0.5 - i)
+                for x in range(x0, x1):
+                    fx = np.float32((x + 0.5) * scale_x + 0.5 - j)
+                    best, found = _interpolated(corner[0], fx, fy), 0
+                    for k in range(1, count):
+                        value = _interpolated(corner[k], fx, fy)
+                        if value > best:
+                            best, found = value, number[k]
+                    if found > 0:
+                        labels[y, x] = object_ids[found - 1]

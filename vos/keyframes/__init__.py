@@ -1,0 +1,1 @@
+"""Which frames are key frames, their segmentation, and the memory bank."""

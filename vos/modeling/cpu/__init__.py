@@ -1,0 +1,1 @@
+"""Faster CPU versions of operators: top-k memory read and packed convolutions."""

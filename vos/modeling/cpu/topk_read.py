@@ -1,0 +1,90 @@
+"""The memory read of bfloat16 keys on a CPU: blocks of affinities that stay in the cache, top-k in compiled loops.
+
+It is `read_top_k` of `l2_affinity`, but that the chosen positions are weighed by exact distances: bfloat16 affinities
+only choose. Rows of positions take the place of columns, since whole positions are fetched.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_BLOCK = 1 << 21
+"""Affinities worked on at a time: 4 MB."""
+
+
+def can_read_rows(key: Tensor, query: Tensor) -> bool:
+    """Whether key [B, Ck, N] and query [B, Ck, M] are what `read_rows` is for: one picture, no gradients."""
+    trained = torch.is_grad_enabled() and (key.requires_grad or query.requires_grad)
+    return key.device.type == "cpu" and key.dtype == torch.bfloat16 and key.shape[0] == 1 and not trained
+
+
+def load_loops() -> None:
+    """Load the compiled loops, which takes a moment. In mid-run it would stop masks, and swallow a Ctrl-C."""
+    from vos.modeling.cpu import topk_kernels  # noqa: F401, PLC0415  (compiles on its first import)
+
+
+def read_rows(key: Tensor, value: Tensor, query: Tensor, k: int) -> Tensor:
+    """Read memory at the k nearest keys of each query, weighed by the softmax of -distance^2 / sqrt(Ck).
+
+    Args:
+        key: bfloat16 [N, Ck].
+        value: bfloat16 [N, Cv].
+        query: bfloat16 [M, Ck].
+        k: Positions to read; all if there are fewer.
+
+    Returns:
+        bfloat16 [M, Cv].
+    """
+    from vos.modeling.cpu import topk_kernels  # noqa: PLC0415  (compiles on its first import)
+
+    keys, values, queries = (_bits(x) for x in (key, value, query))
+    (positions, channels), rows = key.shape, len(query)
+    scale = np.float32(1 / math.sqrt(channels))
+    near, asked = key.new_empty(positions, channels + 2), key.new_empty(rows, channels + 2)
+    # No distance notices a shift of keys and queries, but bfloat16 has more bits for the differences near zero.
+    centre = key.mean(dim=0, dtype=torch.float32).numpy()
+    topk_kernels.centre_keys(keys, centre, scale, _bits(near))
+    topk_kernels.centre_queries(queries, centre, scale, _bits(asked))
+
+    out = value.new_empty(rows, value.shape[1])
+    bits = _bits(out)
+    size = min(rows, max(1, _BLOCK // positions))
+    affinity = key.new_empty(size, positions)
+    block = _bits(affinity)
+    threads = torch.get_num_threads()
+
+    def read_part(start: int, first: int, last: int) -> None:
+        whole = slice(start + first, start + last)
+        topk_kernels.read(block[first:last], keys, queries[whole], values, scale, min(k, positions), bits[whole])
+
+    for start in range(0, rows, size):
+        count = min(size, rows - start)
+        torch.mm(asked[start : start + count], near.t(), out=affinity[:count])
+        part = -(-count // threads)
+        others = [
+            _pool(threads).submit(read_part, start, first, min(first + part, count))
+            for first in range(part, count, part)
+        ]
+        read_part(start, 0, part)  # the first part is this thread's own
+        for other in others:
+            other.result()
+    return out
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: starting them takes as long as a small read."""
+    return ThreadPoolExecutor(threads, "keymask-read")
+
+
+def _bits(rows: Tensor) -> np.ndarray[Any, np.dtype[np.int16]]:
+    """A bfloat16 tensor's memory as int16, since NumPy has no bfloat16."""
+    bits: np.ndarray[Any, np.dtype[np.int16]] = rows.contiguous().view(torch.int16).numpy()
+    return bits

@@ -1,0 +1,1 @@
+"""Published networks: STM and STCN."""

@@ -1,0 +1,68 @@
+"""STCN: space-time correspondence networks.
+
+Source: Cheng, Tai and Tang, "Rethinking Space-Time Networks with Improved Memory Coverage for Efficient Video Object
+Segmentation", NeurIPS 2021. State-dict names and shapes are those of the published checkpoint.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vos.modeling.memory_read import l2_affinity, read_top_k
+from vos.modeling.network import Features, Memory, VOSNetwork
+from vos.modeling.published import imagenet
+from vos.modeling.published.decoder import Decoder
+from vos.modeling.published.encoders import KeyProjection, ValueEncoder, with_masks
+from vos.modeling.published.resnet import Bottleneck, ResNet
+
+
+class STCN(VOSNetwork):
+    """One ResNet-50 key encoder for memory and query, a light value encoder, negative squared L2 affinity.
+
+    Args:
+        key_depths: Blocks in the three stages of the key encoder.
+        value_depths: The same of the value encoder.
+        key_channels: Ck.
+        value_channels: Cv; the decoder reads twice as many, the memory's and those of the query's own map.
+    """
+
+    name = "stcn"
+
+    def __init__(
+        self,
+        key_depths: tuple[int, int, int],
+        value_depths: tuple[int, int, int],
+        key_channels: int,
+        value_channels: int,
+    ) -> None:
+        super().__init__()
+        self.key_encoder = ResNet(Bottleneck, key_depths, first_stage="res2")
+        self.value_encoder = ValueEncoder(value_depths, 1024, value_channels)
+        self.key_proj = KeyProjection(1024, key_channels)
+        self.key_comp = nn.Conv2d(1024, value_channels, 3, padding=1)
+        self.decoder = Decoder(2 * value_channels, refine_skip=False)
+
+    def normalize(self, rgb: Tensor) -> Tensor:
+        """Picture uint8 [1, 3, H, W] -> float [1, 3, H, W] by ImageNet's mean and deviation."""
+        return imagenet.normalize(rgb, next(self.parameters()).dtype)
+
+    def encode(self, image: Tensor) -> Features:
+        """Normalised picture [1, 3, H, W] -> key [1, 64, h, w] and maps of 256, 512, 1024 channels at 4, 8, 16."""
+        f4, f8, f16 = self.key_encoder(image)
+        return Features(image, self.key_proj(f16).float(), {4: f4, 8: f8, 16: f16})
+
+    def memorize(self, features: Features, masks: Tensor) -> Memory:
+        """Features and soft masks [K, 1, H, W] -> the picture's key [1, 64, h*w] and values [K, 512, h*w]."""
+        value = self.value_encoder.encode(with_masks(features.image, masks), features.maps[16])
+        return Memory(features.key.flatten(2), value.flatten(2))
+
+    def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:  # noqa: ARG002
+        """Logits float [K, 1, H/4, W/4]; the previous frame's masks are not used."""
+        affinity = l2_affinity(memory.key, features.key.flatten(2))
+        read = read_top_k(affinity, memory.value, top_k)
+        read = read.reshape(*read.shape[:2], *features.key.shape[2:])
+        own = self.key_comp(features.maps[16]).expand_as(read)
+        x = torch.cat([read, own], dim=1).contiguous(memory_format=torch.channels_last)
+        out: Tensor = self.decoder(x, features.maps[8], features.maps[4]).float()
+        return out

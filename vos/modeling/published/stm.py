@@ -1,0 +1,64 @@
+"""STM with top-k filtering.
+
+Sources: Oh et al., "Video Object Segmentation using Space-Time Memory Networks", ICCV 2019; the variant with ResNet-50
+to stride 16, other objects' masks as an input and top-k filtering is that of Cheng et al., "Modular Interactive Video
+Object Segmentation" (MiVOS), CVPR 2021. State-dict names and shapes are those of MiVOS's published propagation model.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vos.modeling.memory_read import dot_affinity, read_top_k
+from vos.modeling.network import Features, Memory, VOSNetwork
+from vos.modeling.published import imagenet
+from vos.modeling.published.decoder import Decoder
+from vos.modeling.published.encoders import KeyValueProjection, with_masks
+from vos.modeling.published.resnet import Bottleneck, ResNet
+
+
+class STM(VOSNetwork):
+    """Two ResNet-50 encoders, keys that see the objects, inner-product affinity.
+
+    Args:
+        depths: Blocks in the three stages of both encoders.
+        key_channels: Ck.
+        value_channels: Cv; the decoder reads twice as many, the memory's and the query's own.
+    """
+
+    name = "stm"
+
+    def __init__(self, depths: tuple[int, int, int], key_channels: int, value_channels: int) -> None:
+        super().__init__()
+        self.mask_rgb_encoder = ResNet(Bottleneck, depths, in_channels=5, bias=True)
+        self.rgb_encoder = ResNet(Bottleneck, depths, first_stage="res2")
+        self.kv_m_f16 = KeyValueProjection(1024, key_channels, value_channels)
+        self.kv_q_f16 = KeyValueProjection(1024, key_channels, value_channels)
+        self.decoder = Decoder(2 * value_channels, refine_skip=True)
+
+    def normalize(self, rgb: Tensor) -> Tensor:
+        """Picture uint8 [1, 3, H, W] -> float [1, 3, H, W] by ImageNet's mean and deviation."""
+        return imagenet.normalize(rgb, next(self.parameters()).dtype)
+
+    def encode(self, image: Tensor) -> Features:
+        """Normalised picture [1, 3, H, W] -> key [1, 128, h, w] and maps of 256, 512, 1024 channels at 4, 8, 16."""
+        f4, f8, f16 = self.rgb_encoder(image)
+        return Features(image, self.kv_q_f16.key(f16).float(), {4: f4, 8: f8, 16: f16})
+
+    def memorize(self, features: Features, masks: Tensor) -> Memory:
+        """Picture and soft masks [K, 1, H, W] -> key [K, 128, h*w] and value [K, 512, h*w], both seeing the masks."""
+        f16 = self.mask_rgb_encoder(with_masks(features.image, masks))[-1]
+        return Memory(self.kv_m_f16.key(f16).flatten(2).float(), self.kv_m_f16.value(f16).flatten(2))
+
+    def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:  # noqa: ARG002
+        """Logits float [K, 1, H/4, W/4]; the previous frame's masks are not used."""
+        query = features.key.flatten(2)
+        # One object at a time: each has affinities of its own, T * (h*w)^2 of them.
+        affinities = (dot_affinity(key, query) for key in memory.key.unsqueeze(1))
+        read = torch.cat([read_top_k(affinity, memory.value[k, None], top_k) for k, affinity in enumerate(affinities)])
+        read = read.reshape(*read.shape[:2], *features.key.shape[2:])
+        own = self.kv_q_f16.value(features.maps[16]).expand_as(read)
+        x = torch.cat([read, own], dim=1).contiguous(memory_format=torch.channels_last)
+        out: Tensor = self.decoder(x, features.maps[8], features.maps[4]).float()
+        return out

@@ -1,0 +1,1 @@
+"""Propagate masks along motion vectors and estimate their uncertainty."""

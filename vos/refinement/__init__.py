@@ -1,0 +1,1 @@
+"""Refine propagated masks with a small network."""

@@ -1,0 +1,1 @@
+"""How frames are run: waves, thread pools, timing, resume state, device."""

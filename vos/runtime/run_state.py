@@ -1,0 +1,144 @@
+"""Where a run stands, small enough to be written to a file now and then, so that an interrupted run can go on.
+
+The memory itself is not kept but rebuilt: the key frames it holds are encoded again and memorised with the masks they
+had. Everything else that later masks depend on is kept as it is, so a run that goes on gives the masks of one that was
+never interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from codec.types import Float32Array, FrameType
+from vos.types import FrameMask, Source
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLayout:
+    """Which key frames a memory bank holds.
+
+    Attributes:
+        indices: Presentation indices by slot.
+        latest: Slot of the latest frame.
+        kept: Slots of the spaced frames, oldest first.
+    """
+
+    indices: tuple[int, ...]
+    latest: int
+    kept: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldReference:
+    """Channels of a frame that later frames may refer to.
+
+    Attributes:
+        decode_index: The frame.
+        slot: Its place in the store; ties between references are decided by it.
+        channels: float32 [K + L + 1, rows, columns], see `vos.propagation.propagate.Carried`.
+    """
+
+    decode_index: int
+    slot: int
+    channels: Float32Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunState:
+    """A run between two masks.
+
+    Attributes:
+        next_index: Presentation index of the next mask in order.
+        waves: Waves of frames (see `vos.runtime.waves`) that are done.
+        keys: Presentation indices of the recent key frames.
+        key_count: Key frames so far, the prompt's included, ...
+        frame_count: ... and frames so far, by which the policy keeps a share.
+        memory: Which key frames the memory holds.
+        remembered: Those that the refiner remembers, by presentation index, the first one first.
+        logits: What the network said of them: presentation index -> float32 [K, 1, rows, columns] at stride 4; without
+            the prompt's frame, whose mask is given.
+        references: Frames that later ones may refer to, the latest one last.
+        waiting: Masks that are done but whose turn has not come.
+        counts: Source -> masks given so far.
+    """
+
+    next_index: int
+    waves: int
+    keys: tuple[int, ...]
+    key_count: int
+    frame_count: int
+    memory: MemoryLayout
+    remembered: tuple[int, ...]
+    logits: Mapping[int, Float32Array]
+    references: tuple[HeldReference, ...]
+    waiting: tuple[FrameMask, ...]
+    counts: Mapping[Source, int]
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        """Write to `path`, whole or not at all.
+
+        Args:
+            path: An .npz file.
+            fingerprint: Says which video, options and network this belongs to.
+        """
+        arrays: dict[str, Any] = {f"logits{i}": self.logits[i] for i in self.logits}
+        arrays |= {f"reference{r.decode_index}": r.channels for r in self.references}
+        arrays |= {f"labels{m.index}": m.labels for m in self.waiting}
+        about = {
+            "fingerprint": fingerprint,
+            "next_index": self.next_index,
+            "waves": self.waves,
+            "keys": self.keys,
+            "key_count": self.key_count,
+            "frame_count": self.frame_count,
+            "memory": asdict(self.memory),
+            "remembered": self.remembered,
+            "logits": list(self.logits),
+            "references": [(r.decode_index, r.slot) for r in self.references],
+            "waiting": [
+                (m.index, m.pts, m.time, str(m.type), str(m.source), list(m.scores.items())) for m in self.waiting
+            ],
+            "counts": {str(source): count for source, count in self.counts.items()},
+        }
+        part = path.with_name(path.name + ".part")
+        with part.open("wb") as file:
+            np.savez(file, about=np.array(json.dumps(about)), **arrays)
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path, fingerprint: str) -> RunState | None:
+        """Read what `save` wrote; None if there is nothing, or it is damaged or of another run."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                about = json.loads(str(arrays["about"]))
+                return _parse(about, arrays) if about["fingerprint"] == fingerprint else None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error):
+            return None
+
+
+def _parse(about: dict[str, Any], arrays: Mapping[str, Any]) -> RunState:
+    memory = about["memory"]
+    return RunState(
+        next_index=about["next_index"],
+        waves=about["waves"],
+        keys=tuple(about["keys"]),
+        key_count=about["key_count"],
+        frame_count=about["frame_count"],
+        memory=MemoryLayout(tuple(memory["indices"]), memory["latest"], tuple(memory["kept"])),
+        remembered=tuple(about["remembered"]),
+        logits={i: arrays[f"logits{i}"] for i in about["logits"]},
+        references=tuple(HeldReference(i, slot, arrays[f"reference{i}"]) for i, slot in about["references"]),
+        waiting=tuple(
+            FrameMask(index, pts, time, FrameType(kind), Source(source), arrays[f"labels{index}"], dict(scores))
+            for index, pts, time, kind, source, scores in about["waiting"]
+        ),
+        counts={Source(source): count for source, count in about["counts"].items()},
+    )

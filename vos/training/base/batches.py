@@ -1,0 +1,151 @@
+"""Batches of clips, each clip a pure function of (seed, step, its place in the batch).
+
+So a resumed run sees what an uninterrupted one would, and processes that share a batch need not talk about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from codec.types import UInt8Array
+from vos.training.base.recipe import Recipe, Stage
+from vos.training.data.clips import Clip, View, absence, frame_of, paste, real_clip, still_clip
+from vos.training.data.datasets import Still, TrainingData, Video
+from vos.training.data.mask_corruption import carried, slips
+from vos.training.data.photometry import recolour
+
+OWN, CARRIED, EMPTY = 0, 1, 2
+"""Where a frame's expected mask comes from: the prediction before, a wrong copy of the truth, or it was lost."""
+
+Batch = dict[str, Tensor]
+"""B clips of T frames, S x S pixels, K objects, h = w = S / 4.
+
+images uint8 [B, T, S, S, 3]; labels uint8 [B, T, S, S]; carried, keep, leak uint8 [B, T, K, h, w] (see corrupt.py);
+expected uint8 [B, T] (OWN, CARRIED, EMPTY); shift int64 [B, T, 2] stride-4 cells by which an OWN mask is off;
+middle int64 [T] the frame that memory holds beside the first and the last one (0: none);
+blind bool [T] frames in which no mask is expected at all.
+"""
+_Item = TypeVar("_Item", Still, Video)
+
+
+class ClipBatches(Dataset[Batch]):
+    """Item `step` is the batch of training step `step`, or process `rank`'s equal share of it."""
+
+    def __init__(self, data: TrainingData, recipe: Recipe, rank: int = 0, processes: int = 1) -> None:
+        self.recipe = recipe
+        self.rank = rank
+        self.processes = processes
+        self.videos, self.video_weights = _weighted(data.videos, recipe.set_weights)
+        self.stills, self.still_weights = _weighted(data.stills, recipe.set_weights)
+
+    def __len__(self) -> int:
+        return self.recipe.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        cv2.setNumThreads(0)
+        shared = np.random.default_rng([self.recipe.seed, step])
+        stage = self.recipe.stage_at(step)
+        objects = 2 if shared.random() < self.recipe.two_objects else 1
+        share = stage.clips // self.processes
+        items = []
+        for place in range(self.rank * share, (self.rank + 1) * share):
+            rng = np.random.default_rng([self.recipe.seed, step, place])
+            clip = self._clip(rng, stage, objects)
+            spoiled = _spoil(rng, clip.labels, objects, self.recipe)
+            items.append({"images": recolour(rng, clip.images), "labels": clip.labels} | spoiled)
+        batch = {name: np.stack([item[name] for item in items]) for name in items[0]}
+        batch["middle"] = np.array([shared.integers(1, t - 1) if t > 2 else 0 for t in range(stage.frames)])
+        batch["blind"] = shared.random(stage.frames) < 0.08
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+    def _clip(self, rng: np.random.Generator, stage: Stage, objects: int) -> Clip:
+        """One clip whose first frame shows its first object well; draws again (a few times) where it does not."""
+        clip = None
+        for _ in range(12):
+            drawn = self._draw(rng, stage, objects)
+            if drawn is None:
+                continue
+            clip = drawn
+            if 0.004 <= clip.area(1) <= 0.8:
+                break
+        if clip is None:
+            raise ValueError("no object large enough to follow in 12 draws; check the masks of the training data")
+        return clip
+
+    def _draw(self, rng: np.random.Generator, stage: Stage, objects: int) -> Clip | None:
+        recipe = self.recipe
+        view = View(stage.frames, stage.crop, recipe.zoom_spread)
+        like_it = rng.random() < recipe.distractors
+        clip: Clip | None
+        if self.videos and (not self.stills or rng.random() < recipe.real_clips):
+            video = _pick(rng, self.videos, self.video_weights)
+            clip = real_clip(rng, video, view, objects, stage.widest_gap)
+            if clip is not None and like_it:
+                paste(rng, clip, frame_of(rng, video), 0)
+        elif rng.random() < recipe.copy_paste:
+            clip = still_clip(rng, self._still(rng), view, 0)
+            still = self._still(rng)
+            if clip is not None:
+                if like_it:
+                    paste(rng, clip, still, 0)
+                away = absence(rng, stage.frames) if rng.random() < recipe.absent else ()
+                paste(rng, clip, still, 1, away)
+        else:
+            still = self._still(rng)
+            clip = still_clip(rng, still, view, objects)
+            if clip is not None and like_it:
+                paste(rng, clip, still, 0)
+        if clip is None or not self.stills:
+            return clip
+        if objects == 2 and clip.area(2) < 0.004:
+            clip.labels[clip.labels == 2] = 0
+            paste(rng, clip, self._still(rng), 2)
+        if rng.random() < recipe.occluders:
+            paste(rng, clip, self._still(rng), 0)
+        return clip
+
+    def _still(self, rng: np.random.Generator) -> Still:
+        return _pick(rng, self.stills, self.still_weights)
+
+
+def _spoil(
+    rng: np.random.Generator, labels: UInt8Array, objects: int, recipe: Recipe
+) -> dict[str, UInt8Array | np.ndarray]:
+    """What goes wrong with the masks of one clip [T, S, S]."""
+    frames, size = labels.shape[:2]
+    cells = size // 4
+    shape = (frames, objects, cells, cells)
+    out = {name: np.zeros(shape, dtype=np.uint8) for name in ("carried", "keep", "leak")}
+    out["keep"][:] = 255
+    for t in range(1, frames):
+        spoil_memory = rng.random() < recipe.spoiled_memory
+        for k in range(objects):
+            mask = (labels[t] == k + 1).astype(np.uint8) * 255
+            small = cv2.resize(mask, (cells, cells), interpolation=cv2.INTER_AREA)
+            out["carried"][t, k] = carried(rng, small)
+            if spoil_memory:
+                out["keep"][t, k], out["leak"][t, k] = slips(rng, small)
+    kinds = [1 - recipe.wrong_hints, recipe.wrong_hints * 14 / 15, recipe.wrong_hints / 15]
+    expected = rng.choice([OWN, CARRIED, EMPTY], size=frames, p=kinds).astype(np.uint8)
+    far = rng.random((frames, 1)) < (0.3 if recipe.wrong_hints else 0)
+    shift = np.where(far, rng.integers(-6, 7, (frames, 2)), 0).astype(np.int64)
+    return {**out, "expected": expected, "shift": shift}
+
+
+def _weighted(sets: dict[str, list[_Item]], set_weights: dict[str, float]) -> tuple[list[_Item], np.ndarray]:
+    """All items that have an object, and how likely each is drawn."""
+    items = [(item, set_weights.get(name, 1.0)) for name, members in sorted(sets.items()) for item in members]
+    items = [(item, weight) for item, weight in items if item.ids]
+    weights = np.array([weight for _, weight in items])
+    return [item for item, _ in items], np.cumsum(weights / max(weights.sum(), 1e-9))
+
+
+def _pick(rng: np.random.Generator, items: Sequence[_Item], cumulative: np.ndarray) -> _Item:
+    return items[min(int(np.searchsorted(cumulative, rng.random())), len(items) - 1)]

@@ -1,0 +1,223 @@
+"""The training run, start to end: processes, data, steps; resumable and stoppable."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader, Dataset
+
+from vos.errors import OptionError, WeightsError
+from vos.modeling.compact import CompactNetwork
+from vos.modeling.mobilenet import load_backbone
+from vos.training.base.batches import Batch, ClipBatches
+from vos.training.base.recipe import Recipe
+from vos.training.base.trainer import Trainer, measure_tap_scale
+from vos.training.common.checkpoint import take_up
+from vos.training.common.errors import CheckpointError
+from vos.training.common.export import named_with_hash
+from vos.training.common.parallel import Peers, join_peers, leave_peers
+from vos.training.common.run_log import CHECKPOINT, Progress, RunLog
+from vos.training.data.datasets import TrainingData, load_data
+from vos.weights.catalog import DEFAULT
+from vos.weights.load import read_weights
+
+_Item = TypeVar("_Item")
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Where a run reads and writes, and on what it runs.
+
+    Attributes:
+        data: Data folders.
+        out: Folder for checkpoint, log and weights; made if absent.
+        backbone: Safetensors file with the pretrained backbone; None starts it at random.
+        start: Weights of the whole network that the run starts from, in place of a backbone.
+        resume: Go on from the checkpoint in `out`.
+        device: As torch names it.
+        processes: Training processes that share each batch, one thread each; 1 uses torch's threads.
+        workers: Loader processes of each training process.
+        stop_after: Stop (with a checkpoint) once this many steps are done; None: at the recipe's end.
+    """
+
+    data: tuple[Path, ...]
+    out: Path
+    backbone: Path | None = None
+    start: Path | None = None
+    resume: bool = False
+    device: str = "cpu"
+    processes: int = 1
+    workers: int = 1
+    stop_after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run left: the file with the averaged weights, and the steps done so far."""
+
+    weights: Path
+    steps: int
+
+
+def train(options: RunOptions, recipe: Recipe, on_progress: Progress | None = None) -> Outcome:
+    """Train the base network until the recipe ends, or SIGINT or SIGTERM asks to stop.
+
+    Args:
+        options: Where to read and write.
+        recipe: How to train.
+        on_progress: Called now and then.
+
+    Raises:
+        OptionError, TrainingDataError, WeightsError, CheckpointError: something that was given cannot be used.
+    """
+    _check_share(recipe, options.processes)
+    if options.start is not None and options.backbone is not None:
+        raise OptionError(
+            "start and backbone are both given; weights of the whole network have a backbone of their own"
+        )
+    options.out.mkdir(parents=True, exist_ok=True)
+    data = load_data(list(options.data))
+    trainer, seconds, start = _start(options, recipe, data, Peers(0, options.processes))
+    with _helpers(options, recipe) as meeting:
+        join_peers(trainer.peers, meeting)
+        with RunLog(trainer, data, options.out, seconds, start=start) as log, stop_signals() as asked:
+            for batch in _loader(data, recipe, trainer, options):
+                stop = asked() or trainer.done + 1 == options.stop_after
+                log.record(trainer.step(batch, stop), on_progress)
+                if trainer.stopped:
+                    break
+        leave_peers(trainer.peers)
+    return Outcome(options.out / "compact.safetensors", trainer.done)
+
+
+def _check_share(recipe: Recipe, processes: int) -> None:
+    for stage in recipe.stages:
+        if stage.clips % processes:
+            raise OptionError(
+                f"processes is {processes}; it must divide each stage's clips a batch, "
+                f"which are {', '.join(str(stage.clips) for stage in recipe.stages)}"
+            )
+
+
+@contextmanager
+def _helpers(options: RunOptions, recipe: Recipe) -> Iterator[Path]:
+    """The processes that only compute; yields the file where all meet."""
+    meeting = options.out / "meeting"
+    meeting.unlink(missing_ok=True)
+    context = multiprocessing.get_context("spawn")
+    helpers: list[BaseProcess] = [
+        context.Process(target=_help, args=(rank, options, recipe, meeting)) for rank in range(1, options.processes)
+    ]
+    for helper in helpers:
+        helper.start()
+    try:
+        yield meeting
+    finally:
+        for helper in helpers:
+            helper.join(timeout=30)
+            if helper.is_alive():
+                helper.kill()
+        meeting.unlink(missing_ok=True)
+
+
+def _help(rank: int, options: RunOptions, recipe: Recipe, meeting: Path) -> None:
+    """A process that only computes; the leader tells it when to stop."""
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    data = load_data(list(options.data))
+    trainer, _, _ = _start(options, recipe, data, Peers(rank, options.processes))
+    join_peers(trainer.peers, meeting)
+    for batch in _loader(data, recipe, trainer, options):
+        trainer.step(batch)
+        if trainer.stopped:
+            break
+    leave_peers(trainer.peers)
+
+
+def _start(options: RunOptions, recipe: Recipe, data: TrainingData, peers: Peers) -> tuple[Trainer, float, str]:
+    """Fresh or resumed state, the same on each process, the seconds that a resumed run took, what it started from."""
+    torch.manual_seed(recipe.seed)
+    trainer = Trainer(CompactNetwork(), recipe, torch.device(options.device), peers)
+    if options.resume:
+        state = take_up(trainer, options.out / CHECKPOINT, "keymask train base")
+        start = str(state.get("start", ""))
+        given = options.start or options.backbone
+        if given is not None and start and named_with_hash(given) != start:
+            raise CheckpointError(f"the run in {options.out} was begun from {start}, not from {named_with_hash(given)}")
+        return trainer, float(state["seconds"]), start
+    if options.start is not None:
+        weights = read_weights(CompactNetwork(), options.start, DEFAULT)
+        trainer.network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        trainer.reset_average()
+        return trainer, 0.0, named_with_hash(options.start)
+    if options.backbone is not None:
+        _load_backbone(trainer.network, options.backbone)
+    pictures = ClipBatches(data, recipe)[0]["images"].flatten(0, 1).permute(0, 3, 1, 2)
+    measure_tap_scale(trainer.network, pictures.to(trainer.device))
+    return trainer, 0.0, "" if options.backbone is None else named_with_hash(options.backbone)
+
+
+def _load_backbone(network: CompactNetwork, path: Path) -> None:
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing; --backbone takes a safetensors file with MobileNetV2 weights")
+    try:
+        load_backbone(network.backbone, load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise WeightsError(f"{path} does not hold MobileNetV2 weights: {str(error).splitlines()[0]}") from error
+
+
+def _loader(data: TrainingData, recipe: Recipe, trainer: Trainer, options: RunOptions) -> Iterator[Batch]:
+    batches = ClipBatches(data, recipe, trainer.peers.rank, trainer.peers.processes)
+    return load_steps(batches, range(trainer.done, recipe.steps), options.workers)
+
+
+def load_steps(batches: Dataset[_Item], steps: range, workers: int) -> Iterator[_Item]:
+    """The items of these steps, made ahead by loader processes if there are any."""
+    if workers == 0:
+        return (batches[step] for step in steps)
+    return iter(
+        DataLoader(
+            batches,
+            batch_size=None,
+            sampler=steps,
+            num_workers=workers,
+            prefetch_factor=4,
+            multiprocessing_context="fork",  # shares the decoded pictures
+            worker_init_fn=_free_worker,
+        )
+    )
+
+
+def _free_worker(_: int) -> None:
+    """Let a worker run on any core: it inherits the main thread's, which OMP_PROC_BIND pins to one.
+
+    Signals that stop the run are the main process's affair, also when they go to the whole group.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """While inside, SIGINT and SIGTERM ask the run to stop after its step; yields whether they did."""
+    asked: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: asked.append(n)) for number in _STOP_SIGNALS}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

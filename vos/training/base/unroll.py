@@ -1,0 +1,81 @@
+"""Running the network through a clip as inference does: memory of its own masks, one frame after the other."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vos.modeling.network import Features, Memory, VOSNetwork
+from vos.training.base.batches import CARRIED, EMPTY, Batch
+from vos.training.common.losses import aggregate_logits
+
+
+def unroll(network: VOSNetwork, batch: Batch, top_k: int) -> Tensor:
+    """Logits over background and objects of all frames but the first, [T - 1, B, K + 1, S/4, S/4]."""
+    clips, frames, size = batch["labels"].shape[:3]
+    objects = batch["keep"].shape[2]
+    features = _encode(network, batch["images"])
+    truth = _one_hot(batch["labels"][:, 0], objects)
+    memories = [network.memorize(features[0], truth)]
+    before = functional.avg_pool2d(truth, 4)
+    outputs = []
+    for t in range(1, frames):
+        middle = int(batch["middle"][t])
+        kept = [memories[0], memories[t - 1]] if t > 1 else [memories[0]]
+        memory = _join(kept + ([memories[middle]] if middle else []))
+        expected = _expected(before.detach(), batch, t)
+        logits = network.segment(features[t], memory, expected, top_k).to(torch.float32)
+        merged = aggregate_logits(logits.view(clips, objects, *logits.shape[2:]))
+        outputs.append(merged)
+        if t + 1 < frames:
+            before = _slipped(torch.softmax(merged, dim=1)[:, 1:].reshape(logits.shape), batch, t)
+            full = functional.interpolate(before, size=(size, size), mode="bilinear", align_corners=False)
+            memories.append(network.memorize(features[t], full))
+    return torch.stack(outputs)
+
+
+def _encode(network: VOSNetwork, images: Tensor) -> list[Features]:
+    """Pictures uint8 [B, T, S, S, 3] in one pass -> features of each time, B rows each."""
+    clips, frames = images.shape[:2]
+    pictures = images.transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2)
+    encoded = network.encode(network.normalize(pictures))
+    rows = [slice(t * clips, (t + 1) * clips) for t in range(frames)]
+    return [
+        Features(encoded.image[r], encoded.key[r], {stride: x[r] for stride, x in encoded.maps.items()}) for r in rows
+    ]
+
+
+def _one_hot(labels: Tensor, objects: int) -> Tensor:
+    """uint8 [B, S, S] -> float [B*K, 1, S, S]."""
+    ids = torch.arange(1, objects + 1, device=labels.device).view(1, -1, 1, 1)
+    return (labels[:, None] == ids).to(torch.float32).flatten(0, 1)[:, None]
+
+
+def _join(memories: list[Memory]) -> Memory:
+    key = torch.cat([memory.key for memory in memories], dim=2)
+    return Memory(key, torch.cat([memory.value for memory in memories], dim=2))
+
+
+def _slipped(masks: Tensor, batch: Batch, t: int) -> Tensor:
+    """Masks [B*K, 1, h, w] with the parts lost and leaked that the batch asks for."""
+    keep = batch["keep"][:, t].flatten(0, 1)[:, None].to(torch.float32) / 255
+    leak = batch["leak"][:, t].flatten(0, 1)[:, None].to(torch.float32) / 255
+    return torch.maximum(torch.minimum(masks, keep), leak)
+
+
+def _expected(before: Tensor, batch: Batch, t: int) -> Tensor | None:
+    """The masks [B*K, 1, h, w] that the network is told to expect in frame t; None where it is told nothing."""
+    if batch["blind"][t]:
+        return None
+    carried = batch["carried"][:, t].to(torch.float32) / 255
+    own = before.view(carried.shape)
+    rows = []
+    for clip, kind in enumerate(batch["expected"][:, t].tolist()):
+        if kind == CARRIED:
+            rows.append(carried[clip])
+        elif kind == EMPTY:
+            rows.append(torch.zeros_like(own[clip]))
+        else:
+            rows.append(torch.roll(own[clip], batch["shift"][clip, t].tolist(), dims=(1, 2)))
+    return torch.stack(rows).flatten(0, 1)[:, None]

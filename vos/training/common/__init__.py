@@ -1,0 +1,1 @@
+"""What the trainers share: state, checkpoints, logs, losses, export."""

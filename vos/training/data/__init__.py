@@ -1,0 +1,1 @@
+"""Training clips: data sets, synthetic scenes, encoded clips, augmentation."""

@@ -1,0 +1,101 @@
+"""Synthetic motion: where each pixel of a clip's frame is taken from in a source picture.
+
+A frame's sampling map is float32 [S, S, 2] (x, y in source pixels, OpenCV's remap convention). Image and mask of a
+layer are sampled with the same map, which is what keeps them aligned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.types import UInt8Array
+from vos.training.data.thin_plate import random_bend
+
+Map = NDArray[np.float32]
+_NO_MAP: Any = None
+"""OpenCV takes one map of (x, y) with nothing in the place of the second; its type stubs know only two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """Largest changes from the first to the last frame of a clip (shift and warp in shares of the crop)."""
+
+    zoom: float
+    """Log scale."""
+    shift: float
+    rotate: float
+    """Radians."""
+    shear: float
+    warp: float
+
+
+CAMERA = Strength(zoom=0.12, shift=0.08, rotate=0.08, shear=0.04, warp=0.0)
+GENTLE = Strength(zoom=0.25, shift=0.20, rotate=0.25, shear=0.10, warp=0.03)
+STRONG = Strength(zoom=0.80, shift=0.40, rotate=0.60, shear=0.20, warp=0.06)
+BACKGROUND = Strength(zoom=0.25, shift=0.25, rotate=0.15, shear=0.05, warp=0.01)
+
+
+def trajectory(rng: np.random.Generator, frames: int, spread: float) -> NDArray[np.float32]:
+    """A smooth random walk [frames] that starts at 0 and ends within -spread..spread, at uneven speed."""
+    steps = rng.uniform(0.2, 1.0, frames - 1) * rng.choice([1.0, 1.0, 1.0, -0.5], frames - 1)
+    walk = np.concatenate([[0.0], np.cumsum(steps)])
+    return np.asarray(walk / max(abs(walk).max(), 1e-6) * rng.uniform(-spread, spread), dtype=np.float32)
+
+
+def sampling_maps(
+    rng: np.random.Generator,
+    *,
+    frames: int,
+    size: int,
+    centre: tuple[float, float],
+    scale: float,
+    strength: Strength,
+    flip: bool = False,
+) -> list[Map]:
+    """Maps of a clip: frame 0 looks at `centre` (x, y of the source) at `scale` crop pixels a source pixel.
+
+    Later frames zoom, shift, rotate, shear and warp away from it, smoothly.
+    """
+    zoom = trajectory(rng, frames, strength.zoom)
+    shift_x, shift_y = (trajectory(rng, frames, strength.shift) * size for _ in range(2))
+    angle = trajectory(rng, frames, strength.rotate) + rng.uniform(-0.15, 0.15)
+    shear = trajectory(rng, frames, strength.shear)
+    warp_x, warp_y = (trajectory(rng, frames, strength.warp) * size for _ in range(2))
+    fields = [random_bend(rng, size, size) for _ in range(2)] if strength.warp else None
+    axis = np.arange(size, dtype=np.float32) - (size - 1) / 2
+    maps = []
+    for t in range(frames):
+        cos, sin = np.cos(angle[t]), np.sin(angle[t])
+        turn = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, shear[t]], [0, 1]])
+        matrix = turn / (scale * np.exp(zoom[t]))
+        if flip:
+            matrix = matrix @ np.diag([-1.0, 1.0])
+        matrix = matrix.astype(np.float32)
+        x = (axis + shift_x[t])[None, :]
+        y = (axis + shift_y[t])[:, None]
+        if fields is not None:
+            x = x + fields[0] * warp_x[t]
+            y = y + fields[1] * warp_y[t]
+        grid = np.empty((size, size, 2), dtype=np.float32)
+        grid[..., 0] = matrix[0, 0] * x + matrix[0, 1] * y + centre[0]
+        grid[..., 1] = matrix[1, 0] * x + matrix[1, 1] * y + centre[1]
+        maps.append(grid)
+    return maps
+
+
+def sample_image(image: UInt8Array, grid: Map) -> UInt8Array:
+    """Picture [H, W, 3] at a map -> [S, S, 3]; beyond its border it is mirrored."""
+    out: Any = cv2.remap(image, grid, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(out, dtype=np.uint8)
+
+
+def sample_mask(mask: UInt8Array, grid: Map, mirror: bool = True) -> UInt8Array:
+    """Mask [H, W] of 0 and 255 at a map -> [S, S], linear; mirrored beyond its border as images are, or 0 there."""
+    border = cv2.BORDER_REFLECT_101 if mirror else cv2.BORDER_CONSTANT
+    out: Any = cv2.remap(mask, grid, _NO_MAP, cv2.INTER_LINEAR, borderMode=border, borderValue=0)
+    return np.asarray(out, dtype=np.uint8)

@@ -1,0 +1,99 @@
+"""The refiner's training run, start to end; resumable and stoppable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vos.errors import WeightsError
+from vos.modeling.compact import CompactNetwork
+from vos.modeling.refiner import Refiner
+from vos.training.base.run import Outcome, load_steps, stop_signals
+from vos.training.common.checkpoint import take_up
+from vos.training.common.export import named_with_hash
+from vos.training.common.run_log import CHECKPOINT, Progress, RunLog
+from vos.training.data.datasets import load_data
+from vos.training.refiner.batches import RefinerBatches
+from vos.training.refiner.trainer import RefinerRecipe, RefinerTrainer
+from vos.weights.catalog import DEFAULT, REFINER
+from vos.weights.load import read_metadata, read_weights
+
+
+@dataclass(frozen=True, slots=True)
+class RefinerOptions:
+    """Where a run reads and writes, and on what it runs.
+
+    Attributes:
+        data: Data folders.
+        out: Folder for checkpoint, log and weights; made if absent.
+        start: Weights that the refiner starts from: its own, or those of `compact`.
+        resume: Go on from the checkpoint in `out`.
+        device: As torch names it.
+        workers: Loader processes.
+        stop_after: Stop (with a checkpoint) once this many steps are done; None: at the recipe's end.
+    """
+
+    data: tuple[Path, ...]
+    out: Path
+    start: Path
+    resume: bool = False
+    device: str = "cpu"
+    workers: int = 1
+    stop_after: int | None = None
+
+
+def train_refiner(options: RefinerOptions, recipe: RefinerRecipe, on_progress: Progress | None = None) -> Outcome:
+    """Train the refiner until the recipe ends, or SIGINT or SIGTERM asks to stop.
+
+    Args:
+        options: Where to read and write.
+        recipe: How to train.
+        on_progress: Called now and then.
+
+    Raises:
+        TrainingDataError, WeightsError, CheckpointError: something that was given cannot be used.
+    """
+    options.out.mkdir(parents=True, exist_ok=True)
+    trainer, seconds, start = _start(options, recipe)
+    new_tap = not options.resume and not _is_refiner(options.start)
+    data = load_data(list(options.data))
+    batches = RefinerBatches(data, recipe.seed, recipe.clips, recipe.frames, recipe.steps)
+    batches.check()
+    with (
+        RunLog(trainer, data, options.out, seconds, name=REFINER.name, start=start) as log,
+        stop_signals() as asked,
+    ):
+        for batch in load_steps(batches, range(trainer.done, recipe.steps), options.workers):
+            if trainer.done == 0 and new_tap:
+                trainer.measure_scale(batch)
+            stop = asked() or trainer.done + 1 == options.stop_after
+            log.record(trainer.step(batch, stop), on_progress)
+            if trainer.stopped:
+                break
+    return Outcome(options.out / "refiner.safetensors", trainer.done)
+
+
+def _is_refiner(weights: Path) -> bool:
+    """Whether a weights file says that it is a refiner's; what is wrong with a bad one is said when it is read."""
+    try:
+        return read_metadata(weights).get("name") == REFINER.name
+    except WeightsError:
+        return False
+
+
+def _start(options: RefinerOptions, recipe: RefinerRecipe) -> tuple[RefinerTrainer, float, str]:
+    """Fresh or resumed state, the seconds that a resumed run has already taken, and what weights it started from."""
+    torch.manual_seed(recipe.seed)
+    trainer = RefinerTrainer(Refiner(), recipe, torch.device(options.device))
+    if options.resume:
+        state = take_up(trainer, options.out / CHECKPOINT, "keymask train refiner")
+        return trainer, float(state["seconds"]), str(state.get("start", ""))
+    if _is_refiner(options.start):
+        trainer.network.load_state_dict(read_weights(Refiner(), options.start, REFINER.name))
+    else:
+        compact = read_weights(CompactNetwork(), options.start, DEFAULT)
+        trainer.network.start_from({name: tensor.float() for name, tensor in compact.items()})
+    trainer.reset_average()
+    return trainer, 0.0, named_with_hash(options.start)

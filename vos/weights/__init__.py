@@ -1,0 +1,1 @@
+"""Weights: catalog, files, conversion of published checkpoints, building networks."""

@@ -1,0 +1,40 @@
+"""One plain builder a network, with every hyper-parameter in sight, and the registry of all networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vos.errors import OptionError
+from vos.modeling.compact import CompactNetwork
+from vos.modeling.network import VOSNetwork
+from vos.modeling.published.stcn import STCN
+from vos.modeling.published.stm import STM
+
+
+def build_compact() -> VOSNetwork:
+    """The default: MobileNetV2, about 3 M parameters; its sizes are constants of its module."""
+    return CompactNetwork()
+
+
+def build_stm() -> VOSNetwork:
+    """STM as MiVOS publishes it: two ResNet-50 to stride 16, 54 M parameters."""
+    return STM(depths=(3, 4, 6), key_channels=128, value_channels=512)
+
+
+def build_stcn() -> VOSNetwork:
+    """STCN: a ResNet-50 for keys, a ResNet-18 for values, 54 M parameters."""
+    return STCN(key_depths=(3, 4, 6), value_depths=(2, 2, 2), key_channels=64, value_channels=512)
+
+
+BUILDERS: dict[str, Callable[[], VOSNetwork]] = {"compact": build_compact, "stm": build_stm, "stcn": build_stcn}
+
+
+def build_network(name: str) -> VOSNetwork:
+    """Network by name, with untrained weights, in training mode.
+
+    Raises:
+        OptionError: There is no such network.
+    """
+    if name not in BUILDERS:
+        raise OptionError(f"model is {name!r}; it must be one of {', '.join(BUILDERS)}")
+    return BUILDERS[name]()

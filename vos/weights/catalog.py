@@ -1,0 +1,158 @@
+"""The networks whose weights keymask knows: where they come from, under which licence, and which are here.
+
+Beside every weights file lies a JSON record with its SHA-256. No torch in this file: listing models stays fast.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from vos.errors import OptionError, WeightsError
+
+DEFAULT = "compact"
+
+PACKAGE_FOLDER = Path(__file__).parent.parent / "pretrained"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What is known of a network's published weights.
+
+    Attributes:
+        name: As `build_network` knows it.
+        summary: One line on the network.
+        license: SPDX identifier under which the weights are published.
+        terms: What else to know before use.
+        page: Where the publishers describe the weights; empty for our own.
+        url: The checkpoint itself; empty for our own.
+        embedded: Whether the weights are part of this package.
+    """
+
+    name: str
+    summary: str
+    license: str
+    terms: str
+    page: str = ""
+    url: str = ""
+    embedded: bool = False
+
+    @property
+    def file(self) -> str:
+        """Name of the weights file."""
+        return f"{self.name}.safetensors"
+
+
+_RESEARCH = (
+    "trained on DAVIS, YouTube-VOS, BL30K and sets of stills, some of which their owners offer for research only"
+)
+_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+
+MODELS: dict[str, Model] = {
+    model.name: model
+    for model in (
+        Model(
+            "compact",
+            "the default: small, fast on a CPU, part of this package",
+            "Apache-2.0",
+            "the model card in docs says on what it was trained",
+            embedded=True,
+        ),
+        Model(
+            "stm",
+            "STM with top-k filtering (MiVOS, CVPR 2021), ResNet-50",
+            "MIT",
+            _RESEARCH,
+            page="https://github.com/hkchengrex/MiVOS#pretrained-models",
+            url=_DRIVE + "19dfbVDndFkboGLHESi8DGtuxF1B21Nm8",
+        ),
+        Model(
+            "stcn",
+            "STCN (NeurIPS 2021), ResNet-50 and ResNet-18",
+            "MIT",
+            _RESEARCH,
+            page="https://github.com/hkchengrex/STCN#pretrained-models",
+            url=_DRIVE + "1mRrE0uCI2ktdWlUgapJI_KmgeIiF2eOm",
+        ),
+    )
+}
+
+REFINER = Model(
+    "refiner",
+    "repairs carried masks, whatever the base network; part of this package",
+    "Apache-2.0",
+    "the model card in docs says on what it was trained",
+    embedded=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What lies beside a weights file.
+
+    Attributes:
+        name: The network.
+        sha256: Of the weights file, in hexadecimal.
+        bytes: Its size.
+        license: SPDX identifier.
+        origin: File name or address that the weights were converted from, or the recipe that made them.
+        origin_sha256: Of what they were converted from; empty if that was no file.
+    """
+
+    name: str
+    sha256: str
+    bytes: int
+    license: str
+    origin: str
+    origin_sha256: str = ""
+
+
+def find_model(name: str) -> Model:
+    """Model by name.
+
+    Raises:
+        OptionError: There is no such model.
+    """
+    if name not in MODELS:
+        raise OptionError(f"model is {name!r}; it must be one of {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def find_weights(name: str) -> Model:
+    """Model by name, or the refiner, which is no model that a run can be asked for.
+
+    Raises:
+        OptionError: There is no such model.
+    """
+    return REFINER if name == REFINER.name else find_model(name)
+
+
+def weights_path(name: str, store: Path | None) -> Path | None:
+    """Where a model's weights lie or would lie: in the package, or in the store folder; None without a store."""
+    model = find_weights(name)
+    folder = PACKAGE_FOLDER if model.embedded else store
+    return None if folder is None else folder / model.file
+
+
+def read_record(path: Path) -> Record | None:
+    """Record beside a weights file, None if there is none.
+
+    Raises:
+        WeightsError: The record cannot be read.
+    """
+    try:
+        return Record(**json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(
+            f"the record {path.with_suffix('.json')} is damaged; pull or copy the weights again"
+        ) from error
+
+
+def is_unchanged(path: Path, record: Record) -> bool:
+    """Whether the weights file still has the SHA-256 of its record."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == record.sha256

@@ -17,7 +17,7 @@ LOADER = "tests.support.fakes:load"
 def main() -> None:
     """Serve until SIGTERM."""
     from service.config import load_settings  # noqa: PLC0415 - a spawned worker imports this file again
-    from service.engine.supervisor import LocalEngine  # noqa: PLC0415
+    from service.engine.supervisor import Supervisor  # noqa: PLC0415
     from service.engine.types import EngineConfig  # noqa: PLC0415
     from service.http.app import create_app  # noqa: PLC0415
     from service.http.server import listen, run_server  # noqa: PLC0415
@@ -25,8 +25,8 @@ def main() -> None:
     from service.logs import configure_logging  # noqa: PLC0415
     from service.storage.job_files import Storage  # noqa: PLC0415
 
-    def make_engine(config: EngineConfig, store: JobStore, storage: Storage) -> LocalEngine:
-        return LocalEngine(replace(config, loader=LOADER), store, storage)
+    def make_engine(config: EngineConfig, store: JobStore, storage: Storage) -> Supervisor:
+        return Supervisor(replace(config, loader=LOADER), store, storage)
 
     settings = load_settings()
     configure_logging(settings.log_level)

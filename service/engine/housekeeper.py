@@ -21,11 +21,11 @@ class Housekeeper:
 
     def remove_deleted(self) -> int:
         """Remove the jobs whose deletion was asked for and that do not run any more; returns how many."""
-        doomed = self._store.doomed()
-        for job_id in doomed:
+        pending_deletion = self._store.pending_deletion()
+        for job_id in pending_deletion:
             self._storage.delete(job_id)
             self._store.remove(job_id)
-        return len(doomed)
+        return len(pending_deletion)
 
     def expire(self) -> int:
         """Ask for the deletion of the jobs whose time is over; returns how many."""

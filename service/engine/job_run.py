@@ -19,7 +19,7 @@ from service.run.bitstream_stats import CodecTally
 from service.run.model_loader import Engine
 from service.run.prompt_mask import read_mask
 from service.storage.job_files import JobFiles
-from service.storage.mask_log import FrameLog
+from service.storage.mask_log import MaskLog
 from vos.runtime.run_state import RunState
 from vos.types import FrameMask, Options, Prompt, Source, Stats
 
@@ -73,7 +73,7 @@ class Task:
         self._state_seconds = state_seconds
         self._max_frames = max_frames
         self._engine: Engine | None = None
-        self._log: FrameLog | None = None
+        self._log: MaskLog | None = None
         self._fingerprint = ""
         self._began = time.monotonic()
         self._new = 0
@@ -103,7 +103,7 @@ class Task:
             engine = self._engine = self._load(options)
             self._fingerprint = self._make_fingerprint(engine)
             tally = CodecTally()
-            with closing(FrameLog(self._files.frames)) as log:
+            with closing(MaskLog(self._files.mask_log)) as log:
                 self._log = log
                 state = self._recover(log)
                 try:
@@ -137,7 +137,7 @@ class Task:
             self._log.sync()  # the state must never be ahead of the masks
             state.save(self._files.state, self._fingerprint)
 
-    def _recover(self, log: FrameLog) -> RunState | None:
+    def _recover(self, log: MaskLog) -> RunState | None:
         """Where an earlier attempt stood; without that knowledge its masks are dropped too."""
         state = RunState.load(self._files.state, self._fingerprint)
         if state is not None and state.next_index - 1 <= max(log.last, self._first - 1):

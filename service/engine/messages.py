@@ -13,7 +13,7 @@ from service.engine.types import EngineConfig
 from service.jobs.types import JobStatus
 
 
-class Order(StrEnum):
+class Command(StrEnum):
     """From the engine."""
 
     WAKE = "wake"
@@ -43,7 +43,7 @@ class NotReady:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """The worker got on with its work.
 
     Attributes:

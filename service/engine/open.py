@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.config import Settings
-from service.engine.supervisor import LocalEngine
+from service.engine.supervisor import Supervisor
 from service.engine.types import Engine, EngineConfig
 from service.errors import UsageError
 from service.jobs.store import JobStore
@@ -50,7 +50,7 @@ def open_store(settings: Settings) -> tuple[JobStore, Storage]:
 def open_engine(settings: Settings) -> Iterator[Engine]:
     """An engine alone, for a process that runs jobs and serves nothing."""
     store, storage = open_store(settings)
-    engine = LocalEngine(engine_config(settings), store, storage)
+    engine = Supervisor(engine_config(settings), store, storage)
     engine.start()
     try:
         yield engine

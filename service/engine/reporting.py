@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.engine.messages import Beat, Order
+from service.engine.messages import Command, Heartbeat
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobProgress
 from vos.types import Stats
@@ -44,7 +44,7 @@ class Inbox:
         """Wait for an order, at most so long; an engine that is gone means drain."""
         try:
             while not self.draining and self._connection.poll(seconds):
-                self.draining = self._connection.recv() is Order.DRAIN
+                self.draining = self._connection.recv() is Command.DRAIN
                 seconds = 0.0
         except (EOFError, OSError):
             self.draining = True
@@ -99,12 +99,12 @@ class Observer:
     def beat(self, stats: Stats | None) -> None:
         """Tell the engine that work goes on, and what was done since the last time."""
         if stats is None:
-            self._inbox.send(Beat(self._job.id))
+            self._inbox.send(Heartbeat(self._job.id))
             return
         frames = {str(s): n - self._beaten.frames.get(s, 0) for s, n in stats.frames.items()}
         seconds = {s: t - self._beaten.seconds.get(s, 0.0) for s, t in stats.seconds.items()}
         self._beaten = stats
-        self._inbox.send(Beat(self._job.id, frames, seconds))
+        self._inbox.send(Heartbeat(self._job.id, frames, seconds))
 
     def _may_go_on(self, progress: JobProgress) -> bool:
         try:
@@ -125,7 +125,7 @@ def persist(change: Callable[[], object], inbox: Inbox, job_id: str) -> None:
             if inbox.draining:
                 raise
             _log.warning("change not stored, trying again", extra={"job_id": job_id, "reason": str(error)[:200]})
-            inbox.send(Beat(job_id))
+            inbox.send(Heartbeat(job_id))
             inbox.wait(pause)
             time.sleep(pause)
             pause = min(2 * pause, 5.0)

@@ -15,9 +15,9 @@ from multiprocessing.connection import wait
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.engine.housekeeper import Housekeeper
-from service.engine.messages import Beat, Ended, Order
+from service.engine.messages import Command, Ended, Heartbeat
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
-from service.engine.worker_process import Slot
+from service.engine.worker_process import WorkerProcess
 from service.jobs.claims import Release
 from service.jobs.store import JobStore
 from service.storage.job_files import Storage
@@ -30,7 +30,7 @@ _START_SECONDS = 300.0
 """Least time that a worker has to load its network, however little is allowed between two masks."""
 
 
-class LocalEngine:
+class Supervisor:
     """An `Engine` whose workers are children of this process, watched by one thread."""
 
     def __init__(self, config: EngineConfig, store: JobStore, storage: Storage) -> None:
@@ -38,7 +38,7 @@ class LocalEngine:
         self._store = store
         self._storage = storage
         self._housekeeper = Housekeeper(store, storage)
-        self._slots = [Slot(device, config, store, storage) for device in config.devices]
+        self._slots = [WorkerProcess(device, config, store, storage) for device in config.devices]
         self._lock = threading.Lock()
         self._frames: Counter[str] = Counter()
         self._seconds: Counter[str] = Counter()
@@ -113,7 +113,7 @@ class LocalEngine:
             os.read(self._woken, 1 << 16)
             self._due.pop("remove", None)
             for slot in self._slots:
-                slot.send(Order.WAKE)
+                slot.send(Command.WAKE)
 
     def _attend(self) -> None:
         """Look after everything once; whatever fails is logged and tried again at the next tick."""
@@ -138,10 +138,10 @@ class LocalEngine:
         own = {slot.status.name for slot in self._slots} | self._releases.keys()
         return worker in own or self._storage.is_worker_alive(worker)
 
-    def _count(self, slot: Slot) -> None:
+    def _count(self, slot: WorkerProcess) -> None:
         for message in slot.receive():
             with self._lock:
-                if isinstance(message, Beat):
+                if isinstance(message, Heartbeat):
                     self._frames.update(message.frames)
                     self._seconds.update(message.seconds)
                 else:
@@ -150,7 +150,7 @@ class LocalEngine:
             if isinstance(message, Ended):
                 self._listener(message.job_id)
 
-    def _bury(self, slot: Slot) -> None:
+    def _bury(self, slot: WorkerProcess) -> None:
         """A worker has ended: its job is queued again, and another one takes its place."""
         name, job_id = slot.status.name, slot.status.job_id
         exit_code = slot.bury()
@@ -160,7 +160,7 @@ class LocalEngine:
                 self._restarts += 1
             _log.warning("worker ended", extra={"worker": name, "exit_code": exit_code, "job_id": job_id})
 
-    def _check(self, slot: Slot) -> None:
+    def _check(self, slot: WorkerProcess) -> None:
         """Kill a worker that hangs: for long, or for a while although its job was canceled."""
         silent = time.monotonic() - slot.beat_at
         job_id = slot.status.job_id
@@ -183,13 +183,13 @@ class LocalEngine:
         """With "auto", the first worker has taken CUDA device 0, if there is one; the others get workers too."""
         if self._config.devices == ("auto",) and len(self._slots) == 1 and self._slots[0].devices > 1:
             more = range(1, self._slots[0].devices)
-            self._slots += [Slot(f"cuda:{i}", self._config, self._store, self._storage) for i in more]
+            self._slots += [WorkerProcess(f"cuda:{i}", self._config, self._store, self._storage) for i in more]
 
     def _drain(self) -> None:
         """Ask all workers to end; kill those that do not in time."""
         deadline = time.monotonic() + self._config.grace_seconds
         for slot in self._slots:
-            slot.send(Order.DRAIN)
+            slot.send(Command.DRAIN)
         while any(slot.running for slot in self._slots):
             self._wait(0.1)
             for slot in self._slots:

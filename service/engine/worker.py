@@ -17,7 +17,7 @@ from typing import cast
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.engine.job_run import Task
-from service.engine.messages import Assignment, Beat, Ended, NotReady, Ready
+from service.engine.messages import Assignment, Ended, Heartbeat, NotReady, Ready
 from service.engine.reporting import CanceledError, DrainedError, Inbox, Observer, persist
 from service.errors import LostJobError, RunError, StorageFullError, message_of, verdict_of
 from service.jobs.claims import Release
@@ -77,7 +77,7 @@ class Worker:
         while not (self._inbox.draining or self._spent):
             job = self._claim()
             if job is None:
-                self._inbox.send(Beat())
+                self._inbox.send(Heartbeat())
                 self._inbox.wait(min(self._config.poll_seconds, _IDLE_BEAT_SECONDS))
             else:
                 self._run(job)

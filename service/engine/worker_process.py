@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from service.engine.launch import launch
-from service.engine.messages import Assignment, Beat, Ended, NotReady, Order, Ready
+from service.engine.messages import Assignment, Command, Ended, Heartbeat, NotReady, Ready
 from service.engine.types import EngineConfig, WorkerState, WorkerStatus
 from service.jobs.store import JobStore
 from service.processes import SPAWN
@@ -20,7 +20,7 @@ from service.storage.job_files import Storage
 _LONGEST_PAUSE = 30.0
 
 
-class Slot:
+class WorkerProcess:
     """Keeps one worker process after another.
 
     Attributes:
@@ -79,19 +79,19 @@ class Slot:
         self.status = WorkerStatus(name, self.device, self._process.pid, WorkerState.STARTING, failure=self._failure)
         return True
 
-    def receive(self) -> Iterator[Beat | Ended]:
+    def receive(self) -> Iterator[Heartbeat | Ended]:
         """Read what the worker has said; gives what is to be counted."""
         try:
             while self._connection is not None and self._connection.poll():
                 message = self._connection.recv()
                 self.beat_at = time.monotonic()
                 self._note(message)
-                if isinstance(message, (Beat, Ended)):
+                if isinstance(message, (Heartbeat, Ended)):
                     yield message
         except (EOFError, OSError):
             return
 
-    def send(self, order: Order) -> None:
+    def send(self, order: Command) -> None:
         """Tell the worker something, if it lives."""
         try:
             if self._connection is not None:
@@ -132,7 +132,7 @@ class Slot:
             self._failures, self._failure = 0, None
             self.devices = message.devices
             model, state = message.description, WorkerState.IDLE
-        elif isinstance(message, Beat):
+        elif isinstance(message, Heartbeat):
             job_id = message.job_id
             state = WorkerState.IDLE if job_id is None else WorkerState.BUSY
         elif isinstance(message, Ended):

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 
 from codec.errors import CodecError
 from service.config import Settings
-from service.engine.supervisor import LocalEngine
+from service.engine.supervisor import Supervisor
 from service.errors import ServiceError, message_of, verdict_of
 from service.http.context import EngineFactory, SandboxFactory, Services, build_services, make_process_sandbox
 from service.http.examples import EXAMPLES
@@ -43,7 +43,7 @@ Post a video and a mask, follow the job, take the masks while they are computed.
 def create_app(
     settings: Settings,
     *,
-    make_engine: EngineFactory = LocalEngine,
+    make_engine: EngineFactory = Supervisor,
     make_sandbox: SandboxFactory = make_process_sandbox,
 ) -> FastAPI:
     """The service as an ASGI application.

@@ -13,14 +13,14 @@ import anyio
 
 from service.config import Settings
 from service.engine.open import engine_config, open_store
-from service.engine.supervisor import LocalEngine
+from service.engine.supervisor import Supervisor
 from service.engine.types import Engine, EngineConfig
 from service.errors import UsageError
 from service.http.metrics import Metrics
 from service.http.streaming.job_watcher import Feed
 from service.jobs.store import JobStore
 from service.problems import ProblemError
-from service.sandbox.inspection import Limits
+from service.sandbox.inspection import UploadLimits
 from service.sandbox.pool import Sandbox, SandboxClosedError, SandboxDiedError, SandboxTimeoutError
 from service.storage.job_files import Storage
 from service.threads import Args, Result
@@ -61,7 +61,7 @@ class Services:
         metrics: Counters.
         inspection: Processes that look at uploads.
         probing: Processes that probe, apart: a probe may take longer than an upload should wait.
-        workshop: Processes that make results, which may take many minutes.
+        export_pool: Processes that make results, which may take many minutes.
         keys: SHA-256 of an API key -> its name; empty: no key is asked for.
         slots: Who may call a sandbox, so that nobody waits for one in a thread.
         rendering: (job id, format) -> the result that is being made.
@@ -75,16 +75,16 @@ class Services:
     metrics: Metrics
     inspection: Sandbox
     probing: Sandbox
-    workshop: Sandbox
+    export_pool: Sandbox
     keys: dict[str, str]
     slots: dict[int, anyio.CapacityLimiter] = field(default_factory=dict)
     rendering: dict[tuple[str, str], Making] = field(default_factory=dict)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> UploadLimits:
         """What a video and a mask may have at most."""
         s = self.settings
-        return Limits(s.max_pixels, s.max_frames, s.max_duration_seconds, s.max_objects)
+        return UploadLimits(s.max_pixels, s.max_frames, s.max_duration_seconds, s.max_objects)
 
     async def sandboxed(
         self,
@@ -111,13 +111,13 @@ class Services:
 
     def end_sandboxes(self) -> None:
         """End all calls in sandboxes, and their processes."""
-        for sandbox in (self.inspection, self.probing, self.workshop):
+        for sandbox in (self.inspection, self.probing, self.export_pool):
             sandbox.close()
 
 
 def build_services(
     settings: Settings,
-    make_engine: EngineFactory = LocalEngine,
+    make_engine: EngineFactory = Supervisor,
     make_sandbox: SandboxFactory = make_process_sandbox,
 ) -> Services:
     """Open database and files; nothing runs yet.
@@ -140,7 +140,7 @@ def build_services(
         metrics=Metrics(store, storage, engine),
         inspection=make_sandbox(settings.inspect_processes, settings.inspect_seconds, memory),
         probing=make_sandbox(settings.inspect_processes, settings.probe_seconds, memory),
-        workshop=make_sandbox(settings.inspect_processes, settings.render_seconds, memory),
+        export_pool=make_sandbox(settings.inspect_processes, settings.render_seconds, memory),
         keys=keys,
     )
 

@@ -13,7 +13,7 @@ from service.errors import IdempotencyConflictError, QueueFullError
 from service.http.context import Services
 from service.http.multipart import Part, receive_form
 from service.http.schemas import Options
-from service.jobs.requests import Limits
+from service.jobs.requests import QueueLimits
 from service.jobs.types import Job, JobOptions, JobProgress, JobStatus, JobVideo, new_job_id
 from service.problems import ProblemError
 from service.sandbox.inspection import inspect_job
@@ -50,7 +50,7 @@ async def take_in(services: Services, request: Request, caller: str | None, key:
             "mask": Part(int(services.settings.max_mask_bytes), files.mask),
             "options": Part(_MAX_OPTIONS_BYTES, required=False),
         }
-        await in_thread(services.storage.check_room, _announced(request, parts.values()))
+        await in_thread(services.storage.check_space, _announced(request, parts.values()))
         digest = await receive_form(request, parts, received=services.metrics.upload_bytes.inc)
         if earlier is not None:
             return Accepted(_same(earlier, digest), new=False)
@@ -149,7 +149,7 @@ def _record(services: Services, files: JobFiles, job: Job) -> Accepted:
     settings = services.settings
     services.storage.adopt(files, job.id)
     try:
-        stored, new = services.store.create(job, Limits(settings.max_queued_jobs, settings.max_jobs_per_key))
+        stored, new = services.store.create(job, QueueLimits(settings.max_queued_jobs, settings.max_jobs_per_key))
     except BaseException:
         services.storage.delete(job.id)
         raise

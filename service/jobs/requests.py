@@ -15,7 +15,7 @@ from service.jobs.types import UNFINISHED, Job, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QueueLimits:
     """How many unfinished jobs there may be; None: any number.
 
     Attributes:
@@ -40,13 +40,13 @@ class Page:
     cursor: str | None
 
 
-NO_LIMITS = Limits()
+NO_LIMITS = QueueLimits()
 
 
 class Requests(Rows):
     """What clients ask for. A job whose deletion was requested is invisible here."""
 
-    def create(self, job: Job, limits: Limits = NO_LIMITS) -> tuple[Job, bool]:
+    def create(self, job: Job, limits: QueueLimits = NO_LIMITS) -> tuple[Job, bool]:
         """Add a queued job.
 
         Returns:
@@ -151,7 +151,7 @@ class Requests(Rows):
         return earlier
 
 
-def _check_limits(connection: Connection, job: Job, limits: Limits) -> None:
+def _check_limits(connection: Connection, job: Job, limits: QueueLimits) -> None:
     """Refuse the job that was just inserted if it is one too many; those that are to be deleted do not count."""
 
     def count(*conditions: ColumnElement[bool]) -> int:

@@ -55,7 +55,7 @@ class JobStore(Requests, Claims):
         """Finished jobs whose `expires_at` is not after `now`."""
         return self._all(select(jobs).where(HERE, jobs.c.expires_at <= now))
 
-    def doomed(self) -> list[str]:
+    def pending_deletion(self) -> list[str]:
         """Ids of jobs that are to be deleted and do not run (any more)."""
         gone = and_(jobs.c.delete_requested.is_(True), not_(RUNNING))
         with self._engine.connect() as connection:

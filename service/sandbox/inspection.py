@@ -32,7 +32,7 @@ _pixel_limit = Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class UploadLimits:
     """What a video and a mask may have at most."""
 
     pixels: int
@@ -73,7 +73,7 @@ def _problem(error: Exception) -> ProblemError:
     return ProblemError(verdict.problem, message_of(error).replace("'upload'", "the video"))
 
 
-def inspect_job(video: Path, mask: Path, options: JobOptions, limits: Limits) -> JobVideo:
+def inspect_job(video: Path, mask: Path, options: JobOptions, limits: UploadLimits) -> JobVideo:
     """Check all that can be checked without running a network.
 
     Raises:
@@ -94,7 +94,7 @@ def inspect_job(video: Path, mask: Path, options: JobOptions, limits: Limits) ->
     )
 
 
-def inspect_video(path: Path, limits: Limits) -> tuple[VideoInfo, Extent]:
+def inspect_video(path: Path, limits: UploadLimits) -> tuple[VideoInfo, Extent]:
     """Read the headers, decode the first picture, find out how long it is.
 
     Raises:
@@ -111,7 +111,7 @@ def inspect_video(path: Path, limits: Limits) -> tuple[VideoInfo, Extent]:
     return info, extent
 
 
-def read_prompt(path: Path, info: VideoInfo, limits: Limits, index: int) -> Prompt:
+def read_prompt(path: Path, info: VideoInfo, limits: UploadLimits, index: int) -> Prompt:
     """The mask, checked.
 
     Raises:
@@ -139,7 +139,7 @@ def read_prompt(path: Path, info: VideoInfo, limits: Limits, index: int) -> Prom
     return prompt
 
 
-def probe_upload(path: Path, limits: Limits) -> dict[str, Any]:
+def probe_upload(path: Path, limits: UploadLimits) -> dict[str, Any]:
     """What a video's bitstream offers, as `keymask probe` reports it.
 
     Raises:
@@ -171,7 +171,7 @@ def _without_pixel_limit() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_pixels(width: int, height: int, limits: Limits) -> None:
+def _check_pixels(width: int, height: int, limits: UploadLimits) -> None:
     if width * height > limits.pixels:
         raise ProblemError(
             "too-many-pixels",
@@ -180,7 +180,7 @@ def _check_pixels(width: int, height: int, limits: Limits) -> None:
         )
 
 
-def _check_extent(frames: int, seconds: float, limits: Limits) -> None:
+def _check_extent(frames: int, seconds: float, limits: UploadLimits) -> None:
     if frames > limits.frames:
         raise ProblemError(
             "too-many-frames", f"the video has more than the {limits.frames} frames allowed", limit=limits.frames

@@ -45,7 +45,7 @@ class JobFiles:
         return self.folder / "mask.png"
 
     @property
-    def frames(self) -> Path:
+    def mask_log(self) -> Path:
         """One line of JSON a frame (`service.writers.ndjson.frame_line`), appended while the job runs.
 
         Only what ends in a newline counts. The file may become shorter once, when a job is started over.
@@ -124,7 +124,7 @@ class Storage:
         upload.folder.rename(files.folder)
         return files
 
-    def check_room(self, wanted: int = 0) -> None:
+    def check_space(self, wanted: int = 0) -> None:
         """Refuse when `wanted` bytes more would exceed the quota or the disk.
 
         Raises:

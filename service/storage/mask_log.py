@@ -92,7 +92,7 @@ _NONE = -1
 _TAIL = 1 << 16
 
 
-class FrameLog:
+class MaskLog:
     """Appends one line a frame. What an earlier process left is kept; a line that it could not finish is cut off.
 
     Attributes:

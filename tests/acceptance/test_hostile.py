@@ -18,7 +18,7 @@ import pytest
 from pycocotools import mask as coco
 
 from service.config import Settings
-from service.engine.supervisor import LocalEngine
+from service.engine.supervisor import Supervisor
 from service.http.app import create_app
 from service.problems import MEDIA_TYPE, PROBLEMS, type_of
 from tests.support.hostile import HEIGHT, SECRET, WIDTH, Hostile, corpus, good_clips, good_mask
@@ -51,7 +51,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     )
     app = create_app(
         settings,
-        make_engine=lambda config, store, storage: LocalEngine(
+        make_engine=lambda config, store, storage: Supervisor(
             replace(config, loader="tests.support.still_engine:load_still"), store, storage
         ),
     )

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from service.config import Settings
-from service.engine.supervisor import LocalEngine
+from service.engine.supervisor import Supervisor
 from service.engine.types import EngineConfig
 from service.jobs.store import JobStore
 from service.storage.job_files import Storage
@@ -30,7 +30,7 @@ def main(root: Path) -> None:
         settings=Settings(home=root / "home"),
     )
     store = JobStore(f"sqlite:///{root}/jobs.db")
-    engine = LocalEngine(config, store, Storage(root / "files", reserve=0))
+    engine = Supervisor(config, store, Storage(root / "files", reserve=0))
     engine.start()
     while not engine.ready and not stop.is_set():
         stop.wait(0.05)

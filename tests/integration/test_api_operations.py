@@ -328,7 +328,7 @@ def test_renders_hold_up_neither_a_probe_nor_the_end(tmp_path: Path) -> None:
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", timeout=240) as client,
         ):
             services: Services = app.state.services
-            render = asyncio.create_task(services.sandboxed(services.workshop, 3600, stay, begun))
+            render = asyncio.create_task(services.sandboxed(services.export_pool, 3600, stay, begun))
             await asyncio.to_thread(wait_for, begun.exists)
             answer = await client.post("/v1/probe", files={"video": clip.read_bytes()})
         with pytest.raises(ProblemError) as caught:

@@ -176,7 +176,7 @@ def test_ytvis(service: Served, result: str) -> None:
 def test_ytvis_has_null_where_an_object_is_not_seen(service: Served) -> None:
     """Frames without an object hold null in its lists, so that all lists are as long as the video."""
     job_id = service.run()
-    frames = service.services.storage.job(job_id).frames
+    frames = service.services.storage.job(job_id).mask_log
     lines = [json.loads(line) for line in frames.read_text(encoding="utf-8").splitlines()]
     for index in (0, 5, 11):
         lines[index]["objects"] = []

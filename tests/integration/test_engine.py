@@ -16,7 +16,7 @@ from multiprocessing.context import SpawnProcess
 import pytest
 
 from service.config import Settings
-from service.engine.supervisor import LocalEngine
+from service.engine.supervisor import Supervisor
 from service.engine.types import WorkerState
 from service.jobs.types import JobStatus
 from service.processes import SPAWN
@@ -40,7 +40,7 @@ def test_a_job_runs_from_queue_to_success(site: Site) -> None:
     job = site.submit(engine)
     done = site.finished(job)
     assert done.status is JobStatus.SUCCEEDED
-    lines = [json.loads(line) for line in site.files(job).frames.read_text().splitlines()]
+    lines = [json.loads(line) for line in site.files(job).mask_log.read_text().splitlines()]
     assert [line["index"] for line in lines] == list(range(FRAMES))
     assert (done.progress.done, done.progress.total, done.progress.stage) == (FRAMES, FRAMES, "finished")
     assert done.progress.fps
@@ -107,7 +107,7 @@ def test_a_worker_that_dies_is_replaced_and_its_job_goes_on(site: Site, kind: st
     job = site.submit(engine)
     done = site.finished(job)
     assert (done.status, done.deaths, done.attempts) == (JobStatus.SUCCEEDED, 1, 2)
-    assert site.files(job).frames.read_bytes() == expected
+    assert site.files(job).mask_log.read_bytes() == expected
     assert done.report is not None
     assert done.report["resumed"]
     assert done.report["frames"] == FRAMES
@@ -296,14 +296,14 @@ class TestStop:
         assert (waiting.status, waiting.worker, waiting.attempts) == (JobStatus.QUEUED, None, 0)
         begun = site.lines(job)
         assert 5 <= begun < FRAMES
-        before = site.files(job).frames.read_bytes()
+        before = site.files(job).mask_log.read_bytes()
         behave(site.home)
         site.start()
         done = site.finished(job)
         assert done.status is JobStatus.SUCCEEDED
         assert done.report is not None
         assert done.report["resumed"]
-        assert site.files(job).frames.read_bytes() == expected
+        assert site.files(job).mask_log.read_bytes() == expected
         assert expected.startswith(before)
 
     def test_no_process_is_left(self, site: Site) -> None:
@@ -376,7 +376,7 @@ def test_a_process_that_cannot_be_started_is_tried_again(site: Site, monkeypatch
 
     monkeypatch.setattr(SPAWN, "Pipe", noted_pipe)
     monkeypatch.setattr(SpawnProcess, "start", reluctant)
-    engine = LocalEngine(site.config, site.store, site.storage)
+    engine = Supervisor(site.config, site.store, site.storage)
     site.engines.append(engine)
     job = site.submit()
     engine.start()
@@ -394,7 +394,7 @@ def test_a_network_that_cannot_be_loaded_is_tried_again(site: Site) -> None:
     """The engine is not ready and says why; once the weights are there, it is, and waiting jobs run."""
     site.home.mkdir()
     (site.home / "no-weights").touch()
-    engine = LocalEngine(site.config, site.store, site.storage)
+    engine = Supervisor(site.config, site.store, site.storage)
     site.engines.append(engine)
     engine.start()
     job = site.submit(engine)

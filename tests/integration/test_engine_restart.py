@@ -62,14 +62,14 @@ def test_a_killed_service_finishes_its_jobs_after_the_restart(site: Site) -> Non
     wait_for(lambda: site.lines(running) >= 8 and site.files(running).state.exists())
     service.kill()
     wait_for(lambda: not is_running(service.worker))
-    begun = site.files(running).frames.read_bytes()
+    begun = site.files(running).mask_log.read_bytes()
     assert site.store.get(running.id).status is JobStatus.RUNNING
     behave(site.home)
     site.start()
     for job in (running, waiting):
         done = site.finished(job)
         assert (done.status, done.deaths) == (JobStatus.SUCCEEDED, 0)
-        assert site.files(job).frames.read_bytes() == expected
+        assert site.files(job).mask_log.read_bytes() == expected
     done = site.store.get(running.id)
     assert done.report is not None
     assert done.report["resumed"]
@@ -103,7 +103,7 @@ def test_without_a_state_the_job_is_started_over(site: Site) -> None:
     done = site.finished(job)
     assert done.report is not None
     assert not done.report["resumed"]
-    assert site.files(job).frames.read_bytes() == expected
+    assert site.files(job).mask_log.read_bytes() == expected
 
 
 def test_masks_beyond_the_state_are_not_written_twice(site: Site) -> None:
@@ -120,7 +120,7 @@ def test_masks_beyond_the_state_are_not_written_twice(site: Site) -> None:
     behave(site.home)
     site.start()
     assert site.finished(job).status is JobStatus.SUCCEEDED
-    assert site.files(job).frames.read_bytes() == expected
+    assert site.files(job).mask_log.read_bytes() == expected
 
 
 def test_masks_that_are_missing_before_the_state_start_the_job_over(site: Site) -> None:
@@ -131,7 +131,7 @@ def test_masks_that_are_missing_before_the_state_start_the_job_over(site: Site) 
     job = site.submit(engine)
     wait_for(lambda: site.lines(job) >= 6)
     engine.stop()
-    frames = site.files(job).frames
+    frames = site.files(job).mask_log
     frames.write_bytes(b"".join(frames.read_bytes().splitlines(keepends=True)[:2]))
     behave(site.home)
     site.start()

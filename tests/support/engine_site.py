@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from service.engine.supervisor import LocalEngine
+from service.engine.supervisor import Supervisor
 from service.engine.types import EngineConfig
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobOptions, JobStatus, JobVideo, new_job_id
@@ -28,7 +28,7 @@ class Site:
     root: Path
     clip: bytes
     config: EngineConfig
-    engines: list[LocalEngine] = field(default_factory=list)
+    engines: list[Supervisor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = JobStore(f"sqlite:///{self.root}/jobs.db")
@@ -39,16 +39,16 @@ class Site:
         """Where workers look for how to behave."""
         return self.config.settings.home
 
-    def start(self, **changes: Any) -> LocalEngine:
+    def start(self, **changes: Any) -> Supervisor:
         """An engine that is ready."""
-        engine = LocalEngine(replace(self.config, **changes), self.store, self.storage)
+        engine = Supervisor(replace(self.config, **changes), self.store, self.storage)
         self.engines.append(engine)
         engine.start()
         wait_for(lambda: engine.ready)
         return engine
 
     def submit(
-        self, engine: LocalEngine | None = None, video: bytes | None = None, frames: int = FRAMES, **options: Any
+        self, engine: Supervisor | None = None, video: bytes | None = None, frames: int = FRAMES, **options: Any
     ) -> Job:
         """A new job with its files, as the API makes it; `frames` is what the API believes that the video has."""
         job_id = new_job_id()
@@ -73,7 +73,7 @@ class Site:
 
     def lines(self, job: Job) -> int:
         """Masks in the job's file so far."""
-        path = self.files(job).frames
+        path = self.files(job).mask_log
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
     def finished(self, job: Job) -> Job:
@@ -81,8 +81,8 @@ class Site:
         found: Job = wait_for(lambda: (now := self.store.get(job.id)).status.finished and now)
         return found
 
-    def expected(self, engine: LocalEngine) -> bytes:
+    def expected(self, engine: Supervisor) -> bytes:
         """The masks of an uninterrupted run."""
         job = self.submit(engine)
         assert self.finished(job).status is JobStatus.SUCCEEDED
-        return self.files(job).frames.read_bytes()
+        return self.files(job).mask_log.read_bytes()

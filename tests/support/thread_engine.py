@@ -86,7 +86,7 @@ class ThreadEngine:
         while not self._stopped:
             self._news.wait(0.2)
             self._news.clear()
-            for job_id in self.store.doomed():
+            for job_id in self.store.pending_deletion():
                 self.storage.delete(job_id)
                 self.store.remove(job_id)
             while not self._stopped and not self.paused.is_set() and (job := self.store.claim_next(NAME)) is not None:
@@ -104,7 +104,7 @@ class ThreadEngine:
 
     def _segment(self, job: Job) -> JobStatus:
         files = self.storage.job(job.id)
-        with closing(RleWriter(files.frames)) as writer, open_video(files.video) as reader:
+        with closing(RleWriter(files.mask_log)) as writer, open_video(files.video) as reader:
             info = reader.info
             mask = read_mask(files.mask, info.display_width, info.display_height)
             options = Options(start=job.options.start, end=job.options.end)

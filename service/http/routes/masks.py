@@ -94,7 +94,7 @@ async def read_mask_picture(
     if_none_match: Annotated[str | None, Header(description="ETags that the client has.")] = None,
 ) -> Response:
     """The mask of one frame, as soon as it is computed."""
-    line = await in_thread(find_line, services.storage.job(job.id).frames, index)
+    line = await in_thread(find_line, services.storage.job(job.id).mask_log, index)
     if line is None:
         state = "has not got so far" if not job.status.finished else f"is {job.status} and has no such frame"
         raise ProblemError("mask-not-found", f"there is no mask of frame {index}: the job {state}")

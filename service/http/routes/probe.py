@@ -68,7 +68,7 @@ async def probe_video(request: Request, services: ServicesDep, _caller: CallerDe
         raise ProblemError("not-ready", "the service is shutting down")
     settings = services.settings
     with services.storage.upload() as files:
-        await in_thread(services.storage.check_room)
+        await in_thread(services.storage.check_space)
         parts = {"video": Part(int(settings.max_upload_bytes), files.video)}
         await receive_form(request, parts, received=services.metrics.upload_bytes.inc)
         report = await services.sandboxed(

@@ -137,9 +137,9 @@ def _making(services: Services, job: Job, name: str, caller: str | None) -> Maki
 async def _make(services: Services, job: Job, name: str, part: Path, caller: str | None) -> None:
     files = services.storage.job(job.id)
     try:
-        await in_thread(services.storage.check_room, files.frames.stat().st_size)
+        await in_thread(services.storage.check_space, files.mask_log.stat().st_size)
         seconds = services.settings.render_seconds
-        await services.sandboxed(services.workshop, seconds, render, job, files, name, part)
+        await services.sandboxed(services.export_pool, seconds, render, job, files, name, part)
     except Exception:
         await in_thread(services.store.get, job.id, caller)  # a job that was deleted meanwhile is the better answer
         raise

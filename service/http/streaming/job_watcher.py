@@ -143,6 +143,6 @@ class Feed:
         except JobNotFoundError:
             return News(None, 0)
         try:
-            return News(job, self._storage.job(job_id).frames.stat().st_size)
+            return News(job, self._storage.job(job_id).mask_log.stat().st_size)
         except FileNotFoundError:
             return News(job, 0)

@@ -37,7 +37,7 @@ async def follow_masks(services: Services, job: Job, first: int, patience: float
         first: First frame wanted.
         patience: Seconds after which quiet is worth telling.
     """
-    path = services.storage.job(job.id).frames
+    path = services.storage.job(job.id).mask_log
     async with services.feed.follow(job) as watch:
         news, size, offset = watch.news, 0, await in_thread(offset_of, path, first)
         while True:

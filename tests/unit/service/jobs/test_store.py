@@ -210,14 +210,14 @@ def test_delete_hides_the_job_until_it_is_removed(store: JobStore, new_job: NewJ
         store.request_delete(job.id)
     assert store.page().jobs == ()
     assert sum(store.counts().values()) == 0
-    assert store.doomed() == []
+    assert store.pending_deletion() == []
     assert store.known([job.id, *(new_job_id() for _ in range(2500))]) == {job.id}
     store.release("w", Release.RETURNED)
-    assert store.doomed() == [job.id]
+    assert store.pending_deletion() == [job.id]
     assert store.create(new_job(idempotency_key="k"))[1]
     store.remove(job.id)
     assert store.known([job.id]) == set()
-    assert store.doomed() == []
+    assert store.pending_deletion() == []
 
 
 @pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.RUNNING])
@@ -225,7 +225,7 @@ def test_only_a_running_job_puts_its_deletion_off(store: JobStore, new_job: NewJ
     """Whatever else its state is, a job that is to be deleted is up for removal; no worker takes it before."""
     job, _ = store.create(new_job(status=status))
     ask_to_delete(store, job.id)
-    assert store.doomed() == [job.id]
+    assert store.pending_deletion() == [job.id]
     assert store.claim_next("w") is None
 
 
@@ -259,7 +259,7 @@ def test_a_job_deleted_while_its_worker_is_released_is_removed(store: JobStore, 
             pool.submit(store.release, worker, Release.RETURNED)
             pool.submit(store.request_delete, job_id)
     assert store.claim_next("w") is None
-    assert sorted(store.doomed()) == ids
+    assert sorted(store.pending_deletion()) == ids
 
 
 def test_a_job_whose_worker_died_runs_again_once(store: JobStore, new_job: NewJob) -> None:

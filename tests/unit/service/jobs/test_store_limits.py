@@ -13,7 +13,7 @@ from service.errors import (
     QueueFullError,
     TooManyJobsError,
 )
-from service.jobs.requests import Limits
+from service.jobs.requests import QueueLimits
 from service.jobs.store import JobStore
 from service.jobs.types import (
     Job,
@@ -49,7 +49,7 @@ def test_an_idempotency_key_belongs_to_one_payload_and_one_api_key(store: JobSto
 
 def test_limits_refuse_one_job_too_many(store: JobStore, new_job: NewJob) -> None:
     """A full queue and an API key's own limit are told apart, and a refused job leaves nothing."""
-    limits = Limits(queued=3, unfinished_per_key=2)
+    limits = QueueLimits(queued=3, unfinished_per_key=2)
     first, _ = store.create(new_job(api_key_id="a"), limits)
     store.create(new_job(api_key_id="a"), limits)
     with pytest.raises(TooManyJobsError, match="2 of your jobs"):
@@ -62,8 +62,8 @@ def test_limits_refuse_one_job_too_many(store: JobStore, new_job: NewJob) -> Non
     assert store.create(new_job(api_key_id="a"), limits)[1]
 
 
-@pytest.mark.parametrize("limits", [Limits(queued=5), Limits(unfinished_per_key=5)])
-def test_limits_hold_however_many_post_at_once(store: JobStore, new_job: NewJob, limits: Limits) -> None:
+@pytest.mark.parametrize("limits", [QueueLimits(queued=5), QueueLimits(unfinished_per_key=5)])
+def test_limits_hold_however_many_post_at_once(store: JobStore, new_job: NewJob, limits: QueueLimits) -> None:
     """Of simultaneous posts just as many are taken as are allowed; all others are refused."""
     start = Barrier(12)
 
@@ -82,7 +82,7 @@ def test_limits_hold_however_many_post_at_once(store: JobStore, new_job: NewJob,
 
 def test_a_job_that_is_to_be_deleted_counts_no_more(store: JobStore, new_job: NewJob) -> None:
     """Neither a running nor a waiting job takes room once its deletion was asked for."""
-    limits = Limits(queued=1, unfinished_per_key=1)
+    limits = QueueLimits(queued=1, unfinished_per_key=1)
     for state in (JobStatus.RUNNING, JobStatus.QUEUED):
         job, _ = store.create(new_job(status=state), limits)
         with pytest.raises((TooManyJobsError, QueueFullError)):

@@ -74,18 +74,18 @@ def test_the_quota_counts_jobs_and_uploads(tmp_path: Path) -> None:
     """What would exceed it is refused; what is deleted makes room again at once."""
     storage = Storage(tmp_path, quota=1000, reserve=0)
     files = adopted(storage, b"x" * 700)
-    storage.check_room(300)
+    storage.check_space(300)
     with pytest.raises(StorageFullError, match="700 of 1,000 bytes are in use; there is no room for 301 more"):
-        storage.check_room(301)
+        storage.check_space(301)
     storage.delete(files.folder.name)
-    storage.check_room(1000)
+    storage.check_space(1000)
     storage.close()
 
 
 def test_the_disks_own_end_counts_too(tmp_path: Path) -> None:
     """Room that is kept free for the database and running jobs is not given away."""
     with pytest.raises(StorageFullError, match="the disk has"):
-        Storage(tmp_path, reserve=1 << 60).check_room()
+        Storage(tmp_path, reserve=1 << 60).check_space()
 
 
 def test_a_sweep_removes_old_folders_without_a_job_only(tmp_path: Path) -> None:

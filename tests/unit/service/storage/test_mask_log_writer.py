@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from codec.types import FrameType
-from service.storage.mask_log import FrameLog
+from service.storage.mask_log import MaskLog
 from vos.types import FrameMask, Source
 
 
@@ -22,7 +22,7 @@ def mask(index: int) -> FrameMask:
 
 def written(path: Path, indices: range) -> bytes:
     """A file with these frames."""
-    with closing(FrameLog(path)) as log:
+    with closing(MaskLog(path)) as log:
         for index in indices:
             log.append(mask(index))
     return path.read_bytes()
@@ -33,7 +33,7 @@ def test_frames_are_appended_once_and_in_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "frames.ndjson"
     whole = written(path, range(2, 6))
     assert [json.loads(line)["index"] for line in whole.splitlines()] == [2, 3, 4, 5]
-    with closing(FrameLog(path)) as log:
+    with closing(MaskLog(path)) as log:
         assert log.last == 5
         log.append(mask(4))
         log.append(mask(6))
@@ -49,7 +49,7 @@ def test_a_line_that_was_not_finished_is_cut_off(tmp_path: Path, lost: int) -> N
     whole = written(path, range(3))
     assert len(whole.splitlines()[-1]) > 1 << 16
     path.write_bytes(whole[:-lost])
-    with closing(FrameLog(path)) as log:
+    with closing(MaskLog(path)) as log:
         assert log.last == 1
         log.append(mask(2))
     assert path.read_bytes() == whole
@@ -60,7 +60,7 @@ def test_a_tail_of_zeros_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "frames.ndjson"
     whole = written(path, range(2))
     path.write_bytes(whole + bytes(5000) + b"\n" + bytes(10))
-    with closing(FrameLog(path)) as log:
+    with closing(MaskLog(path)) as log:
         assert log.last == 1
     assert path.read_bytes() == whole
 
@@ -70,7 +70,7 @@ def test_a_file_without_a_good_line_is_empty(tmp_path: Path, content: bytes) -> 
     """Nothing of it is kept."""
     path = tmp_path / "frames.ndjson"
     path.write_bytes(content)
-    with closing(FrameLog(path)) as log:
+    with closing(MaskLog(path)) as log:
         assert log.last == -1
     assert path.read_bytes() == b""
 
@@ -79,7 +79,7 @@ def test_starting_over_empties_the_file(tmp_path: Path) -> None:
     """After `clear` the first frame is the file's first."""
     path = tmp_path / "frames.ndjson"
     written(path, range(4))
-    with closing(FrameLog(path)) as log:
+    with closing(MaskLog(path)) as log:
         log.clear()
         log.append(mask(1))
     assert path.read_bytes() == written(tmp_path / "other", range(1, 2))

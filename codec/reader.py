@@ -7,13 +7,13 @@ from fractions import Fraction
 from types import TracebackType
 
 from codec.decode.decoded_picture import DecodedPicture
-from codec.decode.decoder import Decoder
+from codec.decode.decoder import VideoDecoder
 from codec.decode.motion_proxy import resolve_motion_source
 from codec.decode.orientation import orientation_of
 from codec.decode.pictures import bitstream_pictures, proxy_pictures
 from codec.decode.prefetch import Prefetch
 from codec.decode.scaler import Scaler, analysis_size
-from codec.demux.source import OpenFile, Source
+from codec.demux.source import VideoFile, VideoSource
 from codec.types import CompressedFrame, MotionSource, VideoInfo
 
 _AHEAD = 4
@@ -23,7 +23,7 @@ _READY = 2
 
 
 def open_video(
-    source: Source, *, short_side: int = 480, max_side: int | None = None, motion: str = "auto"
+    source: VideoSource, *, short_side: int = 480, max_side: int | None = None, motion: str = "auto"
 ) -> VideoReader:
     """Open a video and decode its first picture.
 
@@ -43,7 +43,7 @@ def open_video(
     for name, value in (("short_side", short_side), ("max_side", max_side)):
         if value is not None and value < 16:
             raise ValueError(f"{name} is {value}; it must be at least 16")
-    file = OpenFile(source)
+    file = VideoFile(source)
     try:
         intra_only = motion == "auto" and file.packets.look_intra_only()
         motion_source = resolve_motion_source(motion, file.stream.codec_context.name, intra_only=intra_only)
@@ -60,9 +60,9 @@ class VideoReader:
         info: What is known before the first frame.
     """
 
-    def __init__(self, file: OpenFile, source: MotionSource, short_side: int, max_side: int | None) -> None:
+    def __init__(self, file: VideoFile, source: MotionSource, short_side: int, max_side: int | None) -> None:
         self._file = file
-        decoder = Decoder(file, vectors=source is MotionSource.BITSTREAM)
+        decoder = VideoDecoder(file, vectors=source is MotionSource.BITSTREAM)
         first = decoder.peek().frame
         rotation, mirrored = orientation_of(first)
         size = analysis_size(first.width, first.height, short_side, max_side)

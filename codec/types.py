@@ -174,7 +174,7 @@ class CompressedFrame:
         motion: Motion of the frame, empty for intra frames.
         residual: int16 [height, width] at analysis size: luma minus its motion-compensated prediction; 0 in cells
             without a vector, where there is no prediction.
-        references_in_reach: Decode indices of the frames that frames after this one may still refer to. What is kept
+        available_references: Decode indices of the frames that frames after this one may still refer to. What is kept
             for any other frame can be dropped.
         to_rgb: Makes the RGB picture; call `rgb()` instead.
     """
@@ -188,7 +188,7 @@ class CompressedFrame:
     luma: UInt8Array
     motion: MotionField
     residual: Int16Array
-    references_in_reach: tuple[int, ...]
+    available_references: tuple[int, ...]
     to_rgb: Callable[[], UInt8Array] = field(repr=False)
 
     def __post_init__(self) -> None:

@@ -84,11 +84,11 @@ def proxied(pictures: Pictures, options: Mapping[str, str], seconds: list[float]
                 time=index / 24,
                 type=FrameType.P,
                 is_reference=True,
-                is_refresh=False,
+                is_idr=False,
                 vectors=vectors,
                 vector_size=(width, height),
                 vector_crop=(0, 0),
-                reach=1,
+                max_reference_frames=1,
                 luma=luma,
             )
         )
@@ -111,7 +111,7 @@ def carried(frames: Iterator[CompressedFrame], masks: Pictures) -> float:
             arrived = soft[0, 0, :height, :width].numpy() > 0.5
             found.append(100 * region_similarity(arrived, masks[frame.index] > 0))
         store.put(frame.decode_index, channels)
-        store.keep(frame.references_in_reach)
+        store.keep(frame.available_references)
     return float(np.mean(found))
 
 

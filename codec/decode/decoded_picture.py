@@ -27,11 +27,11 @@ class DecodedPicture:
         time: Presentation time in seconds.
         type: I, P or B.
         is_reference: Whether later frames may be predicted from it.
-        is_refresh: Whether no later frame (in decode order) refers to one before it (IDR).
+        is_idr: Whether no later frame (in decode order) refers to one before it (IDR).
         vectors: AVMotionVector records [n]; None if the frame has none.
         vector_size: (width, height) of the picture in whose pixels the vectors are, after cropping.
         vector_crop: (left, top) pixels that cropping took off that picture.
-        reach: Most reference frames that a frame may refer to (H.264 max_num_ref_frames; 2 in MPEG-1, -2 and -4).
+        max_reference_frames: Frames kept as references at once (H.264 max_num_ref_frames; 2 in MPEG-1, -2 and -4).
         has_fields: Whether vectors may count the lines of a field.
         luma: uint8 at analysis size where it was needed already; None: it is made from `frame`.
         marking: H.264: what the picture does to the references before it, None where that is not known.
@@ -43,11 +43,11 @@ class DecodedPicture:
     time: float
     type: FrameType
     is_reference: bool
-    is_refresh: bool
+    is_idr: bool
     vectors: VectorArray | None
     vector_size: tuple[int, int]
     vector_crop: tuple[int, int]
-    reach: int
+    max_reference_frames: int
     has_fields: bool = False
     luma: UInt8Array | None = None
     marking: Marking | None = None

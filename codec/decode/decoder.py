@@ -10,8 +10,8 @@ from typing import Any
 import av
 import av.error
 
-from codec.demux.source import OpenFile, check_size, reason_of
-from codec.demux.truncation import cut_off, is_cut
+from codec.demux.source import VideoFile, check_size, reason_of
+from codec.demux.truncation import is_cut, truncation_reason
 from codec.errors import BrokenStreamError, CodecError, EncryptedError, NoFramesError
 from codec.h264.access_unit import access_unit, length_size, parameter_sets
 from codec.h264.parameter_sets import SequenceParameters
@@ -25,7 +25,7 @@ class Packet:
     Attributes:
         number: Position in decode order, from 0.
         pts: Presentation time in stream units, None if unknown.
-        is_reference, is_refresh: As in `DecodedPicture`; None where the picture's type decides.
+        is_reference, is_idr: As in `DecodedPicture`; None where the picture's type decides.
         parameters: H.264 sequence parameters in force.
         marking: As in `DecodedPicture`.
     """
@@ -33,7 +33,7 @@ class Packet:
     number: int
     pts: int | None
     is_reference: bool | None = None
-    is_refresh: bool | None = None
+    is_idr: bool | None = None
     parameters: SequenceParameters | None = None
     marking: Marking | None = None
 
@@ -55,7 +55,7 @@ class PresentedPicture:
     packet: Packet | None
 
 
-class Decoder:
+class VideoDecoder:
     """Decodes a file's video stream once, from start to end.
 
     Args:
@@ -63,7 +63,7 @@ class Decoder:
         vectors: Whether to export motion vectors. They are only right with one thread.
     """
 
-    def __init__(self, file: OpenFile, *, vectors: bool) -> None:
+    def __init__(self, file: VideoFile, *, vectors: bool) -> None:
         self.file = file
         self._context = file.stream.codec_context
         self._context.copy_opaque = True
@@ -110,7 +110,7 @@ class Decoder:
         """Pictures that the decoder holds back to reorder them."""
         return max(self._context.has_b_frames, 0)
 
-    def take_sent(self) -> list[Packet]:
+    def pop_sent(self) -> list[Packet]:
         """Packets that went into the decoder since the last call."""
         sent, self._sent = self._sent, []
         return sent
@@ -126,7 +126,7 @@ class Decoder:
         yield from self._held_back()
         if self._is_encrypted:
             raise self._encrypted()
-        if reason := cut_off(self.file) or self._reason:
+        if reason := truncation_reason(self.file) or self._reason:
             raise self._failure(reason)
         if not self._count:
             raise NoFramesError(f"{self.file.name} has a video stream without a single picture")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import av
 
 from codec.decode.decoded_picture import DecodedPicture
-from codec.decode.decoder import Decoder, Packet, PresentedPicture
+from codec.decode.decoder import Packet, PresentedPicture, VideoDecoder
 from codec.decode.motion_proxy import MotionProxy
 from codec.decode.reorder import DecodeOrder
 from codec.decode.scaler import Scaler
@@ -25,7 +25,7 @@ _TYPES = {
 }
 
 
-def bitstream_pictures(decoder: Decoder) -> Iterator[DecodedPicture]:
+def bitstream_pictures(decoder: VideoDecoder) -> Iterator[DecodedPicture]:
     """Pictures in decode order, with the stream's own vectors.
 
     Raises:
@@ -35,7 +35,7 @@ def bitstream_pictures(decoder: Decoder) -> Iterator[DecodedPicture]:
     last = 0
     try:
         for picture in decoder.pictures():
-            for packet in decoder.take_sent():
+            for packet in decoder.pop_sent():
                 order.sent(packet.number, packet.pts)
             packet = picture.packet or Packet(last, picture.frame.pts)
             last = packet.number
@@ -58,17 +58,17 @@ def _with_motion(picture: PresentedPicture, packet: Packet) -> DecodedPicture:
         time=picture.time,
         type=kind,
         is_reference=kind != FrameType.B if packet.is_reference is None else packet.is_reference,
-        is_refresh=bool(packet.is_refresh),
+        is_idr=bool(packet.is_idr),
         vectors=vectors,
         vector_size=(frame.width, frame.height),
         vector_crop=(parameters.crop_left, parameters.crop_top) if parameters else (0, 0),
-        reach=parameters.max_reference_frames if parameters else _MPEG_REACH,
+        max_reference_frames=parameters.max_reference_frames if parameters else _MPEG_REACH,
         has_fields=frame.interlaced_frame,
         marking=packet.marking,
     )
 
 
-def proxy_pictures(decoder: Decoder, scaler: Scaler) -> Iterator[DecodedPicture]:
+def proxy_pictures(decoder: VideoDecoder, scaler: Scaler) -> Iterator[DecodedPicture]:
     """Pictures in presentation order, each with a proxy's vectors to the one before; types are the stream's own.
 
     Raises:
@@ -76,7 +76,7 @@ def proxy_pictures(decoder: Decoder, scaler: Scaler) -> Iterator[DecodedPicture]
     """
     proxy = MotionProxy(*scaler.size)
     for picture in decoder.pictures():
-        decoder.take_sent()
+        decoder.pop_sent()
         luma = scaler.luma(picture.frame)
         yield DecodedPicture(
             frame=picture.frame,
@@ -85,11 +85,11 @@ def proxy_pictures(decoder: Decoder, scaler: Scaler) -> Iterator[DecodedPicture]
             time=picture.time,
             type=coded_type(picture.frame),
             is_reference=True,
-            is_refresh=False,
+            is_idr=False,
             vectors=proxy.vectors(luma),
             vector_size=scaler.size,
             vector_crop=(0, 0),
-            reach=1,
+            max_reference_frames=1,
             luma=luma,
         )
 

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from codec.demux.packets import Packets
 from codec.errors import NoVideoError, UnreadableError, UnsupportedSizeError
 
-Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
+VideoSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
 
 MAX_PIXELS = 36_000_000
 """Largest picture in pixels: 8K (7680 x 4320) and a little."""
@@ -30,7 +30,7 @@ _BUFFER = 1 << 18
 _HEAD = 256
 
 
-class OpenFile:
+class VideoFile:
     """A video file, opened and checked.
 
     Attributes:
@@ -43,7 +43,7 @@ class OpenFile:
         head: The first 256 of them.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: VideoSource) -> None:
         self._file, self.name, self._owned = _as_file(source)
         try:
             self._file.seek(0, os.SEEK_END)
@@ -95,7 +95,7 @@ class _Nameless:
         self.tell = file.tell
 
 
-def _as_file(source: Source) -> tuple[BinaryIO, str, bool]:
+def _as_file(source: VideoSource) -> tuple[BinaryIO, str, bool]:
     """The source as a file object, its name for messages, and whether it has to be closed here."""
     if isinstance(source, bytes | bytearray | memoryview):
         if not len(source):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import av
 
 if TYPE_CHECKING:
-    from codec.demux.source import OpenFile
+    from codec.demux.source import VideoFile
 
 INDEXED = frozenset(("mov", "mp4"))
 """Containers whose index says where each frame lies."""
@@ -24,7 +24,7 @@ _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
 
 
-def cut_off(file: OpenFile) -> str | None:
+def truncation_reason(file: VideoFile) -> str | None:
     """Why the file is known to end too early, in words that follow "it is"; None where nothing says so.
 
     The index of a fragmented MP4 grows while its packets are read, so ask after the last one.
@@ -38,7 +38,7 @@ def cut_off(file: OpenFile) -> str | None:
     return f"cut off: its {promise} byte {end:,}, the file has {file.size:,} bytes" if end > file.size else None
 
 
-def is_cut(file: OpenFile, packet: av.Packet[Any]) -> bool:
+def is_cut(file: VideoFile, packet: av.Packet[Any]) -> bool:
     """Whether the file ends in the middle of this packet."""
     return packet.is_corrupt and bool(file.formats & _SIZED)
 

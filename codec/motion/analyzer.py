@@ -32,12 +32,12 @@ class FrameAnalyzer:
     def analyze(self, picture: DecodedPicture) -> CompressedFrame:
         """Describe the next picture in decode order."""
         luma = self._scaler.luma(picture.frame) if picture.luma is None else picture.luma
-        if picture.is_refresh or picture.vector_size != self._vector_size:
+        if picture.is_idr or picture.vector_size != self._vector_size:
             self._reach.clear()
         self._vector_size = picture.vector_size
         motion, residual = self._compensate(picture, luma)
         if picture.is_reference:
-            self._reach.capacity = min(max(1, picture.reach), MOST_REFERENCES)
+            self._reach.capacity = min(max(1, picture.max_reference_frames), MOST_REFERENCES)
             self._reach.add(Reference(self._decode_index, picture.index), picture.marking)
             self._stack.put(self._decode_index, luma, self._reach.decode_indices)
         frame = CompressedFrame(
@@ -50,7 +50,7 @@ class FrameAnalyzer:
             luma=luma,
             motion=motion,
             residual=residual,
-            references_in_reach=self._reach.decode_indices,
+            available_references=self._reach.decode_indices,
             to_rgb=self._scaler.rgb(picture.frame),
         )
         self._decode_index += 1

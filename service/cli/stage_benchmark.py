@@ -13,7 +13,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from codec.demux.source import OpenFile
+from codec.demux.source import VideoFile
 from codec.reader import open_video
 from service.config import Settings
 from service.run.model_loader import ModelChoice, load_engine
@@ -107,7 +107,7 @@ def _timing(stage: str, spent: list[float], decode: list[float], frames: int) ->
 
 def _decode(video: Path) -> tuple[int, float]:
     started = perf_counter()
-    file = OpenFile(video)
+    file = VideoFile(video)
     try:
         frames = sum(1 for _ in file.container.decode(file.stream))
     finally:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 
 from PIL import Image, UnidentifiedImageError
 
-from codec.demux.source import OpenFile
+from codec.demux.source import VideoFile
 from codec.reader import open_video
 from codec.types import VideoInfo
 from service.errors import message_of, verdict_of
@@ -101,7 +101,7 @@ def inspect_video(path: Path, limits: UploadLimits) -> tuple[VideoInfo, Extent]:
         ProblemError: The video cannot be read, is cut off, or goes beyond a limit.
     """
     with _uploaded(path) as file:
-        with closing(OpenFile(file)) as opened:
+        with closing(VideoFile(file)) as opened:
             context = opened.stream.codec_context
             _check_pixels(context.width, context.height, limits)
         extent = measure(file, partial(_check_extent, limits=limits))

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 import av
 import av.error
 
-from codec.demux.source import OpenFile
-from codec.demux.truncation import INDEXED, SEGMENTED, cut_off
+from codec.demux.source import VideoFile
+from codec.demux.truncation import INDEXED, SEGMENTED, truncation_reason
 from codec.errors import BrokenStreamError
 from service.problems import ProblemError
 
@@ -73,7 +73,7 @@ def measure(video: BinaryIO, check: Check) -> Extent:
         BrokenStreamError: It is damaged.
         UnreadableError, NoVideoError: It is no video.
     """
-    with closing(OpenFile(video)) as file:
+    with closing(VideoFile(video)) as file:
         seen = _read(file, file.container.demux(), check, _COUNTED)
         if seen.packets <= _COUNTED:
             return _counted(file, seen)
@@ -84,11 +84,11 @@ def measure(video: BinaryIO, check: Check) -> Extent:
             extent = _timed(file, seen)
     if extent is not None and _is_allowed(extent, check):
         return extent
-    with closing(OpenFile(video)) as file:
+    with closing(VideoFile(video)) as file:
         return _counted(file, _read(file, file.container.demux(), check))
 
 
-def _read(file: OpenFile, packets: Iterable[av.Packet[Any]], check: Check, most: int | None = None) -> _Seen:
+def _read(file: VideoFile, packets: Iterable[av.Packet[Any]], check: Check, most: int | None = None) -> _Seen:
     """Read packets, decoding none; with `most`, until there was one more of the video stream."""
     seen, video = _Seen(), file.stream.index
     ends = seen.ends
@@ -116,7 +116,7 @@ def _read(file: OpenFile, packets: Iterable[av.Packet[Any]], check: Check, most:
     return seen
 
 
-def _counted(file: OpenFile, seen: _Seen) -> Extent:
+def _counted(file: VideoFile, seen: _Seen) -> Extent:
     """The extent of a video all of whose packets were read."""
     _check_file(file)
     if file.formats & INDEXED:
@@ -132,7 +132,7 @@ def _counted(file: OpenFile, seen: _Seen) -> Extent:
     return Extent(seen.frames, True, seconds)
 
 
-def _listed(file: OpenFile) -> Extent:
+def _listed(file: VideoFile) -> Extent:
     """What the index says."""
     _check_file(file)
     frames = sum(not entry.is_discard for entry in file.stream.index_entries)
@@ -142,7 +142,7 @@ def _listed(file: OpenFile) -> Extent:
     )
 
 
-def _timed(file: OpenFile, start: _Seen) -> Extent | None:
+def _timed(file: VideoFile, start: _Seen) -> Extent | None:
     """What the header and the last seconds say; None where they cannot be found."""
     _check_file(file)
     stream, container = file.stream, file.container
@@ -167,13 +167,13 @@ def _is_allowed(extent: Extent, check: Check) -> bool:
     return True
 
 
-def _check_file(file: OpenFile) -> None:
+def _check_file(file: VideoFile) -> None:
     """Refuse a file that ends before what its container says."""
-    if reason := cut_off(file):
+    if reason := truncation_reason(file):
         raise ProblemError("video-truncated", f"the video is {reason}")
 
 
-def _check_end(file: OpenFile, seen: _Seen) -> None:
+def _check_end(file: VideoFile, seen: _Seen) -> None:
     """Refuse a file that ends long before the time its header promises."""
     streams, duration = file.container.streams, file.container.duration
     ends = [end * unit for index, end in seen.ends.items() if (unit := streams[index].time_base)]

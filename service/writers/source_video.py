@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from av.audio.stream import AudioStream
 
-from codec.decode.decoder import Decoder, PresentedPicture
-from codec.demux.source import OpenFile
+from codec.decode.decoder import PresentedPicture, VideoDecoder
+from codec.demux.source import VideoFile
 from codec.errors import CodecError
 from service.errors import RunError
 
@@ -28,8 +28,8 @@ class SourcePictures:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = OpenFile(path)
-        self._decoder = Decoder(self._file, vectors=False)
+        self._file = VideoFile(path)
+        self._decoder = VideoDecoder(self._file, vectors=False)
         self._pictures = self._decoder.pictures()
         self.time_base: Fraction = self._file.stream.time_base or Fraction(1, 90_000)
 
@@ -40,7 +40,7 @@ class SourcePictures:
             RunError: The video ended before it.
         """
         for picture in self._pictures:
-            self._decoder.take_sent()
+            self._decoder.pop_sent()
             if picture.index == index:
                 return picture
         raise RunError(f"frame {index} has a mask, but the overlay's own decode of the video ended before it")
@@ -66,7 +66,7 @@ class SourceAudio:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = OpenFile(path)
+        self._file = VideoFile(path)
         self.stream: AudioStream | None = next(iter(self._file.container.streams.audio), None)
         self._packets = self._read()
         self._next: AudioPacket | None = next(self._packets, None)

@@ -13,8 +13,8 @@ import av.error
 import pytest
 
 from codec import BrokenStreamError, CompressedFrame, NoFramesError, open_video
-from codec.decode.decoder import Decoder
-from codec.demux.source import OpenFile
+from codec.decode.decoder import VideoDecoder
+from codec.demux.source import VideoFile
 from codec.demux.truncation import segment_end
 from service.cli.main import main
 from tests.support.media import write_mask
@@ -149,7 +149,7 @@ def test_segment_ends(head: bytes, end: int | None) -> None:
 def test_frames_held_back_at_a_demuxing_error_are_given(good: int) -> None:
     """When the container breaks, the frames that the decoder holds to reorder them are given with their times."""
     whole = h264(bframes=3)
-    file = OpenFile(whole)
+    file = VideoFile(whole)
     packets = iter([next(file.packets) for _ in range(good)])
 
     def breaking() -> object:
@@ -159,7 +159,7 @@ def test_frames_held_back_at_a_demuxing_error_are_given(good: int) -> None:
     file.packets = breaking()  # type: ignore[assignment]
     pictures_given = []
     with pytest.raises(BrokenStreamError, match=f"stopped after {good} frames") as caught:
-        pictures_given.extend(Decoder(file, vectors=False).pictures())
+        pictures_given.extend(VideoDecoder(file, vectors=False).pictures())
     file.close()
     assert caught.value.frames == len(pictures_given) == good
     with av.open(io.BytesIO(whole)) as plain:

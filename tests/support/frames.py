@@ -107,7 +107,7 @@ def scripted(
         "luma": picture[..., 0],
         "motion": MotionField(vectors, reference),
         "residual": np.zeros((HEIGHT, WIDTH), np.int16),
-        "references_in_reach": tuple(range(max(0, decode_index - 3), decode_index + 1)),
+        "available_references": tuple(range(max(0, decode_index - 3), decode_index + 1)),
         "to_rgb": lambda: picture,
     }
     return CompressedFrame(**{**fields, **change})

@@ -67,7 +67,7 @@ class KeyframeForecast:
         if self._is_adaptive_key(frame, doubt):
             self._adaptive_keys.append(frame.index)
             doubt = 0.0
-        reach = {*frame.references_in_reach, frame.decode_index}
+        reach = {*frame.available_references, frame.decode_index}
         self._doubt = {index: old for index, old in self._doubt.items() if index in reach}
         self._doubt[frame.decode_index] = doubt
 

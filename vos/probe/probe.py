@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from statistics import mean
 
-from codec.demux.source import Source
+from codec.demux.source import VideoSource
 from codec.errors import BrokenStreamError
 from codec.reader import open_video
 from codec.types import CompressedFrame, FrameType, MotionSource, VideoInfo
@@ -20,7 +20,7 @@ _PATTERN_LENGTH = 60
 
 
 def probe(
-    source: Source,
+    source: VideoSource,
     *,
     motion: str = "auto",
     max_frames: int | None = None,

@@ -38,7 +38,7 @@ class Wave:
 
 def one_by_one(frames: Iterable[CompressedFrame]) -> Iterator[Wave]:
     """Every frame as a wave of its own, in decode order."""
-    return (Wave((frame,), frame.references_in_reach) for frame in frames)
+    return (Wave((frame,), frame.available_references) for frame in frames)
 
 
 def waves(frames: Iterable[CompressedFrame], first: int) -> Iterator[Wave]:
@@ -55,7 +55,7 @@ def waves(frames: Iterable[CompressedFrame], first: int) -> Iterator[Wave]:
     """
     ahead = iter(frames)
     for frame in ahead:
-        yield Wave((frame,), frame.references_in_reach)
+        yield Wave((frame,), frame.available_references)
         if frame.index == first:
             break
     pending: dict[CompressedFrame, tuple[int, ...]] = {}
@@ -66,7 +66,7 @@ def waves(frames: Iterable[CompressedFrame], first: int) -> Iterator[Wave]:
         while more and len(pending) < WINDOW:
             try:
                 frame = next(ahead)
-                pending[frame], reach = frame.motion.references, frame.references_in_reach
+                pending[frame], reach = frame.motion.references, frame.available_references
             except StopIteration:
                 more = False
             except CodecError as error:

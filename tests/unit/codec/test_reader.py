@@ -57,8 +57,8 @@ def encode(name: str, count: int = 11) -> bytes:
 def same(one: CompressedFrame, other: CompressedFrame) -> bool:
     """Whether all that is known of two frames is equal."""
     return (
-        (one.index, one.pts, one.type, one.references_in_reach)
-        == (other.index, other.pts, other.type, other.references_in_reach)
+        (one.index, one.pts, one.type, one.available_references)
+        == (other.index, other.pts, other.type, other.available_references)
         and np.array_equal(one.luma, other.luma)
         and np.array_equal(one.residual, other.residual)
         and np.array_equal(one.motion.vectors, other.motion.vectors)

@@ -105,7 +105,7 @@ def test_a_strict_pyramid_keeps_the_frames_around_it() -> None:
     for frame in frames:
         if frame in between:
             assert {frame.index // 8 * 8, frame.index // 8 * 8 + 8} <= reach
-        reach = {position[name] for name in frame.references_in_reach}
+        reach = {position[name] for name in frame.available_references}
     assert len(between) == 21
 
 
@@ -118,7 +118,7 @@ def test_long_term_streams_refer_to_frames_in_reach(shared_dir: Path, clip: str)
         frames = [frame for frame, _ in zip(video, range(40), strict=False)]
     gone = total = 0
     for before, frame in pairwise(frames):
-        reach = set(before.references_in_reach)
+        reach = set(before.available_references)
         for row, column in np.argwhere((frame.motion.reference[0] >= 0) & (frame.motion.reference[1] < 0))[::41]:
             place = np.array((column, row)) * STRIDE + frame.motion.vectors[0, row, column]
             errors = {

@@ -105,7 +105,7 @@ def test_references_come_before_and_stay_in_reach() -> None:
     reach: tuple[int, ...] = ()
     for frame in frames:
         assert set(frame.motion.references) <= set(reach)
-        reach = frame.references_in_reach
+        reach = frame.available_references
         assert (frame.decode_index in reach) == frame.is_reference
 
 
@@ -114,13 +114,13 @@ def test_an_idr_frame_empties_the_reach() -> None:
     frames = read(synthetic.pan(12), bframes=0, keyint=4, min_keyint=4, ref=4)
     starts = [frame for frame in frames if frame.type == "I"]
     assert len(starts) == 3
-    assert all(frame.references_in_reach == (frame.decode_index,) for frame in starts)
+    assert all(frame.available_references == (frame.decode_index,) for frame in starts)
 
 
 def test_reach_is_as_long_as_the_stream_allows() -> None:
     """No more frames are in reach than the stream's own limit (max_num_ref_frames)."""
     frames = read(synthetic.pan(12), bframes=0, ref=2)
-    assert max(len(frame.references_in_reach) for frame in frames) == 2
+    assert max(len(frame.available_references) for frame in frames) == 2
 
 
 def test_lists_prefer_their_direction() -> None:

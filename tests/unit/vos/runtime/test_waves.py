@@ -124,5 +124,5 @@ def test_one_by_one_is_decode_order() -> None:
     """Each frame alone, with what is in its reach."""
     frames = random_stream(0)
     assert [(wave.frames, wave.needed) for wave in one_by_one(frames)] == [
-        ((f,), f.references_in_reach) for f in frames
+        ((f,), f.available_references) for f in frames
     ]

@@ -14,7 +14,7 @@ ServiceError
 └── RunError                 a run that could not be finished
     └── WorkerDiedError      the worker of a job died, twice
 
-Lower layers raise their own errors; `VERDICTS` translates: one column a transport.
+Lower layers raise their own errors; `ERROR_MAPPINGS` translates: one column a transport.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ErrorMapping:
     """What an error means to the caller.
 
     Attributes:
@@ -99,42 +99,42 @@ class Verdict:
     expected: bool = True
 
 
-VERDICTS: tuple[tuple[type[BaseException], Verdict], ...] = (
-    (codec_errors.BrokenStreamError, Verdict(FAILED, "video-truncated")),
-    (codec_errors.NoVideoError, Verdict(BAD_INPUT, "no-video-stream")),
-    (codec_errors.EncryptedError, Verdict(BAD_INPUT, "video-encrypted")),
-    (codec_errors.NoFramesError, Verdict(BAD_INPUT, "no-frames")),
-    (codec_errors.UnsupportedSizeError, Verdict(BAD_INPUT, "too-many-pixels")),
-    (codec_errors.EncodingError, Verdict(BAD_INPUT, "invalid-options")),
-    (codec_errors.CodecError, Verdict(BAD_INPUT, "video-unreadable")),
-    (vos_errors.PromptError, Verdict(BAD_INPUT, "mask-unusable")),
-    (vos_errors.OptionError, Verdict(BAD_INPUT, "invalid-options")),
-    (vos_errors.WeightsError, Verdict(BAD_INPUT, "model-unavailable")),
-    (vos_errors.DatasetError, Verdict(BAD_INPUT, "invalid-request")),
-    (vos_errors.EvaluationError, Verdict(FAILED, "run-failed")),
-    (vos_errors.VosError, Verdict(BAD_INPUT, "invalid-options")),
-    (MaskSizeError, Verdict(BAD_INPUT, "mask-size-mismatch")),
-    (MaskFileError, Verdict(BAD_INPUT, "mask-unreadable")),
-    (JobNotFoundError, Verdict(BAD_INPUT, "job-not-found")),
-    (LostJobError, Verdict(FAILED, "job-finished")),
-    (IdempotencyConflictError, Verdict(BAD_INPUT, "idempotency-conflict")),
-    (QueueFullError, Verdict(FAILED, "queue-full")),
-    (TooManyJobsError, Verdict(FAILED, "too-many-jobs")),
-    (TooManyFramesError, Verdict(FAILED, "too-many-frames")),
-    (StorageFullError, Verdict(FAILED, "storage-full")),
-    (WorkerDiedError, Verdict(FAILED, "worker-died")),
-    (RunError, Verdict(FAILED, "run-failed")),
-    (ServiceError, Verdict(BAD_INPUT, "invalid-request")),
-    (OSError, Verdict(FAILED)),
-    (KeyboardInterrupt, Verdict(INTERRUPTED)),
-    (BaseException, Verdict(FAILED, expected=False)),
+ERROR_MAPPINGS: tuple[tuple[type[BaseException], ErrorMapping], ...] = (
+    (codec_errors.BrokenStreamError, ErrorMapping(FAILED, "video-truncated")),
+    (codec_errors.NoVideoError, ErrorMapping(BAD_INPUT, "no-video-stream")),
+    (codec_errors.EncryptedError, ErrorMapping(BAD_INPUT, "video-encrypted")),
+    (codec_errors.NoFramesError, ErrorMapping(BAD_INPUT, "no-frames")),
+    (codec_errors.UnsupportedSizeError, ErrorMapping(BAD_INPUT, "too-many-pixels")),
+    (codec_errors.EncodingError, ErrorMapping(BAD_INPUT, "invalid-options")),
+    (codec_errors.CodecError, ErrorMapping(BAD_INPUT, "video-unreadable")),
+    (vos_errors.PromptError, ErrorMapping(BAD_INPUT, "mask-unusable")),
+    (vos_errors.OptionError, ErrorMapping(BAD_INPUT, "invalid-options")),
+    (vos_errors.WeightsError, ErrorMapping(BAD_INPUT, "model-unavailable")),
+    (vos_errors.DatasetError, ErrorMapping(BAD_INPUT, "invalid-request")),
+    (vos_errors.EvaluationError, ErrorMapping(FAILED, "run-failed")),
+    (vos_errors.VosError, ErrorMapping(BAD_INPUT, "invalid-options")),
+    (MaskSizeError, ErrorMapping(BAD_INPUT, "mask-size-mismatch")),
+    (MaskFileError, ErrorMapping(BAD_INPUT, "mask-unreadable")),
+    (JobNotFoundError, ErrorMapping(BAD_INPUT, "job-not-found")),
+    (LostJobError, ErrorMapping(FAILED, "job-finished")),
+    (IdempotencyConflictError, ErrorMapping(BAD_INPUT, "idempotency-conflict")),
+    (QueueFullError, ErrorMapping(FAILED, "queue-full")),
+    (TooManyJobsError, ErrorMapping(FAILED, "too-many-jobs")),
+    (TooManyFramesError, ErrorMapping(FAILED, "too-many-frames")),
+    (StorageFullError, ErrorMapping(FAILED, "storage-full")),
+    (WorkerDiedError, ErrorMapping(FAILED, "worker-died")),
+    (RunError, ErrorMapping(FAILED, "run-failed")),
+    (ServiceError, ErrorMapping(BAD_INPUT, "invalid-request")),
+    (OSError, ErrorMapping(FAILED)),
+    (KeyboardInterrupt, ErrorMapping(INTERRUPTED)),
+    (BaseException, ErrorMapping(FAILED, expected=False)),
 )
 """First match wins: kinds stand before their base."""
 
 
-def verdict_of(error: BaseException) -> Verdict:
+def error_mapping(error: BaseException) -> ErrorMapping:
     """What `error` means to the caller."""
-    return next(verdict for kind, verdict in VERDICTS if isinstance(error, kind))
+    return next(mapping for kind, mapping in ERROR_MAPPINGS if isinstance(error, kind))
 
 
 def message_of(error: BaseException) -> str:
@@ -142,6 +142,6 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     text = " ".join(str(error).split()) or type(error).__name__
-    if verdict_of(error).expected:
+    if error_mapping(error).expected:
         return text
     return f"unexpected {type(error).__name__}: {text} (set KEYMASK_DEBUG=1 for the traceback)"

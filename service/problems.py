@@ -1,7 +1,7 @@
 """Errors over HTTP: RFC 9457 problem details. The kinds, each with one status and title, and how they are answered.
 
 `type` is `/problems/<kind>`: stable, the same on every installation, and an address of the service that explains it.
-Which error of the code is which kind stands in `service.errors.VERDICTS`.
+Which error of the code is which kind stands in `service.errors.ERROR_MAPPINGS`.
 """
 
 from __future__ import annotations

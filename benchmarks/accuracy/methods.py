@@ -10,7 +10,7 @@ from typing import Any
 from codec import open_video
 from codec.encode import Encoder, encode
 from service.config import load_settings
-from service.run.model_loader import ModelChoice, load_engine
+from service.run.model_loader import ModelChoice, load_model
 from vos.evaluation.davis import Sequence as DavisSequence
 from vos.evaluation.evaluate import Outcome, SequenceResult, read_picture, run_sequence, warm_up
 from vos.evaluation.summary import summarize
@@ -57,7 +57,7 @@ def load(method: Method, arguments: argparse.Namespace) -> tuple[SegmenterLike, 
     """A method's segmenter, and the description of its network; all share one network and one refiner."""
     choice = ModelChoice(arguments.model, arguments.weights, refine=method.refine)
     options = Options(keyframes=method.keyframes, quality=method.quality, max_key_share=method.max_key_share)
-    engine = load_engine(choice, options, load_settings())
+    engine = load_model(choice, options, load_settings())
     return engine.segmenter, engine.description
 
 

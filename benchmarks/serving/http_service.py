@@ -38,7 +38,7 @@ from codec.encode import Encoder, encode, parse_options
 from codec.types import UInt8Array
 from service.config import Settings
 from service.run.outputs import Outputs
-from service.run.run_to_files import RunRequest, run_job
+from service.run.run_to_files import RunRequest, run_to_files
 from service.writers.png import encode_mask
 
 SEQUENCE = "bmx-bumps"
@@ -194,7 +194,7 @@ def overhead(report: Report, served: Served, folder: Path) -> Row:
 
     def direct(material: Material) -> None:
         outputs = Outputs(folder / "out")
-        run_job(RunRequest(material.video, material.mask, outputs, force=True), settings)
+        run_to_files(RunRequest(material.video, material.mask, outputs, force=True), settings)
 
     def warm_up() -> None:
         direct(start)

@@ -1,14 +1,13 @@
 """The command line `keymask`: registers the commands, and is the one place where an error becomes an exit code.
 
-The error convention, for whoever writes a command:
+How to write a command:
 
-- A command raises; it neither prints an error nor exits. What it raises is looked up in `service.errors.VERDICTS`:
-  exit code 0 done, 2 bad usage or input, 1 failure, 130 Ctrl-C, one line on standard error, no traceback.
-- Options that Typer cannot check alone raise `service.errors.UsageError`; lower layers' errors pass through.
-- Text for people goes through `service.cli.console.text_console(json_file)`, JSON through `write_json(value,
-json_file)`,
-  with the option declared as `json_file: JsonOption = None`; progress through `progress_bar`.
-- torch, av and cv2 are imported inside the command's function, so that `keymask --help` stays fast.
+- Raise errors; do not print them and do not exit. `service.errors.ERROR_MAPPINGS` gives the exit code: 0 done, 2 bad
+  usage or input, 1 failure, 130 Ctrl-C. The user sees one line on standard error and no traceback.
+- Raise `service.errors.UsageError` for options that Typer cannot check alone; errors of lower layers pass through.
+- Print text for people through `text_console(json_file)`, JSON through `write_json(value, json_file)`, and show
+  progress with `progress_bar` (all in `service.cli.console`); declare the option as `json_file: JsonOption = None`.
+- Import torch, av and cv2 inside the command's function, so that `keymask --help` stays fast.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from service.cli.commands.run import run_command
 from service.cli.commands.serve import serve_command
 from service.cli.commands.worker import worker_command
 from service.config import load_settings
-from service.errors import BAD_INPUT, DONE, FAILED, UsageError, message_of, verdict_of
+from service.errors import BAD_INPUT, DONE, FAILED, UsageError, error_mapping, message_of
 from service.torch_runtime import prepare_torch
 
 app = typer.Typer(
@@ -80,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except (Exception, KeyboardInterrupt) as error:
         return _failure(error)
-    if result == verdict_of(KeyboardInterrupt()).exit_code:
+    if result == error_mapping(KeyboardInterrupt()).exit_code:
         return _failure(KeyboardInterrupt())
     return result if isinstance(result, int) else DONE
 
@@ -97,11 +96,11 @@ def _usage_error(error: typer.TyperException) -> int:
 
 
 def _failure(error: BaseException) -> int:
-    verdict = verdict_of(error)
+    mapping = error_mapping(error)
     typer.echo(f"keymask: error: {message_of(error)}", err=True)
-    if not verdict.expected and _debug():
+    if not mapping.expected and _debug():
         traceback.print_exception(error)
-    return verdict.exit_code
+    return mapping.exit_code
 
 
 def _debug() -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from codec.demux.source import VideoFile
 from codec.reader import open_video
 from service.config import Settings
-from service.run.model_loader import ModelChoice, load_engine
+from service.run.model_loader import ModelChoice, load_model
 from service.run.prompt_mask import read_mask
 from vos.runtime.protocol import SegmenterLike
 from vos.types import Options, Prompt
@@ -70,7 +70,7 @@ def measure(
     prompt = Prompt(read_mask(mask, info.display_width, info.display_height))
 
     def segment(keyframes: str, *, refine: bool = True) -> Callable[[], tuple[int, float]]:
-        segmenter = load_engine(replace(choice, refine=refine), Options(keyframes=keyframes), settings).segmenter
+        segmenter = load_model(replace(choice, refine=refine), Options(keyframes=keyframes), settings).segmenter
         return partial(_segment, video, prompt, segmenter)
 
     stages: dict[str, Callable[[], tuple[int, float]]] = {

@@ -15,8 +15,8 @@ from codec.types import VideoInfo
 from service.engine.reporting import DrainedError
 from service.errors import RunError, TooManyFramesError
 from service.jobs.types import Job, JobProgress
-from service.run.bitstream_stats import CodecTally
-from service.run.model_loader import Engine
+from service.run.bitstream_stats import BitstreamStats
+from service.run.model_loader import LoadedModel
 from service.run.prompt_mask import read_mask
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import MaskLog
@@ -60,7 +60,7 @@ class Task:
         self,
         job: Job,
         files: JobFiles,
-        load: Callable[[Options], Engine],
+        load: Callable[[Options], LoadedModel],
         observe: Callable[[JobProgress, Stats | None], None],
         *,
         state_seconds: float,
@@ -72,7 +72,7 @@ class Task:
         self._observe = observe
         self._state_seconds = state_seconds
         self._max_frames = max_frames
-        self._engine: Engine | None = None
+        self._engine: LoadedModel | None = None
         self._log: MaskLog | None = None
         self._fingerprint = ""
         self._began = time.monotonic()
@@ -102,7 +102,7 @@ class Task:
             )
             engine = self._engine = self._load(options)
             self._fingerprint = self._make_fingerprint(engine)
-            tally = CodecTally()
+            tally = BitstreamStats()
             with closing(MaskLog(self._files.mask_log)) as log:
                 self._log = log
                 state = self._recover(log)
@@ -148,7 +148,7 @@ class Task:
         log.clear()
         return None
 
-    def _watch(self, tally: CodecTally, frames: Any) -> Iterator[Any]:
+    def _watch(self, tally: BitstreamStats, frames: Any) -> Iterator[Any]:
         """Pass frames on; also while no mask comes out of them, the job is alive and can be stopped."""
         for frame in tally.watch(frames):
             if frame.index >= self._max_frames:
@@ -179,7 +179,7 @@ class Task:
         total = None if total is None else max(done, total)
         self._observe(JobProgress(done, total, stage, fps and round(fps, 2)), self.stats)
 
-    def _finish(self, engine: Engine, tally: CodecTally, info: VideoInfo, done: int) -> Outcome:
+    def _finish(self, engine: LoadedModel, tally: BitstreamStats, info: VideoInfo, done: int) -> Outcome:
         stats = engine.segmenter.stats
         report = {
             "complete": True,
@@ -217,7 +217,7 @@ class Task:
         ends = [end for end in (self._job.options.end, self._job.video.frames) if end is not None]
         return max(1, min(ends) - self._first) if ends else None
 
-    def _make_fingerprint(self, engine: Engine) -> str:
+    def _make_fingerprint(self, engine: LoadedModel) -> str:
         """Changes with everything that the masks depend on."""
         about = [self._job.payload_sha256, asdict(self._job.options), engine.description]
         return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()

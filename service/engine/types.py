@@ -18,7 +18,7 @@ class EngineConfig:
     Attributes:
         devices: One worker each: "cpu", "cuda:0", ...; ("auto",): every CUDA device, else the CPU; (): no worker here.
         model: The default network, loaded before a worker is ready.
-        loader: Dotted path "module:function" of an `EngineLoader`.
+        loader: Dotted path "module:function" of an `ModelLoader`.
         stall_seconds: A worker that shows no progress for this long is killed.
         cancel_seconds: A worker that has not stopped this long after a cancel is killed.
         grace_seconds: A worker that has not come to a safe point this long after the engine is stopped is killed.
@@ -30,7 +30,7 @@ class EngineConfig:
 
     devices: tuple[str, ...] = ("auto",)
     model: ModelChoice = field(default_factory=ModelChoice)
-    loader: str = "service.run.model_loader:load_engine"
+    loader: str = "service.run.model_loader:load_model"
     stall_seconds: float = 120.0
     cancel_seconds: float = 5.0
     grace_seconds: float = 10.0

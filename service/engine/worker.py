@@ -19,11 +19,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.engine.job_run import Task
 from service.engine.messages import Assignment, Ended, Heartbeat, NotReady, Ready
 from service.engine.reporting import CanceledError, DrainedError, Inbox, Observer, persist
-from service.errors import LostJobError, RunError, StorageFullError, message_of, verdict_of
+from service.errors import LostJobError, RunError, StorageFullError, error_mapping, message_of
 from service.jobs.claims import Release
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobStatus
-from service.run.model_loader import Engine, EngineLoader
+from service.run.model_loader import LoadedModel, ModelLoader
 from service.storage.job_files import Storage
 from vos.types import Options
 
@@ -44,7 +44,7 @@ class Worker:
         self._store = JobStore(assignment.database_url, retention=assignment.retention, migrate=False)
         self._storage = Storage(assignment.storage_root)
         self._spent = False
-        self._load: EngineLoader = _import(assignment.config.loader)
+        self._load: ModelLoader = _import(assignment.config.loader)
         signal.signal(signal.SIGTERM, self._on_terminate)
 
     def run(self) -> None:
@@ -134,23 +134,23 @@ class Worker:
         elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             self._spent = True
             error = RunError("the job needs more memory than there is; choose a smaller max_side or fewer objects")
-        verdict = verdict_of(error)
-        if not verdict.expected or isinstance(error, OSError):
+        mapping = error_mapping(error)
+        if not mapping.expected or isinstance(error, OSError):
             self._spent = True
             _log.error("job failed unexpectedly", exc_info=error, extra={"job_id": job.id})
-            return JobError(verdict.problem, "something went wrong here that is not the request's fault")
-        return JobError(verdict.problem, message_of(error).replace(f"{self._storage.job(job.id).folder}/", ""))
+            return JobError(mapping.problem, "something went wrong here that is not the request's fault")
+        return JobError(mapping.problem, message_of(error).replace(f"{self._storage.job(job.id).folder}/", ""))
 
-    def _engine_for(self, job: Job, options: Options) -> Engine:
+    def _engine_for(self, job: Job, options: Options) -> LoadedModel:
         name = job.options.model
         own = name is None or name == self._model.name
         choice = self._model if own else replace(self._model, name=cast("str", name), weights=None)
         return self._load(choice, options, self._config.settings)
 
 
-def _import(path: str) -> EngineLoader:
+def _import(path: str) -> ModelLoader:
     module, _, name = path.partition(":")
-    return cast("EngineLoader", getattr(importlib.import_module(module), name))
+    return cast("ModelLoader", getattr(importlib.import_module(module), name))
 
 
 def _count_devices() -> int:

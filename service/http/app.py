@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from codec.errors import CodecError
 from service.config import Settings
 from service.engine.supervisor import Supervisor
-from service.errors import ServiceError, message_of, verdict_of
+from service.errors import ServiceError, error_mapping, message_of
 from service.http.context import EngineFactory, SandboxFactory, Services, build_services, make_process_sandbox
 from service.http.examples import EXAMPLES
 from service.http.middleware import Observe
@@ -127,7 +127,7 @@ async def _on_problem(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_known_error(request: Request, error: Exception) -> JSONResponse:
-    return _answer(request, verdict_of(error).problem, message_of(error))
+    return _answer(request, error_mapping(error).problem, message_of(error))
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:

@@ -37,7 +37,7 @@ async def take_in(services: Services, request: Request, caller: str | None, key:
 
     Raises:
         ProblemError: It is refused.
-        ServiceError: Likewise, see `service.errors.VERDICTS`.
+        ServiceError: Likewise, see `service.errors.ERROR_MAPPINGS`.
     """
     if services.feed.closing:
         raise ProblemError("not-ready", "the service is shutting down")

@@ -103,7 +103,7 @@ class JobError:
     """Why a job failed.
 
     Attributes:
-        type: Name of the problem type, such as "broken-stream" (`service.errors.Verdict.problem`).
+        type: Name of the problem type, such as "broken-stream" (`service.errors.ErrorMapping.problem`).
         detail: One line for people.
     """
 

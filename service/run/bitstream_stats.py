@@ -9,7 +9,7 @@ from typing import Any
 from codec.types import CompressedFrame, FrameType, MotionSource, VideoInfo
 
 
-class CodecTally:
+class BitstreamStats:
     """Adds up frame types and motion coverage."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Loads the network of a run. The runner knows only the `Engine` that comes out, so a fake can take its place."""
+"""Loads the network of a run. The runner knows only the `LoadedModel` that comes out, so a fake can take its place."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class ModelChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class LoadedModel:
     """A segmenter and the part of the report that describes its network."""
 
     segmenter: SegmenterLike
     description: dict[str, Any]
 
 
-EngineLoader: TypeAlias = Callable[[ModelChoice, Options, Settings], Engine]
+ModelLoader: TypeAlias = Callable[[ModelChoice, Options, Settings], LoadedModel]
 
 
-def load_engine(choice: ModelChoice, options: Options, settings: Settings) -> Engine:
+def load_model(choice: ModelChoice, options: Options, settings: Settings) -> LoadedModel:
     """Load the network that was chosen; this is where torch is imported.
 
     Raises:
@@ -60,7 +60,7 @@ def load_engine(choice: ModelChoice, options: Options, settings: Settings) -> En
     network, description = _load_network(replace(choice, refine=True), settings.weights_dir)
     refiner = _load_refiner(choice.device, choice.precision) if choice.refine else None
     description = {**description, "refine": choice.refine}
-    return Engine(Segmenter(network, options, refiner), description)
+    return LoadedModel(Segmenter(network, options, refiner), description)
 
 
 @lru_cache(maxsize=1)

@@ -14,8 +14,8 @@ from codec.reader import open_video
 from codec.types import VideoInfo
 from service.config import Settings
 from service.errors import RunError, UsageError, message_of
-from service.run.bitstream_stats import CodecTally
-from service.run.model_loader import Engine, EngineLoader, ModelChoice, load_engine
+from service.run.bitstream_stats import BitstreamStats
+from service.run.model_loader import LoadedModel, ModelChoice, ModelLoader, load_model
 from service.run.outputs import Outputs
 from service.run.prompt_mask import read_mask
 from service.run.report import Summary
@@ -66,12 +66,12 @@ class RunRequest:
         return (self.video, self.mask) if weights is None else (self.video, self.mask, Path(weights))
 
 
-def run_job(
+def run_to_files(
     request: RunRequest,
     settings: Settings,
     *,
     on_progress: ProgressCallback = lambda _done, _total: None,
-    load: EngineLoader = load_engine,
+    load: ModelLoader = load_model,
 ) -> Summary:
     """Do the job. What is written stays when it fails in the middle; the report then says `complete: false` and why.
 
@@ -93,7 +93,7 @@ def run_job(
         opened = perf_counter()
         engine = load(request.model, request.options, settings)
         loaded = perf_counter()
-        tally = CodecTally()
+        tally = BitstreamStats()
         masks = engine.segmenter.run(tally.watch(reader), reader.info, prompt)
         first = next(masks, None)
         if first is None:
@@ -106,7 +106,7 @@ def run_job(
 class _Job:
     """A job whose first mask is there."""
 
-    def __init__(self, request: RunRequest, info: VideoInfo, engine: Engine, tally: CodecTally) -> None:
+    def __init__(self, request: RunRequest, info: VideoInfo, engine: LoadedModel, tally: BitstreamStats) -> None:
         self._request = request
         self._info = info
         self._engine = engine

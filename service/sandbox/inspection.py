@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from codec.demux.source import VideoFile
 from codec.reader import open_video
 from codec.types import VideoInfo
-from service.errors import message_of, verdict_of
+from service.errors import error_mapping, message_of
 from service.jobs.types import JobOptions, JobVideo
 from service.problems import ProblemError
 from service.run.prompt_mask import read_mask
@@ -67,10 +67,10 @@ def _uploaded(path: Path) -> Iterator[BinaryIO]:
 
 
 def _problem(error: Exception) -> ProblemError:
-    verdict = verdict_of(error)
-    if not verdict.expected or isinstance(error, OSError):
+    mapping = error_mapping(error)
+    if not mapping.expected or isinstance(error, OSError):
         raise error
-    return ProblemError(verdict.problem, message_of(error).replace("'upload'", "the video"))
+    return ProblemError(mapping.problem, message_of(error).replace("'upload'", "the video"))
 
 
 def inspect_job(video: Path, mask: Path, options: JobOptions, limits: UploadLimits) -> JobVideo:

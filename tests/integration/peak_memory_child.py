@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from service.config import Settings
-from service.run.model_loader import Engine, ModelChoice
+from service.run.model_loader import LoadedModel, ModelChoice
 from service.run.outputs import Outputs
-from service.run.run_to_files import RunRequest, run_job
+from service.run.run_to_files import RunRequest, run_to_files
 from vos.modeling.memory_read import l2_affinity, read_top_k
 from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.modeling.refiner import Refiner
@@ -58,11 +58,11 @@ class ColourNetwork(VOSNetwork):
         return read.view(-1, 1, rows, columns).clamp(0.01, 0.99).logit()
 
 
-def load(_choice: ModelChoice, options: Options, _settings: Settings) -> Engine:
+def load(_choice: ModelChoice, options: Options, _settings: Settings) -> LoadedModel:
     """The light network with the shipped refiner, whose convolutions are not packed: that is slow on maps so small."""
     refiner = Refiner().eval().to(memory_format=torch.channels_last)
     refiner.load_state_dict(read_weights(refiner, PACKAGE_FOLDER / REFINER.file, REFINER.name))
-    return Engine(Segmenter(ColourNetwork().eval(), options, refiner), {"name": "colour"})
+    return LoadedModel(Segmenter(ColourNetwork().eval(), options, refiner), {"name": "colour"})
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def main() -> None:
 
     outputs = Outputs(folder, rle=folder / "masks.ndjson")
     settings = Settings(home=folder / "home")
-    summary = run_job(RunRequest(video, mask, outputs), settings, on_progress=watch, load=load)
+    summary = run_to_files(RunRequest(video, mask, outputs), settings, on_progress=watch, load=load)
     peaks["end"] = peak_kib()
     sources = {source.value: count for source, count in summary.stats.frames.items()}
     print(json.dumps({"sources": sources, "seconds": summary.stats.seconds, "peak_kib": peaks}))

@@ -22,7 +22,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.config import Settings, digest_of_key
-from service.errors import VERDICTS, UsageError
+from service.errors import ERROR_MAPPINGS, UsageError
 from service.http.app import create_app
 from service.http.context import Services, keys_in_force
 from service.logs import configure_logging
@@ -191,7 +191,7 @@ def test_an_unexpected_error_shows_no_traceback(service: Served, monkeypatch: py
 
 def test_every_error_of_the_code_has_a_kind() -> None:
     """The one table names only kinds that exist, and every kind has a page at its address."""
-    assert {verdict.problem for _, verdict in VERDICTS} <= set(PROBLEMS)
+    assert {mapping.problem for _, mapping in ERROR_MAPPINGS} <= set(PROBLEMS)
 
 
 def test_a_problem_explains_itself(service: Served) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from codec.encode import Encoder, parse_options
 from codec.types import CompressedFrame, UInt8Array, VideoInfo
 from service.cli.main import main
-from service.run.model_loader import Engine
+from service.run.model_loader import LoadedModel
 from vos.evaluation.davis import find_sequences, read_split
 from vos.evaluation.evaluate import SequenceResult, evaluate
 from vos.evaluation.summary import summarize
@@ -258,11 +258,13 @@ def test_command_writes_the_json(davis: Path, tmp_path: Path, monkeypatch: pytes
     """The JSON has the agreed keys at top level, and the settings that made the numbers."""
     policies: list[str] = []
 
-    def fake_engine(choice: Any, options: Any, settings: Any) -> Engine:
+    def fake_model(choice: Any, options: Any, settings: Any) -> LoadedModel:
         policies.append(options.keyframes)
-        return Engine(FakeSegmenter(exact if options.keyframes == "every:1" else misses_first_on_odd), {"name": "fake"})
+        return LoadedModel(
+            FakeSegmenter(exact if options.keyframes == "every:1" else misses_first_on_odd), {"name": "fake"}
+        )
 
-    monkeypatch.setattr("service.run.model_loader.load_engine", fake_engine)
+    monkeypatch.setattr("service.run.model_loader.load_model", fake_model)
     file = tmp_path / "result.json"
     arguments = ["eval", str(davis), "--sequences", "pair", "--encoder", "mpeg4", "--encoder-options", "b=900k"]
     assert main([*arguments, "--keyframes", "codec", "--baseline", "--json", str(file)]) == 0

@@ -1,6 +1,6 @@
 """A network that is none, for tests of the service: light enough for a worker that starts in a moment.
 
-`load` is an `EngineLoader` that a spawned worker can import ("tests.support.fakes:load"). What it does is read from
+`load` is an `ModelLoader` that a spawned worker can import ("tests.support.fakes:load"). What it does is read from
 `behaviour.json` in the settings' home at each start of a run, so a test can change it while a worker lives:
 `seconds` to sleep a frame, and `trouble` = {"at": frame, "kind": ..., "times": n} that strikes n times.
 """
@@ -22,7 +22,7 @@ import numpy as np
 
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings
-from service.run.model_loader import Engine, ModelChoice, load_engine
+from service.run.model_loader import LoadedModel, ModelChoice, load_model
 from vos.errors import WeightsError
 from vos.runtime.protocol import SegmenterLike
 from vos.runtime.run_state import MemoryLayout, RunState
@@ -37,17 +37,17 @@ def behave(home: Path, **behaviour: Any) -> None:
     part.replace(home / "behaviour.json")
 
 
-def load(choice: ModelChoice, options: Options, settings: Settings) -> Engine:
-    """Stands in for `service.run.model_loader.load_engine`."""
+def load(choice: ModelChoice, options: Options, settings: Settings) -> LoadedModel:
+    """Stands in for `service.run.model_loader.load_model`."""
     if (settings.home / "no-weights").exists():
         raise WeightsError("the weights are missing")
-    return Engine(ChainSegmenter(options, settings.home), {"name": choice.name, "device": "none"})
+    return LoadedModel(ChainSegmenter(options, settings.home), {"name": choice.name, "device": "none"})
 
 
-def load_network(choice: ModelChoice, options: Options, settings: Settings) -> Engine:
+def load_network(choice: ModelChoice, options: Options, settings: Settings) -> LoadedModel:
     """The real loader; its segmenter meets the trouble that `behaviour.json` names."""
-    engine = load_engine(choice, options, settings)
-    return Engine(TroubledSegmenter(engine.segmenter, settings.home), engine.description)
+    engine = load_model(choice, options, settings)
+    return LoadedModel(TroubledSegmenter(engine.segmenter, settings.home), engine.description)
 
 
 class TroubledSegmenter:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings
-from service.run.model_loader import Engine, ModelChoice
+from service.run.model_loader import LoadedModel, ModelChoice
 from vos.runtime.run_state import RunState
 from vos.types import FrameMask, Options, Prompt, Source, Stats
 
@@ -49,6 +49,6 @@ class StillSegmenter:
         return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, prompt.labels, scores)
 
 
-def load_still(_choice: ModelChoice, options: Options, _settings: Settings) -> Engine:
-    """Stands in for `service.run.model_loader.load_engine`."""
-    return Engine(StillSegmenter(options), {"name": "still"})
+def load_still(_choice: ModelChoice, options: Options, _settings: Settings) -> LoadedModel:
+    """Stands in for `service.run.model_loader.load_model`."""
+    return LoadedModel(StillSegmenter(options), {"name": "still"})

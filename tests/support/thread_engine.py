@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from codec.reader import open_video
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
-from service.errors import verdict_of
+from service.errors import error_mapping
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobProgress, JobStatus
 from service.run.prompt_mask import read_mask
@@ -97,7 +97,7 @@ class ThreadEngine:
         try:
             end = self._segment(job)
         except Exception as error:
-            failure = JobError(verdict_of(error).problem, str(error))
+            failure = JobError(error_mapping(error).problem, str(error))
             self.store.move(job.id, JobStatus.RUNNING, JobStatus.FAILED, error=failure)
             return
         self.store.move(job.id, JobStatus.RUNNING, end, report={"frames": dict(self.sources)})

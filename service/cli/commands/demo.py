@@ -20,7 +20,7 @@ def demo_command(
 ) -> None:
     """Segment the clip that ships with keymask, with the default network."""
     from service.run.outputs import Outputs  # noqa: PLC0415 - av and cv2 are not needed for --help
-    from service.run.run_to_files import RunRequest, run_job  # noqa: PLC0415
+    from service.run.run_to_files import RunRequest, run_to_files  # noqa: PLC0415
 
     with as_file(files("service") / "sample") as sample, progress_bar("segmenting") as update:
         request = RunRequest(
@@ -29,7 +29,7 @@ def demo_command(
             outputs=Outputs(out, overlay=out / "overlay.mp4", json=json_path(json_file)),
             force=True,
         )
-        summary = run_job(request, load_settings(), on_progress=update)
+        summary = run_to_files(request, load_settings(), on_progress=update)
     write_json(summary.to_json(), json_file)
     for line in summary.lines():
         text_console(json_file).print(line)

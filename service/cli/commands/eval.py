@@ -62,7 +62,7 @@ def eval_command(
     from opening the clip to the last mask. DAVIS's rule: the first and the last frame do not count.
     """
     from codec.encode import Encoder, parse_options  # noqa: PLC0415
-    from service.run.model_loader import ModelChoice, load_engine  # noqa: PLC0415
+    from service.run.model_loader import ModelChoice, load_model  # noqa: PLC0415
     from vos.evaluation.davis import find_sequences, read_split  # noqa: PLC0415 - av, cv2 and torch are not needed for --help
     from vos.evaluation.evaluate import evaluate  # noqa: PLC0415
     from vos.evaluation.summary import summarize, table  # noqa: PLC0415
@@ -77,10 +77,10 @@ def eval_command(
     choice = ModelChoice(model, weights, device, precision, refine)
     settings = load_settings()
     options = Options(keyframes=keyframes, quality=quality, max_key_share=max_key_share)
-    method = load_engine(choice, options, settings)
+    method = load_model(choice, options, settings)
     # Without the refiner, which is of no use where nothing is carried, and would only slow the baseline down.
     alone = replace(choice, refine=False)
-    base = load_engine(alone, Options(keyframes="every:1"), settings).segmenter if baseline else None
+    base = load_model(alone, Options(keyframes="every:1"), settings).segmenter if baseline else None
 
     masks = sum(len(sequence.pictures) for sequence in found) * (2 if baseline else 1)
     with progress_bar("evaluating") as update:

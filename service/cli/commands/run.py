@@ -63,7 +63,7 @@ def run_command(
     """Segment a video: one mask a frame from the mask of one frame."""
     from service.run.model_loader import ModelChoice  # noqa: PLC0415 - av and cv2 are not needed for --help
     from service.run.outputs import Outputs  # noqa: PLC0415
-    from service.run.run_to_files import RunRequest, run_job  # noqa: PLC0415
+    from service.run.run_to_files import RunRequest, run_to_files  # noqa: PLC0415
     from vos.types import Options  # noqa: PLC0415
 
     request = RunRequest(
@@ -83,7 +83,7 @@ def run_command(
             heed()
             update(done, total)
 
-        summary = run_job(request, load_settings(), on_progress=report)
+        summary = run_to_files(request, load_settings(), on_progress=report)
     write_json(summary.to_json(), json_file)
     for line in summary.lines():
         text_console(json_file).print(line)

@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from codec.errors import BrokenStreamError, EncryptedError, MotionError
-from service.errors import VERDICTS, MaskFileError, RunError, UsageError, message_of, verdict_of
+from service.errors import ERROR_MAPPINGS, MaskFileError, RunError, UsageError, error_mapping, message_of
 from vos.errors import OptionError, PromptError, WeightsError
 
 
@@ -30,12 +30,12 @@ from vos.errors import OptionError, PromptError, WeightsError
 )
 def test_exit_codes(error: BaseException, exit_code: int) -> None:
     """2 is for what the user can change, 1 for what broke, 130 for Ctrl-C."""
-    assert verdict_of(error).exit_code == exit_code
+    assert error_mapping(error).exit_code == exit_code
 
 
 def test_no_entry_is_hidden_by_an_earlier_one() -> None:
     """In the table a kind stands before its base, or it would never be found."""
-    kinds = [kind for kind, _ in VERDICTS]
+    kinds = [kind for kind, _ in ERROR_MAPPINGS]
     assert not [(a, b) for a, b in combinations(kinds, 2) if issubclass(b, a)]
 
 

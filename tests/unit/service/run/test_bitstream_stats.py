@@ -7,7 +7,7 @@ from collections import deque
 import pytest
 
 from codec import open_video
-from service.run.bitstream_stats import CodecTally
+from service.run.bitstream_stats import BitstreamStats
 from tests.support.odd_streams import ODD_STREAMS
 from vos.probe.probe import probe
 
@@ -16,7 +16,7 @@ from vos.probe.probe import probe
 def test_coverage_is_that_of_the_probe(name: str) -> None:
     """Also where all frames of the stream are intra coded and a proxy gives their motion."""
     data = ODD_STREAMS[name].make()
-    tally = CodecTally()
+    tally = BitstreamStats()
     with open_video(data) as reader:
         deque(tally.watch(reader), maxlen=0)
         report = tally.report(reader.info)
@@ -29,7 +29,7 @@ def test_coverage_is_that_of_the_probe(name: str) -> None:
 
 def test_a_stream_without_motion_has_no_coverage() -> None:
     """Intra frames read for their own vectors, of which there are none, cover nothing: the report says null."""
-    tally = CodecTally()
+    tally = BitstreamStats()
     with open_video(ODD_STREAMS["one frame"].make()) as reader:
         deque(tally.watch(reader), maxlen=0)
         report = tally.report(reader.info)

@@ -15,7 +15,7 @@ from codec.errors import BrokenStreamError, UnreadableError
 from service.config import Settings
 from service.errors import MaskFileError, UsageError
 from service.run.outputs import Outputs
-from service.run.run_to_files import RunRequest, run_job
+from service.run.run_to_files import RunRequest, run_to_files
 from tests.support.media import square, write_broken, write_clip, write_mask
 from tests.support.still_engine import load_still
 from vos.errors import PromptError
@@ -35,7 +35,7 @@ def request_(tmp_path: Path) -> RunRequest:
 
 def run(request: RunRequest, **options: Any) -> Any:
     """Do the job without a network."""
-    return run_job(request, Settings(Path("/nowhere")), load=load_still, **options)
+    return run_to_files(request, Settings(Path("/nowhere")), load=load_still, **options)
 
 
 def report_of(request: RunRequest) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Supervisor:
         self._try("requeue", lambda: self._store.requeue_orphans(self._is_cared_for))
         self._try("remove", self._housekeeper.remove_deleted)
         # Nobody can be in the middle of creating a job now, unless another process takes uploads in.
-        self._try("sweep", partial(self._housekeeper.sweep, min_age=0.0 if self._storage.is_alone() else 60.0))
+        self._try("sweep", partial(self._housekeeper.sweep, min_age=0.0 if self._storage.is_sole_process() else 60.0))
         self._thread.start()
 
     def stop(self) -> None:

@@ -1,1 +1,1 @@
-"""Jobs: what they are, where they are kept."""
+"""Jobs: their types and the database that stores them."""

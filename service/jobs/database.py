@@ -19,20 +19,20 @@ from service.errors import UsageError
 from service.threads import THREADS
 
 _BUSY_SECONDS = 30.0
-"""How long a SQLite connection waits for another one's change."""
+"""How long a SQLite connection waits for the change of another connection."""
 _MIGRATION_LOCK = 0x6B65796D61736B
-"""Number of the PostgreSQL advisory lock under which one process migrates ("keymask" in ASCII)."""
+"""PostgreSQL advisory lock of the process that migrates ("keymask" in ASCII)."""
 _CREATION_LOCK = _MIGRATION_LOCK + 1
-"""Likewise of the one under which jobs are created, one after the other."""
+"""PostgreSQL advisory lock that creates jobs one at a time."""
 _alembic = Lock()
-"""Alembic keeps its context in global variables."""
+"""Held while Alembic runs, because it keeps its context in global variables."""
 
 
 def open_database(url: str) -> Engine:
-    """An engine for the URL.
+    """Return an SQLAlchemy engine for the URL.
 
     Raises:
-        UsageError: It is not a URL, or of another kind of database.
+        UsageError: This is not a URL of SQLite or PostgreSQL.
     """
     try:
         parsed = make_url(url)
@@ -47,32 +47,35 @@ def open_database(url: str) -> Engine:
         raise UsageError(f"the database is {backend}; allowed: sqlite, postgresql")
     arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
     if parsed.database in (None, "", ":memory:"):
-        # Each connection would have a memory of its own; one connection that threads take in turn is one database.
+        # Each connection would open its own in-memory database, so all threads share one connection.
         return create_engine(parsed, connect_args=arguments, poolclass=QueuePool, pool_size=1, max_overflow=0)
     Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-    # Of this pool's users only the engine's thread is not one of those threads. A connection beyond it would be opened
-    # and closed for one call, which takes longer than to wait for one.
+    # The service's threads and the supervisor share this pool. Further connections would be opened and closed for a
+    # single call, which takes longer than waiting for a free one.
     engine = create_engine(parsed, connect_args=arguments, pool_size=THREADS + 1, max_overflow=0)
     event.listen(engine, "connect", _prepare)
     return engine
 
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
-    # Readers and the one writer do not wait for each other, and what was acknowledged survives a power cut.
+    # Readers and the writer do not block each other, and a committed change survives a power cut.
     _write_ahead(connection)
     connection.execute("PRAGMA synchronous=FULL")
-    # Pages lie in the system's cache too: by default each connection's own grows to 2 MB along with the database.
+    # The system caches pages too; by default each connection's own cache grows to 2 MB.
     connection.execute("PRAGMA cache_size=-256")
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to a write-ahead log. Where several switch a new database at once, SQLite lets none of them wait."""
-    given_up = time.monotonic() + _BUSY_SECONDS
+    """Switch to a write-ahead log.
+
+    SQLite does not wait for this lock when several connections switch a new database at once, so retry.
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError:
-            if time.monotonic() > given_up:
+            if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
         else:
@@ -80,7 +83,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest version, in one transaction that only one process enters at a time."""
+    """Bring the schema to the newest version in one transaction, one process at a time."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with _alembic, engine.begin() as connection:
@@ -93,17 +96,17 @@ def migrate(engine: Engine) -> None:
 
 
 def lock_creation(connection: Connection) -> None:
-    """Let other creations of jobs wait until this transaction ends, so that each counts all that were made before it.
+    """Make other transactions that create jobs wait for this one, so each counts all earlier jobs.
 
-    In SQLite they do so by themselves, from the transaction's first change on.
+    SQLite does this by itself from the first change of a transaction on.
     """
     if connection.dialect.name == "postgresql":
         _lock(connection, _CREATION_LOCK)
 
 
 @contextmanager
-def hasty(engine: Engine) -> Iterator[Connection]:
-    """A transaction that is not on the disk when the block ends; a power cut may undo it, as if it had not been."""
+def relaxed_transaction(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that commits without waiting for the disk; a power cut may undo it as a whole."""
     with engine.connect() as connection:
         is_sqlite = connection.dialect.name == "sqlite"
         connection.exec_driver_sql("PRAGMA synchronous=NORMAL" if is_sqlite else "SET LOCAL synchronous_commit TO OFF")

@@ -1,4 +1,4 @@
-"""The client's side of the job store: create, look at, list, cancel, delete."""
+"""The job store for clients: create, get, list, cancel and delete jobs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from sqlalchemy.exc import IntegrityError
 
 from service.errors import IdempotencyConflictError, JobNotFoundError, QueueFullError, TooManyJobsError
 from service.jobs.database import lock_creation
-from service.jobs.rows import HERE, QUEUED, RUNNING, Rows, of_key
+from service.jobs.rows import QUEUED, RUNNING, VISIBLE, Rows, owned_by
 from service.jobs.schema import jobs, row_of, to_columns
 from service.jobs.types import UNFINISHED, Job, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """How many unfinished jobs there may be; None: any number.
+    """Largest numbers of unfinished jobs; None sets no limit.
 
     Attributes:
-        queued: Waiting jobs.
-        unfinished_per_key: Waiting and running jobs of one API key (of all callers together without keys).
+        queued: Number of queued jobs.
+        unfinished_per_key: Number of queued and running jobs per API key (of all callers together without keys).
     """
 
     queued: int | None = None
@@ -29,11 +29,11 @@ class QueueLimits:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a list.
+    """One page of a list of jobs.
 
     Attributes:
-        jobs: Newest first.
-        cursor: What to pass for the next part; None at the end.
+        jobs: The jobs, newest first.
+        cursor: Cursor of the next page, None on the last page.
     """
 
     jobs: tuple[Job, ...]
@@ -44,46 +44,46 @@ NO_LIMITS = QueueLimits()
 
 
 class Requests(Rows):
-    """What clients ask for. A job whose deletion was requested is invisible here."""
+    """Requests of clients. They do not see a job whose deletion was requested."""
 
     def create(self, job: Job, limits: QueueLimits = NO_LIMITS) -> tuple[Job, bool]:
         """Add a queued job.
 
         Returns:
-            The job and whether it is new; an earlier one if the same API key used the same Idempotency-Key for the same
-            payload (then the caller removes the files it stored for the new one).
+            The job, and whether it is new. An earlier job is returned if the same API key posted the same payload with
+            the same Idempotency-Key; the caller then deletes the files of the new job.
 
         Raises:
-            IdempotencyConflictError: Same key, other payload.
+            IdempotencyConflictError: The Idempotency-Key was used with another payload.
             QueueFullError, TooManyJobsError: A limit is reached.
         """
-        if job.idempotency_key and (earlier := self._same(job)):
+        if job.idempotency_key and (earlier := self._find_duplicate(job)):
             return earlier, False
         try:
             with self._engine.begin() as connection:
                 lock_creation(connection)
-                # The insertion comes first: in SQLite it makes other writers wait until the count is done.
+                # Insert first: in SQLite this makes other writers wait until the jobs are counted.
                 connection.execute(insert(jobs).values(row_of(job)))
                 _check_limits(connection, job, limits)
         except IntegrityError:
-            if job.idempotency_key and (earlier := self._same(job)):
+            if job.idempotency_key and (earlier := self._find_duplicate(job)):
                 return earlier, False
             raise
         return job, True
 
     def get(self, job_id: str, api_key_id: str | None = None) -> Job:
-        """The job with this id (of this API key, if one is given).
+        """Return the job with this id, which this API key must own if one is given.
 
         Raises:
-            JobNotFoundError: There is none.
+            JobNotFoundError: There is no such job.
         """
-        found = self._first(select(jobs).where(jobs.c.id == job_id, HERE, *of_key(api_key_id)))
+        found = self._first(select(jobs).where(jobs.c.id == job_id, VISIBLE, *owned_by(api_key_id)))
         if found is None:
             raise JobNotFoundError(f"there is no job {job_id}")
         return found
 
     def find(self, api_key_id: str | None, idempotency_key: str) -> Job | None:
-        """The job that was created with this Idempotency-Key, to answer before an upload is read to its end."""
+        """Return the job that was created with this Idempotency-Key, None if there is none."""
         return self._first(
             select(jobs).where(jobs.c.api_key_id == (api_key_id or ""), jobs.c.idempotency_key == idempotency_key)
         )
@@ -95,24 +95,27 @@ class Requests(Rows):
         status: JobStatus | None = None,
         api_key_id: str | None = None,
     ) -> Page:
-        """Jobs, newest first. A cursor stays good when jobs come and go: it is the id of the last job of the page."""
-        wanted = select(jobs).where(HERE, *of_key(api_key_id))
+        """Return a page of jobs, newest first.
+
+        A cursor is the id of the last job on the page, so it stays valid when jobs are created and deleted.
+        """
+        query = select(jobs).where(VISIBLE, *owned_by(api_key_id))
         if cursor is not None:
-            wanted = wanted.where(jobs.c.id < cursor)
+            query = query.where(jobs.c.id < cursor)
         if status is not None:
-            wanted = wanted.where(jobs.c.status == status)
-        found = self._all(wanted.order_by(jobs.c.id.desc()).limit(limit + 1))
+            query = query.where(jobs.c.status == status)
+        found = self._all(query.order_by(jobs.c.id.desc()).limit(limit + 1))
         return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
 
     def request_cancel(self, job_id: str) -> Job:
-        """A waiting job is canceled at once, a running one by its worker within a second; a finished one stays.
+        """Cancel a queued job at once, a running job through its worker within a second. A finished job stays as it is.
 
         Raises:
-            JobNotFoundError: There is none.
+            JobNotFoundError: There is no such job.
         """
-        mine = and_(jobs.c.id == job_id, HERE)
-        canceled = to_columns(status=JobStatus.CANCELED, cancel_requested=True, **self._ending())
-        # Between the two statements a worker may claim the job or give it back, hence the second round.
+        mine = and_(jobs.c.id == job_id, VISIBLE)
+        canceled = to_columns(status=JobStatus.CANCELED, cancel_requested=True, **self._end_times())
+        # A worker may claim or return the job between the two statements, hence the second round.
         for _ in range(2):
             moved = self._change(update(jobs).where(mine, QUEUED).values(canceled)) or self._change(
                 update(jobs).where(mine, RUNNING).values(cancel_requested=True)
@@ -122,27 +125,27 @@ class Requests(Rows):
         return self.get(job_id)
 
     def request_delete(self, job_id: str) -> Job:
-        """Make a job invisible and cancel it; `service.engine.housekeeper` removes its files and then its row.
+        """Hide a job and cancel it. The housekeeper later deletes its files and then its row.
 
-        Its Idempotency-Key is free again.
+        Its Idempotency-Key can be used again.
 
         Raises:
-            JobNotFoundError: There is none.
+            JobNotFoundError: There is no such job.
         """
         job = self.request_cancel(job_id)
-        change = update(jobs).where(jobs.c.id == job_id, HERE)
+        change = update(jobs).where(jobs.c.id == job_id, VISIBLE)
         self._change(change.values(delete_requested=True, cancel_requested=True, idempotency_key=None))
         return job
 
     def counts(self) -> dict[JobStatus, int]:
-        """Status -> number of jobs, 0 included."""
+        """Return the number of jobs per status, including zeros."""
         with self._engine.connect() as connection:
-            rows = connection.execute(select(jobs.c.status, func.count()).where(HERE).group_by(jobs.c.status))
+            rows = connection.execute(select(jobs.c.status, func.count()).where(VISIBLE).group_by(jobs.c.status))
             found = {status: count for status, count in rows}  # noqa: C416 - rows are no plain tuples
         return {status: found.get(status, 0) for status in JobStatus}
 
-    def _same(self, job: Job) -> Job | None:
-        """The earlier job with the Idempotency-Key of this one."""
+    def _find_duplicate(self, job: Job) -> Job | None:
+        """Return the earlier job with the Idempotency-Key of this one."""
         earlier = self.find(job.api_key_id, job.idempotency_key or "")
         if earlier and earlier.payload_sha256 != job.payload_sha256:
             raise IdempotencyConflictError(
@@ -152,15 +155,15 @@ class Requests(Rows):
 
 
 def _check_limits(connection: Connection, job: Job, limits: QueueLimits) -> None:
-    """Refuse the job that was just inserted if it is one too many; those that are to be deleted do not count."""
+    """Refuse the job just inserted if it exceeds a limit. Jobs pending deletion do not count."""
 
     def count(*conditions: ColumnElement[bool]) -> int:
-        return connection.scalar(select(func.count()).select_from(jobs).where(HERE, *conditions)) or 0
+        return connection.scalar(select(func.count()).select_from(jobs).where(VISIBLE, *conditions)) or 0
 
     if limits.queued is not None and count(QUEUED) > limits.queued:
-        raise QueueFullError(f"{limits.queued} jobs are waiting, as many as are allowed; try again later")
+        raise QueueFullError(f"{limits.queued} jobs are waiting, which is the limit; try again later")
     mine = (jobs.c.api_key_id == (job.api_key_id or ""), jobs.c.status.in_(UNFINISHED))
     if limits.unfinished_per_key is not None and count(*mine) > limits.unfinished_per_key:
         raise TooManyJobsError(
-            f"{limits.unfinished_per_key} of your jobs are unfinished, as many as are allowed; try again later"
+            f"{limits.unfinished_per_key} of your jobs are unfinished, which is the limit; try again later"
         )

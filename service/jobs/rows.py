@@ -1,4 +1,4 @@
-"""What every part of the job store does with the table: statements that give jobs, and common conditions."""
+"""Statements and conditions that all parts of the job store share."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, Update, case, func, literal, update
 
-from service.jobs.database import hasty
+from service.jobs.database import relaxed_transaction
 from service.jobs.schema import UtcDateTime, job_of, jobs
 from service.jobs.types import Job, JobStatus
 
-HERE = jobs.c.delete_requested.is_(False)
+VISIBLE = jobs.c.delete_requested.is_(False)
 RUNNING = jobs.c.status == JobStatus.RUNNING
 QUEUED = jobs.c.status == JobStatus.QUEUED
 
 
 class Rows:
-    """The table of jobs in a database.
+    """Access to the table of jobs.
 
     Args:
-        engine: The database.
+        engine: Database engine.
         retention: How long a finished job is kept.
     """
 
@@ -29,35 +29,38 @@ class Rows:
         self._engine = engine
         self.retention = retention
 
-    def _ending(self) -> dict[str, Any]:
-        """The times of a job that ends now, for `_change`."""
+    def _end_times(self) -> dict[str, Any]:
+        """Return the columns of the times of a job that ends now."""
         now = datetime.now(UTC)
-        begun = func.coalesce(jobs.c.started_at, jobs.c.created_at)
-        return {"finished_at": not_before(begun, now), "expires_at": now + self.retention}
+        start = func.coalesce(jobs.c.started_at, jobs.c.created_at)
+        return {"finished_at": no_earlier_than(start, now), "expires_at": now + self.retention}
 
-    def _first(self, wanted: Select[Any]) -> Job | None:
-        return next(iter(self._all(wanted)), None)
+    def _first(self, query: Select[Any]) -> Job | None:
+        return next(iter(self._all(query)), None)
 
-    def _all(self, wanted: Select[Any]) -> list[Job]:
+    def _all(self, query: Select[Any]) -> list[Job]:
         with self._engine.connect() as connection:
-            return [job_of(row) for row in connection.execute(wanted)]
+            return [job_of(row) for row in connection.execute(query)]
 
     def _change(self, *changes: Update) -> list[Job]:
-        """Make changes in one transaction, one after the other; gives the jobs as they are then."""
+        """Make changes in order in one transaction and return the changed jobs."""
         with self._engine.begin() as connection:
             return self._change_in(connection, *changes)
 
-    def _hint(self, change: Update) -> list[Job]:
-        """As `_change`, for what may be lost in a power cut: it does not wait for the disk."""
-        with hasty(self._engine) as connection:
+    def _change_relaxed(self, change: Update) -> list[Job]:
+        """Like `_change`, but without waiting for the disk: a power cut may undo the change."""
+        with relaxed_transaction(self._engine) as connection:
             return self._change_in(connection, change)
 
     def _change_in(self, connection: Connection, *changes: Update) -> list[Job]:
         changed = [job_of(row) for change in changes for row in connection.execute(change.returning(*jobs.c))]
-        return [self._kept_for_long_enough(connection, job) for job in changed]
+        return [self._extend_expiry(connection, job) for job in changed]
 
-    def _kept_for_long_enough(self, connection: Connection, job: Job) -> Job:
-        """A job whose end was put off until its start expires as much later; SQLite could not add the two itself."""
+    def _extend_expiry(self, connection: Connection, job: Job) -> Job:
+        """Move `expires_at` of a job that `no_earlier_than` ended later than now.
+
+        SQLite cannot add a time span to a column itself.
+        """
         if job.finished_at is None or job.expires_at is None or job.expires_at - job.finished_at >= self.retention:
             return job
         expires_at = job.finished_at + self.retention
@@ -65,12 +68,15 @@ class Rows:
         return replace(job, expires_at=expires_at)
 
 
-def not_before(earliest: ColumnElement[datetime], now: datetime) -> ColumnElement[datetime]:
-    """`now`, or `earliest` if that is later: the clock is read before the database looks, and clocks go back."""
+def no_earlier_than(earliest: ColumnElement[datetime], now: datetime) -> ColumnElement[datetime]:
+    """Return `now`, or `earliest` if that is later.
+
+    The clock is read before the statement runs, and clocks go back.
+    """
     moment = literal(now, UtcDateTime)
     return case((earliest > moment, earliest), else_=moment)
 
 
-def of_key(api_key_id: str | None) -> list[ColumnElement[bool]]:
-    """The condition that a job is of this API key; none where no key is given."""
+def owned_by(api_key_id: str | None) -> list[ColumnElement[bool]]:
+    """Return the condition that this API key owns the job; without a key there is no condition."""
     return [] if api_key_id is None else [jobs.c.api_key_id == api_key_id]

@@ -1,4 +1,4 @@
-"""The table of jobs, and how a row and a `Job` turn into each other."""
+"""The table of jobs, and the conversion between a row and a `Job`."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from service.jobs.types import Job, JobError, JobOptions, JobProgress, JobStatus
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware times in UTC, also in databases that know no time zones (SQLite)."""
+    """Time-zone-aware times in UTC, also in databases without time zones (SQLite)."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """To UTC."""
+        """Convert to UTC."""
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """As UTC; a time without a zone was stored as such."""
+        """Return the time in UTC; a stored time without a zone is UTC."""
         return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
 
 
@@ -55,7 +55,7 @@ jobs = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("status", String(16), nullable=False),
-    # "" where there are no API keys: NULLs would never be equal, and the constraint below would not hold.
+    # "" without API keys: NULLs are never equal, so the unique constraint below would not hold.
     Column("api_key_id", String(64), nullable=False),
     Column("idempotency_key", String(255)),
     Column("payload_sha256", String(64), nullable=False),
@@ -81,11 +81,13 @@ jobs = Table(
     Index("ix_jobs_worker", "worker"),
 )
 
-_PLAIN = tuple(f.name for f in fields(Job) if f.name not in ("api_key_id", "progress", "options", "video", "error"))
+_PLAIN_COLUMNS = tuple(
+    f.name for f in fields(Job) if f.name not in ("api_key_id", "progress", "options", "video", "error")
+)
 
 
 def to_columns(**attributes: Any) -> dict[str, Any]:
-    """Attributes of a `Job`, by name -> values of columns."""
+    """Convert attributes of a `Job`, given by name, to values of columns."""
     columns = dict(attributes)
     if "progress" in columns:
         columns |= asdict(columns.pop("progress"))
@@ -100,14 +102,14 @@ def to_columns(**attributes: Any) -> dict[str, Any]:
 
 
 def row_of(job: Job) -> dict[str, Any]:
-    """All columns of a job."""
+    """Return all columns of a job."""
     return to_columns(**{f.name: getattr(job, f.name) for f in fields(job)})
 
 
 def job_of(row: Row[Any]) -> Job:
-    """The job in a row."""
+    """Return the job stored in a row."""
     columns = row._mapping
-    plain = {name: columns[name] for name in _PLAIN}
+    plain = {name: columns[name] for name in _PLAIN_COLUMNS}
     plain["status"] = JobStatus(columns["status"])
     return Job(
         **plain,

@@ -1,7 +1,7 @@
 """Jobs in a database: SQLite with a write-ahead log, or PostgreSQL, by URL.
 
-Every change is one statement that also checks what it starts from, so any number of processes may use one database.
-Methods block; call them from a thread in asynchronous code.
+Every change is one statement that also checks the state it starts from, so any number of processes may share a
+database. Methods block; asynchronous code calls them in a thread.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from service.jobs.claims import Claims
 from service.jobs.database import migrate as migrate_schema
 from service.jobs.database import open_database
 from service.jobs.requests import Requests
-from service.jobs.rows import HERE, RUNNING
+from service.jobs.rows import RUNNING, VISIBLE
 from service.jobs.schema import jobs
 from service.jobs.types import Job
 
-_MOST_PARAMETERS = 1000
-"""Values in one statement; databases have their limits."""
+_MAX_PARAMETERS = 1000
+"""Values in one statement; databases limit them."""
 
 
 class JobStore(Requests, Claims):
-    """All jobs: for clients, for workers, and for who cleans up.
+    """All jobs, for clients (`Requests`), workers (`Claims`) and the housekeeper (below).
 
     Args:
         url: SQLAlchemy URL, such as "sqlite:////var/lib/keymask/jobs.db", "sqlite://" (in memory) or
             "postgresql+psycopg://...".
         retention: How long a finished job and its files are kept.
-        migrate: Whether to bring the schema up to date first; workers leave that to the service.
+        migrate: Whether to bring the schema up to date first. Workers leave this to the service.
 
     Raises:
-        UsageError: The URL is not one of these.
+        UsageError: The URL names another kind of database.
     """
 
     def __init__(self, url: str, *, retention: timedelta = timedelta(days=1), migrate: bool = True) -> None:
@@ -43,35 +43,35 @@ class JobStore(Requests, Claims):
             migrate_schema(self._engine)
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self._engine.dispose()
 
     def ping(self) -> None:
-        """Raise unless the database answers (for `/health/ready`)."""
+        """Raise an error unless the database answers (for `/health/ready`)."""
         with self._engine.connect() as connection:
             connection.execute(select(literal_column("1")))
 
     def expired(self, now: datetime) -> list[Job]:
-        """Finished jobs whose `expires_at` is not after `now`."""
-        return self._all(select(jobs).where(HERE, jobs.c.expires_at <= now))
+        """Return the finished jobs whose `expires_at` is not after `now`."""
+        return self._all(select(jobs).where(VISIBLE, jobs.c.expires_at <= now))
 
     def pending_deletion(self) -> list[str]:
-        """Ids of jobs that are to be deleted and do not run (any more)."""
-        gone = and_(jobs.c.delete_requested.is_(True), not_(RUNNING))
+        """Return the ids of jobs whose deletion was requested and that are not running."""
+        removable = and_(jobs.c.delete_requested.is_(True), not_(RUNNING))
         with self._engine.connect() as connection:
-            return list(connection.scalars(select(jobs.c.id).where(gone)))
+            return list(connection.scalars(select(jobs.c.id).where(removable)))
 
     def remove(self, job_id: str) -> None:
-        """Remove the row, after the files."""
+        """Delete the row of a job whose files are already deleted."""
         with self._engine.begin() as connection:
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
 
     def known(self, job_ids: Iterable[str]) -> set[str]:
-        """Those of the ids that have a row, visible or not."""
-        wanted = list(job_ids)
+        """Return the given ids that have a row, visible or not."""
+        ids = list(job_ids)
         found: set[str] = set()
         with self._engine.connect() as connection:
-            for start in range(0, len(wanted), _MOST_PARAMETERS):
-                some = wanted[start : start + _MOST_PARAMETERS]
-                found.update(connection.scalars(select(jobs.c.id).where(jobs.c.id.in_(some))))
+            for start in range(0, len(ids), _MAX_PARAMETERS):
+                part = ids[start : start + _MAX_PARAMETERS]
+                found.update(connection.scalars(select(jobs.c.id).where(jobs.c.id.in_(part))))
         return found

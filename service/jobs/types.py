@@ -1,4 +1,4 @@
-"""What a job is: frozen records, and the arrows along which its status may move."""
+"""A job and its parts as frozen records, and the allowed changes of its status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """State of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -23,7 +23,7 @@ class JobStatus(StrEnum):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing follows."""
+        """Whether no other status can follow."""
         return not TRANSITIONS[self]
 
 
@@ -34,24 +34,24 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
     JobStatus.FAILED: frozenset(),
     JobStatus.CANCELED: frozenset(),
 }
-"""Status -> those that may follow. From running back to queued: its worker died, or the service was stopped."""
+"""Status -> the statuses that may follow it. A running job is queued again if its worker dies or the service stops."""
 
 UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """What a client may choose.
+    """Options that a client may choose.
 
     Attributes:
-        model: Name of a base network; None: the service's default.
-        keyframes: "adaptive", "codec" or "every:N".
+        model: Name of a base network. None selects the service's default.
+        keyframes: Key-frame policy: "adaptive", "codec" or "every:N".
         prompt_frame: Presentation index of the frame that the mask belongs to.
-        start: First frame of the output; None: the prompt's frame.
-        end: Frame after the last one of the output; None: the end of the video.
-        max_side: Longest side in pixels of the analysed picture; None: the short side is 480 at most.
-        quality: "fast", "balanced" or "best": how many key frames "adaptive" takes, how closely the refiner looks.
-        max_key_share: Most key frames that "adaptive" takes, as a share of the frames so far.
+        start: First frame of the output. None selects the prompt frame.
+        end: End of the output, exclusive. None selects the end of the video.
+        max_side: Longest side of the analyzed picture in pixels. None limits the short side to 480.
+        quality: "fast", "balanced" or "best"; sets how many key frames "adaptive" picks and how much is refined.
+        max_key_share: Largest share of key frames among the frames so far that "adaptive" may pick.
     """
 
     model: str | None = None
@@ -66,10 +66,16 @@ class JobOptions:
 
 @dataclass(frozen=True, slots=True)
 class JobVideo:
-    """What probing said of the video. Sizes are display sizes in pixels; None where the container does not say.
+    """Properties of the uploaded video.
 
-    `frames` is an estimate (duration times rate) of a long video whose container lists no frames, until the job has
-    read it to its end.
+    Attributes:
+        codec: Name of the codec, such as "h264".
+        width, height: Display size in pixels.
+        fps: Average frame rate, None if the container does not state one.
+        frames: Number of frames, None if unknown. For a long video without a frame index it is an estimate (duration
+            times rate) until the job has read the whole video.
+        duration: Length in seconds, None if unknown.
+        rotation: Degrees clockwise (0, 90, 180 or 270) that turn the decoded picture upright.
     """
 
     codec: str
@@ -83,13 +89,13 @@ class JobVideo:
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """How far a job is.
+    """Progress of a job.
 
     Attributes:
-        done: Masks written.
-        total: Masks expected, None if unknown.
+        done: Number of masks written.
+        total: Number of masks expected, None if unknown.
         stage: "waiting", "loading", "resuming", "segmenting" or "finished".
-        fps: Masks a second since the job was started, None before the first one.
+        fps: Masks per second since the job started, None before the first mask.
     """
 
     done: int = 0
@@ -100,11 +106,11 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """Why a job failed.
+    """Reason why a job failed.
 
     Attributes:
-        type: Name of the problem type, such as "broken-stream" (`service.errors.ErrorMapping.problem`).
-        detail: One line for people.
+        type: Name of the problem type, such as "video-truncated" (a key of `service.problems.PROBLEMS`).
+        detail: One line for users.
     """
 
     type: str
@@ -116,22 +122,22 @@ class Job:
     """One job.
 
     Attributes:
-        id: Name made by the service, `new_job_id()`; also the name of the job's folder. Sorts by time of creation.
-        status: Where it stands.
-        progress: How far it is.
-        created_at, started_at, finished_at: UTC.
-        expires_at: UTC time after which a finished job and its files are removed.
-        options: What was asked for.
-        video: What probing said.
-        report: Summary of the finished run as JSON values, None before.
-        error: Why it failed, None otherwise.
-        api_key_id: Whose it is; None without API keys.
-        idempotency_key: The client's `Idempotency-Key`, unique for one API key.
-        payload_sha256: Digest of all that was posted, hexadecimal.
-        cancel_requested: Whether it is to stop.
-        worker: Name of the worker that runs it.
-        attempts: How often it was started.
-        deaths: How many workers died while they ran it.
+        id: Identifier from `new_job_id()`, also the name of the job's folder. Ids sort by creation time.
+        options: Options the client chose.
+        video: Properties of the uploaded video.
+        payload_sha256: SHA-256 of everything that was posted, hexadecimal.
+        created_at, started_at, finished_at: Times in UTC.
+        status: State of the job.
+        progress: Progress of the job.
+        expires_at: Time in UTC after which a finished job and its files are removed.
+        report: Report of the finished run as JSON values, None before.
+        error: Reason of the failure, None if it did not fail.
+        api_key_id: Name of the API key that owns the job, None without API keys.
+        idempotency_key: The client's `Idempotency-Key`, unique per API key.
+        cancel_requested: Whether the job should stop.
+        worker: Name of the worker that runs the job.
+        attempts: How often the job was started.
+        deaths: How many workers died while running the job.
     """
 
     id: str
@@ -155,14 +161,14 @@ class Job:
 
 
 class TransitionError(ValueError):
-    """A status that may not follow another one."""
+    """A change of status that `TRANSITIONS` does not allow."""
 
 
 def check_transition(old: JobStatus, new: JobStatus) -> None:
-    """Refuse what is not in `TRANSITIONS`.
+    """Check a change of status against `TRANSITIONS`.
 
     Raises:
-        TransitionError: Naming what may follow.
+        TransitionError: The change is not allowed. The message names the allowed statuses.
     """
     if new not in TRANSITIONS[old]:
         allowed = ", ".join(sorted(TRANSITIONS[old])) or "nothing"
@@ -170,10 +176,10 @@ def check_transition(old: JobStatus, new: JobStatus) -> None:
 
 
 class JobIds:
-    """Makes ids: 32 hexadecimal digits, 48 bits of milliseconds since 1970 and 80 random bits.
+    """Generates ids of 32 hexadecimal digits: 48 bits of milliseconds since 1970, then 80 random bits.
 
-    They ascend also while the clock stands still or goes back. Each is then the one before plus 64 random bits, so that
-    none can be guessed from another one.
+    Ids ascend even when the clock stands still or goes back: the next id is then the latest one plus 64 random bits,
+    so no id can be guessed from another.
     """
 
     def __init__(self) -> None:
@@ -181,7 +187,7 @@ class JobIds:
         self._lock = Lock()
 
     def __call__(self) -> str:
-        """The next id."""
+        """Return the next id."""
         with self._lock:
             fresh = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
             self._latest = max(fresh, self._latest + 1 + secrets.randbits(64))
@@ -189,4 +195,4 @@ class JobIds:
 
 
 new_job_id = JobIds()
-"""The next id of this process."""
+"""Returns the next id of this process."""

@@ -15,7 +15,7 @@ from codec.reader import open_video
 from service.errors import RunError, StorageFullError
 from service.jobs.types import Job
 from service.storage.job_files import JobFiles
-from service.storage.mask_log import each_line
+from service.storage.mask_log import iter_lines
 from service.writers.mask_line import labels_of, mask_of
 from service.writers.overlay import OverlayWriter
 from service.writers.png import encode_mask, mask_name
@@ -71,7 +71,7 @@ def render(job: Job, files: JobFiles, name: str, part: Path) -> None:
 def _render_png(job: Job, files: JobFiles, path: Path) -> None:
     with path.open("wb") as file:
         archive = StoredZip(file)
-        for line in each_line(files.mask_log):
+        for line in iter_lines(files.mask_log):
             picture = encode_mask(labels_of(line, job.video.width, job.video.height))
             archive.add(mask_name(line["index"]), picture)
         archive.close()
@@ -82,7 +82,7 @@ def _render_overlay(job: Job, files: JobFiles, path: Path) -> None:
         info = reader.info
     writer = OverlayWriter(files.video, path, info)
     try:
-        for line in each_line(files.mask_log):
+        for line in iter_lines(files.mask_log):
             writer.write(mask_of(line, job.video.width, job.video.height))
     finally:
         writer.close()
@@ -92,7 +92,7 @@ def _render_coco(job: Job, files: JobFiles, path: Path) -> None:
     """COCO instances: an image a frame, an annotation an object in a frame; the object is category and track."""
     with path.open("w", encoding="utf-8") as out:
         out.write('{"info": ' + json.dumps(_info(job)) + ', "licenses": [], "images": [')
-        _write_list(out, (_image(job, line) for line in each_line(files.mask_log)))
+        _write_list(out, (_image(job, line) for line in iter_lines(files.mask_log)))
         out.write('], "annotations": [')
         found: set[int] = set()
         _write_list(out, _annotations(files, found))
@@ -113,7 +113,7 @@ def _image(job: Job, line: Mapping[str, Any]) -> dict[str, Any]:
 
 def _annotations(files: JobFiles, found: set[int]) -> Iterable[dict[str, Any]]:
     number = 0
-    for line in each_line(files.mask_log):
+    for line in iter_lines(files.mask_log):
         for entry in line["objects"]:
             number += 1
             found.add(entry["id"])
@@ -139,7 +139,7 @@ def _render_ytvis(job: Job, files: JobFiles, path: Path) -> None:
     names: list[str] = []
     parts: dict[int, _ObjectParts] = {}
     with ExitStack() as stack:
-        for number, line in enumerate(each_line(files.mask_log)):
+        for number, line in enumerate(iter_lines(files.mask_log)):
             names.append(mask_name(line["index"]))
             for entry in line["objects"]:
                 if entry["id"] not in parts:

@@ -1,1 +1,1 @@
-"""Files of jobs: uploads, mask logs, results."""
+"""Files of jobs: uploads, mask logs and results."""

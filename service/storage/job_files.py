@@ -1,10 +1,11 @@
-"""Files of jobs: one folder a job, named by the service's own id; uploads come in through a staging folder.
+"""Files of jobs. Each job has a folder named by its id; an upload arrives in a staging folder.
 
 ROOT/jobs/<job id>/{video, mask.png, frames.ndjson, report.json, state.npz, results/<format>}
-ROOT/incoming/<process>/<upload>/{video, mask.png}     with <process>.lock beside, locked for as long as it lives
-ROOT/workers/<name>.lock                               locked for as long as the worker lives
+ROOT/incoming/<process>/<upload>/{video, mask.png}
+ROOT/incoming/<process>.lock                            locked while the process is alive
+ROOT/workers/<name>.lock                                locked while the worker is alive
 
-No name that a client gives is ever part of a path.
+No name given by a client ever becomes part of a path.
 """
 
 from __future__ import annotations
@@ -25,55 +26,55 @@ from service.storage.process_lock import ProcessLock, is_locked
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 _USAGE_SECONDS = 2.0
-"""How long a measurement of what is used is believed."""
+"""How long a measurement of the space in use stays valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobFiles:
-    """Where the files of one job (or upload) are."""
+    """Paths of the files of one job or upload."""
 
     folder: Path
 
     @property
     def video(self) -> Path:
-        """The video, as uploaded."""
+        """The uploaded video."""
         return self.folder / "video"
 
     @property
     def mask(self) -> Path:
-        """The prompt, as uploaded."""
+        """The uploaded mask of the prompt frame."""
         return self.folder / "mask.png"
 
     @property
     def mask_log(self) -> Path:
-        """One line of JSON a frame (`service.writers.ndjson.frame_line`), appended while the job runs.
+        """The finished masks (see `service.storage.mask_log`).
 
-        Only what ends in a newline counts. The file may become shorter once, when a job is started over.
+        The file grows while the job runs, and is emptied if the job is started over.
         """
         return self.folder / "frames.ndjson"
 
     @property
     def report(self) -> Path:
-        """Summary of the finished run."""
+        """The report of the finished run."""
         return self.folder / "report.json"
 
     @property
     def state(self) -> Path:
-        """Where the run stands, to go on after an interruption; gone when the job is finished."""
+        """The resume state of an unfinished run."""
         return self.folder / "state.npz"
 
     def result(self, name: str) -> Path:
-        """A result file, such as "masks.zip"; write it as `.part` beside and rename it."""
+        """Return the path of a result file, such as "masks.zip"."""
         return self.folder / "results" / name
 
 
 class Storage:
-    """All files below `root`.
+    """All files of the service.
 
     Args:
-        root: Folder, made if needed.
-        quota: Most bytes of all jobs together; None: the disk's size.
-        reserve: Bytes that stay free on the disk for the database and running jobs.
+        root: Folder of all files, created if missing.
+        quota: Largest total size of all files in bytes. None sets no limit.
+        reserve: Bytes to keep free on the disk for the database and running jobs.
     """
 
     def __init__(self, root: Path, *, quota: int | None = None, reserve: int = 64 << 20) -> None:
@@ -89,25 +90,25 @@ class Storage:
         self._used, self._used_at = 0, -_USAGE_SECONDS
 
     def close(self) -> None:
-        """Remove what is left of this process's uploads."""
+        """Delete unfinished uploads of this process."""
         shutil.rmtree(self._own, ignore_errors=True)
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def job(self, job_id: str) -> JobFiles:
-        """Files of a job, which need not exist yet.
+        """Return the paths of a job, whose files need not exist yet.
 
         Raises:
-            ValueError: The id is not one that `new_job_id` makes.
+            ValueError: This is not an id in the form of `new_job_id`.
         """
         if not _JOB_ID.fullmatch(job_id):
-            raise ValueError(f"{job_id!r} is no job id")
+            raise ValueError(f"{job_id!r} is not a job id")
         return JobFiles(self._jobs / job_id)
 
     @contextmanager
     def upload(self) -> Iterator[JobFiles]:
-        """An empty staging folder, removed at the end of the block unless `adopt` has moved it."""
+        """Create a staging folder. It is deleted at the end of the block unless `adopt` has moved it."""
         with self._locking:
             self._lock = self._lock or ProcessLock(_lock_of(self._own))
         folder = self._own / secrets.token_hex(8)
@@ -118,17 +119,17 @@ class Storage:
             shutil.rmtree(folder, ignore_errors=True)
 
     def adopt(self, upload: JobFiles, job_id: str) -> JobFiles:
-        """Move an upload to a job, in one step. Do so before the job is created: a folder without a job is swept."""
-        os.utime(upload.folder)  # its age, for the sweep, counts from now
+        """Move an upload to the folder of a job, in one rename, before the job is created in the store."""
+        os.utime(upload.folder)  # `sweep` measures the age of the folder from now on
         files = self.job(job_id)
         upload.folder.rename(files.folder)
         return files
 
     def check_space(self, wanted: int = 0) -> None:
-        """Refuse when `wanted` bytes more would exceed the quota or the disk.
+        """Check that `wanted` more bytes fit into the quota and onto the disk.
 
         Raises:
-            StorageFullError: Naming what is used and allowed.
+            StorageFullError: They do not fit.
         """
         if self._quota is not None and (used := self.usage()) + wanted > self._quota:
             raise StorageFullError(
@@ -143,36 +144,36 @@ class Storage:
             )
 
     def usage(self) -> int:
-        """Bytes of all jobs and uploads; measured at most every few seconds."""
+        """Return the bytes used by all jobs and uploads, measured at most every two seconds."""
         now = time.monotonic()
         if now - self._used_at >= _USAGE_SECONDS:
             self._used, self._used_at = _size(self._jobs) + _size(self._incoming), now
         return self._used
 
     def delete(self, job_id: str) -> None:
-        """Remove a job's files; nothing happens if there are none."""
+        """Delete the files of a job, if there are any."""
         shutil.rmtree(self.job(job_id).folder, ignore_errors=True)
         self._used_at = -_USAGE_SECONDS
 
     def job_ids(self) -> list[str]:
-        """Ids of the jobs that have a folder."""
+        """Return the ids of all jobs that have a folder."""
         return [entry.name for entry in os.scandir(self._jobs) if _JOB_ID.fullmatch(entry.name)]
 
-    def is_alone(self) -> bool:
-        """Whether no other living process takes uploads in."""
+    def is_sole_process(self) -> bool:
+        """Return whether no other live process accepts uploads."""
         own = _lock_of(self._own)
         return not any(is_locked(lock) for lock in self._incoming.glob("*.lock") if lock != own)
 
     def sweep(self, owned: Collection[str], candidates: Collection[str], *, min_age: float = 60.0) -> list[str]:
-        """Remove what nobody owns.
+        """Delete orphaned files: folders without a job, uploads of dead processes and locks of dead workers.
 
         Args:
             owned: Ids of jobs that exist.
-            candidates: Ids of folders, listed before `owned` was asked for.
-            min_age: Age in seconds from which a folder without a job is no longer one whose job is just being created.
+            candidates: Ids of folders, listed before `owned` was queried.
+            min_age: Age in seconds below which a folder is kept, because its job may be about to be created.
 
         Returns:
-            Ids of the folders that were removed.
+            Ids of the deleted folders.
         """
         for lock in self._incoming.glob("*.lock"):
             if not is_locked(lock):
@@ -182,17 +183,17 @@ class Storage:
             if not is_locked(lock):
                 lock.unlink(missing_ok=True)
         latest = time.time() - min_age
-        ownerless = [i for i in candidates if i not in owned and _modified(self.job(i).folder) <= latest]
-        for job_id in ownerless:
+        orphaned = [i for i in candidates if i not in owned and _modified(self.job(i).folder) <= latest]
+        for job_id in orphaned:
             self.delete(job_id)
-        return ownerless
+        return orphaned
 
     def lock_worker(self, name: str) -> ProcessLock:
-        """Say that the worker of this name lives, for as long as this process does."""
+        """Mark the worker of this name as alive for as long as this process is."""
         return ProcessLock(self._workers / f"{name}.lock")
 
     def is_worker_alive(self, name: str) -> bool:
-        """Whether the worker of this name lives."""
+        """Return whether the worker of this name is alive."""
         return is_locked(self._workers / f"{name}.lock")
 
 
@@ -208,7 +209,7 @@ def _modified(path: Path) -> float:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of the files below a folder; what vanishes meanwhile does not count."""
+    """Return the total size of the files below a folder, without files that vanish meanwhile."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""Locks that say whether a process lives: the kernel gives them back whatever ends it, and needs no clock."""
+"""File locks that show whether a process is alive: the kernel releases them however the process ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 class ProcessLock:
     """Holds a lock on a new file until `release` or the end of the process.
 
-    The file appears under its name only once it is locked, so nobody can take it for that of a dead process.
+    The file appears under its name only once it is locked, so it never looks like the file of a dead process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,19 +22,19 @@ class ProcessLock:
         unlocked.rename(path)
 
     def release(self) -> None:
-        """Remove the file and give the lock back."""
+        """Remove the file and release the lock."""
         self._path.unlink(missing_ok=True)
         os.close(self._file)
 
 
 def is_locked(path: Path) -> bool:
-    """Whether the process that locked this file still lives; a missing file belongs to nobody."""
+    """Return whether the process that locked this file is alive. A missing file counts as unlocked."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        # Shared, so that two who ask at the same time do not take each other for the owner.
+        # A shared lock, so two simultaneous calls do not mistake each other for the owner.
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

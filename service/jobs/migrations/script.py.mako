@@ -10,10 +10,10 @@ down_revision = ${repr(down_revision)}
 
 
 def upgrade() -> None:
-    """To this version."""
+    """Apply this version."""
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    """Back to the version before."""
+    """Return to the previous version."""
     ${downgrades if downgrades else "pass"}

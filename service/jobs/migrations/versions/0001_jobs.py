@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """To this version."""
+    """Create the table."""
     moment = sa.DateTime(timezone=True)
     op.create_table(
         "jobs",
@@ -44,5 +44,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to the version before."""
+    """Drop the table."""
     op.drop_table("jobs")

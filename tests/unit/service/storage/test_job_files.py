@@ -29,7 +29,7 @@ def adopted(storage: Storage, content: bytes = b"x") -> JobFiles:
 )
 def test_only_ids_of_the_service_name_a_folder(tmp_path: Path, name: str) -> None:
     """Whatever else is given is refused before a path is made of it."""
-    with pytest.raises(ValueError, match="no job id"):
+    with pytest.raises(ValueError, match="not a job id"):
         Storage(tmp_path).job(name)
 
 
@@ -112,13 +112,13 @@ def test_uploads_of_a_dead_process_are_swept_and_those_of_a_living_one_are_not(t
     assert child.stdout is not None
     assert child.stdout.readline() == "go\n"
     storage = Storage(tmp_path)
-    assert not storage.is_alone()
+    assert not storage.is_sole_process()
     storage.sweep((), ())
     assert len(list(tmp_path.glob("incoming/*/*/video"))) == 1
     child.kill()
     child.wait()
     child.stdout.close()
-    assert storage.is_alone()
+    assert storage.is_sole_process()
     storage.sweep((), ())
     assert list((tmp_path / "incoming").iterdir()) == []
     storage.close()

@@ -1,7 +1,7 @@
 """Between display-size label images and what networks and warping work on.
 
 Sizes: display (after rotation), coded (before), analysis (scaled), padded (analysis, filled up to what the network
-wants), grid (analysis / 4, rounded up: cells of soft masks and motion fields).
+needs_refinement), grid (analysis / 4, rounded up: cells of soft masks and motion fields).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Float64Array: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Canvas:
+class PaddedSize:
     """The padded picture of a network.
 
     Attributes:
@@ -41,7 +41,7 @@ class Canvas:
     padded_width: int
 
     @classmethod
-    def of(cls, height: int, width: int, multiple: int) -> Canvas:
+    def of(cls, height: int, width: int, multiple: int) -> PaddedSize:
         """The smallest canvas for a picture, the picture about in its middle."""
         padded_height, padded_width = -(-height // multiple) * multiple, -(-width // multiple) * multiple
         top = (padded_height - height) // (2 * STRIDE) * STRIDE
@@ -63,7 +63,7 @@ class Canvas:
         """[..., padded_height, padded_width] -> [..., height, width]."""
         return padded[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
-    def pad_cells(self, soft: Tensor) -> Tensor:
+    def pad_grid(self, soft: Tensor) -> Tensor:
         """[..., rows, columns] -> [..., padded_height / 4, padded_width / 4], filled with 0."""
         rows, columns = self.grid
         top, left = self.top // STRIDE, self.left // STRIDE
@@ -72,7 +72,7 @@ class Canvas:
         return F.pad(soft, (left, right, top, bottom))
 
 
-def to_cells(soft: Tensor) -> Tensor:
+def to_grid(soft: Tensor) -> Tensor:
     """Soft masks [K, height, width] -> their means a cell, [K, rows, columns]."""
     pooled = F.avg_pool2d(soft.unsqueeze(0), STRIDE, ceil_mode=True, count_include_pad=False)
     return pooled.squeeze(0)
@@ -100,7 +100,7 @@ def prompt_to_soft(labels: UInt8Array, object_ids: tuple[int, ...], info: VideoI
 def soft_to_labels(soft: Float32Array, stride: int, object_ids: tuple[int, ...], info: VideoInfo) -> UInt8Array:
     """Soft masks at `stride` analysis pixels a cell -> label image in display size and orientation.
 
-    A pixel gets the object (or the background, whose share is what the objects leave) with the largest bilinearly
+    A pixel gets the object (or the background, whose share is what the objects leave) with the max_pixels bilinearly
     interpolated value. Only objects' edges are interpolated, so many small objects cost about what one does.
 
     Args:
@@ -112,14 +112,14 @@ def soft_to_labels(soft: Float32Array, stride: int, object_ids: tuple[int, ...],
     labels = np.zeros((info.coded_height, info.coded_width), np.uint8)
     scale_y = info.analysis_height / (info.coded_height * stride)
     scale_x = info.analysis_width / (info.coded_width * stride)
-    kernels.paint(np.ascontiguousarray(soft), np.array(object_ids, np.uint8), scale_y, scale_x, labels)
+    kernels.rasterize_labels(np.ascontiguousarray(soft), np.array(object_ids, np.uint8), scale_y, scale_x, labels)
     return np.ascontiguousarray(info.to_display(labels)).astype(np.uint8, copy=False)
 
 
-def certainty(soft: Float32Array) -> Float64Array:
+def mask_confidence(soft: Float32Array) -> Float64Array:
     """Mean of each object's soft mask where it is above one half: float32 [K, h, w] -> [K], 0 where it is nowhere."""
     means = np.empty(len(soft), np.float64)
-    kernels.certainty(np.ascontiguousarray(soft), means)
+    kernels.mask_confidence(np.ascontiguousarray(soft), means)
     return means
 
 

@@ -11,10 +11,10 @@ from vos.keyframes.policy import parse_policy
 from vos.modeling.network import VOSNetwork
 from vos.modeling.refiner import Refiner
 from vos.runtime.run_state import RunState
-from vos.runtime.stage_timer import Stopwatch
-from vos.runtime.thread_pools import Workers
-from vos.session import Tools, VideoPass
-from vos.types import FrameMask, Options, Prompt, Source, Stats
+from vos.runtime.stage_timer import StageTimer
+from vos.runtime.thread_pools import ThreadPools
+from vos.session import Session, Tools
+from vos.types import FrameMask, MaskSource, Options, Prompt, Stats
 
 
 class Segmenter:
@@ -23,7 +23,7 @@ class Segmenter:
     Args:
         network: Base network for key frames, in eval mode.
         options: How to segment.
-        refiner: Repairs masks that motion carried, in eval mode; None leaves them as they are.
+        refiner: Repairs masks that motion propagated, in eval mode; None leaves them as they are.
     """
 
     def __init__(self, network: VOSNetwork, options: Options | None = None, refiner: Refiner | None = None) -> None:
@@ -34,12 +34,12 @@ class Segmenter:
             self.options.keyframes,
             quality=self.options.quality,
             max_key_share=self.options.max_key_share,
-            repaired=refiner is not None,
+            refined=refiner is not None,
         )
-        self._workers = Workers(next(network.parameters()).device)
-        self._counts: Counter[Source] = Counter()
-        self._watch = Stopwatch()
-        self._pass: VideoPass | None = None
+        self._workers = ThreadPools(next(network.parameters()).device)
+        self._counts: Counter[MaskSource] = Counter()
+        self._watch = StageTimer()
+        self._pass: Session | None = None
 
     @property
     def stats(self) -> Stats:
@@ -70,20 +70,20 @@ class Segmenter:
             PromptError: The mask does not have the video's display size.
             OptionError: The prompt's frame or the range lies outside the video.
         """
-        self._counts, self._watch = Counter(state.counts if state else {}), Stopwatch()
+        self._counts, self._watch = Counter(state.counts if state else {}), StageTimer()
         first = prompt.index if self.options.start is None else self.options.start
         if first < prompt.index:
             raise OptionError(
-                f"start is {first}, before the prompt's frame {prompt.index}; masks are carried forward only, "
+                f"start is {first}, before the prompt's frame {prompt.index}; masks are propagated forward only, "
                 f"so start must be {prompt.index} or more"
             )
         last = self.options.end
         if last is not None and last <= prompt.index:
             raise OptionError(f"end is {last}; it must be more than the prompt's frame, which is {prompt.index}")
         tools = Tools(self.network, self.refiner, self.options, self._policy, self._workers, self._watch)
-        pass_ = self._pass = VideoPass(tools, info, prompt, state)
+        pass_ = self._pass = Session(tools, info, prompt, state)
         seen = 0
-        for wave in pass_.schedule(self._watch.waiting("decode", frames)):
+        for wave in pass_.schedule(self._watch.timed("decode", frames)):
             seen += len(wave.frames)
             for mask in pass_.give(wave, last):
                 if mask.index >= first:

@@ -11,7 +11,7 @@ from codec.types import FrameType, UInt8Array
 from vos.errors import OptionError, PromptError
 
 
-class Source(StrEnum):
+class MaskSource(StrEnum):
     """Where a frame's mask comes from."""
 
     PROMPT = "prompt"
@@ -106,7 +106,7 @@ class FrameMask:
     pts: int | None
     time: float
     type: FrameType
-    source: Source
+    source: MaskSource
     labels: UInt8Array
     scores: dict[int, float]
 
@@ -120,12 +120,12 @@ class Stats:
     """What a run cost so far.
 
     Attributes:
-        frames: Source of a mask -> frames that have one from it.
-        seconds: Stage -> seconds spent in it: "decode" (waiting for frames), "encode", "read",
+        frames: MaskSource of a mask -> frames that have one from it.
+        seconds: Stage -> seconds spent in it: "decode" (pending for frames), "encode", "read",
             "memorize", "warp", "correct", "labels".
     """
 
-    frames: dict[Source, int]
+    frames: dict[MaskSource, int]
     seconds: dict[str, float]
 
     @property
@@ -136,5 +136,5 @@ class Stats:
     @property
     def key_share(self) -> float:
         """Share of frames that the base network segmented, 0 to 1; the prompt's frame counts as one of them."""
-        network = self.frames.get(Source.KEY, 0) + self.frames.get(Source.PROMPT, 0)
+        network = self.frames.get(MaskSource.KEY, 0) + self.frames.get(MaskSource.PROMPT, 0)
         return network / self.total if self.total else 0.0

@@ -15,7 +15,7 @@ from vos.evaluation.davis import Sequence as DavisSequence
 from vos.evaluation.evaluate import Outcome, SequenceResult, read_picture, run_sequence, warm_up
 from vos.evaluation.summary import summarize
 from vos.runtime.protocol import SegmenterLike
-from vos.types import Options, Source
+from vos.types import MaskSource, Options
 
 _KEPT = ("J", "F", "JF", "fps", "key_share", "loss", "speedup", "copy")
 """What is written of each sequence, over all its encodings."""
@@ -129,7 +129,7 @@ def summary(method: Method, results: Sequence[SequenceResult]) -> dict[str, Any]
     """
     found = summarize(results)
     stats = [result.method.stats for result in results]
-    carried = sum(s.frames.get(Source.PROPAGATED, 0) + s.frames.get(Source.FALLBACK, 0) for s in stats)
+    carried = sum(s.frames.get(MaskSource.PROPAGATED, 0) + s.frames.get(MaskSource.FALLBACK, 0) for s in stats)
     seconds = sum(s.seconds.get("correct", 0.0) for s in stats)
     single = {name: {key: one[key] for key in _KEPT} for name, one in by_sequence(results).items()}
     return {

@@ -19,10 +19,10 @@ from benchmarks.harness import Spread  # before torch
 from codec import open_video
 from codec.encode import Encoder, encode
 from codec.types import CompressedFrame, UInt8Array
-from vos.geometry import to_cells
+from vos.geometry import to_grid
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
-from vos.propagation.propagate import Carried
-from vos.refinement.mask_refiner import CARE, MEMORY_FRAMES, Correction
+from vos.propagation.propagate import Propagated
+from vos.refinement.mask_refiner import BUDGETS, MATCHED_KEYFRAMES, MaskRefiner
 from vos.refinement.region import edge_share, region_around
 from vos.runtime.thread_pools import one_thread
 
@@ -66,19 +66,19 @@ def milliseconds(refiner: Refiner, frames: int = 16, rounds: int = 4) -> dict[st
     pictures, masks = scene(frames)
     with open_video(encode(iter(pictures), Encoder())) as video:
         coded = sorted(video, key=lambda frame: frame.index)
-    soft = [to_cells(torch.from_numpy(mask.astype(np.float32))[None]) for mask in masks]
+    soft = [to_grid(torch.from_numpy(mask.astype(np.float32))[None]) for mask in masks]
     repairs, looks = _seconds(refiner, coded, soft, rounds)
     with one_thread():
         alone, _ = _seconds(refiner, coded, soft, rounds)
     shape = soft[frames // 2]
-    region = region_around(shape, CARE["balanced"].largest(edge_share(shape)))
+    region = region_around(shape, BUDGETS["balanced"].full_resolution_pixels(edge_share(shape)))
     assert region is not None
     return {
         "repair_ms": asdict(Spread.of(1000 * value for value in repairs)),
         "look_ms": asdict(Spread.of(1000 * value for value in looks)),
         "one_core_ms": asdict(Spread.of(1000 * value for value in alone)),
         "region": [region.height, region.width],
-        "looked_at": list(region.looked_at),
+        "looked_at": list(region.input_size),
         "threads": torch.get_num_threads(),
     }
 
@@ -89,24 +89,24 @@ def _seconds(
 ) -> tuple[list[float], list[float]]:
     """Seconds of repairs and of looks at key frames, after a first round."""
     frames = len(coded)
-    keys = [index * (frames - 1) // (MEMORY_FRAMES - 1) for index in range(MEMORY_FRAMES)]
+    keys = [index * (frames - 1) // (MATCHED_KEYFRAMES - 1) for index in range(MATCHED_KEYFRAMES)]
     looks: list[float] = []
     repairs: list[float] = []
     for turn in range(rounds + 1):
-        correction = Correction(refiner, care=CARE["balanced"])
+        correction = MaskRefiner(refiner, budget=BUDGETS["balanced"])
         for key in keys:
             started = perf_counter()
-            correction.remember(coded[key], soft[key])
+            correction.add_keyframe(coded[key], soft[key])
             looks += [perf_counter() - started] if turn else []
         for index in (index for index in range(frames) if index not in keys):
-            carried = _carried(soft[index])
+            carried = _propagated(soft[index])
             started = perf_counter()
-            correction.repair(coded[index], carried)
+            correction.refine(coded[index], carried)
             repairs += [perf_counter() - started] if turn else []
     return repairs, looks
 
 
-def _carried(soft: torch.Tensor) -> Carried:
+def _propagated(soft: torch.Tensor) -> Propagated:
     """Masks as if motion had carried them without any doubt."""
     light = soft.new_zeros(LIGHT_CHANNELS, *soft.shape[1:])
-    return Carried(soft, light, torch.zeros_like(soft[0]), 1.0)
+    return Propagated(soft, light, torch.zeros_like(soft[0]), 1.0)

@@ -28,7 +28,7 @@ from codec.decode.scaler import Scaler
 from codec.encode import Encoder, encode
 from codec.motion.analyzer import FrameAnalyzer
 from vos.evaluation.metrics import region_similarity
-from vos.geometry import to_cells
+from vos.geometry import to_grid
 from vos.propagation.warp import ReferenceStore
 
 Pictures = np.ndarray[Any, np.dtype[np.uint8]]
@@ -102,7 +102,7 @@ def carried(frames: Iterator[CompressedFrame], masks: Pictures) -> float:
         if store is None:
             store = ReferenceStore(2, *frame.motion.shape, torch.device("cpu"))
         if frame.index % INTERVAL == 0:
-            cells = to_cells(truth)
+            cells = to_grid(truth)
             channels = torch.cat([cells, torch.zeros_like(cells)])
         else:
             channels = store.warp(frame.motion).channels

@@ -27,7 +27,7 @@ from benchmarks.harness import (  # before torch
     per_frame,
     ratio,
 )
-from benchmarks.speed.stub_networks import ToldNetwork
+from benchmarks.speed.stub_networks import EchoNetwork
 from codec import open_video
 from vos.modeling.network import VOSNetwork
 from vos.modeling.refiner import Refiner
@@ -79,7 +79,7 @@ def main() -> None:
     report = Report("speedup", arguments)
     frames, rounds = (4, 1) if arguments.quick else (37, 3)
     chosen = {"device": arguments.device, "precision": arguments.precision}
-    network = ToldNetwork(load_network(arguments.model, weights=SEEDED, **chosen))
+    network = EchoNetwork(load_network(arguments.model, weights=SEEDED, **chosen))
     refiner = load_refiner(**chosen)
     video_bytes = clip(arguments, SEQUENCE, frames).read_bytes()
     prompt = Prompt(first_labels(arguments, SEQUENCE))

@@ -1,7 +1,7 @@
 """A network that does all its work and then answers what was expected of it.
 
-Seeded weights find nothing, and behind them every other stage would have nothing to do: no object to warp, to repair,
-to remember or to paint. With the answer replaced they have what they would have behind trained weights.
+Seeded weights find nothing, and behind them every other stage would have nothing to do: no object to warp, to refine,
+to add_keyframe or to rasterize_labels. With the answer replaced they have what they would have behind trained weights.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def expected_logits(previous: Tensor | None) -> Tensor:
     return previous.float().clamp(1e-3, 1 - 1e-3).logit()
 
 
-class ToldNetwork(VOSNetwork):
+class EchoNetwork(VOSNetwork):
     """Another network, all of which runs; its segmentation is thrown away for what was expected.
 
     Args:

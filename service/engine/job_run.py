@@ -21,7 +21,7 @@ from service.run.prompt_mask import read_mask
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import MaskLog
 from vos.runtime.run_state import RunState
-from vos.types import FrameMask, Options, Prompt, Source, Stats
+from vos.types import FrameMask, MaskSource, Options, Prompt, Stats
 
 _STATE_SHARE = 0.02
 """Most share of a job's time that storing states may take."""
@@ -79,7 +79,7 @@ class Task:
         self._new = 0
         self._writing = 0.0
         self._store_at = 0.0
-        self._before: Mapping[Source, int] = {}
+        self._before: Mapping[MaskSource, int] = {}
         self.resumed = False
 
     def run(self) -> Outcome:

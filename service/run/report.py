@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from service.run.outputs import Outputs
-from vos.types import Source, Stats
+from vos.types import MaskSource, Stats
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Summary:
     @property
     def network_runs(self) -> int:
         """Frames for which the network encoded the picture: key frames and the prompt's."""
-        return self.stats.frames.get(Source.KEY, 0) + self.stats.frames.get(Source.PROMPT, 0)
+        return self.stats.frames.get(MaskSource.KEY, 0) + self.stats.frames.get(MaskSource.PROMPT, 0)
 
     @property
     def network_runs_saved(self) -> int:
@@ -63,7 +63,7 @@ class Summary:
             "model": self.model,
             "options": self.options,
             "frames_written": self.stats.total,
-            "sources": {str(source): self.stats.frames.get(source, 0) for source in Source},
+            "sources": {str(source): self.stats.frames.get(source, 0) for source in MaskSource},
             "key_share": round(self.stats.key_share, 4),
             "network_runs": self.network_runs,
             "network_runs_saved": self.network_runs_saved,

@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from codec.types import FrameType, UInt8Array
-from vos.types import FrameMask, Source
+from vos.types import FrameMask, MaskSource
 
 
 def rounded(score: float) -> float:
@@ -57,7 +57,7 @@ def mask_of(line: dict[str, Any], width: int, height: int) -> FrameMask:
         pts=line["pts"],
         time=line["time"],
         type=FrameType(line["type"]),
-        source=Source(line["source"]),
+        source=MaskSource(line["source"]),
         labels=labels_of(line, width, height),
         scores={entry["id"]: entry["score"] for entry in line["objects"]},
     )

@@ -11,7 +11,7 @@ from service.jobs.types import Job, JobOptions, JobStatus, JobVideo, new_job_id
 from service.run.model_loader import ModelChoice
 from tests.support.engine_site import Site
 from tests.support.fakes import behave
-from vos.keyframes.policy import KEY_CREDIT
+from vos.keyframes.policy import KEYFRAME_ALLOWANCE
 
 
 def submit(site: Site, video: Path, mask: Path, options: JobOptions) -> Job:
@@ -67,4 +67,4 @@ def test_jobs_choose_how_many_key_frames_there_are(site: Site) -> None:
             done = site.finished(submit(site, video, mask, options))
             assert done.report is not None
             keys[name] = done.report["sources"].get("key", 0)
-    assert keys["bounded"] <= KEY_CREDIT < keys["balanced"] < keys["best"]
+    assert keys["bounded"] <= KEYFRAME_ALLOWANCE < keys["balanced"] < keys["best"]

@@ -19,12 +19,12 @@ from service.run.model_loader import LoadedModel
 from vos.evaluation.davis import find_sequences, read_split
 from vos.evaluation.evaluate import SequenceResult, evaluate
 from vos.evaluation.summary import summarize
-from vos.types import FrameMask, Prompt, Source, Stats
+from vos.types import FrameMask, MaskSource, Prompt, Stats
 
 FRAMES = 7
 WIDTH, HEIGHT = 96, 64
 
-Guess = Callable[[int, UInt8Array], tuple[UInt8Array, Source]]
+Guess = Callable[[int, UInt8Array], tuple[UInt8Array, MaskSource]]
 """Frame index and the prompt's labels -> the mask of that frame and where it is from."""
 
 
@@ -78,7 +78,7 @@ class FakeSegmenter:
 
     def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:  # noqa: ARG002
         """The masks, in presentation order."""
-        counts: dict[Source, int] = {}
+        counts: dict[MaskSource, int] = {}
         for frame in sorted(frames, key=lambda frame: frame.index):
             labels, source = self._guess(frame.index, prompt.labels)
             counts[source] = counts.get(source, 0) + 1
@@ -87,16 +87,16 @@ class FakeSegmenter:
             yield FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores)
 
 
-def misses_first_on_odd(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
+def misses_first_on_odd(index: int, prompt: UInt8Array) -> tuple[UInt8Array, MaskSource]:
     """Object 1 is lost on odd frames, which are the propagated ones; all else is exact."""
     if index % 2:
-        return np.where(prompt == 1, 0, prompt).astype(np.uint8), Source.PROPAGATED
-    return prompt, Source.KEY if index else Source.PROMPT
+        return np.where(prompt == 1, 0, prompt).astype(np.uint8), MaskSource.PROPAGATED
+    return prompt, MaskSource.KEY if index else MaskSource.PROMPT
 
 
-def exact(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
+def exact(index: int, prompt: UInt8Array) -> tuple[UInt8Array, MaskSource]:
     """The annotation itself, from the network."""
-    return prompt, Source.KEY if index else Source.PROMPT
+    return prompt, MaskSource.KEY if index else MaskSource.PROMPT
 
 
 def run(
@@ -136,12 +136,12 @@ def test_copy_holds_the_mask_of_the_last_key_frame(davis: Path) -> None:
     assert run(davis, ["pair"], misses_first_on_odd)["copy"] == {"J": 100, "F": 100, "JF": 100}
 
 
-def shrinks_on_odd(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
+def shrinks_on_odd(index: int, prompt: UInt8Array) -> tuple[UInt8Array, MaskSource]:
     """On odd frames, which are carried, the objects lose two rows a frame at their top; all else is exact."""
     labels = prompt.copy()
     if index % 2:
         labels[8 : 8 + 2 * index] = 0
-    return labels, Source.PROPAGATED if index % 2 else Source.KEY
+    return labels, MaskSource.PROPAGATED if index % 2 else MaskSource.KEY
 
 
 def test_score_correlation_ranks_carried_masks_and_all(davis: Path) -> None:
@@ -156,7 +156,7 @@ def test_score_correlation_leaves_absent_objects_out(davis: Path) -> None:
     for index in (1, 3):
         Image.new("L", (WIDTH, HEIGHT)).save(davis / "Annotations" / "480p" / "single" / f"{index:05d}.png")
 
-    def guess(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
+    def guess(index: int, prompt: UInt8Array) -> tuple[UInt8Array, MaskSource]:
         labels, source = shrinks_on_odd(index, prompt)
         return labels * np.uint8(index not in {1, 3}), source
 
@@ -198,11 +198,11 @@ def test_clock_runs_only_for_opening_and_masks(davis: Path, monkeypatch: pytest.
         nonlocal now
         now += seconds
 
-    def guess(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
+    def guess(index: int, prompt: UInt8Array) -> tuple[UInt8Array, MaskSource]:
         tick(1)
         return exact(index, prompt)
 
-    def slow_guess(index: int, prompt: UInt8Array) -> tuple[UInt8Array, Source]:
+    def slow_guess(index: int, prompt: UInt8Array) -> tuple[UInt8Array, MaskSource]:
         tick(4)
         return exact(index, prompt)
 

@@ -26,7 +26,7 @@ from service.run.model_loader import LoadedModel, ModelChoice, load_model
 from vos.errors import WeightsError
 from vos.runtime.protocol import SegmenterLike
 from vos.runtime.run_state import MemoryLayout, RunState
-from vos.types import FrameMask, Options, Prompt, Source, Stats
+from vos.types import FrameMask, MaskSource, Options, Prompt, Stats
 
 
 def behave(home: Path, **behaviour: Any) -> None:
@@ -81,7 +81,7 @@ class ChainSegmenter:
     def __init__(self, options: Options, home: Path) -> None:
         self.options = options
         self._home = home
-        self._counts: Counter[Source] = Counter()
+        self._counts: Counter[MaskSource] = Counter()
         self._position = (0, 0)
         self._chain = 0
         self._begun = False
@@ -104,10 +104,10 @@ class ChainSegmenter:
             key_count=1,
             frame_count=self._counts.total(),
             memory=layout,
-            remembered=(),
+            refiner_keys=(),
             logits={},
             references=(),
-            waiting=(),
+            pending=(),
             counts=dict(self._counts),
         )
 
@@ -127,7 +127,7 @@ class ChainSegmenter:
                 return
             _strike(self._home, frame.index, behaviour)
             self._chain = zlib.crc32(frame.luma.tobytes(), self._chain)
-            source = Source.KEY if self._begun or state is not None else Source.PROMPT
+            source = MaskSource.KEY if self._begun or state is not None else MaskSource.PROMPT
             self._counts[source] += 1
             self._begun = True
             self._position = (frame.index + 1, frame.decode_index + 1)

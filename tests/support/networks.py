@@ -88,14 +88,14 @@ class TracingRefiner(nn.Module):
         return carried_light[:, :1]
 
     def refine(
-        self, _features: RefinerFeatures, memory: Memory, carried: Tensor, _confidence: Tensor, _evidence: Tensor
+        self, _features: RefinerFeatures, memory: Memory, propagated: Tensor, _confidence: Tensor, _evidence: Tensor
     ) -> Tensor:
         """Nothing is left of any object."""
         self.read = memory.key.flatten().int().tolist()
-        return torch.full_like(carried, -10.0)
+        return torch.full_like(propagated, -10.0)
 
 
-class Unsure(TracingRefiner):
+class UncertainRefiner(TracingRefiner):
     """Leaves masks as they are, but the worst object's is only as sure as is scripted for each frame it sees."""
 
     def __init__(self, sure: dict[int, float]) -> None:
@@ -104,10 +104,10 @@ class Unsure(TracingRefiner):
         self.count = 0
 
     def refine(
-        self, _features: RefinerFeatures, _memory: Memory, carried: Tensor, _confidence: Tensor, _evidence: Tensor
+        self, _features: RefinerFeatures, _memory: Memory, propagated: Tensor, _confidence: Tensor, _evidence: Tensor
     ) -> Tensor:
         """The masks that came; aggregation with the background squares their odds."""
         self.count += 1
-        sure = torch.full((len(carried), 1, 1, 1), 0.99)
+        sure = torch.full((len(propagated), 1, 1, 1), 0.99)
         sure[-1] = self.sure.get(self.count, 0.99)
-        return torch.logit(torch.where(carried > 0.5, sure, carried.clamp(min=1e-6))) / 2
+        return torch.logit(torch.where(propagated > 0.5, sure, propagated.clamp(min=1e-6))) / 2

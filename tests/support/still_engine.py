@@ -9,7 +9,7 @@ from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings
 from service.run.model_loader import LoadedModel, ModelChoice
 from vos.runtime.run_state import RunState
-from vos.types import FrameMask, Options, Prompt, Source, Stats
+from vos.types import FrameMask, MaskSource, Options, Prompt, Stats
 
 
 @dataclass
@@ -17,7 +17,7 @@ class StillSegmenter:
     """Gives every frame the prompt's mask with score 0.5; the first is `prompt`, the others `propagated`."""
 
     options: Options
-    given: dict[Source, int] = field(default_factory=dict)
+    given: dict[MaskSource, int] = field(default_factory=dict)
 
     @property
     def stats(self) -> Stats:
@@ -43,7 +43,7 @@ class StillSegmenter:
                     yield self._mask(ready, prompt)
 
     def _mask(self, frame: CompressedFrame, prompt: Prompt) -> FrameMask:
-        source = Source.PROMPT if frame.index == prompt.index else Source.PROPAGATED
+        source = MaskSource.PROMPT if frame.index == prompt.index else MaskSource.PROPAGATED
         self.given[source] = self.given.get(source, 0) + 1
         scores = dict.fromkeys(prompt.object_ids, 0.5)
         return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, prompt.labels, scores)

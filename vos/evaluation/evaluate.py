@@ -17,10 +17,10 @@ from vos.errors import EvaluationError
 from vos.evaluation.davis import Sequence
 from vos.evaluation.metrics import Score, counted_frames, mean_by_object, score_objects
 from vos.runtime.protocol import SegmenterLike
-from vos.runtime.stage_timer import Stopwatch
-from vos.types import FrameMask, Prompt, Source, Stats
+from vos.runtime.stage_timer import StageTimer
+from vos.types import FrameMask, MaskSource, Prompt, Stats
 
-_NETWORK = (Source.PROMPT, Source.KEY)
+_NETWORK = (MaskSource.PROMPT, MaskSource.KEY)
 """Sources of masks that no motion carried."""
 
 
@@ -137,7 +137,7 @@ def warm_up(clip: bytes, sequence: Sequence, segmenter: SegmenterLike, motion: s
     """Segment until the network has run once after the prompt, so that no first call is timed."""
     with open_video(clip, motion=motion) as video:
         masks = segmenter.run(video, video.info, Prompt(sequence.labels(0)))
-        next((mask for mask in masks if mask.source is Source.KEY), None)
+        next((mask for mask in masks if mask.source is MaskSource.KEY), None)
 
 
 def run_sequence(
@@ -150,11 +150,11 @@ def run_sequence(
     """Segment a clip and score it; the clock runs only while a mask is waited for."""
     prompt = Prompt(sequence.labels(0))
     scorer = Scorer(sequence)
-    watch = Stopwatch()
+    watch = StageTimer()
     with watch.stage("open"):
         video = open_video(clip, motion=motion)
     with closing(video):
-        for mask in watch.waiting("run", segmenter.run(video, video.info, prompt)):
+        for mask in watch.timed("run", segmenter.run(video, video.info, prompt)):
             scorer.add(each(mask))
     return scorer.outcome(sum(watch.seconds.values()), segmenter.stats)
 

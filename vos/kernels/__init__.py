@@ -10,8 +10,8 @@ Common arguments:
 """
 
 from vos.kernels.fill_missing import fill_missing
-from vos.kernels.rasterize_labels import paint
-from vos.kernels.reductions import certainty, mean_absolute
-from vos.kernels.warp import look_up, sampling, warp
+from vos.kernels.rasterize_labels import rasterize_labels
+from vos.kernels.reductions import mask_confidence, mean_absolute
+from vos.kernels.warp import lookup_slots, sampling, warp
 
-__all__ = ["certainty", "fill_missing", "look_up", "mean_absolute", "paint", "sampling", "warp"]
+__all__ = ["fill_missing", "lookup_slots", "mask_confidence", "mean_absolute", "rasterize_labels", "sampling", "warp"]

@@ -13,7 +13,7 @@ from vos.kernels.common import SOFT, readonly
 
 @compiled()
 def _winners(soft):
-    """1 + the object with the largest share of each cell, 0 for the background: uint8 [rows, columns]."""
+    """1 + the object with the max_pixels share of each cell, 0 for the background: uint8 [rows, columns]."""
     objects, rows, columns = soft.shape
     winner = np.empty((rows, columns), np.uint8)
     best = np.empty(columns, np.float32)
@@ -90,8 +90,8 @@ def _corners(soft, top, bottom, left, right, corner, number):
 
 
 @compiled(nb.void(SOFT, readonly(nb.uint8, 1), nb.float64, nb.float64, nb.uint8[:, ::1]))
-def paint(soft, object_ids, scale_y, scale_x, labels):
-    """Give each pixel the label of the largest bilinearly interpolated share; the background has what objects leave.
+def rasterize_labels(soft, object_ids, scale_y, scale_x, labels):
+    """Give each pixel the label of the max_pixels bilinearly interpolated share; the background has what objects leave.
 
     Between four cells that one object wins, interpolation lets it win everywhere, so only edges are interpolated.
 

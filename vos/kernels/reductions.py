@@ -32,7 +32,7 @@ def mean_absolute(residual, out):
 
 
 @compiled(nb.void(SOFT, nb.float64[::1]))
-def certainty(soft, out):
+def mask_confidence(soft, out):
     """Mean of each soft mask where it is above one half, 0 where it is nowhere, into float64 [K]."""
     objects, rows, columns = soft.shape
     # Sums of columns are added up in the end, so that a row is added by few vector instructions.

@@ -11,7 +11,7 @@ from vos.kernels.common import OCCUPIED, SLOTS, VECTORS, readonly
 
 
 @compiled(nb.int64(SLOTS, nb.int64, readonly(nb.int32, 1), nb.int32[:, :, ::1]))
-def look_up(reference, oldest, table, slots):
+def lookup_slots(reference, oldest, table, slots):
     """Fill `slots` with the slot of each cell's reference, and say how many cells have one in any list.
 
     Args:

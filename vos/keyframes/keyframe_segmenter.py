@@ -1,6 +1,6 @@
 """The base network on one video: key frames are segmented with a memory of those before.
 
-A frame that is carried leaves a core idle while it is repaired, and there are two things to do that no mask waits for:
+A frame that is propagated leaves a core idle while it is refined, and there are two things to do that no mask waits for:
 what the memory takes from the latest key frame, and the features of the next one, for the backbone needs no mask. Which
 frame that will be is foretold from stream, policy and masks so far, and features are the same on whatever core they are
 computed, so that masks do not depend on what was ready in time. A frame that was foretold and is not key after all
@@ -17,36 +17,36 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.types import STRIDE, CompressedFrame
-from vos.geometry import Canvas, rgb_to_tensor
+from vos.geometry import PaddedSize, rgb_to_tensor
 from vos.keyframes.memory_bank import MemoryBank
 from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.runtime.run_state import MemoryLayout
-from vos.runtime.stage_timer import Stopwatch
-from vos.runtime.thread_pools import Workers
+from vos.runtime.stage_timer import StageTimer
+from vos.runtime.thread_pools import ThreadPools
 from vos.types import Options
 
 
-class BasePass:
+class KeyframeSegmenter:
     """Network and memory of one video.
 
     Args:
         network: In eval mode.
-        options: How much is remembered and read.
+        options: How much is refiner_keys and read.
         canvas: Sizes of the video's pictures.
-        workers: Where to work beside the caller; None works at once.
+        pools: Where to work beside the caller; None works at once.
         watch: Takes the time of each stage.
-        layout: The key frames that the memory is to hold, in a run that goes on; `recall` brings them.
+        layout: The key frames that the memory is to hold, in a run that goes on; `restore` brings them.
     """
 
     def __init__(  # noqa: PLR0917 - made in one place
-        self, network: VOSNetwork, options: Options, canvas: Canvas, workers: Workers | None, watch: Stopwatch,
+        self, network: VOSNetwork, options: Options, canvas: PaddedSize, pools: ThreadPools | None, watch: StageTimer,
         layout: MemoryLayout | None,
     ) -> None:  # fmt: skip
         self._network = network
         self._top_k = options.top_k
         self._canvas = canvas
-        self._workers = workers
+        self._workers = pools
         self._watch = watch
         self._memory = MemoryBank(options.memory_frames, options.memory_spacing, layout)
         parameter = next(network.parameters())
@@ -94,7 +94,7 @@ class BasePass:
             Logits float32 [K, 1, rows, columns] of the padded picture at stride 4.
         """
         with self._watch.stage("read"):
-            padded = self._canvas.pad_cells(hint).unsqueeze(1).to(self._dtype)
+            padded = self._canvas.pad_grid(hint).unsqueeze(1).to(self._dtype)
             return self._network.segment(features, self._memory.view(), padded, self._top_k).float()
 
     def memorize(self, index: int, features: Features, masks: Tensor) -> None:
@@ -102,7 +102,7 @@ class BasePass:
         with self._watch.stage("memorize"):
             self._memory.add(index, self._coming(features, masks))
 
-    def recall(self, frame: CompressedFrame, masks: Tensor) -> None:
+    def restore(self, frame: CompressedFrame, masks: Tensor) -> None:
         """Bring a frame that the memory is to hold, with its soft masks [K, padded_height, padded_width]."""
         self._memory.refill(frame.index, self._entry((self.encode(frame), masks)))
 
@@ -129,3 +129,6 @@ class BasePass:
     def _entry(self, key: tuple[Features, Tensor]) -> Memory:
         features, masks = key
         return self._network.memorize(features, masks.unsqueeze(1).to(self._dtype))
+
+
+# ruff: noqa: E501

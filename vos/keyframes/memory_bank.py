@@ -71,7 +71,7 @@ class MemoryBank:
         self._value[..., where] = entry.value
 
     def view(self) -> Memory:
-        """All that is remembered, side by side; waits for what is coming."""
+        """All that is refiner_keys, side by side; waits for what is coming."""
         self._settle()
         if self._key is None or self._value is None:
             raise LookupError("the memory is empty: add a key frame first")

@@ -2,8 +2,8 @@
 
 `codec` is the policy of Xu & Yao (CVPR 2022, section 3.2): I and P frames. `every:N` is the plain
 comparison.
-`adaptive` follows the doubt that propagation gathers, or with a refiner how undecided the repaired masks are, so
-that P frames are carried too while that goes well.
+`adaptive` follows the uncertainty that propagation gathers, or with a refiner how mask_uncertainty the refined masks are, so
+that P frames are propagated too while that goes well.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from vos.errors import OptionError
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class FrameContext:
     """What is known of a frame before it is segmented.
 
     Attributes:
         from_prompt: Frames since the prompt's, in presentation order.
         latest_key: Frames between the prompt's and the last of the key frames so far, in presentation order.
         since_key: Frames to the nearest key frame so far, in presentation order.
-        doubt: How little the mask of the worst object is to be believed, 0 to 1: as carried, or as repaired, in excess
+        uncertainty: How little the mask of the worst object is to be believed, 0 to 1: as propagated, or as refined, in excess
             of what is doubtful in the latest key frame too.
-        support: Share of the frame that references at hand predict, 0 to 1.
+        reference_coverage: Share of the frame that references at hand predict, 0 to 1.
         lost: Whether an object is in no pixel of the mask: it left, or it was lost.
         key_count: Key frames so far, the prompt's included.
         frame_count: Frames so far.
@@ -36,8 +36,8 @@ class Situation:
     from_prompt: int
     latest_key: int
     since_key: int
-    doubt: float
-    support: float
+    uncertainty: float
+    reference_coverage: float
     lost: bool
     key_count: int
     frame_count: int
@@ -47,35 +47,35 @@ class KeyframePolicy(Protocol):
     """Says which frames are key frames."""
 
     @property
-    def carries(self) -> bool:
+    def propagates(self) -> bool:
         """Whether any frame may be other than key."""
         ...
 
-    def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:
+    def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
         """Whether the base network segments this frame."""
         ...
 
-    def is_due(self, frame: CompressedFrame, situation: Situation) -> bool:
+    def will_be_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
         """Whether it will, however well carrying goes, if no frame before it becomes key."""
         ...
 
-    def is_key_after_repair(self, frame: CompressedFrame, situation: Situation) -> bool:
+    def is_key_after_refinement(self, frame: CompressedFrame, context: FrameContext) -> bool:
         """Whether it does so although the refiner has already done what it can."""
         ...
 
 
 class FixedPolicy(ABC):
-    """What is decided before anything is carried stays so."""
+    """What is decided before anything is propagated stays so."""
 
     @abstractmethod
-    def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:
+    def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
         """Whether the base network segments this frame."""
 
-    def is_due(self, frame: CompressedFrame, situation: Situation) -> bool:
+    def will_be_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
         """Whether it will be key: that is known."""
-        return self.is_key(frame, situation)
+        return self.is_key(frame, context)
 
-    def is_key_after_repair(self, frame: CompressedFrame, situation: Situation) -> bool:  # noqa: ARG002
+    def is_key_after_refinement(self, frame: CompressedFrame, context: FrameContext) -> bool:  # noqa: ARG002
         """Never."""
         return False
 
@@ -84,9 +84,9 @@ class FixedPolicy(ABC):
 class CodecPolicy(FixedPolicy):
     """I and P frames are key, B frames are not."""
 
-    carries: ClassVar[bool] = True
+    propagates: ClassVar[bool] = True
 
-    def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:  # noqa: ARG002 - the protocol's shape
+    def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:  # noqa: ARG002 - the protocol's shape
         """Whether the frame is not a B frame."""
         return frame.type is not FrameType.B
 
@@ -102,19 +102,19 @@ class EveryPolicy(FixedPolicy):
     interval: int
 
     @property
-    def carries(self) -> bool:
+    def propagates(self) -> bool:
         """Whether any frame may be other than key."""
         return self.interval > 1
 
-    def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:
+    def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
         """Whether the frame is the first useful one of its run."""
         if self.interval == 1:
             return True
-        begins_run = situation.from_prompt // self.interval > situation.latest_key // self.interval
+        begins_run = context.from_prompt // self.interval > context.latest_key // self.interval
         return frame.is_reference and begins_run
 
 
-KEY_CREDIT = 2
+KEYFRAME_ALLOWANCE = 2
 """Key frames that a bound on their share grants beyond it: a video may need some before many frames have passed."""
 
 
@@ -123,49 +123,49 @@ class AdaptivePolicy:
     """A frame is key when carrying masks to it goes wrong, or has gone on for long.
 
     Attributes:
-        reference_doubt: Doubt from which a frame that others may be predicted from is key.
-        disposable_doubt: The same for frames that nothing depends on: their errors end with them.
+        reference_uncertainty: Doubt from which a frame that others may be predicted from is key.
+        disposable_uncertainty: The same for frames that nothing depends on: their errors end with them.
         longest_gap: Most frames from one key frame to the next.
         lost_gap: The same while an object is not to be seen: only the base network finds it again.
-        least_support: A frame is key when less of it than this is predicted from frames at hand (a cut, an I frame).
-        repaired: Whether doubt says something only after the refiner has looked.
-        max_key_share: Most key frames, as a share of the frames so far, with `KEY_CREDIT` granted on top.
+        least_reference_coverage: A frame is key when less of it than this is predicted from frames at hand (a cut, an I frame).
+        refined: Whether uncertainty says something only after the refiner has looked.
+        max_key_share: Most key frames, as a share of the frames so far, with `KEYFRAME_ALLOWANCE` granted on top.
     """
 
-    reference_doubt: float = 0.35
-    disposable_doubt: float = 0.6
+    reference_uncertainty: float = 0.35
+    disposable_uncertainty: float = 0.6
     longest_gap: int = 8
     lost_gap: int = 4
-    least_support: float = 0.3
-    repaired: bool = False
+    least_reference_coverage: float = 0.3
+    refined: bool = False
     max_key_share: float = 1.0
-    carries: ClassVar[bool] = True
+    propagates: ClassVar[bool] = True
 
-    def is_key(self, frame: CompressedFrame, situation: Situation) -> bool:
+    def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
         """Whether the last key frame is too far, or carrying has failed."""
-        return self._may_be_key(situation) and (
-            situation.support < self.least_support
-            or self._too_far(frame, situation)
-            or (not self.repaired and self._too_doubtful(frame, situation))
+        return self._may_be_key(context) and (
+            context.reference_coverage < self.least_reference_coverage
+            or self._too_far(frame, context)
+            or (not self.refined and self._too_uncertain(frame, context))
         )
 
-    def is_due(self, frame: CompressedFrame, situation: Situation) -> bool:
+    def will_be_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
         """Whether the last key frame is too far."""
-        return self._may_be_key(situation) and self._too_far(frame, situation)
+        return self._may_be_key(context) and self._too_far(frame, context)
 
-    def is_key_after_repair(self, frame: CompressedFrame, situation: Situation) -> bool:
-        """Whether the repaired mask is still too doubtful."""
-        return self._may_be_key(situation) and self._too_doubtful(frame, situation)
+    def is_key_after_refinement(self, frame: CompressedFrame, context: FrameContext) -> bool:
+        """Whether the refined mask is still too doubtful."""
+        return self._may_be_key(context) and self._too_uncertain(frame, context)
 
-    def _may_be_key(self, situation: Situation) -> bool:
-        allowed = self.max_key_share * (situation.frame_count + 1) + KEY_CREDIT
-        return self.max_key_share >= 1 or situation.key_count + 1 <= allowed
+    def _may_be_key(self, context: FrameContext) -> bool:
+        allowed = self.max_key_share * (context.frame_count + 1) + KEYFRAME_ALLOWANCE
+        return self.max_key_share >= 1 or context.key_count + 1 <= allowed
 
-    def _too_far(self, frame: CompressedFrame, situation: Situation) -> bool:
-        return frame.is_reference and situation.since_key >= (self.lost_gap if situation.lost else self.longest_gap)
+    def _too_far(self, frame: CompressedFrame, context: FrameContext) -> bool:
+        return frame.is_reference and context.since_key >= (self.lost_gap if context.lost else self.longest_gap)
 
-    def _too_doubtful(self, frame: CompressedFrame, situation: Situation) -> bool:
-        return situation.doubt > (self.reference_doubt if frame.is_reference else self.disposable_doubt)
+    def _too_uncertain(self, frame: CompressedFrame, context: FrameContext) -> bool:
+        return context.uncertainty > (self.reference_uncertainty if frame.is_reference else self.disposable_uncertainty)
 
 
 _NEVER = 1e9
@@ -173,21 +173,23 @@ _NEVER = 1e9
 QUALITIES = ("fast", "balanced", "best")
 """The dial of `adaptive`, from few key frames to many."""
 _CARRIED = {
-    "fast": AdaptivePolicy(reference_doubt=0.45, disposable_doubt=0.7, longest_gap=12),
+    "fast": AdaptivePolicy(reference_uncertainty=0.45, disposable_uncertainty=0.7, longest_gap=12),
     "balanced": AdaptivePolicy(),
-    "best": AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.45, longest_gap=5),
+    "best": AdaptivePolicy(reference_uncertainty=0.25, disposable_uncertainty=0.45, longest_gap=5),
 }
 """Without a refiner. Set on training sequences."""
 _REPAIRED = {
-    "fast": AdaptivePolicy(reference_doubt=0.35, disposable_doubt=0.6, repaired=True),
-    "balanced": AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, longest_gap=5, repaired=True),
-    "best": AdaptivePolicy(reference_doubt=0.2, disposable_doubt=0.4, longest_gap=3, lost_gap=3, repaired=True),
+    "fast": AdaptivePolicy(reference_uncertainty=0.35, disposable_uncertainty=0.6, refined=True),
+    "balanced": AdaptivePolicy(reference_uncertainty=0.25, disposable_uncertainty=0.5, longest_gap=5, refined=True),
+    "best": AdaptivePolicy(
+        reference_uncertainty=0.2, disposable_uncertainty=0.4, longest_gap=3, lost_gap=3, refined=True
+    ),
 }
 """With one. Set on training sequences too."""
 
 
 def parse_policy(
-    text: str, *, quality: str = "balanced", max_key_share: float = 1.0, repaired: bool = False
+    text: str, *, quality: str = "balanced", max_key_share: float = 1.0, refined: bool = False
 ) -> KeyframePolicy:
     """Policy by its name in options: "adaptive", "codec" or "every:N".
 
@@ -195,7 +197,7 @@ def parse_policy(
         text: The name.
         quality: One of `QUALITIES`; "adaptive" depends on it.
         max_key_share: Above 0, at most 1; below 1 for "adaptive" only.
-        repaired: Whether a refiner looks at carried masks.
+        refined: Whether a refiner looks at propagated masks.
 
     Raises:
         OptionError: Another text, or N below 1; a quality or share that does not exist.
@@ -205,7 +207,7 @@ def parse_policy(
     if not 0 < max_key_share <= 1:
         raise OptionError(f"max_key_share is {max_key_share}; it must be above 0 and at most 1")
     if text == "adaptive":
-        policy = (_REPAIRED if repaired else _CARRIED)[quality]
+        policy = (_REPAIRED if refined else _CARRIED)[quality]
         # With smaller gaps than the share allows, the first frames would use it up and the last ones get nothing. While
         # an object is lost, key frames may come sooner nevertheless: nothing else finds it again.
         gap = max(policy.longest_gap, ceil(min(1 / max_key_share, _NEVER)))
@@ -218,3 +220,6 @@ def parse_policy(
     if name == "every" and number.isdecimal() and int(number) > 0:
         return EveryPolicy(int(number))
     raise OptionError(f"keyframes is {text!r}; allowed: adaptive, codec, every:N with N of 1 or more")
+
+
+# ruff: noqa: E501

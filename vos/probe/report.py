@@ -53,7 +53,7 @@ class ProbeReport:
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """What the numbers mean for whoever wants masks, one sentence an entry."""
+        """What the numbers mean for whoever needs_refinement masks, one sentence an entry."""
         parts = (_on_damage, _on_motion, _on_policies, _on_times, _on_geometry)
         return tuple(sentence for part in parts for sentence in part(self))
 
@@ -93,7 +93,7 @@ def _on_motion(report: ProbeReport) -> Iterator[str]:
             "on the fly."
         )
     if report.frames > 1 and report.motion_coverage is None and report.video.motion_source is MotionSource.BITSTREAM:
-        yield "All frames are intra coded, so there is no motion to carry masks along; motion 'proxy' makes some."
+        yield "All frames are intra coded, so there is no motion to propagate masks along; motion 'proxy' makes some."
     if report.intra_share is not None and report.intra_share >= MUCH_INTRA:
         yield (
             f"{report.intra_share:.0%} of the area of predicted frames has no motion vector: fast or noisy motion or "
@@ -118,7 +118,7 @@ def _on_times(report: ProbeReport) -> Iterator[str]:
     if report.constant_rate is False:
         yield "The frame rate varies: match masks to frames by index or presentation time, not by number over rate."
     if report.frames > 1 and report.constant_rate is None:
-        yield "The stream carries no presentation times: frames are told apart by their index alone."
+        yield "The stream propagates no presentation times: frames are told apart by their index alone."
 
 
 def _on_geometry(report: ProbeReport) -> Iterator[str]:

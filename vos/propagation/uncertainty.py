@@ -8,11 +8,11 @@ import numpy as np
 from codec.types import STRIDE, CompressedFrame, Float32Array, Int16Array
 from vos import kernels
 
-HOP_DOUBT = 0.02
+HOP_UNCERTAINTY = 0.02
 """Doubt that one hop adds everywhere: interpolation and the codec's own liberties."""
 
 
-INTRA_DOUBT = 0.5
+INTRA_UNCERTAINTY = 0.5
 """Doubt of a cell without any vector."""
 
 
@@ -29,17 +29,17 @@ RESIDUAL_SCALE = 64.0
 
 
 _NEIGHBOURHOOD = 5
-"""Cells, in both directions, over which doubt is averaged: what happens beside an object endangers its edge."""
+"""Cells, in both directions, over which uncertainty is averaged: what happens beside an object endangers its edge."""
 
 
-def local_doubt(frame: CompressedFrame) -> Float32Array:
+def hop_uncertainty(frame: CompressedFrame) -> Float32Array:
     """Doubt that the hop to this frame adds on and beside each cell, float32 [rows, columns], 0 to 1."""
-    doubt = mean_absolute(frame.residual)
-    doubt -= RESIDUAL_FLOOR
-    doubt /= RESIDUAL_RANGE
-    np.clip(doubt, HOP_DOUBT, 1, out=doubt)
-    np.copyto(doubt, INTRA_DOUBT, where=~frame.motion.covered)
-    return np.asarray(cv2.blur(doubt, (_NEIGHBOURHOOD, _NEIGHBOURHOOD)), np.float32)
+    uncertainty = mean_absolute(frame.residual)
+    uncertainty -= RESIDUAL_FLOOR
+    uncertainty /= RESIDUAL_RANGE
+    np.clip(uncertainty, HOP_UNCERTAINTY, 1, out=uncertainty)
+    np.copyto(uncertainty, INTRA_UNCERTAINTY, where=~frame.motion.covered)
+    return np.asarray(cv2.blur(uncertainty, (_NEIGHBOURHOOD, _NEIGHBOURHOOD)), np.float32)
 
 
 def mean_absolute(residual: Int16Array) -> Float32Array:
@@ -50,5 +50,5 @@ def mean_absolute(residual: Int16Array) -> Float32Array:
     return cells
 
 
-KEPT_DOUBT = 0.5
-"""Share of a cell's doubt that is left once it was repaired."""
+UNCERTAINTY_AFTER_REFINEMENT = 0.5
+"""Share of a cell's uncertainty that is left once it was refined."""

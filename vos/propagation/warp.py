@@ -1,4 +1,4 @@
-"""Soft masks carried along block motion (pure, apart from the store's own buffer).
+"""Soft masks propagated along block motion (pure, apart from the store's own buffer).
 
 Each cell of a frame is predicted from up to two references; its mask is the mean of what the references hold at the
 places its vectors point to, bilinearly interpolated. Only cells that come from around an object are computed, so the
@@ -25,20 +25,20 @@ Int64Array: TypeAlias = npt.NDArray[np.int64]
 _NEGLIGIBLE = 0.02
 """Soft mask below which a cell counts as empty."""
 _AROUND = np.ones((7, 7), np.uint8)
-"""Cells around one of an object that are carried with it: its edge and what may endanger it."""
+"""Cells around one of an object that are propagated with it: its edge and what may endanger it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Warped:
-    """Channels carried to a frame.
+    """Channels propagated to a frame.
 
     Attributes:
         channels: float32 [C, rows, columns]; 0 far from every object.
-        support: Share of cells that a reference at hand predicts, 0 to 1. Where it is 0 the channels are a plain copy.
+        reference_coverage: Share of cells that a reference at hand predicts, 0 to 1. Where it is 0 the channels are a plain copy.
     """
 
     channels: Tensor
-    support: float
+    reference_coverage: float
 
 
 class ReferenceStore:
@@ -46,7 +46,7 @@ class ReferenceStore:
 
     Args:
         channels, rows, columns: Shape of what a frame holds. All channels but the last say where there is something to
-            carry: soft masks, and with a refiner light features in the region around them.
+            propagate: soft masks, and with a refiner light features in the region around them.
         device: Where it is held.
     """
 
@@ -95,19 +95,19 @@ class ReferenceStore:
 
     def warp(self, motion: MotionField) -> Warped:
         """Carry the channels of the references to a frame with this motion."""
-        slots, support = self._slots_of(motion.reference)
-        if support == 0:
-            return Warped(self.latest(), support)
+        slots, reference_coverage = self._slots_of(motion.reference)
+        if reference_coverage == 0:
+            return Warped(self.latest(), reference_coverage)
         vectors = motion.vectors
-        if support < 1:
+        if reference_coverage < 1:
             vectors, slots = fill_missing(vectors, slots)
-        carried = self._table.new_zeros((len(self._table), self.rows, self.columns))
-        if carried.device.type == "cpu":
+        propagated = self._table.new_zeros((len(self._table), self.rows, self.columns))
+        if propagated.device.type == "cpu":
             table = self._table.flatten(1).numpy()
-            kernels.warp(table, np.ascontiguousarray(vectors), slots, self._occupied, carried.numpy())
+            kernels.warp(table, np.ascontiguousarray(vectors), slots, self._occupied, propagated.numpy())
         else:
-            gather(self._table, *sampling(vectors, slots, self._occupied), carried)
-        return Warped(carried, support)
+            gather(self._table, *sampling(vectors, slots, self._occupied), propagated)
+        return Warped(propagated, reference_coverage)
 
     def _grow(self) -> None:
         """Make room for one more frame."""
@@ -122,7 +122,7 @@ class ReferenceStore:
         for index, slot in self._slots.items():
             table[index - oldest] = slot
         slots = np.empty(reference.shape, np.int32)
-        covered = kernels.look_up(np.ascontiguousarray(reference), oldest, table, slots)
+        covered = kernels.lookup_slots(np.ascontiguousarray(reference), oldest, table, slots)
         return slots, covered / (self.rows * self.columns)
 
 
@@ -148,7 +148,7 @@ def sampling(
     return cells[:count], corners[:count], weights[:count]
 
 
-def gather(table: Tensor, cells: Int64Array, corners: Int64Array, weights: Float32Array, carried: Tensor) -> None:
+def gather(table: Tensor, cells: Int64Array, corners: Int64Array, weights: Float32Array, propagated: Tensor) -> None:
     """Interpolate cells by torch's own operations, on any device.
 
     Args:
@@ -156,10 +156,10 @@ def gather(table: Tensor, cells: Int64Array, corners: Int64Array, weights: Float
         cells: What `sampling` gives, ...
         corners: ... on the CPU, ...
         weights: ... all three.
-        carried: [C, rows, columns], of which only `cells` are written.
+        propagated: [C, rows, columns], of which only `cells` are written.
     """
     where, places, shares = (torch.from_numpy(array).to(table.device) for array in (cells, corners, weights))
-    carried.flatten(1)[:, where] = (table.flatten(1)[:, places] * shares).sum(dim=2)
+    propagated.flatten(1)[:, where] = (table.flatten(1)[:, places] * shares).sum(dim=2)
 
 
 def fill_missing(vectors: Float32Array, slots: Int32Array) -> tuple[Float32Array, Int32Array]:
@@ -178,3 +178,6 @@ def fill_missing(vectors: Float32Array, slots: Int32Array) -> tuple[Float32Array
     vectors, slots = vectors.copy(), slots.copy()
     kernels.fill_missing(vectors, slots)
     return vectors, slots
+
+
+# ruff: noqa: E501

@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from codec.types import Float32Array, FrameType
-from vos.types import FrameMask, Source
+from vos.types import FrameMask, MaskSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class HeldReference:
     Attributes:
         decode_index: The frame.
         slot: Its place in the store; ties between references are decided by it.
-        channels: float32 [K + L + 1, rows, columns], see `vos.propagation.propagate.Carried`.
+        channels: float32 [K + L + 1, rows, columns], see `vos.propagation.propagate.Propagated`.
     """
 
     decode_index: int
@@ -62,12 +62,12 @@ class RunState:
         key_count: Key frames so far, the prompt's included, ...
         frame_count: ... and frames so far, by which the policy keeps a share.
         memory: Which key frames the memory holds.
-        remembered: Those that the refiner remembers, by presentation index, the first one first.
+        refiner_keys: Those that the refiner remembers, by presentation index, the first one first.
         logits: What the network said of them: presentation index -> float32 [K, 1, rows, columns] at stride 4; without
             the prompt's frame, whose mask is given.
         references: Frames that later ones may refer to, the latest one last.
-        waiting: Masks that are done but whose turn has not come.
-        counts: Source -> masks given so far.
+        pending: Masks that are done but whose turn has not come.
+        counts: MaskSource -> masks given so far.
     """
 
     next_index: int
@@ -76,11 +76,11 @@ class RunState:
     key_count: int
     frame_count: int
     memory: MemoryLayout
-    remembered: tuple[int, ...]
+    refiner_keys: tuple[int, ...]
     logits: Mapping[int, Float32Array]
     references: tuple[HeldReference, ...]
-    waiting: tuple[FrameMask, ...]
-    counts: Mapping[Source, int]
+    pending: tuple[FrameMask, ...]
+    counts: Mapping[MaskSource, int]
 
     def save(self, path: Path, fingerprint: str) -> None:
         """Write to `path`, whole or not at all.
@@ -91,7 +91,7 @@ class RunState:
         """
         arrays: dict[str, Any] = {f"logits{i}": self.logits[i] for i in self.logits}
         arrays |= {f"reference{r.decode_index}": r.channels for r in self.references}
-        arrays |= {f"labels{m.index}": m.labels for m in self.waiting}
+        arrays |= {f"labels{m.index}": m.labels for m in self.pending}
         about = {
             "fingerprint": fingerprint,
             "next_index": self.next_index,
@@ -100,11 +100,11 @@ class RunState:
             "key_count": self.key_count,
             "frame_count": self.frame_count,
             "memory": asdict(self.memory),
-            "remembered": self.remembered,
+            "refiner_keys": self.refiner_keys,
             "logits": list(self.logits),
             "references": [(r.decode_index, r.slot) for r in self.references],
-            "waiting": [
-                (m.index, m.pts, m.time, str(m.type), str(m.source), list(m.scores.items())) for m in self.waiting
+            "pending": [
+                (m.index, m.pts, m.time, str(m.type), str(m.source), list(m.scores.items())) for m in self.pending
             ],
             "counts": {str(source): count for source, count in self.counts.items()},
         }
@@ -133,12 +133,12 @@ def _parse(about: dict[str, Any], arrays: Mapping[str, Any]) -> RunState:
         key_count=about["key_count"],
         frame_count=about["frame_count"],
         memory=MemoryLayout(tuple(memory["indices"]), memory["latest"], tuple(memory["kept"])),
-        remembered=tuple(about["remembered"]),
+        refiner_keys=tuple(about["refiner_keys"]),
         logits={i: arrays[f"logits{i}"] for i in about["logits"]},
         references=tuple(HeldReference(i, slot, arrays[f"reference{i}"]) for i, slot in about["references"]),
-        waiting=tuple(
-            FrameMask(index, pts, time, FrameType(kind), Source(source), arrays[f"labels{index}"], dict(scores))
-            for index, pts, time, kind, source, scores in about["waiting"]
+        pending=tuple(
+            FrameMask(index, pts, time, FrameType(kind), MaskSource(source), arrays[f"labels{index}"], dict(scores))
+            for index, pts, time, kind, source, scores in about["pending"]
         ),
-        counts={Source(source): count for source, count in about["counts"].items()},
+        counts={MaskSource(source): count for source, count in about["counts"].items()},
     )

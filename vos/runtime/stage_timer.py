@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Stopwatch:
+class StageTimer:
     """Adds up the seconds that named stages take."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Stopwatch:
         finally:
             self._seconds[name] += perf_counter() - started
 
-    def waiting(self, name: str, items: Iterable[T]) -> Iterator[T]:
+    def timed(self, name: str, items: Iterable[T]) -> Iterator[T]:
         """Pass items on, timing how long each one is waited for."""
         iterator = iter(items)
         while True:

@@ -44,7 +44,7 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-class Workers:
+class ThreadPools:
     """Runs functions on the CPU side by side, or one after another where that is all there is.
 
     Args:

@@ -17,7 +17,7 @@ from codec.types import CompressedFrame, MotionSource, VideoInfo
 from vos.evaluation.davis import find_sequences
 from vos.evaluation.evaluate import Judgement, Outcome, SequenceResult
 from vos.evaluation.metrics import Score
-from vos.types import FrameMask, Prompt, Source, Stats
+from vos.types import FrameMask, MaskSource, Prompt, Stats
 
 FRAMES, HEIGHT, WIDTH = 6, 64, 96
 
@@ -32,10 +32,10 @@ class FakeSegmenter:
 
     def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:  # noqa: ARG002
         """The masks, in presentation order; half a second of correction in all."""
-        counts = dict.fromkeys(Source, 0)
+        counts = dict.fromkeys(MaskSource, 0)
         for frame in sorted(frames, key=lambda frame: frame.index):
             lost = frame.index % 2 == 1 and not self._exact
-            source = Source.PROPAGATED if lost else Source.KEY if frame.index else Source.PROMPT
+            source = MaskSource.PROPAGATED if lost else MaskSource.KEY if frame.index else MaskSource.PROMPT
             counts[source] += 1
             self.stats = Stats(dict(counts), {"correct": 0.5})
             labels = prompt.labels * np.uint8(not lost)
@@ -99,7 +99,9 @@ def test_every_sequence_is_segmented_in_every_encoding(davis: Path, monkeypatch:
 
 def outcome(j: float, seconds: float, keys: int, carried: int, correct: float = 0.0) -> Outcome:
     """One object with J as given and F 0.1 above it; copies are 0.2 worse."""
-    stats = Stats({Source.PROMPT: 1, Source.KEY: keys - 1, Source.PROPAGATED: carried}, {"correct": correct})
+    stats = Stats(
+        {MaskSource.PROMPT: 1, MaskSource.KEY: keys - 1, MaskSource.PROPAGATED: carried}, {"correct": correct}
+    )
     copies = {1: Score(j - 0.2, j - 0.1)}
     return Outcome({1: Score(j, j + 0.1)}, copies, (Judgement(True, j, j),), seconds, stats)
 

@@ -12,13 +12,13 @@ from benchmarks.accuracy import contact_sheet
 from benchmarks.accuracy.contact_sheet import RESULT, TRUTH, Judged
 from codec.types import FrameType, UInt8Array
 from vos.evaluation.davis import find_sequences
-from vos.types import FrameMask, Source
+from vos.types import FrameMask, MaskSource
 
 
 def judged(index: int, j: float, labels: UInt8Array | None = None) -> Judged:
     """A carried frame."""
     found = np.zeros((4, 4), np.uint8) if labels is None else labels
-    return Judged(FrameMask(index, index, index / 24, FrameType.P, Source.PROPAGATED, found, {1: j}), j)
+    return Judged(FrameMask(index, index, index / 24, FrameType.P, MaskSource.PROPAGATED, found, {1: j}), j)
 
 
 def test_the_worst_frames_lie_apart() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.speed import speedup
-from benchmarks.speed.stub_networks import IdleNetwork, ToldNetwork, expected_logits
+from benchmarks.speed.stub_networks import EchoNetwork, IdleNetwork, expected_logits
 from tests.support import synthetic
 from vos.modeling.network import Features, Memory
 from vos.types import Prompt, Stats
@@ -42,7 +42,7 @@ def test_all_work_is_done_and_the_object_stays() -> None:
     labels = np.zeros(clip.frames.shape[1:3], np.uint8)
     labels[40:90, 60:130] = 1
     inner = Lost()
-    work = speedup.segment(ToldNetwork(inner), None, "every:1", synthetic.encode(clip.frames), Prompt(labels))
+    work = speedup.segment(EchoNetwork(inner), None, "every:1", synthetic.encode(clip.frames), Prompt(labels))
     assert inner.calls == ["encode", "memorize"] + 5 * ["encode", "segment", "memorize"]
     assert work.details()["sources"] == {"prompt": 1, "key": 5}
     assert work.areas == pytest.approx(6 * [50 * 70], rel=0.1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vos.runtime.thread_pools import Workers
+from vos.runtime.thread_pools import ThreadPools
 
 
 @pytest.fixture
-def workers() -> Workers:
+def pools() -> ThreadPools:
     """Two of them, whatever the machine."""
-    made = Workers(torch.device("cpu"))
+    made = ThreadPools(torch.device("cpu"))
     made._count = 2
     return made

@@ -10,20 +10,20 @@ from torch.nn import functional as F
 
 from tests.support.frames import info
 from vos.errors import PromptError
-from vos.geometry import Canvas, certainty, prompt_to_soft, soft_to_labels, to_cells
+from vos.geometry import PaddedSize, mask_confidence, prompt_to_soft, soft_to_labels, to_grid
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 854), (121, 161), (16, 16), (479, 853)])
 def test_canvas_keeps_cells_aligned_and_undoes_itself(height: int, width: int) -> None:
     """Padding is a multiple of a cell at the top and left, and cropping undoes it for pixels and for cells."""
-    canvas = Canvas.of(height, width, 16)
+    canvas = PaddedSize.of(height, width, 16)
     picture = torch.rand(2, height, width)
     padded = canvas.pad(picture)
     assert padded.shape[-2] % 16 == padded.shape[-1] % 16 == 0
     assert canvas.top % 4 == canvas.left % 4 == 0
     assert torch.equal(canvas.crop(padded), picture)
     cells = torch.rand(2, *canvas.grid)
-    padded_cells = canvas.pad_cells(cells)
+    padded_cells = canvas.pad_grid(cells)
     assert padded_cells.shape[-2:] == (canvas.padded_height // 4, canvas.padded_width // 4)
     rows, columns = canvas.grid
     top, left = canvas.top // 4, canvas.left // 4
@@ -33,7 +33,7 @@ def test_canvas_keeps_cells_aligned_and_undoes_itself(height: int, width: int) -
 def test_cells_are_means_of_the_pixels_they_cover() -> None:
     """A cell at the border averages only pixels that exist."""
     picture = torch.rand(1, 10, 7)
-    cells = to_cells(picture)
+    cells = to_grid(picture)
     for row, column in np.ndindex(3, 2):
         block = picture[0, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
         assert cells[0, row, column] == pytest.approx(float(block.mean()), abs=1e-6)
@@ -81,11 +81,11 @@ def test_an_object_may_win_between_cells_that_others_win() -> None:
 
 
 def test_certainty_is_the_mean_inside() -> None:
-    """An object's certainty is the mean of its mask where that is above one half; an absent one has none."""
+    """An object's mask_confidence is the mean of its mask where that is above one half; an absent one has none."""
     soft = np.random.default_rng(3).random((3, 21, 34)).astype(np.float32)
     soft[1] *= 0.5
     inside = [float(plane[plane > 0.5].mean()) if (plane > 0.5).any() else 0.0 for plane in soft]
-    assert certainty(soft) == pytest.approx(inside, abs=1e-5)
+    assert mask_confidence(soft) == pytest.approx(inside, abs=1e-5)
     assert inside[1] == 0
 
 

@@ -12,7 +12,7 @@ from tests.support.frames import HEIGHT, WIDTH, chain, info, overlap, pyramid, s
 from tests.support.networks import BrightnessNetwork
 from vos.errors import OptionError, PromptError
 from vos.segmenter import Segmenter
-from vos.types import FrameMask, Options, Prompt, Source
+from vos.types import FrameMask, MaskSource, Options, Prompt
 
 
 def run(
@@ -37,8 +37,8 @@ def test_masks_come_in_presentation_order_from_decode_order() -> None:
     masks, segmenter = run(pyramid(), keyframes="codec")
     assert [(m.index, m.pts) for m in masks] == [(i, i * 10) for i in range(7)]
     sources = [m.source for m in masks]
-    p, k = Source.PROPAGATED, Source.KEY
-    assert sources == [Source.PROMPT, p, p, k, p, p, k]
+    p, k = MaskSource.PROPAGATED, MaskSource.KEY
+    assert sources == [MaskSource.PROMPT, p, p, k, p, p, k]
     assert min(overlap(m.labels, m.index) for m in masks) > 0.9
     assert segmenter.stats.key_share == pytest.approx(3 / 7)
 
@@ -48,7 +48,7 @@ def test_network_runs_on_key_frames_only() -> None:
     masks, segmenter = run(chain(13), keyframes="every:6")
     network = segmenter.network
     assert isinstance(network, BrightnessNetwork)
-    assert network.segmented == [m.source for m in masks].count(Source.KEY) == 2
+    assert network.segmented == [m.source for m in masks].count(MaskSource.KEY) == 2
     assert network.memorized == 3
 
 
@@ -84,7 +84,7 @@ def test_intra_damage_on_an_object_makes_a_key_frame() -> None:
     far[:, 8:, 11:] = -1
     frames[4] = scripted(4, 4, {}, type=FrameType.P, motion=MotionField(frames[4].motion.vectors, far))
     masks, _ = run(frames, keyframes="adaptive")
-    assert [m.source for m in masks][3:5] == [Source.KEY, Source.PROPAGATED]
+    assert [m.source for m in masks][3:5] == [MaskSource.KEY, MaskSource.PROPAGATED]
 
 
 def test_a_frame_without_motion_is_marked_as_fallback() -> None:
@@ -92,7 +92,7 @@ def test_a_frame_without_motion_is_marked_as_fallback() -> None:
     frames = chain(3)
     frames[1] = scripted(1, 1, {})
     masks, _ = run(frames, keyframes="every:2")
-    assert masks[1].source is Source.FALLBACK
+    assert masks[1].source is MaskSource.FALLBACK
     assert masks[1].scores[1] < masks[2].scores[1]
 
 

@@ -14,18 +14,18 @@ from torch import Tensor
 from codec import open_video
 from codec.types import CompressedFrame
 from tests.support.frames import assert_same, chain, info, overlap, pyramid, stored, truth
-from tests.support.networks import BrightnessNetwork, ForgetfulNetwork, Unsure
+from tests.support.networks import BrightnessNetwork, ForgetfulNetwork, UncertainRefiner
 from tests.support.synthetic import encode, pan, x264
-from vos.keyframes.policy import KEY_CREDIT
+from vos.keyframes.policy import KEYFRAME_ALLOWANCE
 from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.modeling.refiner import Refiner
 from vos.runtime.run_state import RunState
 from vos.segmenter import Segmenter
-from vos.types import FrameMask, Options, Prompt, Source
+from vos.types import FrameMask, MaskSource, Options, Prompt
 
 
-class UnsureNetwork(BrightnessNetwork):
-    """Finds both objects, the second one with as little certainty as is asked for."""
+class UncertainNetwork(BrightnessNetwork):
+    """Finds both objects, the second one with as little mask_confidence as is asked for."""
 
     def __init__(self, sure: float) -> None:
         super().__init__()
@@ -39,7 +39,10 @@ class UnsureNetwork(BrightnessNetwork):
 
 
 def run(
-    refiner: Refiner | Unsure, frames: list[CompressedFrame], network: VOSNetwork | None = None, **options: object
+    refiner: Refiner | UncertainRefiner,
+    frames: list[CompressedFrame],
+    network: VOSNetwork | None = None,
+    **options: object,
 ) -> list[FrameMask]:
     """All masks of a run."""
     segmenter = Segmenter(network or BrightnessNetwork(), Options(**options), refiner)
@@ -47,44 +50,44 @@ def run(
 
 
 def test_a_repair_that_is_not_believed_makes_a_key_frame() -> None:
-    """A frame whose repaired mask is undecided is segmented by the network, the others are not."""
-    masks = run(Unsure({3: 0.65, 5: 0.8}), chain(8), keyframes="adaptive")
-    keys = [mask.index for mask in masks if mask.source is Source.KEY]
+    """A frame whose refined mask is mask_uncertainty is segmented by the network, the others are not."""
+    masks = run(UncertainRefiner({3: 0.65, 5: 0.8}), chain(8), keyframes="adaptive")
+    keys = [mask.index for mask in masks if mask.source is MaskSource.KEY]
     assert keys == [3, 5]
     assert min(overlap(mask.labels, mask.index) for mask in masks) > 0.9
 
 
 def test_doubt_that_the_network_shares_makes_no_key_frame() -> None:
-    """Once the network turned out to be as undecided as the repair, it is not asked for the same reason again."""
-    undecided = Unsure(dict.fromkeys(range(1, 9), 0.7))
-    masks = run(undecided, chain(8), UnsureNetwork(0.7), quality="fast")
-    assert [mask.index for mask in masks if mask.source is Source.KEY] == [1]
-    masks = run(Unsure({4: 0.7, 6: 0.51}), chain(8), UnsureNetwork(0.7), quality="fast")
-    assert [mask.index for mask in masks if mask.source is Source.KEY] == [4, 6]
+    """Once the network turned out to be as mask_uncertainty as the refine, it is not asked for the same reason again."""
+    mask_uncertainty = UncertainRefiner(dict.fromkeys(range(1, 9), 0.7))
+    masks = run(mask_uncertainty, chain(8), UncertainNetwork(0.7), quality="fast")
+    assert [mask.index for mask in masks if mask.source is MaskSource.KEY] == [1]
+    masks = run(UncertainRefiner({4: 0.7, 6: 0.51}), chain(8), UncertainNetwork(0.7), quality="fast")
+    assert [mask.index for mask in masks if mask.source is MaskSource.KEY] == [4, 6]
 
 
 @pytest.mark.parametrize("keyframes", ["every:100", "codec"])
 def test_fixed_policies_do_not_ask_the_refiner(keyframes: str) -> None:
-    """Where the key frames are fixed, an undecided repair changes none of them; it lowers the frame's score."""
-    refiner = Unsure(dict.fromkeys(range(1, 9), 0.6))
+    """Where the key frames are fixed, an mask_uncertainty refine changes none of them; it lowers the frame's score."""
+    refiner = UncertainRefiner(dict.fromkeys(range(1, 9), 0.6))
     masks = run(refiner, pyramid(), keyframes=keyframes, quality="best")
-    assert refiner.count == sum(mask.source is Source.PROPAGATED for mask in masks) >= 4
+    assert refiner.count == sum(mask.source is MaskSource.PROPAGATED for mask in masks) >= 4
     expected = {"every:100": [], "codec": [3, 6]}
-    assert [mask.index for mask in masks if mask.source is Source.KEY] == expected[keyframes]
-    scores = [mask.scores for mask in masks if mask.source is Source.PROPAGATED]
+    assert [mask.index for mask in masks if mask.source is MaskSource.KEY] == expected[keyframes]
+    scores = [mask.scores for mask in masks if mask.source is MaskSource.PROPAGATED]
     assert all(score[2] < 0.3 and score[1] > 0.7 for score in scores)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
 def test_the_share_of_key_frames_is_kept_at_every_time(share: float) -> None:
     """However bad all repairs are, key frames are at most the given share of the frames so far, and the credit."""
-    masks = run(Unsure(dict.fromkeys(range(60), 0.51)), chain(40), max_key_share=share)
+    masks = run(UncertainRefiner(dict.fromkeys(range(60), 0.51)), chain(40), max_key_share=share)
     keys = 1
     for mask in masks[1:]:
-        if mask.source is Source.KEY:
+        if mask.source is MaskSource.KEY:
             keys += 1
-            assert keys <= share * (mask.index + 1) + KEY_CREDIT
-    assert keys == int(share * 40) + KEY_CREDIT
+            assert keys <= share * (mask.index + 1) + KEYFRAME_ALLOWANCE
+    assert keys == int(share * 40) + KEYFRAME_ALLOWANCE
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +116,12 @@ def test_b_frames_go_on_as_if_nothing_had_happened(
     second = Segmenter(ForgetfulNetwork(), options, refiner)
     rest = list(second.run(pyramid(), info(64, 48), prompt, stored(first.state, tmp_path)))
     assert_same(begun + rest, whole)
-    assert any(mask.source is Source.PROPAGATED for mask in whole)
+    assert any(mask.source is MaskSource.PROPAGATED for mask in whole)
 
 
 @pytest.mark.parametrize("prompt_index", [0, 2])
 def test_a_run_can_be_interrupted_after_every_mask(prompt_index: int, refiner: Refiner, tmp_path: Path) -> None:
-    """Stopping after every single mask, also while key frames are remembered again, changes nothing."""
+    """Stopping after every single mask, also while key frames are refiner_keys again, changes nothing."""
     options, prompt = Options(keyframes="every:2"), Prompt(truth(prompt_index), prompt_index)
     whole = list(Segmenter(ForgetfulNetwork(), options, refiner).run(pyramid(), info(64, 48), prompt))
     state, masks = None, []
@@ -147,3 +150,6 @@ def test_a_real_stream_goes_on_as_if_nothing_had_happened(cut: int, refiner: Ref
     rest, _ = masks(None, stored(state, tmp_path))
     assert len(whole) == 18
     assert_same(begun + rest, whole)
+
+
+# ruff: noqa: E501

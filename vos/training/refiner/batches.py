@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 
 from codec.types import STRIDE, CompressedFrame, Float32Array, UInt8Array
 from vos.modeling.refiner import STRIDE as COARSEST
-from vos.propagation.uncertainty import RESIDUAL_SCALE, local_doubt, mean_absolute
+from vos.propagation.uncertainty import RESIDUAL_SCALE, hop_uncertainty, mean_absolute
 from vos.propagation.warp import fill_missing, sampling
-from vos.refinement.region import shrunk
+from vos.refinement.region import shrink_picture
 from vos.training.data.coded_clips import CodedClip, CodedRecipe, coded_clips
 from vos.training.data.datasets import TrainingData
 from vos.training.data.mask_corruption import slips
@@ -62,7 +62,7 @@ def sample(clip: CodedClip, frames: int, objects: int, rng: np.random.Generator,
 def evidence(frame: CompressedFrame) -> Float32Array:
     """What the bitstream says of each cell, float32 [3, rows, columns]: see `Sample`."""
     residual = mean_absolute(frame.residual) / RESIDUAL_SCALE
-    return np.stack([local_doubt(frame), residual, ~frame.motion.covered]).astype(np.float32)
+    return np.stack([hop_uncertainty(frame), residual, ~frame.motion.covered]).astype(np.float32)
 
 
 def collate(samples: list[Sample]) -> Sample:
@@ -77,7 +77,7 @@ def _smaller(picture: UInt8Array, seen: float) -> UInt8Array:
     if seen == 1:
         return picture
     height, width = (round(side * seen / COARSEST) * COARSEST for side in picture.shape[:2])
-    return shrunk(picture, width, height)
+    return shrink_picture(picture, width, height)
 
 
 def _sampling(frame: CompressedFrame, frames: int) -> tuple[np.ndarray, np.ndarray, bool]:

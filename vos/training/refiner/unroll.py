@@ -11,9 +11,9 @@ from torch.nn import functional
 from codec.types import STRIDE
 from vos.modeling.network import Memory
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner, RefinerFeatures
-from vos.propagation.uncertainty import KEPT_DOUBT
-from vos.refinement.mask_refiner import MEMORY_FRAMES
-from vos.refinement.region import resized
+from vos.propagation.uncertainty import UNCERTAINTY_AFTER_REFINEMENT
+from vos.refinement.mask_refiner import MATCHED_KEYFRAMES
+from vos.refinement.region import resize_grid
 from vos.training.common.losses import aggregate_logits
 from vos.training.refiner.batches import Sample
 
@@ -43,11 +43,11 @@ def unroll(refiner: Refiner, batch: Sample) -> Unrolled:
     features = _encode(refiner, batch["rgb"], whole)
     given = batch["given"].to(torch.float32) / 255
     known = torch.nonzero(batch["key"].flatten()).squeeze(1)
-    masks = resized(given.flatten(0, 1)[known].flatten(0, 1)[:, None], *seen)
+    masks = resize_grid(given.flatten(0, 1)[known].flatten(0, 1)[:, None], *seen)
     memory = refiner.memorize(_pick(features, known), masks)
     values = memory.value.view(len(known), objects, *memory.value.shape[1:])
     place = torch.cumsum(batch["key"].flatten(), 0).view(clips, frames) - 1
-    light = resized(features.light.detach().float(), *whole).view(clips, frames, LIGHT_CHANNELS, -1)
+    light = resize_grid(features.light.detach().float(), *whole).view(clips, frames, LIGHT_CHANNELS, -1)
     # Per clip, time and cell: the objects' masks, the light features, the doubt.
     table = given.new_zeros(clips, frames, rows * columns, objects + LIGHT_CHANNELS + 1)
     table[..., objects:-1] = light.transpose(2, 3)
@@ -65,16 +65,16 @@ def unroll(refiner: Refiner, batch: Sample) -> Unrolled:
         looks = _pick(features, chosen * frames + t)
         nearest = place[chosen[:, None], _nearest(batch, chosen, t)]
         read = Memory(_side_by_side(memory.key[nearest]), _side_by_side(values[nearest]).flatten(0, 1))
-        confidence = refiner.confidence(looks, resized(hint, *seen))
-        carried = resized(soft.flatten(0, 1)[:, None], *seen)
-        logits = refiner.refine(looks, read, carried, confidence, resized(told, *seen))
-        logits = resized(logits.to(torch.float32), *whole)
-        confidence = resized(confidence.to(torch.float32), *whole)
+        confidence = refiner.confidence(looks, resize_grid(hint, *seen))
+        carried = resize_grid(soft.flatten(0, 1)[:, None], *seen)
+        logits = refiner.refine(looks, read, carried, confidence, resize_grid(told, *seen))
+        logits = resize_grid(logits.to(torch.float32), *whole)
+        confidence = resize_grid(confidence.to(torch.float32), *whole)
         merged = aggregate_logits(logits.view(len(chosen), objects, rows, columns))
         outputs.append((merged, soft, confidence, chosen, torch.full_like(chosen, t)))
         mended = torch.softmax(merged.detach(), dim=1)[:, 1:]
         table[chosen, t, :, :objects] = mended.flatten(2).transpose(1, 2)
-        table[chosen, t, :, -1] = told[:, 0].flatten(1) * KEPT_DOUBT
+        table[chosen, t, :, -1] = told[:, 0].flatten(1) * UNCERTAINTY_AFTER_REFINEMENT
     return Unrolled(*(torch.cat(part) for part in zip(*outputs, strict=True)))
 
 
@@ -95,14 +95,14 @@ def _carry(table: Tensor, batch: Sample, chosen: Tensor, t: int) -> Tensor:
 
 
 def _nearest(batch: Sample, chosen: Tensor, t: int) -> Tensor:
-    """Places in decode order, int64 [n, MEMORY_FRAMES], of the first key frame and the nearest ones so far."""
+    """Places in decode order, int64 [n, MATCHED_KEYFRAMES], of the first key frame and the nearest ones so far."""
     rows = []
     for clip in chosen.tolist():
         others = torch.nonzero(batch["key"][clip, 1:t]).squeeze(1) + 1
         distance = (batch["index"][clip, others] - batch["index"][clip, t]).abs()
-        nearest = others[distance.argsort()][: MEMORY_FRAMES - 1].tolist()
+        nearest = others[distance.argsort()][: MATCHED_KEYFRAMES - 1].tolist()
         # Clips with fewer key frames than others have the first one several times.
-        rows.append([0, *nearest, *[0] * (MEMORY_FRAMES - 1 - len(nearest))])
+        rows.append([0, *nearest, *[0] * (MATCHED_KEYFRAMES - 1 - len(nearest))])
     return torch.tensor(rows, device=batch["index"].device)
 
 

@@ -11,7 +11,7 @@ import pytest
 from codec.types import FrameType
 from service.storage.mask_log import BLOCK, find_line, index_of, offset_of, read_lines
 from service.writers.mask_line import frame_line, mask_of
-from vos.types import FrameMask, Source
+from vos.types import FrameMask, MaskSource
 
 
 def write(path: Path, indices: list[int], seed: int = 0) -> list[bytes]:
@@ -81,9 +81,9 @@ def test_long_files_come_in_blocks(tmp_path: Path) -> None:
 def test_a_mask_survives_its_line() -> None:
     """A mask written as a line and read again is the same."""
     labels = np.random.default_rng(3).choice([0, 0, 2, 200], (37, 53)).astype(np.uint8)
-    mask = FrameMask(4, 160, 0.16, FrameType.B, Source.KEY, labels, {2: 0.25, 200: 1.0})
+    mask = FrameMask(4, 160, 0.16, FrameType.B, MaskSource.KEY, labels, {2: 0.25, 200: 1.0})
     again = mask_of(json.loads(json.dumps(frame_line(mask))), 53, 37)
     assert (again.labels == labels).all()
     assert (again.index, again.pts, again.time, again.type, again.source, again.scores) == (
-        4, 160, 0.16, FrameType.B, Source.KEY, {2: 0.25, 200: 1.0}
+        4, 160, 0.16, FrameType.B, MaskSource.KEY, {2: 0.25, 200: 1.0}
     )  # fmt: skip

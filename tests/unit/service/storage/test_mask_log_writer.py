@@ -11,13 +11,13 @@ import pytest
 
 from codec.types import FrameType
 from service.storage.mask_log import MaskLog
-from vos.types import FrameMask, Source
+from vos.types import FrameMask, MaskSource
 
 
 def mask(index: int) -> FrameMask:
     """A mask with many small parts, so that its line is long."""
     labels = (np.random.default_rng(index).random((500, 500)) > 0.5).astype(np.uint8)
-    return FrameMask(index, index * 10, index / 25, FrameType.P, Source.KEY, labels, {1: 0.5})
+    return FrameMask(index, index * 10, index / 25, FrameType.P, MaskSource.KEY, labels, {1: 0.5})
 
 
 def written(path: Path, indices: range) -> bytes:

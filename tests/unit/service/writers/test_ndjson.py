@@ -10,7 +10,7 @@ import numpy as np
 from codec.types import FrameType, UInt8Array
 from service.writers.mask_line import frame_line
 from service.writers.ndjson import RleWriter
-from vos.types import FrameMask, Source
+from vos.types import FrameMask, MaskSource
 
 
 def decode_coco(counts: str, size: list[int]) -> UInt8Array:
@@ -34,7 +34,7 @@ def decode_coco(counts: str, size: list[int]) -> UInt8Array:
 
 def frame_of(labels: UInt8Array, index: int = 3) -> FrameMask:
     """A frame with these labels."""
-    return FrameMask(index, 1536, 0.12, FrameType.B, Source.PROPAGATED, labels, {1: 0.25, 2: 0.123456, 9: 0.0})
+    return FrameMask(index, 1536, 0.12, FrameType.B, MaskSource.PROPAGATED, labels, {1: 0.25, 2: 0.123456, 9: 0.0})
 
 
 def blobs() -> UInt8Array:

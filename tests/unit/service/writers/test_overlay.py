@@ -16,7 +16,7 @@ from service.errors import UsageError
 from service.writers.overlay import OverlayWriter
 from tests.support.media import square, write_clip
 from tests.support.odd_streams import ODD_STREAMS
-from vos.types import FrameMask, Source
+from vos.types import FrameMask, MaskSource
 
 UNEVEN = [0, 40, 50, 130, 131, 300, 460, 470]
 """Frame times in milliseconds of a stream of variable rate."""
@@ -56,7 +56,7 @@ def draw(source: Path, target: Path, indices: range | None = None) -> list[str]:
     labels = square(info.display_width, info.display_height)
     for frame in frames:
         if indices is None or frame.index in indices:
-            writer.write(FrameMask(frame.index, frame.pts, frame.time, FrameType.P, Source.KEY, labels, {1: 1.0}))
+            writer.write(FrameMask(frame.index, frame.pts, frame.time, FrameType.P, MaskSource.KEY, labels, {1: 1.0}))
     writer.close()
     writer.close()
     return writer.notes

@@ -11,13 +11,13 @@ from PIL import Image
 
 from codec.types import FrameType
 from service.writers.png import PngWriter, mask_name
-from vos.types import FrameMask, Source
+from vos.types import FrameMask, MaskSource
 
 
 def test_the_pixels_are_indices_and_the_colours_davis(tmp_path: Path) -> None:
     """The file is an 8-bit indexed PNG whose indices are the labels and whose palette colours them as DAVIS does."""
     labels = np.random.default_rng(0).integers(0, 256, (37, 53), dtype=np.uint8)
-    frame = FrameMask(7, None, 0.0, FrameType.P, Source.KEY, labels, {})
+    frame = FrameMask(7, None, 0.0, FrameType.P, MaskSource.KEY, labels, {})
     writer = PngWriter(tmp_path / "masks")
     writer.write(frame)
     writer.close()

@@ -10,14 +10,14 @@ import numpy as np
 
 from codec.types import FrameType
 from service.writers.report import ReportWriter
-from vos.types import FrameMask, Source
+from vos.types import FrameMask, MaskSource
 
 LABELS = np.zeros((2, 2), np.uint8)
 
 
 def frame_of(index: int) -> FrameMask:
     """A frame with two objects."""
-    return FrameMask(index, index * 512, index / 25, FrameType.P, Source.KEY, LABELS, {1: 0.5, 4: 0.75})
+    return FrameMask(index, index * 512, index / 25, FrameType.P, MaskSource.KEY, LABELS, {1: 0.5, 4: 0.75})
 
 
 def test_the_report_is_the_summary_and_then_the_frames(tmp_path: Path) -> None:

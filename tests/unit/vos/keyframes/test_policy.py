@@ -9,10 +9,24 @@ import pytest
 
 from codec.types import CompressedFrame, FrameType, MotionField
 from vos.errors import OptionError
-from vos.keyframes.policy import KEY_CREDIT, QUALITIES, AdaptivePolicy, KeyframePolicy, Situation, parse_policy
+from vos.keyframes.policy import (
+    KEYFRAME_ALLOWANCE,
+    QUALITIES,
+    AdaptivePolicy,
+    FrameContext,
+    KeyframePolicy,
+    parse_policy,
+)
 
-CALM = Situation(
-    from_prompt=3, latest_key=0, since_key=3, doubt=0.05, support=1.0, lost=False, key_count=1, frame_count=9
+CALM = FrameContext(
+    from_prompt=3,
+    latest_key=0,
+    since_key=3,
+    uncertainty=0.05,
+    reference_coverage=1.0,
+    lost=False,
+    key_count=1,
+    frame_count=9,
 )
 
 
@@ -27,7 +41,7 @@ def frame(kind: FrameType = FrameType.P, *, is_reference: bool = True) -> Compre
 @pytest.mark.parametrize(("kind", "key"), [(FrameType.I, True), (FrameType.P, True), (FrameType.B, False)])
 def test_codec_policy_takes_all_but_b_frames(kind: FrameType, key: bool) -> None:
     """The paper's rule: I and P frames are key, B frames never."""
-    assert parse_policy("codec").is_key(frame(kind), replace(CALM, doubt=1.0)) is key
+    assert parse_policy("codec").is_key(frame(kind), replace(CALM, uncertainty=1.0)) is key
 
 
 @pytest.mark.parametrize(
@@ -46,8 +60,8 @@ def test_every_n_takes_the_first_useful_frame_of_each_run(
     policy = parse_policy(f"every:{interval}")
     keys = [0]
     for n in range(1, references.stop):
-        situation = replace(CALM, from_prompt=n, latest_key=max(keys))
-        if policy.is_key(frame(is_reference=n in references), situation):
+        context = replace(CALM, from_prompt=n, latest_key=max(keys))
+        if policy.is_key(frame(is_reference=n in references), context):
             keys.append(n)
     assert keys[1:] == expected
 
@@ -56,19 +70,19 @@ def test_every_n_takes_the_first_useful_frame_of_each_run(
     ("change", "is_reference", "key"),
     [
         ({}, True, False),
-        ({"doubt": 0.4}, True, True),
-        ({"doubt": 0.4}, False, False),
-        ({"doubt": 0.9}, False, True),
+        ({"uncertainty": 0.4}, True, True),
+        ({"uncertainty": 0.4}, False, False),
+        ({"uncertainty": 0.9}, False, True),
         ({"since_key": 40}, True, True),
         ({"since_key": 40}, False, False),
-        ({"support": 0.0}, True, True),
+        ({"reference_coverage": 0.0}, True, True),
     ],
 )
 def test_adaptive_policy_asks_for_a_key_when_carrying_goes_wrong(
     change: dict[str, float], is_reference: bool, key: bool
 ) -> None:
-    """Doubt, a long gap or missing references make a key frame; frames that nothing depends on bear more doubt."""
-    policy = AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, longest_gap=12)
+    """Doubt, a long gap or missing references make a key frame; frames that nothing depends on bear more uncertainty."""
+    policy = AdaptivePolicy(reference_uncertainty=0.25, disposable_uncertainty=0.5, longest_gap=12)
     assert policy.is_key(frame(is_reference=is_reference), replace(CALM, **change)) is key
 
 
@@ -76,17 +90,17 @@ def test_adaptive_policy_asks_for_a_key_when_carrying_goes_wrong(
     ("change", "is_reference", "due"),
     [
         ({}, True, False),
-        ({"doubt": 0.9}, True, False),
-        ({"support": 0.0}, True, False),
+        ({"uncertainty": 0.9}, True, False),
+        ({"reference_coverage": 0.0}, True, False),
         ({"since_key": 40}, True, True),
         ({"since_key": 40}, False, False),
         ({"since_key": 40, "key_count": 9}, True, False),
     ],
 )
 def test_a_key_frame_is_due_when_the_last_one_is_far(change: dict[str, float], is_reference: bool, due: bool) -> None:
-    """What is not known before masks are carried does not count, the share of key frames does."""
-    policy = AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, longest_gap=12, max_key_share=0.5)
-    assert policy.is_due(frame(is_reference=is_reference), replace(CALM, **change)) is due
+    """What is not known before masks are propagated does not count, the share of key frames does."""
+    policy = AdaptivePolicy(reference_uncertainty=0.25, disposable_uncertainty=0.5, longest_gap=12, max_key_share=0.5)
+    assert policy.will_be_key(frame(is_reference=is_reference), replace(CALM, **change)) is due
 
 
 @pytest.mark.parametrize("text", ["codec", "every:3", "every:1"])
@@ -95,10 +109,10 @@ def test_fixed_key_frames_are_always_known(text: str, kind: FrameType) -> None:
     """A frame is due with a fixed policy just when it is key, wherever it lies."""
     policy = parse_policy(text)
     for distance in range(1, 8):
-        situation = replace(CALM, from_prompt=distance, since_key=distance)
+        context = replace(CALM, from_prompt=distance, since_key=distance)
         for is_reference in (False, True):
             this = frame(kind, is_reference=is_reference)
-            assert policy.is_due(this, situation) is policy.is_key(this, situation)
+            assert policy.will_be_key(this, context) is policy.is_key(this, context)
 
 
 @pytest.mark.parametrize("text", ["", "every", "every:", "every:0", "every:-3", "every:x", "all", "Codec", "every:²"])
@@ -110,76 +124,80 @@ def test_an_unknown_policy_is_refused_with_the_allowed_ones(text: str) -> None:
 
 
 def keys_of(policy: KeyframePolicy, seed: int) -> list[bool]:
-    """Which frames of a long stream are key, where doubt gathers from one key frame to the next at random."""
+    """Which frames of a long stream are key, where uncertainty gathers from one key frame to the next at random."""
     rng = np.random.default_rng(seed)
-    keys, doubt = [True], 0.0
+    keys, uncertainty = [True], 0.0
     for n in range(1, 300):
         latest = max(i for i, key in enumerate(keys) if key)
-        doubt = 1 - (1 - doubt) * (1 - rng.exponential(0.04))
-        situation = Situation(n, latest, n - latest, doubt, float(rng.random() > 0.01), False, sum(keys), n)
+        uncertainty = 1 - (1 - uncertainty) * (1 - rng.exponential(0.04))
+        context = FrameContext(n, latest, n - latest, uncertainty, float(rng.random() > 0.01), False, sum(keys), n)
         this = frame(is_reference=n % 3 == 0)
-        # A refiner gives another doubt, which here is half of what was carried.
-        after = replace(situation, doubt=doubt / 2)
-        keys.append(policy.is_key(this, situation) or (policy.repaired and policy.is_key_after_repair(this, after)))
-        doubt = 0.0 if keys[-1] else doubt
+        # A refiner gives another uncertainty, which here is half of what was propagated.
+        after = replace(context, uncertainty=uncertainty / 2)
+        keys.append(policy.is_key(this, context) or (policy.refined and policy.is_key_after_refinement(this, after)))
+        uncertainty = 0.0 if keys[-1] else uncertainty
     return keys
 
 
-@pytest.mark.parametrize("repaired", [False, True])
+@pytest.mark.parametrize("refined", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_quality_dial_orders_the_number_of_key_frames(repaired: bool, seed: int) -> None:
+def test_the_quality_dial_orders_the_number_of_key_frames(refined: bool, seed: int) -> None:
     """On one stream, fast takes fewer key frames than balanced, and balanced fewer than best."""
-    counts = [sum(keys_of(parse_policy("adaptive", quality=q, repaired=repaired), seed)) for q in QUALITIES]
+    counts = [sum(keys_of(parse_policy("adaptive", quality=q, refined=refined), seed)) for q in QUALITIES]
     assert counts == sorted(set(counts))
 
 
-@pytest.mark.parametrize("repaired", [False, True])
+@pytest.mark.parametrize("refined", [False, True])
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.25])
-def test_the_share_of_key_frames_is_never_exceeded(repaired: bool, share: float) -> None:
+def test_the_share_of_key_frames_is_never_exceeded(refined: bool, share: float) -> None:
     """Whenever a key frame is taken, the key frames up to then are at most the given share and the credit."""
-    keys = keys_of(parse_policy("adaptive", quality="best", max_key_share=share, repaired=repaired), 0)
+    keys = keys_of(parse_policy("adaptive", quality="best", max_key_share=share, refined=refined), 0)
     taken = [n for n, key in enumerate(keys) if key][1:]
     assert taken
-    assert all(sum(keys[: n + 1]) <= share * (n + 1) + KEY_CREDIT for n in taken)
+    assert all(sum(keys[: n + 1]) <= share * (n + 1) + KEYFRAME_ALLOWANCE for n in taken)
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_a_bound_spreads_the_key_frames(quality: str) -> None:
     """In a calm stream, where only the gap makes key frames, a share of 4 % comes as a key frame every 25 frames."""
-    policy = parse_policy("adaptive", quality=quality, max_key_share=0.04, repaired=True)
+    policy = parse_policy("adaptive", quality=quality, max_key_share=0.04, refined=True)
     keys = [0]
     for n in range(1, 200):
-        situation = replace(
+        context = replace(
             CALM, from_prompt=n, latest_key=keys[-1], since_key=n - keys[-1], key_count=len(keys), frame_count=n
         )
-        if policy.is_key(frame(), situation):
+        if policy.is_key(frame(), context):
             keys.append(n)
     assert keys == list(range(0, 200, 25))
 
 
 @pytest.mark.parametrize(
-    ("doubt", "is_reference", "key_count", "key"),
+    ("uncertainty", "is_reference", "key_count", "key"),
     [(0.3, True, 1, True), (0.3, False, 1, False), (0.6, False, 1, True), (0.6, True, 6, True), (0.6, True, 7, False)],
 )
-def test_after_repair_only_doubt_and_share_count(doubt: float, is_reference: bool, key_count: int, key: bool) -> None:
-    """A repaired frame is key when its doubt passes the limit of its kind, not for a long gap, and within the share."""
-    policy = AdaptivePolicy(reference_doubt=0.25, disposable_doubt=0.5, longest_gap=4, repaired=True, max_key_share=0.5)
-    situation = replace(CALM, doubt=doubt, key_count=key_count, since_key=40, support=0.0)
-    assert policy.is_key_after_repair(frame(is_reference=is_reference), situation) is key
+def test_after_repair_only_doubt_and_share_count(
+    uncertainty: float, is_reference: bool, key_count: int, key: bool
+) -> None:
+    """A refined frame is key when its uncertainty passes the limit of its kind, not for a long gap, and within the share."""
+    policy = AdaptivePolicy(
+        reference_uncertainty=0.25, disposable_uncertainty=0.5, longest_gap=4, refined=True, max_key_share=0.5
+    )
+    context = replace(CALM, uncertainty=uncertainty, key_count=key_count, since_key=40, reference_coverage=0.0)
+    assert policy.is_key_after_refinement(frame(is_reference=is_reference), context) is key
 
 
 def test_with_a_refiner_carried_doubt_alone_makes_no_key_frame() -> None:
     """Before the refiner has looked, only a long gap or missing references make a key frame."""
-    policy = parse_policy("adaptive", repaired=True)
-    assert not policy.is_key(frame(), replace(CALM, doubt=1.0))
+    policy = parse_policy("adaptive", refined=True)
+    assert not policy.is_key(frame(), replace(CALM, uncertainty=1.0))
     assert policy.is_key(frame(), replace(CALM, since_key=40))
-    assert policy.is_key(frame(), replace(CALM, support=0.0))
+    assert policy.is_key(frame(), replace(CALM, reference_coverage=0.0))
 
 
 @pytest.mark.parametrize("text", ["codec", "every:3"])
 def test_fixed_policies_stay_fixed_after_repair(text: str) -> None:
-    """What `codec` and `every:N` decided, no doubt about a repair changes."""
-    assert not parse_policy(text).is_key_after_repair(frame(), replace(CALM, doubt=1.0))
+    """What `codec` and `every:N` decided, no uncertainty about a refine changes."""
+    assert not parse_policy(text).is_key_after_refinement(frame(), replace(CALM, uncertainty=1.0))
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.01, float("nan")])
@@ -202,3 +220,6 @@ def test_only_adaptive_keeps_a_share(keyframes: str) -> None:
         parse_policy(keyframes, max_key_share=0.5)
     with pytest.raises(OptionError, match="max_key_share is 7; it must be above 0 and at most 1"):
         parse_policy(keyframes, max_key_share=7)
+
+
+# ruff: noqa: E501

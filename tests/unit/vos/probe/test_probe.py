@@ -16,16 +16,16 @@ from codec.types import FrameType
 from tests.support.odd_streams import ODD_STREAMS, h264, with_stream
 from tests.support.synthetic import alternating, encode, pan, x264
 from vos.probe.forecast import (
-    DISPOSABLE_DOUBT,
-    HOP_DOUBT,
-    INTRA_DOUBT,
-    KEPT_DOUBT,
-    LEAST_SUPPORT,
+    DISPOSABLE_UNCERTAINTY,
+    HOP_UNCERTAINTY,
+    INTRA_UNCERTAINTY,
+    LEAST_REFERENCE_COVERAGE,
     LONGEST_GAP,
     PROPAGATED_FRAME_COST,
-    REFERENCE_DOUBT,
+    REFERENCE_UNCERTAINTY,
     RESIDUAL_FLOOR,
     RESIDUAL_RANGE,
+    UNCERTAINTY_AFTER_REFINEMENT,
     speedup,
 )
 from vos.probe.probe import probe
@@ -117,18 +117,21 @@ def test_the_estimate_uses_the_numbers_of_the_default_policy() -> None:
     """What codec may not import from vos, it repeats: the numbers must stay those of a run without options."""
     from service.run.model_loader import ModelChoice
     from vos.keyframes.policy import AdaptivePolicy, parse_policy
-    from vos.propagation import propagate
+    from vos.propagation import uncertainty
     from vos.refinement import mask_refiner
     from vos.types import Options
 
     default = Options()
-    policy = parse_policy(default.keyframes, quality=default.quality, repaired=ModelChoice().refine)
+    policy = parse_policy(default.keyframes, quality=default.quality, refined=ModelChoice().refine)
     assert isinstance(policy, AdaptivePolicy)
-    assert (policy.reference_doubt, policy.disposable_doubt) == (REFERENCE_DOUBT, DISPOSABLE_DOUBT)
-    assert (policy.longest_gap, policy.least_support) == (LONGEST_GAP, LEAST_SUPPORT)
-    assert mask_refiner.KEPT_DOUBT == KEPT_DOUBT
-    assert (HOP_DOUBT, INTRA_DOUBT) == (propagate.HOP_DOUBT, propagate.INTRA_DOUBT)
-    assert (RESIDUAL_FLOOR, RESIDUAL_RANGE) == (propagate.RESIDUAL_FLOOR, propagate.RESIDUAL_RANGE)
+    assert (policy.reference_uncertainty, policy.disposable_uncertainty) == (
+        REFERENCE_UNCERTAINTY,
+        DISPOSABLE_UNCERTAINTY,
+    )
+    assert (policy.longest_gap, policy.least_reference_coverage) == (LONGEST_GAP, LEAST_REFERENCE_COVERAGE)
+    assert mask_refiner.UNCERTAINTY_AFTER_REFINEMENT == UNCERTAINTY_AFTER_REFINEMENT
+    assert (HOP_UNCERTAINTY, INTRA_UNCERTAINTY) == (uncertainty.HOP_UNCERTAINTY, uncertainty.INTRA_UNCERTAINTY)
+    assert (RESIDUAL_FLOOR, RESIDUAL_RANGE) == (uncertainty.RESIDUAL_FLOOR, uncertainty.RESIDUAL_RANGE)
 
 
 def test_work_can_be_bounded() -> None:

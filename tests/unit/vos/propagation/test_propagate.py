@@ -1,4 +1,4 @@
-"""Carrying masks to a frame, and the doubt that grows on the way."""
+"""Carrying masks to a frame, and the uncertainty that grows on the way."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import pytest
 import torch
 
 from codec.types import CompressedFrame, FrameType, MotionField
-from vos.propagation.propagate import carry
-from vos.propagation.uncertainty import HOP_DOUBT, INTRA_DOUBT, RESIDUAL_FLOOR, RESIDUAL_RANGE, mean_absolute
+from vos.propagation.propagate import propagate
+from vos.propagation.uncertainty import (
+    HOP_UNCERTAINTY,
+    INTRA_UNCERTAINTY,
+    RESIDUAL_FLOOR,
+    RESIDUAL_RANGE,
+    mean_absolute,
+)
 from vos.propagation.warp import ReferenceStore
 
 
@@ -38,18 +44,18 @@ def test_doubt_rises_by_hops_residual_and_intra_blocks() -> None:
     reference[0, :, 20:] = -1
     references = ReferenceStore(2, 15, 25, torch.device("cpu"))
     references.put(0, torch.stack([torch.ones(15, 25), torch.full((15, 25), 0.5)]))
-    carried = carry(frame(residual, reference), references, 1)
-    doubt = carried.doubt.numpy()
-    # Amid areas that are wider than the neighbourhood over which doubt is averaged.
-    assert doubt[7, 2] == pytest.approx(1 - 0.5 * (1 - HOP_DOUBT))
-    assert doubt[7, 12] == pytest.approx(1 - 0.5 * (1 - (24 - RESIDUAL_FLOOR) / RESIDUAL_RANGE))
-    assert doubt[7, 23] == pytest.approx(1 - 0.5 * (1 - INTRA_DOUBT))
-    assert carried.support == pytest.approx(20 / 25)
-    torch.testing.assert_close(carried.soft, torch.ones(1, 15, 25))
+    propagated = propagate(frame(residual, reference), references, 1)
+    uncertainty = propagated.uncertainty.numpy()
+    # Amid areas that are wider than the neighbourhood over which uncertainty is averaged.
+    assert uncertainty[7, 2] == pytest.approx(1 - 0.5 * (1 - HOP_UNCERTAINTY))
+    assert uncertainty[7, 12] == pytest.approx(1 - 0.5 * (1 - (24 - RESIDUAL_FLOOR) / RESIDUAL_RANGE))
+    assert uncertainty[7, 23] == pytest.approx(1 - 0.5 * (1 - INTRA_UNCERTAINTY))
+    assert propagated.reference_coverage == pytest.approx(20 / 25)
+    torch.testing.assert_close(propagated.soft, torch.ones(1, 15, 25))
 
 
 def test_doubt_of_an_object_is_that_of_its_surroundings() -> None:
-    """Intra blocks beside an object raise its doubt, those far away do not, and an absent object has none."""
+    """Intra blocks beside an object raise its uncertainty, those far away do not, and an absent object has none."""
     reference = np.stack([np.zeros((20, 20)), np.full((20, 20), -1)])
     reference[0, 2:6, 6:8] = -1
     references = ReferenceStore(4, 20, 20, torch.device("cpu"))
@@ -57,7 +63,7 @@ def test_doubt_of_an_object_is_that_of_its_surroundings() -> None:
     channels[0, 2:6, 2:6] = 1
     channels[1, 12:16, 12:16] = 1
     references.put(0, channels)
-    by_object = carry(frame(np.zeros((80, 80), np.int16), reference), references, 3).doubt_by_object()
-    assert by_object[0] > 3 * HOP_DOUBT
-    assert by_object[1] == pytest.approx(HOP_DOUBT)
+    by_object = propagate(frame(np.zeros((80, 80), np.int16), reference), references, 3).uncertainty_per_object()
+    assert by_object[0] > 3 * HOP_UNCERTAINTY
+    assert by_object[1] == pytest.approx(HOP_UNCERTAINTY)
     assert by_object[2] == 0

@@ -58,7 +58,7 @@ def test_warp_equals_a_loop_over_cells(references: list[int]) -> None:
         store.put(index, torch.from_numpy(channels))
     motion = random_field(rng, references)
     warped = store.warp(motion)
-    assert warped.support == 1
+    assert warped.reference_coverage == 1
     np.testing.assert_allclose(warped.channels.numpy(), slow_warp(motion, held), atol=1e-5)
 
 
@@ -68,14 +68,14 @@ def test_any_device_samples_as_the_compiled_loop_does() -> None:
     table = rng.random((CHANNELS, 2, ROWS, COLUMNS)).astype(np.float32)
     motion = random_field(rng, [0, 1])
     places = sampling(motion.vectors, motion.reference, np.ones((2, ROWS, COLUMNS), np.bool_))
-    carried = torch.zeros(CHANNELS, ROWS, COLUMNS)
-    gather(torch.from_numpy(table), *places, carried)
+    propagated = torch.zeros(CHANNELS, ROWS, COLUMNS)
+    gather(torch.from_numpy(table), *places, propagated)
     expected = slow_warp(motion, {0: table[:, 0], 1: table[:, 1]})
-    np.testing.assert_allclose(carried.numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(propagated.numpy(), expected, atol=1e-5)
 
 
 def test_only_what_comes_from_around_an_object_is_carried() -> None:
-    """A cell is carried if the cell it comes from, by one list at least, is at most 3 away from one of the object's."""
+    """A cell is propagated if the cell it comes from, by one list at least, is at most 3 away from one of the object's."""
     channels = np.random.default_rng(6).random((CHANNELS, ROWS, COLUMNS)).astype(np.float32)
     channels[:-1] = 0
     channels[0, 4, 2] = 0.5
@@ -104,7 +104,7 @@ def test_a_reference_that_is_not_held_leaves_its_cells_to_the_other_list() -> No
 
 
 def test_only_list_one_is_sampled_when_list_zero_is_unused() -> None:
-    """A frame predicted from its future alone is carried from there."""
+    """A frame predicted from its future alone is propagated from there."""
     rng = np.random.default_rng(1)
     held = {5: rng.random((CHANNELS, ROWS, COLUMNS)).astype(np.float32)}
     store = ReferenceStore(CHANNELS, ROWS, COLUMNS, torch.device("cpu"))
@@ -121,13 +121,13 @@ def test_only_list_one_is_sampled_when_list_zero_is_unused() -> None:
 
 
 def test_a_frame_without_usable_motion_repeats_the_latest_one() -> None:
-    """Without any reference at hand the latest masks are kept and support is 0."""
+    """Without any reference at hand the latest masks are kept and reference_coverage is 0."""
     store = ReferenceStore(CHANNELS, ROWS, COLUMNS, torch.device("cpu"))
     latest = torch.rand(CHANNELS, ROWS, COLUMNS)
     store.put(0, torch.zeros(CHANNELS, ROWS, COLUMNS))
     store.put(1, latest)
     warped = store.warp(MotionField.empty(ROWS, COLUMNS))
-    assert warped.support == 0
+    assert warped.reference_coverage == 0
     assert torch.equal(warped.channels, latest)
 
 
@@ -195,3 +195,6 @@ def test_holes_are_filled_from_the_least_square_that_knows(size: tuple[int, int]
     assert (filled_slots[used][holes] == common).all()
     filled_slots[used][holes] = -1
     np.testing.assert_array_equal(filled_slots, slots)
+
+
+# ruff: noqa: E501

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from tests.support.masks import soft_box
-from vos.refinement.region import Region, bulk, edge_share, region_around
+from vos.refinement.region import Region, edge_share, object_bounds, region_around
 
 LARGEST = 512 * 320
 
 
-def slow_bulk(plane: Tensor, axis: int) -> tuple[int, int]:
+def slow_object_bounds(plane: Tensor, axis: int) -> tuple[int, int]:
     """Outermost cells of an axis beyond each of which less than half a percent of an object's mass lies."""
     sums = [sum(float(v) for v in line if v > 0.1) for line in (plane if axis == 0 else plane.T)]
     first = next(i for i in range(len(sums)) if sum(sums[: i + 1]) > 0.005 * sum(sums))
@@ -23,7 +23,7 @@ def slow_bulk(plane: Tensor, axis: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_region_holds_the_objects_with_a_margin(seed: int) -> None:
-    """The region lies in the picture and holds the bulk of all objects and what is around them, on any picture size."""
+    """The region lies in the picture and holds the object_bounds of all objects and what is around them, on any picture size."""
     rng = np.random.default_rng(seed)
     grid = tuple(int(n) for n in rng.integers(20, 90, 2))
     soft = torch.zeros(2, *grid)
@@ -41,18 +41,18 @@ def test_region_holds_the_objects_with_a_margin(seed: int) -> None:
         assert start >= 0
         assert start + length <= whole
         assert length % 64 == 0 or length == whole
-        bulks = [slow_bulk(plane, axis) for plane in soft]
+        bulks = [slow_object_bounds(plane, axis) for plane in soft]
         assert start <= max(0, 4 * min(first for first, _ in bulks) - 16)
         assert start + length >= min(whole, 4 * max(last + 1 for _, last in bulks) + 16)
 
 
 def test_crumbs_make_no_larger_region() -> None:
-    """A few cells far from an object, which motion carried astray, change nothing."""
+    """A few cells far from an object, which motion propagated astray, change nothing."""
     soft = soft_box(slice(60, 90), slice(80, 110), (120, 200))
-    clean = bulk(soft)
+    clean = object_bounds(soft)
     assert clean == ((240, 360), (320, 440))
     soft[0, 2, 3] = 0.9
-    assert bulk(soft) == clean
+    assert object_bounds(soft) == clean
 
 
 def test_large_regions_are_made_smaller() -> None:
@@ -60,7 +60,7 @@ def test_large_regions_are_made_smaller() -> None:
     soft = soft_box(slice(10, 110), slice(10, 190), (120, 200))
     region = region_around(soft, LARGEST)
     assert region is not None
-    height, width = region.looked_at
+    height, width = region.input_size
     assert height % 16 == width % 16 == 0
     assert 0.85 * LARGEST < height * width < 1.15 * LARGEST < region.height * region.width
     assert region.cut(soft).shape == (1, height // 4, width // 4)
@@ -80,7 +80,7 @@ def test_edge_share_is_that_of_a_loop() -> None:
 
 def test_without_an_object_there_is_nothing_to_look_at() -> None:
     """Masks that are nearly nothing lie nowhere."""
-    assert bulk(torch.full((2, 9, 9), 0.09)) is None
+    assert object_bounds(torch.full((2, 9, 9), 0.09)) is None
 
 
 @pytest.mark.parametrize("place", [(slice(0, 2), slice(0, 3)), (slice(21, 23), slice(30, 33)), (slice(9, 12),) * 2])
@@ -110,3 +110,6 @@ def test_pixels_beyond_the_picture_repeat_its_edge() -> None:
     pixels = region.pixels(picture)
     for y, x in np.ndindex(32, 48):
         assert (pixels[y, x] == picture[min(64 + y, 89), min(96 + x, 129)]).all()
+
+
+# ruff: noqa: E501

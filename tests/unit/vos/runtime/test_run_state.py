@@ -15,7 +15,7 @@ from tests.support.networks import BrightnessNetwork, ForgetfulNetwork
 from tests.support.synthetic import encode, pan, x264
 from vos.runtime.run_state import RunState
 from vos.segmenter import Segmenter
-from vos.types import FrameMask, Options, Prompt, Source
+from vos.types import FrameMask, MaskSource, Options, Prompt
 
 
 @pytest.mark.parametrize("keyframes", ["every:1", "every:3", "codec", "adaptive"])
@@ -58,7 +58,7 @@ def test_what_is_done_is_not_segmented_again(tmp_path: Path) -> None:
     assert state is not None
     network = BrightnessNetwork()
     rest = list(Segmenter(network, options).run(chain(11), info(64, 48), prompt, state))
-    keys = [mask for mask in rest if mask.source is Source.KEY]
+    keys = [mask for mask in rest if mask.source is MaskSource.KEY]
     assert [mask.index for mask in rest] == [8, 9, 10]
     assert network.segmented == len(keys)
     assert network.memorized == len(keys) + len(state.memory.indices)

@@ -9,10 +9,10 @@ import threading
 import pytest
 import torch
 
-from vos.runtime.thread_pools import Workers, one_thread
+from vos.runtime.thread_pools import ThreadPools, one_thread
 
 
-def test_results_come_in_order_from_threads_that_use_one_core(workers: Workers) -> None:
+def test_results_come_in_order_from_threads_that_use_one_core(pools: ThreadPools) -> None:
     """Each piece runs with one of torch's threads and without gradients, two pieces at the same time."""
     before, together = torch.get_num_threads(), threading.Barrier(2)
 
@@ -20,7 +20,7 @@ def test_results_come_in_order_from_threads_that_use_one_core(workers: Workers) 
         together.wait(60)
         return n, torch.get_num_threads(), torch.is_inference_mode_enabled()
 
-    assert workers.map(work, range(4)) == [(n, 1, True) for n in range(4)]
+    assert pools.map(work, range(4)) == [(n, 1, True) for n in range(4)]
     assert torch.get_num_threads() == before
     fresh: list[int] = []
     thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
@@ -29,17 +29,17 @@ def test_results_come_in_order_from_threads_that_use_one_core(workers: Workers) 
     assert fresh == [before]
 
 
-def test_a_single_piece_stays_in_the_callers_thread(workers: Workers) -> None:
+def test_a_single_piece_stays_in_the_callers_thread(pools: ThreadPools) -> None:
     """It has all cores but one, which is left to what runs beside."""
     before = torch.get_num_threads()
-    assert workers.map(lambda _: (threading.current_thread(), torch.get_num_threads()), [0]) == [
+    assert pools.map(lambda _: (threading.current_thread(), torch.get_num_threads()), [0]) == [
         (threading.current_thread(), 1)
     ]
     assert torch.get_num_threads() == before
-    assert workers.map(lambda _: 0, []) == []
+    assert pools.map(lambda _: 0, []) == []
 
 
-def test_work_beside_goes_on_while_the_caller_works(workers: Workers) -> None:
+def test_work_beside_goes_on_while_the_caller_works(pools: ThreadPools) -> None:
     """One piece after the other, on one core and without gradients; an error arrives where the result is asked for."""
     before, meet = torch.get_num_threads(), threading.Barrier(2)
 
@@ -47,8 +47,8 @@ def test_work_beside_goes_on_while_the_caller_works(workers: Workers) -> None:
         meet.wait(60)
         return n, torch.get_num_threads(), torch.is_inference_mode_enabled()
 
-    coming = [workers.beside(work, n) for n in (1, 2)]
-    failing = workers.beside(lambda n: 1 / n, 0)
+    coming = [pools.beside(work, n) for n in (1, 2)]
+    failing = pools.beside(lambda n: 1 / n, 0)
     for n in (1, 2):
         assert not coming[n - 1].done()
         meet.wait(60)
@@ -59,11 +59,11 @@ def test_work_beside_goes_on_while_the_caller_works(workers: Workers) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
-def test_work_beside_lets_others_go_first(workers: Workers) -> None:
+def test_work_beside_lets_others_go_first(pools: ThreadPools) -> None:
     """Its thread is nicer than those whose work is needed now, and than the process."""
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    beside = workers.beside(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), 0).result(60)
-    side_by_side = workers.map(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), range(2))
+    beside = pools.beside(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), 0).result(60)
+    side_by_side = pools.map(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), range(2))
     assert side_by_side == [own, own]
     assert beside == min(own + 5, 19)
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
@@ -75,20 +75,20 @@ def test_there_is_room_beside_on_several_cores(device: str, cores: int, can: boo
     before = torch.get_num_threads()
     torch.set_num_threads(cores)
     try:
-        assert Workers(torch.device(device)).can_work_beside is can
+        assert ThreadPools(torch.device(device)).can_work_beside is can
     finally:
         torch.set_num_threads(before)
 
 
-def test_an_error_of_a_piece_is_raised(workers: Workers) -> None:
+def test_an_error_of_a_piece_is_raised(pools: ThreadPools) -> None:
     """It arrives where the work was asked for."""
     with pytest.raises(ZeroDivisionError):
-        workers.map(lambda n: 1 / n, [1, 0, 2])
+        pools.map(lambda n: 1 / n, [1, 0, 2])
 
 
 def test_on_one_core_or_another_device_there_are_no_threads() -> None:
     """A device that is no CPU gets its work one piece after another."""
-    here = Workers(torch.device("meta")).map(lambda _: threading.current_thread(), range(3))
+    here = ThreadPools(torch.device("meta")).map(lambda _: threading.current_thread(), range(3))
     assert here == [threading.current_thread()] * 3
 
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from vos.modeling.network import Memory
 from vos.modeling.refiner import LIGHT_CHANNELS, RefinerFeatures
-from vos.propagation.propagate import Carried, carry
-from vos.propagation.uncertainty import KEPT_DOUBT, local_doubt
+from vos.propagation.propagate import Propagated, propagate
+from vos.propagation.uncertainty import UNCERTAINTY_AFTER_REFINEMENT, hop_uncertainty
 from vos.propagation.warp import ReferenceStore
-from vos.refinement.mask_refiner import MEMORY_FRAMES
+from vos.refinement.mask_refiner import MATCHED_KEYFRAMES
 from vos.training.data.coded_clips import CodedClip, CodedRecipe, coded_clips
 from vos.training.data.datasets import TrainingData, load_data
 from vos.training.refiner import batches
@@ -164,14 +164,14 @@ def test_training_carries_as_propagation_does(data: TrainingData, seed: int) -> 
     repaired = []
     for t, frame in enumerate(clip.frames[:FRAMES]):
         if batch["key"][0, t]:
-            held = Carried(batch["given"][0, t] / 255, light[t], torch.zeros(16, 20), 1.0)
+            held = Propagated(batch["given"][0, t] / 255, light[t], torch.zeros(16, 20), 1.0)
         else:
-            came = carry(frame, store, 1)
+            came = propagate(frame, store, 1)
             n = len(repaired)
             torch.testing.assert_close(out.carried[n], came.soft, atol=2e-3, rtol=0)
             torch.testing.assert_close(refiner.hints[n][0], came.light, atol=2e-3, rtol=0)
             torch.testing.assert_close(refiner.told[n][0, 0], came.doubt, atol=2e-3, rtol=0)
-            held = Carried(came.soft, light[t], came.doubt * KEPT_DOUBT, 1.0)
+            held = Propagated(came.soft, light[t], came.doubt * UNCERTAINTY_AFTER_REFINEMENT, 1.0)
             repaired.append(t)
         store.put(frame.decode_index, held.channels())
     assert out.time.tolist() == repaired
@@ -220,10 +220,10 @@ def test_memory_is_the_first_and_the_nearest_key_frames(seed: int) -> None:
     chosen = unrolling._nearest(batch, torch.tensor([2, 0]), t).tolist()
     for clip, row in zip((2, 0), chosen, strict=True):
         others = sorted((abs(index[clip, i] - index[clip, t]), i) for i in range(1, t) if key[clip, i])
-        wanted = [distance for distance, _ in others[: MEMORY_FRAMES - 1]]
+        wanted = [distance for distance, _ in others[: MATCHED_KEYFRAMES - 1]]
         found = [i for i in row[1:] if i]
         assert row[0] == 0
-        assert len(row) == MEMORY_FRAMES
+        assert len(row) == MATCHED_KEYFRAMES
         assert len(set(found)) == len(found)
         assert all(key[clip, i] and i < t for i in found)
         assert [abs(index[clip, i] - index[clip, t]) for i in found] == wanted
@@ -235,7 +235,7 @@ def test_what_is_read_belongs_to_the_clip(data: TrainingData) -> None:
     refiner = Keeping(torch.rand(3 * FRAMES, LIGHT_CHANNELS, 16, 20))
     out = unroll(refiner, batch)
     read = torch.cat(refiner.read)
-    assert read.shape == (len(out.clip), MEMORY_FRAMES)
+    assert read.shape == (len(out.clip), MATCHED_KEYFRAMES)
     for clip, t, row in zip(out.clip.tolist(), out.time.tolist(), read.tolist(), strict=True):
         assert row[0] == clip * FRAMES
         assert all(n // FRAMES == clip and n % FRAMES < t and batch["key"].flatten()[n] for n in row)
@@ -246,4 +246,4 @@ def test_doubt_that_a_hop_adds_is_propagation_s(data: TrainingData) -> None:
     clip = clips_of(data, 1)[0]
     one = sample(clip, FRAMES, 1, np.random.default_rng(0))
     for t, frame in enumerate(clip.frames[:FRAMES]):
-        assert np.array_equal(one["evidence"][t, 0], local_doubt(frame))
+        assert np.array_equal(one["evidence"][t, 0], hop_uncertainty(frame))

@@ -15,7 +15,7 @@ from codec.encode import Encoder, encode
 from codec.types import UInt8Array
 from vos.modeling.refiner import Refiner
 from vos.segmenter import Segmenter
-from vos.types import Options, Prompt, Source
+from vos.types import MaskSource, Options, Prompt
 from vos.weights.catalog import PACKAGE_FOLDER, REFINER, is_unchanged, read_record
 from vos.weights.load import load_network, load_refiner, read_metadata
 
@@ -62,7 +62,7 @@ def test_repair_is_better_than_carrying_and_copying(name: str, shared_dir: Path)
         own, copied, held = [], [], labels[0]
         with open_video(clip) as video, torch.inference_mode():
             for mask in Segmenter(network, Options(keyframes="every:10"), refiner).run(video, video.info, Prompt(held)):
-                if mask.source in (Source.KEY, Source.PROMPT):
+                if mask.source in (MaskSource.KEY, MaskSource.PROMPT):
                     held = mask.labels
                     continue
                 own.append(overlap(mask.labels, mask.index))

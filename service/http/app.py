@@ -82,16 +82,16 @@ def _lifespan(build: Callable[[], Services]) -> Callable[[FastAPI], AbstractAsyn
         services = await run_sync(build)
         app.state.services = services
         await run_sync(services.engine.start)
-        warming = asyncio.create_task(run_sync(services.inspection.warm_up))
+        warming = asyncio.create_task(run_sync(services.inspection_pool.warm_up))
         if services.settings.auth == "off" and (services.settings.api_keys or services.settings.api_keys_file):
             _log.warning("API keys are set, but KEYMASK_AUTH is off: nobody is asked for one")
         _log.info("started", extra={"version": app.version, "keys": len(services.keys)})
         try:
             yield
         finally:
-            services.feed.close()
+            services.watcher.close()
             await run_sync(services.end_sandboxes)
-            results = [making.task for making in services.rendering.values()]
+            results = [making.task for making in services.result_builds.values()]
             await asyncio.gather(warming, *results, return_exceptions=True)
             await run_sync(_stop, services)
             _log.info("stopped")

@@ -17,7 +17,7 @@ from service.engine.supervisor import Supervisor
 from service.engine.types import Engine, EngineConfig
 from service.errors import UsageError
 from service.http.metrics import Metrics
-from service.http.streaming.job_watcher import Feed
+from service.http.streaming.job_watcher import JobWatcher
 from service.jobs.store import JobStore
 from service.problems import ProblemError
 from service.sandbox.inspection import UploadLimits
@@ -36,7 +36,7 @@ def make_process_sandbox(processes: int, seconds: float, memory_bytes: int) -> S
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class ResultBuild:
     """A result on its way.
 
     Attributes:
@@ -57,28 +57,28 @@ class Services:
         store: The jobs.
         storage: Their files.
         engine: Runs them.
-        feed: Tells streams of news.
+        watcher: Tells streams of news.
         metrics: Counters.
-        inspection: Processes that look at uploads.
-        probing: Processes that probe, apart: a probe may take longer than an upload should wait.
+        inspection_pool: Processes that look at uploads.
+        probe_pool: Processes that probe, apart: a probe may take longer than an upload should wait.
         export_pool: Processes that make results, which may take many minutes.
         keys: SHA-256 of an API key -> its name; empty: no key is asked for.
         slots: Who may call a sandbox, so that nobody waits for one in a thread.
-        rendering: (job id, format) -> the result that is being made.
+        result_builds: (job id, format) -> the result that is being made.
     """
 
     settings: Settings
     store: JobStore
     storage: Storage
     engine: Engine
-    feed: Feed
+    watcher: JobWatcher
     metrics: Metrics
-    inspection: Sandbox
-    probing: Sandbox
+    inspection_pool: Sandbox
+    probe_pool: Sandbox
     export_pool: Sandbox
     keys: dict[str, str]
     slots: dict[int, anyio.CapacityLimiter] = field(default_factory=dict)
-    rendering: dict[tuple[str, str], Making] = field(default_factory=dict)
+    result_builds: dict[tuple[str, str], ResultBuild] = field(default_factory=dict)
 
     @property
     def limits(self) -> UploadLimits:
@@ -111,7 +111,7 @@ class Services:
 
     def end_sandboxes(self) -> None:
         """End all calls in sandboxes, and their processes."""
-        for sandbox in (self.inspection, self.probing, self.export_pool):
+        for sandbox in (self.inspection_pool, self.probe_pool, self.export_pool):
             sandbox.close()
 
 
@@ -128,18 +128,18 @@ def build_services(
     keys = keys_in_force(settings)
     store, storage = open_store(settings)
     engine = make_engine(engine_config(settings), store, storage)
-    feed = Feed(store, storage, settings.max_followers)
-    engine.listen(feed.changed_soon)
+    watcher = JobWatcher(store, storage, settings.max_followers)
+    engine.listen(watcher.changed_soon)
     memory = int(settings.inspect_bytes)
     return Services(
         settings=settings,
         store=store,
         storage=storage,
         engine=engine,
-        feed=feed,
+        watcher=watcher,
         metrics=Metrics(store, storage, engine),
-        inspection=make_sandbox(settings.inspect_processes, settings.inspect_seconds, memory),
-        probing=make_sandbox(settings.inspect_processes, settings.probe_seconds, memory),
+        inspection_pool=make_sandbox(settings.inspect_processes, settings.inspect_seconds, memory),
+        probe_pool=make_sandbox(settings.inspect_processes, settings.probe_seconds, memory),
         export_pool=make_sandbox(settings.inspect_processes, settings.render_seconds, memory),
         keys=keys,
     )

@@ -66,10 +66,10 @@ async def get_job(
         JobNotFoundError: There is none.
     """
     structlog.contextvars.bind_contextvars(job_id=job_id)
-    job = await services.feed.latest(job_id)
+    job = await services.watcher.latest(job_id)
     if job is None:
         job = await in_thread(services.store.get, job_id, caller)
-        services.feed.outdate(job_id)
+        services.watcher.outdate(job_id)
     elif caller not in (None, job.api_key_id):
         raise JobNotFoundError(f"there is no job {job_id}")
     return job

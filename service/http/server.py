@@ -35,7 +35,7 @@ class _Server(uvicorn.Server):
         """Called for SIGINT and SIGTERM."""
         services: Services | None = getattr(self._app.state, "services", None)
         if services is not None:
-            services.feed.close_soon()
+            services.watcher.close_soon()
         super().handle_exit(sig, frame)
 
 

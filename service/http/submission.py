@@ -32,14 +32,14 @@ class Accepted:
     new: bool
 
 
-async def take_in(services: Services, request: Request, caller: str | None, key: str | None) -> Accepted:
+async def submit_job(services: Services, request: Request, caller: str | None, key: str | None) -> Accepted:
     """Receive a job.
 
     Raises:
         ProblemError: It is refused.
         ServiceError: Likewise, see `service.errors.ERROR_MAPPINGS`.
     """
-    if services.feed.closing:
+    if services.watcher.closing:
         raise ProblemError("not-ready", "the service is shutting down")
     earlier = await in_thread(services.store.find, caller, key) if key else None
     if earlier is None:
@@ -57,7 +57,7 @@ async def take_in(services: Services, request: Request, caller: str | None, key:
         options = read_options(bytes(parts["options"].text))
         check_model(services, options)
         video = await services.sandboxed(
-            services.inspection,
+            services.inspection_pool,
             services.settings.inspect_seconds,
             inspect_job,
             files.video,

@@ -115,7 +115,7 @@ def test_a_result_that_fails_in_the_middle_is_broken_off(service: Served, monkey
             read.set()
             with pytest.raises(httpx.TransportError):
                 list(parts)
-    wait_for(lambda: not service.services.rendering)
+    wait_for(lambda: not service.services.result_builds)
     assert list(service.services.storage.job(job_id).result("").iterdir()) == []
     assert zipfile.ZipFile(io.BytesIO(service.client.get(address).content)).testzip() is None
 

@@ -180,10 +180,10 @@ def test_streams_are_limited_and_given_back(service: Served) -> None:
         with small.held(), httpx.Client(base_url=small.client.base_url, timeout=240) as other:
             path = f"/v1/jobs/{small.post().json()['id']}/masks"
             with other.stream("GET", path):
-                wait_for(lambda: small.services.feed.followers == 1)
+                wait_for(lambda: small.services.watcher.followers == 1)
                 refused = small.client.get(path)
                 assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-streams")
-            wait_for(lambda: small.services.feed.followers == 0)
+            wait_for(lambda: small.services.watcher.followers == 0)
         assert len(small.client.get(path).text.splitlines()) == FRAMES
 
 
@@ -191,7 +191,7 @@ def test_a_service_that_stops_opens_no_stream(service: Served) -> None:
     """From the signal to stop on, a stream is refused with 503 and when to try again."""
     with served(service.clip.parent / "stopping") as stopping:
         job = f"/v1/jobs/{stopping.run()}"
-        stopping.services.feed.close_soon()
+        stopping.services.watcher.close_soon()
         for stream in ("masks", "events"):
             refused = stopping.client.get(f"{job}/{stream}")
             assert (refused.status_code, refused.json()["type"]) == (503, "/problems/not-ready")

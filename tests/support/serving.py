@@ -147,7 +147,7 @@ def listening(app: FastAPI) -> Iterator[str]:
             time.sleep(0.01)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        app.state.services.feed.close_soon()
+        app.state.services.watcher.close_soon()
         server.should_exit = True
         thread.join(120)
     assert not thread.is_alive()

@@ -63,7 +63,7 @@ async def read_events(
     last = last_event_id or ""
     after = int(last) if last.isascii() and last.isdecimal() and len(last) < 10 else -1
     headers = {"Cache-Control": "no-cache, no-store", "X-Accel-Buffering": "no"}
-    services.feed.check_room()
+    services.watcher.check_room()
     return StreamingResponse(
         _events(services, job, min(after, MAX_INDEX)), media_type="text/event-stream", headers=headers
     )

@@ -14,7 +14,7 @@ from service.http.context import Services
 from service.http.dependencies import COMMON, CallerDep, JobDep, ServicesDep
 from service.http.problem_responses import documented
 from service.http.schemas import JobPage, JobView
-from service.http.submission import take_in
+from service.http.submission import submit_job
 from service.jobs.types import Job, JobStatus
 from service.threads import in_thread
 
@@ -101,7 +101,7 @@ async def create_job(
     ] = None,
 ) -> Response:
     """Post a video and the mask of one of its frames; get a job to follow."""
-    accepted = await take_in(services, request, caller, idempotency_key)
+    accepted = await submit_job(services, request, caller, idempotency_key)
     job = accepted.job
     structlog.contextvars.bind_contextvars(job_id=job.id)
     request.state.job_id = job.id
@@ -145,7 +145,7 @@ async def read_job(job: JobDep) -> Response:
 async def cancel_job(job: JobDep, services: ServicesDep) -> Response:
     """A waiting job is canceled at once, a running one within a second of work; a finished one stays as it is."""
     changed = await in_thread(services.store.request_cancel, job.id)
-    services.feed.changed(job.id)
+    services.watcher.changed(job.id)
     services.engine.wake()
     return _answer(changed, 200)
 
@@ -154,7 +154,7 @@ async def cancel_job(job: JobDep, services: ServicesDep) -> Response:
 async def delete_job(job: JobDep, services: ServicesDep) -> Response:
     """Stop the job if it runs, and remove it with every file of it."""
     await in_thread(services.store.request_delete, job.id)
-    services.feed.changed(job.id)
+    services.watcher.changed(job.id)
     services.engine.wake()
     return Response(status_code=204)
 
@@ -173,9 +173,9 @@ def _wanted_wait(prefer: str | None) -> int | None:
 async def _wait(services: Services, job: Job, seconds: int) -> Job:
     """The job when it is finished, or as it is after so many seconds."""
     until = asyncio.get_running_loop().time() + seconds
-    async with services.feed.follow(job) as watch:
+    async with services.watcher.follow(job) as watch:
         news = watch.news
-        while not news.final and not services.feed.closing:
+        while not news.final and not services.watcher.closing:
             left = until - asyncio.get_running_loop().time()
             if left <= 0:
                 break

@@ -54,7 +54,7 @@ async def stream_masks(
     to: Annotated[int | None, Query(ge=0, le=MAX_INDEX, description="Frame to stop before.")] = None,
 ) -> StreamingResponse:
     """Run-length encoded masks of the frames from `from` to before `to`."""
-    services.feed.check_room()
+    services.watcher.check_room()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     lines = _lines(services, job, first, MAX_INDEX + 1 if to is None else to)
     return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)

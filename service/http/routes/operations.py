@@ -28,7 +28,7 @@ async def ready(services: ServicesDep) -> Health:
         await in_thread(services.store.ping)
     except Exception as error:
         raise ProblemError("not-ready", "the database does not answer") from error
-    if services.feed.closing:
+    if services.watcher.closing:
         raise ProblemError("not-ready", "the service is shutting down")
     if services.settings.device_list and not services.engine.ready:
         failures = [worker.failure for worker in services.engine.workers() if worker.failure]

@@ -64,7 +64,7 @@ _EXAMPLE = {
 )  # fmt: skip
 async def probe_video(request: Request, services: ServicesDep, _caller: CallerDep) -> Response:
     """Decode a video, which is then forgotten, and say what its bitstream offers."""
-    if services.feed.closing:
+    if services.watcher.closing:
         raise ProblemError("not-ready", "the service is shutting down")
     settings = services.settings
     with services.storage.upload() as files:
@@ -72,6 +72,6 @@ async def probe_video(request: Request, services: ServicesDep, _caller: CallerDe
         parts = {"video": Part(int(settings.max_upload_bytes), files.video)}
         await receive_form(request, parts, received=services.metrics.upload_bytes.inc)
         report = await services.sandboxed(
-            services.probing, settings.probe_seconds, probe_upload, files.video, services.limits
+            services.probe_pool, settings.probe_seconds, probe_upload, files.video, services.limits
         )
     return JSONResponse(report)

@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from service.http.context import Making, Services
+from service.http.context import ResultBuild, Services
 from service.http.dependencies import COMMON, CallerDep, JobDep, ServicesDep
 from service.http.problem_responses import answer, documented
 from service.jobs.types import Job, JobStatus
@@ -121,16 +121,18 @@ async def read_result(
     )
 
 
-def _making(services: Services, job: Job, name: str, caller: str | None) -> Making:
+def _making(services: Services, job: Job, name: str, caller: str | None) -> ResultBuild:
     """The result on its way: one for all who ask, which goes on when they leave."""
     key = job.id, name
-    making = services.rendering.get(key)
+    making = services.result_builds.get(key)
     if making is None:
         target = services.storage.job(job.id).result(FORMATS[name].file)
         part = target.with_name(f"part-{secrets.token_hex(8)}-{target.name}")
-        making = Making(part, asyncio.create_task(_make(services, job, name, part, caller)))
-        making.task.add_done_callback(lambda task: (services.rendering.pop(key), task.cancelled() or task.exception()))
-        services.rendering[key] = making
+        making = ResultBuild(part, asyncio.create_task(_make(services, job, name, part, caller)))
+        making.task.add_done_callback(
+            lambda task: (services.result_builds.pop(key), task.cancelled() or task.exception())
+        )
+        services.result_builds[key] = making
     return making
 
 
@@ -147,7 +149,7 @@ async def _make(services: Services, job: Job, name: str, part: Path, caller: str
         await in_thread(part.unlink, missing_ok=True)  # what a process left that was killed
 
 
-async def _has_begun(making: Making) -> bool:
+async def _has_begun(making: ResultBuild) -> bool:
     """Whether something of the file can be read before all of it is there."""
     while not making.task.done():
         with suppress(FileNotFoundError):
@@ -157,7 +159,7 @@ async def _has_begun(making: Making) -> bool:
     return False
 
 
-async def _growing(making: Making, path: Path) -> AsyncIterator[bytes]:
+async def _growing(making: ResultBuild, path: Path) -> AsyncIterator[bytes]:
     """The file to its end; an error breaks the answer off, so that nobody takes it for whole."""
     try:
         file = await in_thread(making.part.open, "rb")

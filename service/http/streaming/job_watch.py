@@ -24,7 +24,7 @@ Waiting: TypeAlias = dict["asyncio.Future[None]", None]
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class JobSnapshot:
     """A job at one moment.
 
     Attributes:
@@ -41,7 +41,7 @@ class News:
         return self.job is None or self.job.status.finished
 
 
-class Watch:
+class JobWatch:
     """What followers of one job share: the news, and what they read, since most of them are at the same place.
 
     Attributes:
@@ -51,7 +51,7 @@ class Watch:
         hurry: Set when the job has changed: the next look is not to be waited for.
     """
 
-    def __init__(self, news: News) -> None:
+    def __init__(self, news: JobSnapshot) -> None:
         self.news = news
         self.looked_at = -math.inf
         self.followers = 0
@@ -61,13 +61,13 @@ class Watch:
         self._expecting: Waiting = {}
         self._reads: dict[tuple[int, int], asyncio.Task[tuple[list[bytes], int]]] = {}
 
-    def publish(self, news: News) -> None:
+    def publish(self, news: JobSnapshot) -> None:
         """Wake who waits, if anything changed; nothing follows what is final, such as a look that was under way."""
         if news != self.news and not self.news.final:
             self.news = news
             _wake(_taken(self._waiting))
 
-    async def after(self, news: News, seconds: float) -> News:
+    async def after(self, news: JobSnapshot, seconds: float) -> JobSnapshot:
         """The first state that differs from `news`, or the same after so many seconds."""
         if self.news == news and not news.final:
             with suppress(TimeoutError):

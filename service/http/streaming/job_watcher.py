@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from anyio.to_thread import run_sync
 
 from service.errors import JobNotFoundError
-from service.http.streaming.job_watch import News, Watch
+from service.http.streaming.job_watch import JobSnapshot, JobWatch
 from service.jobs.store import JobStore
 from service.jobs.types import Job
 from service.problems import ProblemError
@@ -24,7 +24,7 @@ PERIOD_SECONDS = 0.1
 _log = logging.getLogger(__name__)
 
 
-class Feed:
+class JobWatcher:
     """All watches of one event loop.
 
     Args:
@@ -37,7 +37,7 @@ class Feed:
         self._store = store
         self._storage = storage
         self._limit = limit
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, JobWatch] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.followers = 0
@@ -55,12 +55,12 @@ class Feed:
             raise ProblemError("too-many-streams", f"{self._limit} streams are open; no more are allowed")
 
     @asynccontextmanager
-    async def follow(self, job: Job) -> AsyncIterator[Watch]:
-        """Watch a job while the block runs; once the feed is closing, the job counts as gone from the start."""
+    async def follow(self, job: Job) -> AsyncIterator[JobWatch]:
+        """JobWatch a job while the block runs; once the feed is closing, the job counts as gone from the start."""
         self._loop = asyncio.get_running_loop()
         watch = self._watches.get(job.id)
         if watch is None:
-            watch = self._watches[job.id] = Watch(News(None if self.closing else job, 0))
+            watch = self._watches[job.id] = JobWatch(JobSnapshot(None if self.closing else job, 0))
             self._tasks[job.id] = asyncio.create_task(self._keep_looking(job.id, watch))
         self.followers += 1
         watch.followers += 1
@@ -114,9 +114,9 @@ class Feed:
         """End all streams: every watch says that its job is gone."""
         self.closing = True
         for watch in self._watches.values():
-            watch.publish(News(None, watch.news.size))
+            watch.publish(JobSnapshot(None, watch.news.size))
 
-    async def _keep_looking(self, job_id: str, watch: Watch) -> None:
+    async def _keep_looking(self, job_id: str, watch: JobWatch) -> None:
         try:
             while not watch.news.final and not self.closing:
                 watch.hurry.clear()
@@ -127,7 +127,7 @@ class Feed:
         finally:
             watch.looked(-math.inf)
 
-    async def _look_once(self, job_id: str, watch: Watch) -> None:
+    async def _look_once(self, job_id: str, watch: JobWatch) -> None:
         began = asyncio.get_running_loop().time()
         try:
             watch.publish(await run_sync(self._look, job_id, limiter=brief_calls()))
@@ -136,13 +136,13 @@ class Feed:
             began = -math.inf
         watch.looked(began)
 
-    def _look(self, job_id: str) -> News:
+    def _look(self, job_id: str) -> JobSnapshot:
         """Status before size: what a finished job's file holds then is all there will be."""
         try:
             job = self._store.get(job_id)
         except JobNotFoundError:
-            return News(None, 0)
+            return JobSnapshot(None, 0)
         try:
-            return News(job, self._storage.job(job_id).mask_log.stat().st_size)
+            return JobSnapshot(job, self._storage.job(job_id).mask_log.stat().st_size)
         except FileNotFoundError:
-            return News(job, 0)
+            return JobSnapshot(job, 0)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from service.http.context import Services
-from service.http.streaming.job_watch import News
+from service.http.streaming.job_watch import JobSnapshot
 from service.jobs.types import Job
 from service.storage.mask_log import index_of, offset_of
 from service.threads import in_thread
@@ -23,7 +23,7 @@ class Step:
         quiet: Whether nothing has happened for as long as was to be waited.
     """
 
-    news: News
+    news: JobSnapshot
     lines: list[bytes]
     quiet: bool = False
 
@@ -38,7 +38,7 @@ async def follow_masks(services: Services, job: Job, first: int, patience: float
         patience: Seconds after which quiet is worth telling.
     """
     path = services.storage.job(job.id).mask_log
-    async with services.feed.follow(job) as watch:
+    async with services.watcher.follow(job) as watch:
         news, size, offset = watch.news, 0, await in_thread(offset_of, path, first)
         while True:
             lines: list[bytes] = []

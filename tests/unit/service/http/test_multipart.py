@@ -28,7 +28,7 @@ def body(parts: Iterable[tuple[str, bytes]], boundary: str = "b") -> bytes:
 def receive(
     chunks: Iterable[bytes], parts: dict[str, Part], *, boundary: str = "b", gone: bool = False
 ) -> tuple[str, int]:
-    """Feed chunks to `receive_form`; its digest, and how many chunks it took."""
+    """JobWatcher chunks to `receive_form`; its digest, and how many chunks it took."""
     source: Iterator[bytes] = iter(chunks)
     taken = 0
 

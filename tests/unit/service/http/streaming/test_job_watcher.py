@@ -1,4 +1,4 @@
-"""The feed: what followers of a job are told, also when the service stops or its database is away."""
+"""The watcher: what followers of a job are told, also when the service stops or its database is away."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from service.http.streaming.job_watch import News, Watch
-from service.http.streaming.job_watcher import Feed
+from service.http.streaming.job_watch import JobSnapshot, JobWatch
+from service.http.streaming.job_watcher import JobWatcher
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobOptions, JobStatus, JobVideo, new_job_id
 from service.problems import ProblemError
@@ -35,30 +35,30 @@ def job(store: JobStore) -> Job:
 
 
 @pytest.fixture
-def feed(store: JobStore, tmp_path: Path) -> Feed:
-    """A feed of the store."""
-    return Feed(store, Storage(tmp_path), 10)
+def watcher(store: JobStore, tmp_path: Path) -> JobWatcher:
+    """A watcher of the store."""
+    return JobWatcher(store, Storage(tmp_path), 10)
 
 
-def test_who_comes_when_all_are_sent_away_is_told_so(feed: Feed, job: Job) -> None:
-    """Once the feed is closed a stream is refused as not ready, and one that is past that check ends at once."""
+def test_who_comes_when_all_are_sent_away_is_told_so(watcher: JobWatcher, job: Job) -> None:
+    """Once the watcher is closed a stream is refused as not ready, and one that is past that check ends at once."""
 
-    async def main() -> News:
-        feed.check_room()
-        feed.close()
+    async def main() -> JobSnapshot:
+        watcher.check_room()
+        watcher.close()
         with pytest.raises(ProblemError) as caught:
-            feed.check_room()
+            watcher.check_room()
         assert caught.value.kind == "not-ready"
-        async with feed.follow(job) as watch:
+        async with watcher.follow(job) as watch:
             return await asyncio.wait_for(watch.after(watch.news, 3600), 60)
 
     assert asyncio.run(main()).final
 
 
 def test_a_look_that_is_under_way_tells_nothing_after_the_end(
-    feed: Feed, store: JobStore, job: Job, monkeypatch: pytest.MonkeyPatch
+    watcher: JobWatcher, store: JobStore, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was seen of a job before the feed was closed and comes after it changes nothing: they stay sent away."""
+    """What was seen of a job before the watcher was closed and comes after it changes nothing: they stay sent away."""
     looking, go_on = threading.Event(), threading.Event()
     get = store.get
 
@@ -69,11 +69,11 @@ def test_a_look_that_is_under_way_tells_nothing_after_the_end(
 
     monkeypatch.setattr(store, "get", slow_get)
 
-    async def main() -> Watch:
-        async with feed.follow(job) as watch:
+    async def main() -> JobWatch:
+        async with watcher.follow(job) as watch:
             await asyncio.to_thread(looking.wait, 60)
-            feed.close()
-            (task,) = feed._tasks.values()
+            watcher.close()
+            (task,) = watcher._tasks.values()
             go_on.set()
             await asyncio.wait_for(task, 60)
             return watch
@@ -94,7 +94,7 @@ def test_a_read_that_failed_is_made_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("service.http.streaming.job_watch.read_lines", read)
 
     async def main() -> None:
-        watch = Watch(News(None, 8))
+        watch = JobWatch(JobSnapshot(None, 8))
         shared = [watch.read(tmp_path / "frames", 0) for _ in range(3)]
         failed = await asyncio.gather(*shared, return_exceptions=True)
         assert [type(error) for error in failed] == [OSError] * 3
@@ -106,7 +106,7 @@ def test_a_read_that_failed_is_made_again(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_who_asks_for_a_followed_job_is_told_what_its_followers_know(
-    feed: Feed, store: JobStore, job: Job, monkeypatch: pytest.MonkeyPatch
+    watcher: JobWatcher, store: JobStore, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store is asked once a look, however many ask for the job; nobody is told of one that is not followed."""
     asked = 0
@@ -121,18 +121,18 @@ def test_who_asks_for_a_followed_job_is_told_what_its_followers_know(
     monkeypatch.setattr("service.http.streaming.job_watcher.PERIOD_SECONDS", 3600.0)
 
     async def main() -> None:
-        assert await feed.latest(job.id) is None
-        async with feed.follow(job):
-            answers = await asyncio.gather(*(feed.latest(job.id) for _ in range(50)))
+        assert await watcher.latest(job.id) is None
+        async with watcher.follow(job):
+            answers = await asyncio.gather(*(watcher.latest(job.id) for _ in range(50)))
             assert answers == [job] * 50
-        assert await feed.latest(job.id) is None
+        assert await watcher.latest(job.id) is None
 
     asyncio.run(main())
     assert asked == 1
 
 
 def test_nobody_is_told_of_a_state_that_has_passed(
-    feed: Feed, store: JobStore, job: Job, monkeypatch: pytest.MonkeyPatch
+    watcher: JobWatcher, store: JobStore, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a change of the job, a look that began before it is told to no one, and the next one is made at once."""
     looks: list[tuple[threading.Event, threading.Event]] = [(threading.Event(), threading.Event()) for _ in range(2)]
@@ -150,16 +150,16 @@ def test_nobody_is_told_of_a_state_that_has_passed(
     monkeypatch.setattr("service.http.streaming.job_watcher.PERIOD_SECONDS", 3600.0)
 
     async def main() -> None:
-        async with feed.follow(job) as watch:
+        async with watcher.follow(job) as watch:
             await asyncio.to_thread(looks[0][0].wait, 60)
             assert store.claim_next("w") is not None
-            feed.changed(job.id)
-            asking = asyncio.create_task(feed.latest(job.id))
+            watcher.changed(job.id)
+            asking = asyncio.create_task(watcher.latest(job.id))
             await asyncio.sleep(0)
             looks[0][1].set()
             assert await asking is None, "the store is to be asked"
             looks[1][1].set()
-            now = await asyncio.wait_for(feed.latest(job.id), 60)
+            now = await asyncio.wait_for(watcher.latest(job.id), 60)
             assert now is not None
             assert (now.status, watch.news.job) == (JobStatus.RUNNING, now)
 
@@ -167,7 +167,7 @@ def test_nobody_is_told_of_a_state_that_has_passed(
 
 
 def test_a_look_that_fails_keeps_nobody_waiting(
-    feed: Feed, store: JobStore, job: Job, monkeypatch: pytest.MonkeyPatch
+    watcher: JobWatcher, store: JobStore, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the database is away, who asks for a followed job is sent to the store, and the followers wait on."""
 
@@ -177,26 +177,28 @@ def test_a_look_that_fails_keeps_nobody_waiting(
     monkeypatch.setattr(store, "get", fail)
 
     async def main() -> None:
-        async with feed.follow(job) as watch:
-            assert await asyncio.wait_for(feed.latest(job.id), 60) is None
+        async with watcher.follow(job) as watch:
+            assert await asyncio.wait_for(watcher.latest(job.id), 60) is None
             assert watch.news.job == job
 
     asyncio.run(main())
 
 
-def test_a_change_is_told_at_once(feed: Feed, store: JobStore, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_is_told_at_once(
+    watcher: JobWatcher, store: JobStore, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Followers do not wait for the next look when another thread says that the job has changed."""
     monkeypatch.setattr("service.http.streaming.job_watcher.PERIOD_SECONDS", 3600.0)
 
-    async def main() -> News:
-        async with feed.follow(job) as watch:
+    async def main() -> JobSnapshot:
+        async with watcher.follow(job) as watch:
             await asyncio.wait_for(watch.next_look(), 60)
             store.request_cancel(job.id)
-            await asyncio.to_thread(feed.changed_soon, job.id)
-            return await asyncio.wait_for(watch.after(News(job, 0), 3600), 60)
+            await asyncio.to_thread(watcher.changed_soon, job.id)
+            return await asyncio.wait_for(watch.after(JobSnapshot(job, 0), 3600), 60)
 
     assert asyncio.run(main()).final
-    feed.changed_soon(job.id)  # a loop that has ended hears no more
+    watcher.changed_soon(job.id)  # a loop that has ended hears no more
 
 
 def test_followers_are_woken_in_groups(job: Job) -> None:
@@ -204,15 +206,15 @@ def test_followers_are_woken_in_groups(job: Job) -> None:
     order: list[str] = []
 
     async def main() -> None:
-        watch = Watch(News(job, 0))
+        watch = JobWatch(JobSnapshot(job, 0))
 
         async def follow() -> None:
-            await watch.after(News(job, 0), 3600)
+            await watch.after(JobSnapshot(job, 0), 3600)
             order.append("follower")
 
         tasks = [asyncio.create_task(follow()) for _ in range(100)]
         await asyncio.sleep(0)
-        watch.publish(News(job, 1))
+        watch.publish(JobSnapshot(job, 1))
         asyncio.get_running_loop().call_soon(order.append, "answer")
         await asyncio.gather(*tasks)
 
@@ -225,8 +227,8 @@ def test_who_waits_in_vain_is_not_kept(job: Job) -> None:
     """A follower whose patience ends gets the same news, and leaves nothing behind."""
 
     async def main() -> None:
-        watch = Watch(News(job, 0))
-        assert await watch.after(watch.news, 0.01) == News(job, 0)
+        watch = JobWatch(JobSnapshot(job, 0))
+        assert await watch.after(watch.news, 0.01) == JobSnapshot(job, 0)
         assert not watch._waiting
 
     asyncio.run(main())

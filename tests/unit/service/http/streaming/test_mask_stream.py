@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from service.http.streaming import mask_stream
-from service.http.streaming.job_watch import News, Watch
+from service.http.streaming.job_watch import JobSnapshot, JobWatch
 from service.jobs.types import Job, JobOptions, JobStatus, JobVideo
 from service.storage.job_files import Storage
 from service.storage.mask_log import index_of, offset_of
@@ -36,7 +36,7 @@ def follow(
         The frames that were told, and how often the place of one was looked for.
     """
     storage = Storage(tmp_path)
-    path = storage.job(JOB.id).frames
+    path = storage.job(JOB.id).mask_log
     path.parent.mkdir(parents=True)
     searches = 0
 
@@ -46,13 +46,13 @@ def follow(
         return offset_of(file, index)
 
     async def main() -> list[int]:
-        watch = Watch(News(JOB, 0))
+        watch = JobWatch(JobSnapshot(JOB, 0))
 
         @asynccontextmanager
-        async def watching(_job: Job) -> AsyncIterator[Watch]:
+        async def watching(_job: Job) -> AsyncIterator[JobWatch]:
             yield watch
 
-        services: Any = SimpleNamespace(storage=storage, feed=SimpleNamespace(follow=watching))
+        services: Any = SimpleNamespace(storage=storage, watcher=SimpleNamespace(follow=watching))
         told: list[int] = []
         left = list(moments)
         async with aclosing(mask_stream.follow_masks(services, JOB, 0, 3600)) as steps:
@@ -61,7 +61,7 @@ def follow(
                 if not step.lines and left:
                     content, size, job = left.pop(0)
                     path.write_bytes(content)
-                    watch.publish(News(job, size))
+                    watch.publish(JobSnapshot(job, size))
         return told
 
     monkeypatch.setattr(mask_stream, "offset_of", search)

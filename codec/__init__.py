@@ -11,7 +11,7 @@ from codec.errors import (
     UnreadableError,
     UnsupportedSizeError,
 )
-from codec.reader import VideoReader, open_video
+from codec.reader import VideoReader, open_pictures, open_video
 from codec.types import STRIDE, CompressedFrame, FrameType, MotionField, MotionSource, VideoInfo
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "UnsupportedSizeError",
     "VideoInfo",
     "VideoReader",
+    "open_pictures",
     "open_video",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import av
 
@@ -68,15 +68,14 @@ def _with_motion(picture: PresentedPicture, packet: Packet) -> DecodedPicture:
     )
 
 
-def proxy_pictures(decoder: VideoDecoder, scaler: Scaler) -> Iterator[DecodedPicture]:
+def proxy_pictures(pictures: Iterable[PresentedPicture], scaler: Scaler) -> Iterator[DecodedPicture]:
     """Pictures in presentation order, each with a proxy's vectors to the one before; types are the stream's own.
 
     Raises:
-        BrokenStreamError: Decoding stopped in the middle; what came before has been given.
+        BrokenStreamError: The pictures end in the middle; what came before has been yielded.
     """
     proxy = MotionProxy(*scaler.size)
-    for picture in decoder.pictures():
-        decoder.pop_sent()
+    for picture in pictures:
         luma = scaler.luma(picture.frame)
         yield DecodedPicture(
             frame=picture.frame,

@@ -53,11 +53,11 @@ VARIANTS: dict[str, Change] = {
     "recipe": _with(seed=1),
     "recipe, seed 2": _with(seed=2),
     "gaps up to 12 from the start": _in_all_stages(widest_gap=12),
-    "no distractors": _with(distractors=0.0),
-    "object gone for some frames in 30 % of pasted clips": _with(absent=0.3),
+    "no rivals": _with(rivals=0.0),
+    "no absence": _with(absent=0.0),
     "stills only": _with(real_clips=0.0),
     "videos only": _with(real_clips=1.0),
-    "one object": _with(two_objects=0.0),
+    "one object": _with(followed={1: 1.0}),
     "no hard pixels": _with(hardest=1.0),
     "no moving average": _with(ema=0.0),
     "one scale": _with(zoom_spread=0.0),
@@ -165,7 +165,7 @@ def trained(name: str, arguments: argparse.Namespace) -> Path:
     folder, recipe = folder_of(name, arguments), recipe_of(name, arguments.steps)
     weights, checkpoint = folder / "compact.safetensors", folder / CHECKPOINT
     if checkpoint.exists():
-        check_recipe(read_checkpoint(checkpoint), recipe.as_dict(), checkpoint, "benchmarks/ablation/train_variants.py")
+        check_recipe(read_checkpoint(checkpoint), recipe.as_dict(), checkpoint, "benchmarks/ablation.py")
         if weights.exists() and int(read_metadata(weights)["steps"]) == recipe.steps:
             return weights
     options = RunOptions(

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vos.modeling.blocks import KEY_CHANNELS, SHARED_CHANNELS, initialize
+from vos.modeling.blocks import KEY_CHANNELS, LABEL_CHANNELS, SHARED_CHANNELS, initialize
 from vos.modeling.cpu.packed_conv import convolve
 from vos.modeling.fold import fold_scales
 from vos.modeling.mask_decoder import Decoder, expected_cells
 from vos.modeling.memory_read import read_memory
 from vos.modeling.mobilenet import TAP_CHANNELS, InvertedResidual, MobileNetV2
-from vos.modeling.network import Features, Memory, VOSNetwork
+from vos.modeling.network import Features, Memory, Prediction, VOSNetwork
+from vos.modeling.presence import PresenceHead
 from vos.modeling.value_encoder import ValueEncoder, other_cells
 
 
@@ -29,6 +30,7 @@ class CompactNetwork(VOSNetwork):
     """The default base network."""
 
     name = "compact"
+    optional = ("presence",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,6 +43,7 @@ class CompactNetwork(VOSNetwork):
         self.key = nn.Conv2d(SHARED_CHANNELS, KEY_CHANNELS, 3, padding=1)
         self.value = ValueEncoder()
         self.decoder = Decoder()
+        self.presence: PresenceHead | None = PresenceHead(Decoder.CHANNELS16)
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.startswith("backbone."):
                 initialize(module, gain=0.2 if name.endswith(".second") else 1.0)
@@ -87,8 +90,20 @@ class CompactNetwork(VOSNetwork):
 
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
         """Features of B pictures, key [B, 64, N], value [B*K, 144, N], previous [B*K, 1, s4] -> logits [B*K, 1, s4]."""
+        return self._decode(features, memory, previous, top_k)[0]
+
+    def predict(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Prediction:
+        """The logits of `segment` and presence [B*K], which is None where the weights have no head for it."""
+        logits, deep = self._decode(features, memory, previous, top_k)
+        if self.presence is None:
+            return Prediction(logits)
+        labels = memory.value[:, -LABEL_CHANNELS:].mean(dim=1)
+        return Prediction(logits, self.presence(deep, logits, features.key.flatten(2), memory.key, labels))
+
+    def _decode(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> tuple[Tensor, Tensor]:
+        """Logits [B*K, 1, s4], and the decoder's features at stride 16."""
         height, width = features.key.shape[2:]
         read = read_memory(memory, features.key.flatten(2), top_k)
         read = read.reshape(*read.shape[:2], height, width)
-        logits: Tensor = self.decoder(features.maps, read, expected_cells(previous, read))
-        return logits
+        decoded: tuple[Tensor, Tensor] = self.decoder(features.maps, read, expected_cells(previous, read))
+        return decoded

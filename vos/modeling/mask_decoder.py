@@ -18,14 +18,18 @@ _EXPECTED_CHANNELS = 5
 class Decoder(nn.Module):
     """From what was read of memory to a logit at stride 4, with skip connections from the picture."""
 
+    CHANNELS16 = 96
+
     def __init__(self) -> None:
         super().__init__()
         stride4, stride8 = TAP_CHANNELS[:2]
-        self.picture16 = nn.Conv2d(SHARED_CHANNELS, 96, 3, padding=1)
-        self.object16 = nn.Conv2d(VALUE_CHANNELS + LABEL_CHANNELS + _EXPECTED_CHANNELS, 96, 3, padding=1, bias=False)
-        self.mix16 = ResidualBlock(96)
+        self.picture16 = nn.Conv2d(SHARED_CHANNELS, self.CHANNELS16, 3, padding=1)
+        self.object16 = nn.Conv2d(
+            VALUE_CHANNELS + LABEL_CHANNELS + _EXPECTED_CHANNELS, self.CHANNELS16, 3, padding=1, bias=False
+        )
+        self.mix16 = ResidualBlock(self.CHANNELS16)
         self.picture8 = nn.Conv2d(stride8, 64, 3, padding=1)
-        self.object8 = nn.Conv2d(96, 64, 1, bias=False)
+        self.object8 = nn.Conv2d(self.CHANNELS16, 64, 1, bias=False)
         self.mix8 = ResidualBlock(64)
         self.picture4 = nn.Conv2d(stride4, 32, 3, padding=1)
         self.object4 = nn.Conv2d(64, 32, 1, bias=False)
@@ -33,15 +37,19 @@ class Decoder(nn.Module):
         self.mix4 = ResidualBlock(32)
         self.out = nn.Conv2d(32, 1, 3, padding=1)
 
-    def forward(self, maps: dict[int, Tensor], read: Tensor, hint: Tensor) -> Tensor:
-        """Picture maps of B pictures, read [B*K, 144, h, w], hint [B*K, 5, h, w] -> logits [B*K, 1, 4h, 4w]."""
+    def forward(self, maps: dict[int, Tensor], read: Tensor, hint: Tensor) -> tuple[Tensor, Tensor]:
+        """Picture maps of B pictures, read [B*K, 144, h, w], hint [B*K, 5, h, w] -> two tensors of objects.
+
+        Returns:
+            Logits [B*K, 1, 4h, 4w]; what they were made of at stride 16, [B*K, 96, h, w].
+        """
         labels = functional.pixel_shuffle(read[:, VALUE_CHANNELS:], 4)
         x = self.object16(torch.cat([read, hint], dim=1))
-        x = double(self.object8(self.mix16(add_picture(self.picture16, maps[16], x), activation="relu")))
+        deep = self.mix16(add_picture(self.picture16, maps[16], x), activation="relu")
+        x = double(self.object8(deep))
         x = double(self.object4(self.mix8(add_picture(self.picture8, maps[8], x), activation="relu")))
         x = convolve(self.label4, labels, add=add_picture(self.picture4, maps[4], x))
-        logits: Tensor = self.out(self.mix4(x, activation="relu"))
-        return logits
+        return self.out(self.mix4(x, activation="relu")), deep
 
 
 def add_picture(layer: nn.Module, picture: Tensor, x: Tensor) -> Tensor:

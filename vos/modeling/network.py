@@ -7,6 +7,7 @@ B batch (1 at inference), K objects, T frames in memory, H x W picture (multiple
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -42,16 +43,36 @@ class Memory:
     value: Tensor
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What a network says of one frame.
+
+    Attributes:
+        logits: float [K, 1, H/4, W/4], see `VOSNetwork.segment`.
+        presence: float [K], logit of whether any of the object is in the frame; None if the network does not tell.
+    """
+
+    logits: Tensor
+    presence: Tensor | None = None
+
+
 class VOSNetwork(nn.Module, ABC):
     """A memory network for semi-supervised video object segmentation."""
 
     name: str
+    optional: tuple[str, ...] = ()
+    """Modules that weights may lack; the network then works without them."""
     stride = 16
     """Height and width of what goes in must be multiples of this."""
 
     def fold(self) -> None:
         """Merge, in place, layers that make one linear map at inference; its state dict is then no checkpoint's."""
         fold_batch_norm(self)
+
+    def lacking(self, state: Iterable[str]) -> tuple[str, ...]:
+        """The optional modules of which a state dict, given by its names, holds nothing."""
+        held = {name.partition(".")[0] for name in state}
+        return tuple(part for part in self.optional if part not in held)
 
     @abstractmethod
     def normalize(self, rgb: Tensor) -> Tensor:
@@ -79,3 +100,7 @@ class VOSNetwork(nn.Module, ABC):
         Returns:
             Logits float [K, 1, H/4, W/4], one independent "object or not" an object, before soft aggregation.
         """
+
+    def predict(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Prediction:
+        """Segment one frame as `segment` does, and say of each object whether it is in the frame at all."""
+        return Prediction(self.segment(features, memory, previous, top_k))

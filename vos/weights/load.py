@@ -48,9 +48,9 @@ def load_network(
     """Network ready to run: eval mode, no gradients, batch norms folded, channels last in memory.
 
     Args:
-        name: One of `vos.weights.catalog.MODELS`.
-        device: See `vos.runtime.device.resolve_device`.
-        precision: See `vos.runtime.device.resolve_precision`.
+        name: One of `vos.catalog.MODELS`.
+        device: See `vos.precision.resolve_device`.
+        precision: See `vos.precision.resolve_precision`.
         weights: A weights file, "seeded" for seeded weights, or None for the model's own.
         store: Folder of pulled weights; the caller's configuration knows it.
 
@@ -65,7 +65,10 @@ def load_network(
         network.load_state_dict(seeded_state(network.state_dict()))
     else:
         path = _existing(name, store) if weights is None else Path(weights)
-        network.load_state_dict(read_weights(network, path, name))
+        state = read_weights(network, path, name)
+        for part in network.lacking(state):
+            setattr(network, part, None)
+        network.load_state_dict(state)
     network.eval().fold()
     return _settle(network, where, dtype)
 
@@ -154,7 +157,7 @@ def read_weights(network: nn.Module, path: Path, name: str) -> dict[str, Tensor]
     """State dict of a weights file, checked against its record if there is one, and in names and shapes.
 
     Args:
-        network: That the weights are for.
+        network: That the weights are for; its optional modules may be missing in them.
         path: The file; it is read once.
         name: The network's.
 
@@ -172,7 +175,9 @@ def read_weights(network: nn.Module, path: Path, name: str) -> dict[str, Tensor]
         state = load(content)
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file, or is damaged: {error}") from error
-    check_state(state, network.state_dict(), name, path.name)
+    lacking = network.lacking(state) if isinstance(network, VOSNetwork) else ()
+    expected = {key: x for key, x in network.state_dict().items() if key.partition(".")[0] not in lacking}
+    check_state(state, expected, name, path.name)
     return state
 
 

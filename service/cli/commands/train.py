@@ -52,6 +52,16 @@ def train_base(
     seed: SeedOption = 1,
     steps: StepsOption = None,
     learning_rate: RateOption = None,
+    backbone_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="The backbone's rate as a share of it; 0 leaves it as it is, which is faster."
+        ),
+    ] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Leave out the K-th of N parts of the sequences, to judge on them."),
+    ] = None,
     device: DeviceOption = "auto",
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that share each batch; on a CPU, the number of its cores is best.")
@@ -67,9 +77,10 @@ def train_base(
     from vos.training.base.run import RunOptions, train  # noqa: PLC0415
 
     check_paths((backbone, start), {"--json": json_path(json_file)})
-    recipe = replace(Recipe(), seed=seed)
+    recipe = replace(Recipe(), seed=seed, fold=fold or "")
     recipe = recipe if steps is None else recipe.scaled(steps)
     recipe = recipe if learning_rate is None else replace(recipe, learning_rate=learning_rate)
+    recipe = recipe if backbone_rate is None else replace(recipe, backbone_rate=backbone_rate)
     options = RunOptions(tuple(data), out, backbone, start, resume, str(resolve_device(device)), processes, workers)
     _train(lambda report: train(options, recipe, report), recipe.steps, out, json_file)
 
@@ -124,5 +135,7 @@ def _train(run: Callable[[Progress], Outcome], steps: int, out: Path, json_file:
     console = text_console(json_file)
     console.print(f"Steps done: {outcome.steps} of {steps}")
     console.print(f"Weights: {outcome.weights}")
+    if outcome.start:
+        console.print(f"Started from: {outcome.start}")
     console.print(f"Log: {out / 'log.csv'}; the run's state, for --resume: {out / 'checkpoint.pt'}")
     write_json({"weights": str(outcome.weights), "steps": outcome.steps, "of": steps, "last": means}, json_file)

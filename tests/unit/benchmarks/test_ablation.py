@@ -25,11 +25,11 @@ TINY = Recipe(stages=(Stage(1, 2, 2, 64), Stage(2, 3, 1, 64)), warmup_steps=1)
 FIELDS: dict[str, dict[str, Any]] = {
     "recipe": {},
     "recipe, seed 2": {"seed": 2},
-    "no distractors": {"distractors": 0},
+    "no rivals": {"rivals": 0},
     "stills only": {"real_clips": 0},
     "videos only": {"real_clips": 1},
-    "object gone for some frames in 30 % of pasted clips": {"absent": 0.3},
-    "one object": {"two_objects": 0},
+    "no absence": {"absent": 0},
+    "one object": {"followed": {1: 1.0}},
     "no hard pixels": {"hardest": 1},
     "no moving average": {"ema": 0},
     "one scale": {"zoom_spread": 0},
@@ -212,7 +212,7 @@ def test_a_whole_run_leaves_a_table(
     variants = details["variants"]
     assert list(variants) == list(train_variants.VARIANTS)
     assert [name for name, found in variants.items() if found] == ["recipe", "one object"]
-    assert (variants["recipe"]["changes"], variants["one object"]["changes"]) == ({}, {"two_objects": 0.0})
+    assert (variants["recipe"]["changes"], variants["one object"]["changes"]) == ({}, {"followed": {"1": 1.0}})
     one = variants["one object"]
     assert (one["steps"], one["seed"], one["one"]["frames"], one["several"]["frames"]) == (3, 1, 4, 8)
     assert set(one["one"]["every_frame"]["by_sequence"]) == {"disc"}

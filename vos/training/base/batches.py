@@ -5,19 +5,18 @@ So a resumed run sees what an uninterrupted one would, and processes that share 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
-
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from codec.types import UInt8Array
+from vos.training.base.clip_sampler import Sources, draw_clip
 from vos.training.base.recipe import Recipe, Stage
-from vos.training.data.clips import Clip, View, absence, frame_of, paste, real_clip, still_clip
-from vos.training.data.datasets import Still, TrainingData, Video
+from vos.training.data.clips import LEAST_SHARE, Clip, View
+from vos.training.data.datasets import TrainingData
 from vos.training.data.mask_corruption import carried, slips
 from vos.training.data.photometry import recolour
 
@@ -32,7 +31,6 @@ expected uint8 [B, T] (OWN, CARRIED, EMPTY); shift int64 [B, T, 2] stride-4 cell
 middle int64 [T] the frame that memory holds beside the first and the last one (0: none);
 blind bool [T] frames in which no mask is expected at all.
 """
-_Item = TypeVar("_Item", Still, Video)
 
 
 class ClipBatches(Dataset[Batch]):
@@ -42,8 +40,7 @@ class ClipBatches(Dataset[Batch]):
         self.recipe = recipe
         self.rank = rank
         self.processes = processes
-        self.videos, self.video_weights = _weighted(data.videos, recipe.set_weights)
-        self.stills, self.still_weights = _weighted(data.stills, recipe.set_weights)
+        self.sources = Sources.of(data, recipe)
 
     def __len__(self) -> int:
         return self.recipe.steps
@@ -52,7 +49,7 @@ class ClipBatches(Dataset[Batch]):
         cv2.setNumThreads(0)
         shared = np.random.default_rng([self.recipe.seed, step])
         stage = self.recipe.stage_at(step)
-        objects = 2 if shared.random() < self.recipe.two_objects else 1
+        objects = int(shared.choice(list(self.recipe.followed), p=list(self.recipe.followed.values())))
         share = stage.clips // self.processes
         items = []
         for place in range(self.rank * share, (self.rank + 1) * share):
@@ -67,52 +64,19 @@ class ClipBatches(Dataset[Batch]):
 
     def _clip(self, rng: np.random.Generator, stage: Stage, objects: int) -> Clip:
         """One clip whose first frame shows its first object well; draws again (a few times) where it does not."""
+        recipe = self.recipe
+        view = View(stage.frames, stage.crop, recipe.zoom_spread, recipe.zoomed, widest_gap=stage.widest_gap)
         clip = None
         for _ in range(12):
-            drawn = self._draw(rng, stage, objects)
+            drawn = draw_clip(rng, self.sources, view, objects)
             if drawn is None:
                 continue
             clip = drawn
-            if 0.004 <= clip.area(1) <= 0.8:
+            if LEAST_SHARE <= clip.area(1) <= 0.8:
                 break
         if clip is None:
             raise ValueError("no object large enough to follow in 12 draws; check the masks of the training data")
         return clip
-
-    def _draw(self, rng: np.random.Generator, stage: Stage, objects: int) -> Clip | None:
-        recipe = self.recipe
-        view = View(stage.frames, stage.crop, recipe.zoom_spread)
-        like_it = rng.random() < recipe.distractors
-        clip: Clip | None
-        if self.videos and (not self.stills or rng.random() < recipe.real_clips):
-            video = _pick(rng, self.videos, self.video_weights)
-            clip = real_clip(rng, video, view, objects, stage.widest_gap)
-            if clip is not None and like_it:
-                paste(rng, clip, frame_of(rng, video), 0)
-        elif rng.random() < recipe.copy_paste:
-            clip = still_clip(rng, self._still(rng), view, 0)
-            still = self._still(rng)
-            if clip is not None:
-                if like_it:
-                    paste(rng, clip, still, 0)
-                away = absence(rng, stage.frames) if rng.random() < recipe.absent else ()
-                paste(rng, clip, still, 1, away)
-        else:
-            still = self._still(rng)
-            clip = still_clip(rng, still, view, objects)
-            if clip is not None and like_it:
-                paste(rng, clip, still, 0)
-        if clip is None or not self.stills:
-            return clip
-        if objects == 2 and clip.area(2) < 0.004:
-            clip.labels[clip.labels == 2] = 0
-            paste(rng, clip, self._still(rng), 2)
-        if rng.random() < recipe.occluders:
-            paste(rng, clip, self._still(rng), 0)
-        return clip
-
-    def _still(self, rng: np.random.Generator) -> Still:
-        return _pick(rng, self.stills, self.still_weights)
 
 
 def _spoil(
@@ -127,9 +91,9 @@ def _spoil(
     for t in range(1, frames):
         spoil_memory = rng.random() < recipe.spoiled_memory
         for k in range(objects):
-            mask = (labels[t] == k + 1).astype(np.uint8) * 255
-            small = cv2.resize(mask, (cells, cells), interpolation=cv2.INTER_AREA)
-            out["carried"][t, k] = carried(rng, small)
+            small, before = (_cells(labels[time] == k + 1, cells) for time in (t, t - 1))
+            # Motion brings what was there before: a mask of what has just gone, and nothing where it returns.
+            out["carried"][t, k] = carried(rng, small if small.any() and before.any() else before)
             if spoil_memory:
                 out["keep"][t, k], out["leak"][t, k] = slips(rng, small)
     kinds = [1 - recipe.wrong_hints, recipe.wrong_hints * 14 / 15, recipe.wrong_hints / 15]
@@ -139,13 +103,7 @@ def _spoil(
     return {**out, "expected": expected, "shift": shift}
 
 
-def _weighted(sets: dict[str, list[_Item]], set_weights: dict[str, float]) -> tuple[list[_Item], np.ndarray]:
-    """All items that have an object, and how likely each is drawn."""
-    items = [(item, set_weights.get(name, 1.0)) for name, members in sorted(sets.items()) for item in members]
-    items = [(item, weight) for item, weight in items if item.ids]
-    weights = np.array([weight for _, weight in items])
-    return [item for item, _ in items], np.cumsum(weights / max(weights.sum(), 1e-9))
-
-
-def _pick(rng: np.random.Generator, items: Sequence[_Item], cumulative: np.ndarray) -> _Item:
-    return items[min(int(np.searchsorted(cumulative, rng.random())), len(items) - 1)]
+def _cells(mask: NDArray[np.bool_], cells: int) -> UInt8Array:
+    """A mask [S, S] at stride 4, 0..255."""
+    small = cv2.resize(mask.astype(np.uint8) * 255, (cells, cells), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)

@@ -29,6 +29,7 @@ from vos.training.common.export import named_with_hash
 from vos.training.common.parallel import Peers, join_peers, leave_peers
 from vos.training.common.run_log import CHECKPOINT, Progress, RunLog
 from vos.training.data.datasets import TrainingData, load_data
+from vos.training.data.folds import Fold, leave_out
 from vos.weights.catalog import DEFAULT
 from vos.weights.load import read_weights
 
@@ -65,10 +66,17 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run left: the file with the averaged weights, and the steps done so far."""
+    """What a run left.
+
+    Attributes:
+        weights: The file with the averaged weights.
+        steps: Steps done so far.
+        start: Name and SHA-256 of the weights that the run started from, empty if there were none.
+    """
 
     weights: Path
     steps: int
+    start: str = ""
 
 
 def train(options: RunOptions, recipe: Recipe, on_progress: Progress | None = None) -> Outcome:
@@ -88,7 +96,7 @@ def train(options: RunOptions, recipe: Recipe, on_progress: Progress | None = No
             "start and backbone are both given; weights of the whole network have a backbone of their own"
         )
     options.out.mkdir(parents=True, exist_ok=True)
-    data = load_data(list(options.data))
+    data = _read_data(options, recipe)
     trainer, seconds, start = _start(options, recipe, data, Peers(0, options.processes))
     with _helpers(options, recipe) as meeting:
         join_peers(trainer.peers, meeting)
@@ -99,7 +107,12 @@ def train(options: RunOptions, recipe: Recipe, on_progress: Progress | None = No
                 if trainer.stopped:
                     break
         leave_peers(trainer.peers)
-    return Outcome(options.out / "compact.safetensors", trainer.done)
+    return Outcome(options.out / "compact.safetensors", trainer.done, start)
+
+
+def _read_data(options: RunOptions, recipe: Recipe) -> TrainingData:
+    data = load_data(list(options.data), recipe.least_share)
+    return leave_out(data, Fold.parse(recipe.fold, recipe.fold_sets)) if recipe.fold else data
 
 
 def _check_share(recipe: Recipe, processes: int) -> None:
@@ -136,7 +149,7 @@ def _help(rank: int, options: RunOptions, recipe: Recipe, meeting: Path) -> None
     """A process that only computes; the leader tells it when to stop."""
     for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    data = load_data(list(options.data))
+    data = _read_data(options, recipe)
     trainer, _, _ = _start(options, recipe, data, Peers(rank, options.processes))
     join_peers(trainer.peers, meeting)
     for batch in _loader(data, recipe, trainer, options):
@@ -151,17 +164,19 @@ def _start(options: RunOptions, recipe: Recipe, data: TrainingData, peers: Peers
     torch.manual_seed(recipe.seed)
     trainer = Trainer(CompactNetwork(), recipe, torch.device(options.device), peers)
     if options.resume:
-        state = take_up(trainer, options.out / CHECKPOINT, "keymask train base")
+        state = take_up(trainer, options.out / CHECKPOINT, "keymask train base", any_length=True)
         start = str(state.get("start", ""))
         given = options.start or options.backbone
-        if given is not None and start and named_with_hash(given) != start:
+        if given is not None and start and named_with_hash(given) != start.partition(", ")[0]:
             raise CheckpointError(f"the run in {options.out} was begun from {start}, not from {named_with_hash(given)}")
         return trainer, float(state["seconds"]), start
     if options.start is not None:
-        weights = read_weights(CompactNetwork(), options.start, DEFAULT)
-        trainer.network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        weights = read_weights(trainer.network, options.start, DEFAULT)
+        lacking = trainer.network.lacking(weights)
+        trainer.network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=not lacking)
         trainer.reset_average()
-        return trainer, 0.0, named_with_hash(options.start)
+        fresh = f", without {', '.join(lacking)}" if lacking else ""
+        return trainer, 0.0, named_with_hash(options.start) + fresh
     if options.backbone is not None:
         _load_backbone(trainer.network, options.backbone)
     pictures = ClipBatches(data, recipe)[0]["images"].flatten(0, 1).permute(0, 3, 1, 2)

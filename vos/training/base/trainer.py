@@ -10,7 +10,7 @@ from vos.modeling.compact import CompactNetwork
 from vos.training.base.batches import Batch
 from vos.training.base.recipe import Recipe
 from vos.training.base.unroll import unroll
-from vos.training.common.losses import bootstrapped_cross_entropy, dice_loss, hardest_share
+from vos.training.common.losses import bootstrapped_cross_entropy, dice_loss, hardest_share, presence_loss
 from vos.training.common.parallel import Peers
 from vos.training.common.state import TrainingState
 
@@ -21,7 +21,8 @@ class Trainer(TrainingState[CompactNetwork, Recipe]):
     def __init__(
         self, network: CompactNetwork, recipe: Recipe, device: torch.device, peers: Peers | None = None
     ) -> None:
-        for parameter in network.backbone.frozen_parameters():
+        whole = recipe.backbone_rate == 0
+        for parameter in network.backbone.parameters() if whole else network.backbone.frozen_parameters():
             parameter.requires_grad_(False)
         super().__init__(network, network.backbone, recipe, device, peers or Peers())
 
@@ -32,19 +33,21 @@ class Trainer(TrainingState[CompactNetwork, Recipe]):
         """
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
         rate = self.set_rate()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            outputs = unroll(self.network, batch, self.recipe.top_k)
+        with self.mixed_precision():
+            outputs, presence = unroll(self.network, batch, self.recipe.top_k)
         labels = batch["labels"][:, 1:].transpose(0, 1).flatten(0, 1).to(torch.int64)
         logits = functional.interpolate(outputs.flatten(0, 1), scale_factor=4, mode="bilinear", align_corners=False)
         share = hardest_share(self.done / self.recipe.steps, self.recipe.hardest)
         entropy = bootstrapped_cross_entropy(logits, labels, share)
         dice = dice_loss(logits, labels)
-        loss = entropy + dice
+        seen = presence_loss(presence.flatten(0, 1), labels)
+        loss = entropy + dice + self.recipe.presence * seen
         norm = self.update(loss, stop)
         return {
             "loss": loss.item(),
             "entropy": entropy.item(),
             "dice": dice.item(),
+            "presence": seen.item(),
             "iou": _mean_iou(logits.detach()[:, :, ::4, ::4], labels[:, ::4, ::4]),
             "norm": norm,
             "rate": rate,

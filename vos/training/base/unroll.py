@@ -11,28 +11,36 @@ from vos.training.base.batches import CARRIED, EMPTY, Batch
 from vos.training.common.losses import aggregate_logits
 
 
-def unroll(network: VOSNetwork, batch: Batch, top_k: int) -> Tensor:
-    """Logits over background and objects of all frames but the first, [T - 1, B, K + 1, S/4, S/4]."""
+def unroll(network: VOSNetwork, batch: Batch, top_k: int) -> tuple[Tensor, Tensor]:
+    """What the network says of all frames but the first.
+
+    Returns:
+        Logits over background and objects, [T - 1, B, K + 1, S/4, S/4]; logits of each object's presence,
+        [T - 1, B, K], which are 0 if the network does not tell.
+    """
     clips, frames, size = batch["labels"].shape[:3]
     objects = batch["keep"].shape[2]
     features = _encode(network, batch["images"])
     truth = _one_hot(batch["labels"][:, 0], objects)
     memories = [network.memorize(features[0], truth)]
     before = functional.avg_pool2d(truth, 4)
-    outputs = []
+    outputs, presence = [], []
     for t in range(1, frames):
         middle = int(batch["middle"][t])
         kept = [memories[0], memories[t - 1]] if t > 1 else [memories[0]]
         memory = _join(kept + ([memories[middle]] if middle else []))
         expected = _expected(before.detach(), batch, t)
-        logits = network.segment(features[t], memory, expected, top_k).to(torch.float32)
+        predicted = network.predict(features[t], memory, expected, top_k)
+        logits = predicted.logits.to(torch.float32)
+        untold = logits.new_zeros(clips * objects)
+        presence.append((untold if predicted.presence is None else predicted.presence).view(clips, objects))
         merged = aggregate_logits(logits.view(clips, objects, *logits.shape[2:]))
         outputs.append(merged)
         if t + 1 < frames:
             before = _slipped(torch.softmax(merged, dim=1)[:, 1:].reshape(logits.shape), batch, t)
             full = functional.interpolate(before, size=(size, size), mode="bilinear", align_corners=False)
             memories.append(network.memorize(features[t], full))
-    return torch.stack(outputs)
+    return torch.stack(outputs), torch.stack(presence)
 
 
 def _encode(network: VOSNetwork, images: Tensor) -> list[Features]:

@@ -35,10 +35,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def take_up(trainer: TrainingState[Any, Any], path: Path, command: str) -> dict[str, Any]:
+def take_up(trainer: TrainingState[Any, Any], path: Path, command: str, *, any_length: bool = False) -> dict[str, Any]:
     """Let a trainer go on from a checkpoint, which is given back; raises CheckpointError if it is another's."""
     state = read_checkpoint(path)
-    check_recipe(state, trainer.recipe.as_dict(), path, command)
+    check_recipe(state, trainer.recipe.as_dict(), path, command, any_length=any_length)
     try:
         trainer.restore(state)
     except (RuntimeError, KeyError, ValueError) as error:
@@ -46,11 +46,22 @@ def take_up(trainer: TrainingState[Any, Any], path: Path, command: str) -> dict[
     return state
 
 
-def check_recipe(state: dict[str, Any], recipe: dict[str, object], path: Path, command: str) -> None:
-    """Refuse, as CheckpointError, the state of a run by another recipe or of another command's network."""
-    begun = state["recipe"]
+def check_recipe(
+    state: dict[str, Any], recipe: dict[str, object], path: Path, command: str, *, any_length: bool = False
+) -> None:
+    """Refuse, as CheckpointError, the state of a run by another recipe or of another command's network.
+
+    With `any_length`, stages may have been planned with other numbers of steps.
+    """
+    begun: dict[str, Any] = state["recipe"]
     if begun.keys() != recipe.keys():
         raise CheckpointError(f"{path} is no checkpoint of `{command}`, or of another version of it")
+    if any_length:
+        begun, recipe = _without_steps(begun), _without_steps(recipe)
     changed = [f"{name} {begun[name]}, not {value}" for name, value in recipe.items() if begun[name] != value]
     if changed:
         raise CheckpointError(f"the run in {path.parent} was begun with {', '.join(changed)}; resume it with the same")
+
+
+def _without_steps(recipe: dict[str, Any]) -> dict[str, Any]:
+    return recipe | {"stages": [{**stage, "steps": 0} for stage in recipe["stages"]]}

@@ -47,3 +47,10 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def hardest_share(progress: float, final: float) -> float:
     """Share of pixels that count: all in the first tenth of the run, then linearly down to `final` at its half."""
     return 1 - (1 - final) * min(1.0, max(0.0, (progress - 0.1) / 0.4))
+
+
+def presence_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy of "any pixel of the object is in the frame"; logits [B, K], labels [B, H, W]."""
+    ids = torch.arange(1, logits.shape[1] + 1, device=labels.device)
+    there = (labels.flatten(1)[:, None] == ids[:, None]).any(dim=2)
+    return functional.binary_cross_entropy_with_logits(logits.float(), there.float())

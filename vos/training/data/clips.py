@@ -1,13 +1,13 @@
-"""Making clips: real ones cropped from sequences, pseudo ones moved out of stills, objects pasted over either.
+"""Clips seen by a moving view: cut out of sequences, or made of a still that is moved and bent.
 
 A clip is images uint8 [T, S, S, 3] and labels uint8 [T, S, S] with 0 background and 1..K objects.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,14 +19,16 @@ from vos.training.data.sampling_maps import (
     GENTLE,
     STRONG,
     Map,
-    Strength,
+    look_away,
     sample_image,
     sample_mask,
     sampling_maps,
 )
 
-_GAPS = (1, 2, 3, 5, 8, 12)
+_GAPS = (1, 2, 3, 5, 8, 12, 20)
 """Largest gaps that a clip may have, each as likely, up to the widest one allowed."""
+LEAST_SHARE = 0.0005
+"""Smallest share of a picture that an object needs to be followed: some 6 x 6 of 256 x 256 pixels."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +42,15 @@ class Clip:
         """Share of a frame that an object covers."""
         return float((self.labels[frame] == label).mean())
 
+    def erase(self, label: int) -> None:
+        """Follow an object no longer."""
+        self.labels[self.labels == label] = 0
+
+    def cut_to(self, other: Clip, first: int) -> None:
+        """Replace the frames from `first` on by another clip's, in which nothing is to be followed."""
+        frames = slice(first, first + len(other.images))
+        self.images[frames], self.labels[frames] = other.images, 0
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -47,11 +58,17 @@ class View:
 
     Attributes:
         zoom_spread: How much of a range of zooms is drawn from, 1: all of it, 0: its middle alone.
+        zoomed: Share of clips of videos whose zoom changes throughout, up to three times.
+        away: Whether it pans away from what it saw first.
+        widest_gap: Most frames of a video from one frame of a clip to the next.
     """
 
     frames: int
     size: int
     zoom_spread: float = 1.0
+    zoomed: float = 0.0
+    away: bool = False
+    widest_gap: int = 1
 
     def zoom(self, rng: np.random.Generator, least: float, most: float) -> float:
         """Pixels of the clip for one of the source: at 256 pixels `least` to `most`, evenly in its logarithm."""
@@ -59,33 +76,40 @@ class View:
         middle = np.sqrt(least * most) * (self.size / 256) ** 0.5
         return float(middle * np.exp(rng.uniform(-half, half) * self.zoom_spread))
 
+    def pan(self, rng: np.random.Generator) -> NDArray[np.float32] | None:
+        """Where it looks, for `sampling_maps`."""
+        return look_away(rng, self.frames, self.size) if self.away else None
 
-def real_clip(rng: np.random.Generator, video: Video, view: View, objects: int, widest_gap: int) -> Clip | None:
-    """A crop of a sequence at random gaps and zoom, around one of its objects; None if the first frame shows none."""
-    times = walk(rng, len(video.frames), view.frames, widest_gap)
+
+def real_clip(rng: np.random.Generator, video: Video, view: View, objects: int) -> Clip | None:
+    """A crop of a sequence at random gaps and zoom, around one of its objects; None if the first frame shows none.
+
+    Up to `objects` of those that it shows are labelled 1..., none to let it be a backdrop.
+    """
+    times = walk(rng, len(video.frames), view.frames, view.widest_gap)
     first = video.labels[times[0]]
-    ids = _visible(first, video.ids)
-    if not ids:
+    seen = choose(rng, first, _visible(first, video.ids), max(objects, 1))
+    if not seen:
         return None
-    chosen = list(rng.permutation(ids)[:objects])
     scale = view.zoom(rng, 0.9, 2.4)
+    last_scale = view.zoom(rng, 0.9, 2.7) if rng.random() < view.zoomed else None
     maps = sampling_maps(
         rng,
         frames=view.frames,
         size=view.size,
-        centre=_look_at(rng, first == chosen[0], view.size / scale),
+        centre=_look_at(rng, first == seen[0], view.size / scale),
         scale=scale,
         strength=CAMERA,
         flip=bool(rng.random() < 0.5),
+        last_scale=last_scale,
+        pan=view.pan(rng),
     )
-    images = np.stack([sample_image(video.frames[t], grid) for t, grid in zip(times, maps, strict=True)])
-    labels = np.stack([_sample_labels(video.labels[t], chosen, grid) for t, grid in zip(times, maps, strict=True)])
-    return Clip(images, labels)
+    return _sampled([video.frames[t] for t in times], [video.labels[t] for t in times], seen[:objects], maps)
 
 
 def still_clip(rng: np.random.Generator, still: Still, view: View, objects: int) -> Clip | None:
     """A still moved as a whole, with up to `objects` of its objects as labels (none: a background)."""
-    chosen = list(rng.permutation(still.ids)[:objects])
+    chosen = choose(rng, still.labels, still.ids, objects)
     if objects and not chosen:
         return None
     scale = view.zoom(rng, 0.7, 1.8)
@@ -97,63 +121,30 @@ def still_clip(rng: np.random.Generator, still: Still, view: View, objects: int)
         size=view.size,
         centre=look,
         scale=scale,
-        strength=_strength(rng) if chosen else BACKGROUND,
+        strength=BACKGROUND if not chosen else STRONG if rng.random() < 0.5 else GENTLE,
         flip=bool(rng.random() < 0.5),
+        pan=view.pan(rng),
     )
-    images = np.stack([sample_image(still.image, grid) for grid in maps])
-    labels = np.stack([_sample_labels(still.labels, chosen, grid) for grid in maps])
-    return Clip(images, labels)
-
-
-def paste(rng: np.random.Generator, clip: Clip, still: Still, label: int, away: tuple[int, ...] = ()) -> None:
-    """Paste one of a still's objects over the clip on a path of its own: as object `label`, or unlabelled (0).
-
-    In the frames `away` it is not there.
-    """
-    if not still.ids:
-        return
-    mask = (still.labels == rng.choice(still.ids)).astype(np.uint8) * 255
-    frames, size = clip.labels.shape[:2]
-    inside = np.argwhere(mask)
-    scale = float(rng.uniform(0.15, 0.5) * size / np.sqrt(len(inside)))
-    at = rng.uniform(-0.35, 0.35, 2) * size
-    centre = inside.mean(axis=0)[::-1] - at / scale
-    maps = sampling_maps(
-        rng,
-        frames=frames,
-        size=size,
-        centre=(float(centre[0]), float(centre[1])),
-        scale=scale,
-        strength=_strength(rng),
-        flip=bool(rng.random() < 0.5),
-    )
-    for t, grid in enumerate(maps):
-        if t in away:
-            continue
-        alpha = sample_mask(mask, grid, mirror=False)
-        soft = cv2.GaussianBlur(alpha, (3, 3), 0)[..., None].astype(np.float32) / 255
-        layer = sample_image(still.image, grid)
-        clip.images[t] = (layer * soft + clip.images[t] * (1 - soft)).astype(np.uint8)
-        clip.labels[t][alpha > 127] = label
+    return _sampled([still.image] * view.frames, [still.labels] * view.frames, chosen, maps)
 
 
 def frame_of(rng: np.random.Generator, video: Video) -> Still:
-    """A random frame of a video as a still, with those of its objects that it shows well."""
+    """A random frame of a video as a still, with those of its objects that it shows."""
     time = int(rng.integers(len(video.frames)))
     labels = video.labels[time]
     return Still(video.source, video.frames[time], labels, tuple(_visible(labels, video.ids)))
 
 
-def absence(rng: np.random.Generator, frames: int) -> tuple[int, ...]:
-    """A random run of a clip's frames, without the first one."""
+def absence(rng: np.random.Generator, frames: int) -> tuple[int, int]:
+    """A random run of a clip's frames (the first one, how many), without frame 0."""
     first = int(rng.integers(1, frames))
-    return tuple(range(first, int(rng.integers(first + 1, frames + 1))))
+    return first, int(rng.integers(1, frames - first + 1))
 
 
 def walk(rng: np.random.Generator, length: int, frames: int, widest_gap: int) -> list[int]:
     """Frame numbers of a clip: forwards or backwards at uneven gaps up to a random largest one, turning at the ends."""
     gaps = [gap for gap in _GAPS if gap <= widest_gap]
-    widest = min(int(rng.choice(gaps)), max(1, (length - 1) // (frames - 1)))
+    widest = min(int(rng.choice(gaps)), max(1, (length - 1) // max(1, frames - 1)))
     position = int(rng.integers(length))
     direction = 1 if rng.random() < 0.5 else -1
     times = [position]
@@ -166,10 +157,18 @@ def walk(rng: np.random.Generator, length: int, frames: int, widest_gap: int) ->
     return times
 
 
-def _visible(labels: UInt8Array, ids: tuple[int, ...]) -> list[int]:
-    """Ids that cover at least 0.2 % of a frame."""
+def choose(rng: np.random.Generator, labels: UInt8Array, ids: Sequence[int], count: int) -> list[int]:
+    """Up to `count` of the ids, large ones more often: by the side of a square of their area."""
+    sides = np.sqrt(np.bincount(labels.ravel(), minlength=256)[list(ids)]) if ids else np.zeros(0)
+    count = min(count, int((sides > 0).sum()))
+    if count == 0:
+        return []
+    return [int(i) for i in rng.choice(list(ids), count, replace=False, p=sides / sides.sum())]
+
+
+def _visible(labels: UInt8Array, ids: Sequence[int]) -> list[int]:
     sizes = np.bincount(labels.ravel(), minlength=256)
-    return [i for i in ids if sizes[i] >= 0.002 * labels.size]
+    return [i for i in ids if sizes[i] >= LEAST_SHARE * labels.size]
 
 
 def _look_at(rng: np.random.Generator, mask: NDArray[np.bool_], view: float) -> tuple[float, float]:
@@ -179,8 +178,9 @@ def _look_at(rng: np.random.Generator, mask: NDArray[np.bool_], view: float) -> 
     return float(x), float(y)
 
 
-def _strength(rng: np.random.Generator) -> Strength:
-    return STRONG if rng.random() < 0.5 else GENTLE
+def _sampled(frames: list[UInt8Array], labels: list[UInt8Array], ids: list[int], maps: list[Map]) -> Clip:
+    images = np.stack([sample_image(frame, grid) for frame, grid in zip(frames, maps, strict=True)])
+    return Clip(images, np.stack([_sample_labels(label, ids, grid) for label, grid in zip(labels, maps, strict=True)]))
 
 
 def _sample_labels(labels: UInt8Array, ids: list[int], grid: Map) -> UInt8Array:

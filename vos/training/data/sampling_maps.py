@@ -36,7 +36,7 @@ class Strength:
 
 CAMERA = Strength(zoom=0.12, shift=0.08, rotate=0.08, shear=0.04, warp=0.0)
 GENTLE = Strength(zoom=0.25, shift=0.20, rotate=0.25, shear=0.10, warp=0.03)
-STRONG = Strength(zoom=0.80, shift=0.40, rotate=0.60, shear=0.20, warp=0.06)
+STRONG = Strength(zoom=1.10, shift=0.40, rotate=0.60, shear=0.20, warp=0.06)
 BACKGROUND = Strength(zoom=0.25, shift=0.25, rotate=0.15, shear=0.05, warp=0.01)
 
 
@@ -45,6 +45,15 @@ def trajectory(rng: np.random.Generator, frames: int, spread: float) -> NDArray[
     steps = rng.uniform(0.2, 1.0, frames - 1) * rng.choice([1.0, 1.0, 1.0, -0.5], frames - 1)
     walk = np.concatenate([[0.0], np.cumsum(steps)])
     return np.asarray(walk / max(abs(walk).max(), 1e-6) * rng.uniform(-spread, spread), dtype=np.float32)
+
+
+def look_away(rng: np.random.Generator, frames: int, size: int) -> NDArray[np.float32]:
+    """A pan for `sampling_maps`, mostly sideways, so far that little is left of what was seen; half of them return."""
+    angle = rng.uniform(0, 2 * np.pi)
+    reach = size * rng.uniform(0.6, 1.3) * np.array([np.cos(angle), 0.5 * np.sin(angle)])
+    time = np.linspace(0, 1, frames)
+    course = np.sin(np.pi * time) if rng.random() < 0.5 else time
+    return (course[:, None] * reach).astype(np.float32)
 
 
 def sampling_maps(
@@ -56,13 +65,20 @@ def sampling_maps(
     scale: float,
     strength: Strength,
     flip: bool = False,
+    last_scale: float | None = None,
+    pan: NDArray[np.float32] | None = None,
 ) -> list[Map]:
     """Maps of a clip: frame 0 looks at `centre` (x, y of the source) at `scale` crop pixels a source pixel.
 
-    Later frames zoom, shift, rotate, shear and warp away from it, smoothly.
+    Later frames zoom, shift, rotate, shear and warp away from it, smoothly; on top of that they zoom evenly up to
+    `last_scale`, and look away by `pan`, float32 [frames, 2] (x, y) in crop pixels.
     """
     zoom = trajectory(rng, frames, strength.zoom)
+    if last_scale is not None:
+        zoom += np.linspace(0, np.log(last_scale / scale), frames, dtype=np.float32)
     shift_x, shift_y = (trajectory(rng, frames, strength.shift) * size for _ in range(2))
+    if pan is not None:
+        shift_x, shift_y = shift_x + pan[:, 0], shift_y + pan[:, 1]
     angle = trajectory(rng, frames, strength.rotate) + rng.uniform(-0.15, 0.15)
     shear = trajectory(rng, frames, strength.shear)
     warp_x, warp_y = (trajectory(rng, frames, strength.warp) * size for _ in range(2))
@@ -94,8 +110,7 @@ def sample_image(image: UInt8Array, grid: Map) -> UInt8Array:
     return np.asarray(out, dtype=np.uint8)
 
 
-def sample_mask(mask: UInt8Array, grid: Map, mirror: bool = True) -> UInt8Array:
-    """Mask [H, W] of 0 and 255 at a map -> [S, S], linear; mirrored beyond its border as images are, or 0 there."""
-    border = cv2.BORDER_REFLECT_101 if mirror else cv2.BORDER_CONSTANT
-    out: Any = cv2.remap(mask, grid, _NO_MAP, cv2.INTER_LINEAR, borderMode=border, borderValue=0)
+def sample_mask(mask: UInt8Array, grid: Map) -> UInt8Array:
+    """Mask [H, W] of 0 and 255 at a map -> [S, S], linear; mirrored beyond its border as images are."""
+    out: Any = cv2.remap(mask, grid, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(out, dtype=np.uint8)

@@ -72,7 +72,7 @@ def train_refiner(options: RefinerOptions, recipe: RefinerRecipe, on_progress: P
             log.record(trainer.step(batch, stop), on_progress)
             if trainer.stopped:
                 break
-    return Outcome(options.out / "refiner.safetensors", trainer.done)
+    return Outcome(options.out / "refiner.safetensors", trainer.done, start)
 
 
 def _is_refiner(weights: Path) -> bool:

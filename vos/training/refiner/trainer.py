@@ -57,7 +57,7 @@ class RefinerTrainer(TrainingState[Refiner, RefinerRecipe]):
         """One update; returns the loss, its parts, mean IoU before and after repair, gradient norm and rate."""
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
         rate = self.set_rate()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with self.mixed_precision():
             out = unroll(self.network, batch)
         losses, ious = _losses(out, batch, hardest_share(self.done / self.recipe.steps, self.recipe.hardest))
         loss = losses["entropy"] + losses["dice"]

@@ -1,14 +1,19 @@
 """The compact network: shapes, objects in one pass, alignment to the picture, bfloat16."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 from tests.support.masks import bars, picture
+from vos.errors import WeightsError
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.mobilenet import MobileNetV2, load_backbone
 from vos.modeling.network import Memory
+from vos.modeling.presence import match_distance
 from vos.weights.load import load_network
 
 
@@ -87,6 +92,54 @@ def test_moving_the_picture_moves_the_maps(network: CompactNetwork) -> None:
     here, moved = (network.encode(network.normalize(wide[..., left : left + 192])).maps for left in (0, 16))
     torch.testing.assert_close(moved[4][..., 8:36, 8:36], here[4][..., 8:36, 12:40], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(moved[8][..., 8:14, 8:14], here[8][..., 8:14, 10:16], rtol=1e-3, atol=1e-3)
+
+
+def test_predictions_are_segmentations_with_presence(network: CompactNetwork) -> None:
+    """`predict` gives the very logits of `segment`, and one presence logit an object, alone or among others."""
+    first, second = (network.encode(network.normalize(picture(64, 96, seed))) for seed in (1, 2))
+    memory, hint = network.memorize(first, bars(3, 64, 96)), torch.rand(3, 1, 16, 24)
+    together = network.predict(second, memory, hint, 8)
+    assert (together.logits == network.segment(second, memory, hint, 8)).all()
+    assert together.presence is not None
+    alone = [network.predict(second, Memory(memory.key, memory.value[[k]]), hint[[k]], 8).presence for k in range(3)]
+    torch.testing.assert_close(together.presence, torch.cat(alone), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_may_lack_the_presence_head(network: CompactNetwork, tmp_path: Path) -> None:
+    """Weights without the head load, and predict the same masks with no word on presence; half a head is refused."""
+    state = network.state_dict()
+    head = {name for name in state if name.startswith("presence.")}
+    files = {}
+    for part, dropped in {"all": set(), "none": head, "half": set(list(head)[:1])}.items():
+        files[part] = tmp_path / f"{part}.safetensors"
+        save_file({name: tensor for name, tensor in state.items() if name not in dropped}, files[part])
+    loaded = [
+        load_network("compact", device="cpu", precision="float32", weights=files[part]) for part in ("all", "none")
+    ]
+    predictions = []
+    for one in loaded:
+        features = one.encode(one.normalize(picture(64, 96)))
+        predictions.append(one.predict(features, one.memorize(features, bars(1, 64, 96)), None, 8))
+    assert (predictions[0].logits == predictions[1].logits).all()
+    assert predictions[0].presence is not None
+    assert predictions[1].presence is None
+    with pytest.raises(WeightsError, match="1 missing: presence"):
+        load_network("compact", device="cpu", weights=files["half"])
+
+
+def test_match_distance_is_that_of_a_loop() -> None:
+    """The mean, over the cells of a mask, of the distance to the nearest cell of the object in memory."""
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 5, 6), torch.randn(2, 5, 9)
+    share, labels = torch.rand(4, 6), torch.rand(4, 9)
+    labels[3] = 0
+    found = match_distance(query, key, share, labels)
+    for row in range(3):
+        asked = [m for m in range(6) if share[row, m] >= share[row].max() / 2]
+        there = [n for n in range(9) if labels[row, n] >= labels[row].max() / 2]
+        nearest = [min(((query[row // 2, :, m] - key[row // 2, :, n]) ** 2).mean() for n in there) for m in asked]
+        assert abs(found[row] - torch.stack(nearest).mean()) < 1e-4
+    assert found[3] == 0
 
 
 def test_a_remembered_frame_gets_its_mask_back() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from vos.errors import OptionError, WeightsError
 from vos.modeling.compact import CompactNetwork
@@ -38,7 +38,7 @@ def _state(out: Path) -> dict[str, torch.Tensor]:
 
 def test_a_few_steps_learn_a_batch(training_folder: Path) -> None:
     """Sixty steps on one batch of synthetic clips cut the loss to a fifth and find nearly all of the objects."""
-    recipe = Recipe(stages=(Stage(400, 2, 2, 64),), warmup_steps=5, two_objects=0)
+    recipe = Recipe(stages=(Stage(400, 2, 2, 64),), warmup_steps=5, followed={1: 1.0}, absent=0)
     torch.manual_seed(0)
     trainer = Trainer(CompactNetwork(), recipe, torch.device("cpu"))
     batch = ClipBatches(load_data([training_folder]), recipe)[0]
@@ -143,6 +143,42 @@ def test_a_run_is_resumed_with_its_own_recipe(training_folder: Path, tmp_path: P
     train(_options(training_folder, tmp_path / "run", stop_after=1), SHORT)
     with pytest.raises(CheckpointError, match=r"was begun with seed 1, not 2"):
         train(_options(training_folder, tmp_path / "run", resume=True), replace(SHORT, seed=2))
+
+
+def test_a_run_is_resumed_at_another_length(training_folder: Path, tmp_path: Path) -> None:
+    """A run that turns out to be too long for the time there is can be resumed with fewer steps, and ends there."""
+    train(_options(training_folder, tmp_path / "run", stop_after=1), SHORT)
+    assert train(_options(training_folder, tmp_path / "run", resume=True), SHORT.scaled(4)).steps == 4
+
+
+def test_weights_without_a_presence_head_are_trained_on(training_folder: Path, tmp_path: Path) -> None:
+    """The head starts afresh where the weights have none, which the new weights say; with a start that has one, not."""
+    older = load_file(train(_options(training_folder, tmp_path / "first", stop_after=1), SHORT).weights)
+    bare = tmp_path / "bare.safetensors"
+    save_file({name: tensor for name, tensor in older.items() if not name.startswith("presence.")}, bare)
+    for start, fresh in ((bare, True), (tmp_path / "first" / "compact.safetensors", False)):
+        out = tmp_path / start.stem
+        weights = train(_options(training_folder, out, start=start, stop_after=1), SHORT).weights
+        with safe_open(weights, "pt") as file:
+            assert file.metadata()["start"].endswith(", without presence") == fresh
+            assert "presence.last.weight" in file.keys()  # noqa: SIM118 - not a dict
+        assert train(_options(training_folder, out, start=start, resume=True, stop_after=2), SHORT).steps == 2
+
+
+def test_a_fold_is_left_out(training_folder: Path, tmp_path: Path) -> None:
+    """Each sequence of the named sets is in one of the folds, and a run that leaves a fold out says so."""
+    recipe = replace(SHORT, fold_sets=("made",))
+    found = []
+    for number in (1, 2, 3):
+        folded = replace(recipe, fold=f"{number}/3")
+        weights = train(_options(training_folder, tmp_path / str(number), stop_after=1), folded).weights
+        with safe_open(weights, "pt") as file:
+            metadata = file.metadata()
+        assert json.loads(metadata["recipe"])["fold"] == f"{number}/3"
+        found.append(json.loads(metadata["data"]).get("video/made", 0))
+    assert sum(found) == 2 * 2
+    with pytest.raises(OptionError, match=r"fold is '3/2'; it must be K/N"):
+        train(_options(training_folder, tmp_path / "bad"), replace(recipe, fold="3/2"))
 
 
 def test_log_has_a_line_of_means_every_20_steps(training_folder: Path, tmp_path: Path) -> None:

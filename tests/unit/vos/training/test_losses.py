@@ -5,7 +5,13 @@ import torch
 from torch.nn import functional
 
 from vos.modeling.aggregate import soft_aggregate
-from vos.training.common.losses import aggregate_logits, bootstrapped_cross_entropy, dice_loss, hardest_share
+from vos.training.common.losses import (
+    aggregate_logits,
+    bootstrapped_cross_entropy,
+    dice_loss,
+    hardest_share,
+    presence_loss,
+)
 
 
 def test_aggregated_logits_are_soft_aggregation() -> None:
@@ -51,3 +57,12 @@ def test_dice_against_a_loop() -> None:
 def test_share_of_hard_pixels_falls_to_its_end() -> None:
     """All pixels count at first, the hardest fifth from the run's half on."""
     assert [round(hardest_share(p, 0.2), 3) for p in (0, 0.1, 0.3, 0.5, 1)] == [1, 1, 0.6, 0.2, 0.2]
+
+
+def test_presence_is_any_pixel() -> None:
+    """An object of one pixel is there, one without is not; the loss is small where logits say so."""
+    labels = torch.zeros(2, 4, 4, dtype=torch.int64)
+    labels[0, 1, 2] = 2
+    right = torch.tensor([[-9.0, 9.0], [-9.0, -9.0]])
+    assert presence_loss(right, labels) < 1e-3
+    assert presence_loss(-right, labels) > 8

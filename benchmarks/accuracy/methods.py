@@ -12,7 +12,7 @@ from codec.encode import Encoder, encode
 from service.config import load_settings
 from service.run.model_loader import ModelChoice, load_model
 from vos.evaluation.davis import Sequence as DavisSequence
-from vos.evaluation.evaluate import Outcome, SequenceResult, read_picture, run_sequence, warm_up
+from vos.evaluation.evaluate import MethodResult, SequenceResult, read_picture, run_sequence, warm_up
 from vos.evaluation.summary import summarize
 from vos.runtime.protocol import SegmenterLike
 from vos.types import MaskSource, Options
@@ -87,7 +87,7 @@ def compare(
             warmed.add(sequence.size)
         with open_video(clip, motion=motion) as video:
             source = video.info.motion_source
-        outcomes: dict[Method, Outcome] = {}
+        outcomes: dict[Method, MethodResult] = {}
         for method in rotated(list(segmenters), turn):
             outcomes[method] = run_sequence(clip, sequence, segmenters[method], motion)
         for method in methods:

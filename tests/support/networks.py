@@ -83,9 +83,9 @@ class TracingRefiner(nn.Module):
         """The brightness."""
         return Memory(features.key.flatten(2)[..., :1], soft.flatten(2)[..., :1])
 
-    def confidence(self, _features: RefinerFeatures, carried_light: Tensor) -> Tensor:
+    def confidence(self, _features: RefinerFeatures, propagated_light: Tensor) -> Tensor:
         """None at all."""
-        return carried_light[:, :1]
+        return propagated_light[:, :1]
 
     def refine(
         self, _features: RefinerFeatures, memory: Memory, propagated: Tensor, _confidence: Tensor, _evidence: Tensor

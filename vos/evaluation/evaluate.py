@@ -25,28 +25,28 @@ _NETWORK = (MaskSource.PROMPT, MaskSource.KEY)
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class ConfidenceSample:
     """What a segmenter thought of one mask of one object, and what that was worth.
 
     Attributes:
-        carried: Whether motion carried it, or the network made it.
+        propagated: Whether the mask was propagated; the network made it otherwise.
         score: The segmenter's own confidence, 0 to 1.
         j: Region similarity to the annotation, 0 to 1.
     """
 
-    carried: bool
+    propagated: bool
     score: float
     j: float
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MethodResult:
     """What one method made of one sequence.
 
     Attributes:
         objects: Object id -> its score over the frames that count.
         copies: The same if every carried mask were that of the last key frame before it: the floor for carrying.
-        judgements: Of each frame that counts and each object, but where it is neither found nor there: J is 1 by
+        confidence_samples: Of each frame that counts and each object, but where it is neither found nor there: J is 1 by
             convention then, and a score of 0 is no doubt.
         seconds: From opening the clip to the last mask.
         stats: What the segmenter counted.
@@ -54,7 +54,7 @@ class Outcome:
 
     objects: dict[int, Score]
     copies: dict[int, Score]
-    judgements: tuple[Judgement, ...]
+    confidence_samples: tuple[ConfidenceSample, ...]
     seconds: float
     stats: Stats
 
@@ -76,8 +76,8 @@ class SequenceResult:
     frames: int
     clip_bytes: int
     motion_source: MotionSource
-    method: Outcome
-    baseline: Outcome | None
+    method: MethodResult
+    baseline: MethodResult | None
 
 
 def evaluate(
@@ -146,7 +146,7 @@ def run_sequence(
     segmenter: SegmenterLike,
     motion: str,
     each: Callable[[FrameMask], FrameMask] = lambda mask: mask,
-) -> Outcome:
+) -> MethodResult:
     """Segment a clip and score it; the clock runs only while a mask is waited for."""
     prompt = Prompt(sequence.labels(0))
     scorer = Scorer(sequence)
@@ -156,7 +156,7 @@ def run_sequence(
     with closing(video):
         for mask in watch.timed("run", segmenter.run(video, video.info, prompt)):
             scorer.add(each(mask))
-    return scorer.outcome(sum(watch.seconds.values()), segmenter.stats)
+    return scorer.result(sum(watch.seconds.values()), segmenter.stats)
 
 
 class Scorer:
@@ -168,7 +168,7 @@ class Scorer:
         self._counted = set(counted_frames(sequence.annotations, len(sequence.pictures)))
         self._scores: list[dict[int, Score]] = []
         self._copies: list[dict[int, Score]] = []
-        self._judgements: list[Judgement] = []
+        self._judgements: list[ConfidenceSample] = []
         self._held: UInt8Array | None = None
         self._next = 0
 
@@ -192,7 +192,7 @@ class Scorer:
         copied = self._held is mask.labels
         self._copies.append(scores if copied else score_objects(self._held, truth, self._ids))
 
-    def outcome(self, seconds: float, stats: Stats) -> Outcome:
+    def result(self, seconds: float, stats: Stats) -> MethodResult:
         """The scores, once every frame has been added.
 
         Raises:
@@ -203,16 +203,16 @@ class Scorer:
             raise EvaluationError(
                 f"{self._sequence.name}: {frames} pictures were encoded, {self._next} masks came back"
             )
-        return Outcome(
+        return MethodResult(
             mean_by_object(self._scores), mean_by_object(self._copies), tuple(self._judgements), seconds, stats
         )
 
 
-def _judge(mask: FrameMask, truth: UInt8Array, scores: Mapping[int, Score]) -> Iterator[Judgement]:
+def _judge(mask: FrameMask, truth: UInt8Array, scores: Mapping[int, Score]) -> Iterator[ConfidenceSample]:
     """The segmenter's confidence in each object beside its true J."""
     for object_id, score in scores.items():
         if (truth == object_id).any() or (mask.labels == object_id).any():
-            yield Judgement(mask.source not in _NETWORK, mask.scores[object_id], score.j)
+            yield ConfidenceSample(mask.source not in _NETWORK, mask.scores[object_id], score.j)
 
 
 def read_picture(file: Path) -> UInt8Array:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from vos.evaluation.evaluate import Judgement, Outcome, SequenceResult
+from vos.evaluation.evaluate import ConfidenceSample, MethodResult, SequenceResult
 from vos.evaluation.metrics import Score, rank_correlation
 
 _DIGITS = 2
@@ -80,7 +80,9 @@ def _summary(results: Sequence[SequenceResult]) -> dict[str, Any]:
         "key_share": _percent(
             sum(o.stats.key_share * r.frames for o, r in zip(methods, results, strict=True)) / frames
         ),
-        "score_correlation": _score_correlation([judged for outcome in methods for judged in outcome.judgements]),
+        "score_correlation": _score_correlation(
+            [judged for outcome in methods for judged in outcome.confidence_samples]
+        ),
         "copy": _quality(outcome.copies for outcome in methods),
         "loss": None,
         "speedup": None,
@@ -99,14 +101,14 @@ def _quality(sequences: Iterable[dict[int, Score]]) -> dict[str, float]:
     return {"J": _percent(mean.j), "F": _percent(mean.f), "JF": _percent(mean.jf)}
 
 
-def _score_correlation(judgements: Sequence[Judgement]) -> dict[str, float | None]:
+def _score_correlation(confidence_samples: Sequence[ConfidenceSample]) -> dict[str, float | None]:
     """Spearman's of score and J over the masks of all sequences together, one a frame and object."""
-    parts = {"carried": [judged for judged in judgements if judged.carried], "all": judgements}
+    parts = {"carried": [judged for judged in confidence_samples if judged.propagated], "all": confidence_samples}
     found = {n: rank_correlation([j.score for j in part], [j.j for j in part]) for n, part in parts.items()}
     return {name: None if value is None else round(value, 3) for name, value in found.items()}
 
 
-def _fps(frames: int, outcomes: Sequence[Outcome]) -> float:
+def _fps(frames: int, outcomes: Sequence[MethodResult]) -> float:
     return round(frames / sum(outcome.seconds for outcome in outcomes), _DIGITS)
 
 

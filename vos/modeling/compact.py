@@ -18,12 +18,12 @@ from torch.nn import functional
 from vos.modeling.blocks import KEY_CHANNELS, LABEL_CHANNELS, SHARED_CHANNELS, initialize
 from vos.modeling.cpu.packed_conv import convolve
 from vos.modeling.fold import fold_scales
-from vos.modeling.mask_decoder import Decoder, expected_cells
+from vos.modeling.mask_decoder import MaskDecoder, expected_mask_input
 from vos.modeling.memory_read import read_memory
 from vos.modeling.mobilenet import TAP_CHANNELS, InvertedResidual, MobileNetV2
-from vos.modeling.network import Features, Memory, Prediction, VOSNetwork
+from vos.modeling.network import Features, FramePrediction, Memory, VOSNetwork
 from vos.modeling.presence import PresenceHead
-from vos.modeling.value_encoder import ValueEncoder, other_cells
+from vos.modeling.value_encoder import ValueEncoder, other_masks_stride4
 
 
 class CompactNetwork(VOSNetwork):
@@ -42,8 +42,8 @@ class CompactNetwork(VOSNetwork):
         self.shared = nn.Conv2d(TAP_CHANNELS[2] + TAP_CHANNELS[3], SHARED_CHANNELS, 1)
         self.key = nn.Conv2d(SHARED_CHANNELS, KEY_CHANNELS, 3, padding=1)
         self.value = ValueEncoder()
-        self.decoder = Decoder()
-        self.presence: PresenceHead | None = PresenceHead(Decoder.CHANNELS16)
+        self.decoder = MaskDecoder()
+        self.presence: PresenceHead | None = PresenceHead(MaskDecoder.CHANNELS16)
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.startswith("backbone."):
                 initialize(module, gain=0.2 if name.endswith(".second") else 1.0)
@@ -84,7 +84,7 @@ class CompactNetwork(VOSNetwork):
         """Features of B pictures, masks [B*K, 1, H, W] -> key [B, 64, h*w], value [B*K, 144, h*w]."""
         masks = masks.to(features.key.dtype)
         cells = functional.avg_pool2d(masks, 4)
-        value = self.value(features.maps, masks, other_cells(masks, features.key.shape[0]))
+        value = self.value(features.maps, masks, other_masks_stride4(masks, features.key.shape[0]))
         labels = functional.pixel_unshuffle(cells, 4)
         return Memory(key=features.key.flatten(2), value=torch.cat([value, labels], dim=1).flatten(2))
 
@@ -92,18 +92,18 @@ class CompactNetwork(VOSNetwork):
         """Features of B pictures, key [B, 64, N], value [B*K, 144, N], previous [B*K, 1, s4] -> logits [B*K, 1, s4]."""
         return self._decode(features, memory, previous, top_k)[0]
 
-    def predict(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Prediction:
+    def predict(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> FramePrediction:
         """The logits of `segment` and presence [B*K], which is None where the weights have no head for it."""
         logits, deep = self._decode(features, memory, previous, top_k)
         if self.presence is None:
-            return Prediction(logits)
+            return FramePrediction(logits)
         labels = memory.value[:, -LABEL_CHANNELS:].mean(dim=1)
-        return Prediction(logits, self.presence(deep, logits, features.key.flatten(2), memory.key, labels))
+        return FramePrediction(logits, self.presence(deep, logits, features.key.flatten(2), memory.key, labels))
 
     def _decode(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> tuple[Tensor, Tensor]:
         """Logits [B*K, 1, s4], and the decoder's features at stride 16."""
         height, width = features.key.shape[2:]
         read = read_memory(memory, features.key.flatten(2), top_k)
         read = read.reshape(*read.shape[:2], height, width)
-        decoded: tuple[Tensor, Tensor] = self.decoder(features.maps, read, expected_cells(previous, read))
+        decoded: tuple[Tensor, Tensor] = self.decoder(features.maps, read, expected_mask_input(previous, read))
         return decoded

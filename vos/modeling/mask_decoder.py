@@ -1,4 +1,4 @@
-"""Decoder of `compact`: from what was read of memory to mask logits at stride 4."""
+"""MaskDecoder of `compact`: from what was read of memory to mask logits at stride 4."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vos.modeling.mobilenet import TAP_CHANNELS
 from vos.modeling.value_encoder import per_object
 
 _EXPECTED_CHANNELS = 5
-"""Decoder input: 2 x 2 stride-8 cells of the expected mask, and one that says whether a mask is expected at all."""
+"""MaskDecoder input: 2 x 2 stride-8 cells of the expected mask, and one that says whether a mask is expected at all."""
 
 
-class Decoder(nn.Module):
+class MaskDecoder(nn.Module):
     """From what was read of memory to a logit at stride 4, with skip connections from the picture."""
 
     CHANNELS16 = 96
@@ -59,7 +59,7 @@ def add_picture(layer: nn.Module, picture: Tensor, x: Tensor) -> Tensor:
     return x + per_object(layer(picture), len(x) // len(picture))
 
 
-def expected_cells(previous: Tensor | None, read: Tensor) -> Tensor:
+def expected_mask_input(previous: Tensor | None, read: Tensor) -> Tensor:
     """Expected masks [B*K, 1, 4h, 4w] -> decoder input [B*K, 5, h, w]; an unknown mask is all zeros."""
     rows, _, height, width = read.shape
     if previous is None:

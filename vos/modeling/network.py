@@ -44,7 +44,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prediction:
+class FramePrediction:
     """What a network says of one frame.
 
     Attributes:
@@ -101,6 +101,6 @@ class VOSNetwork(nn.Module, ABC):
             Logits float [K, 1, H/4, W/4], one independent "object or not" an object, before soft aggregation.
         """
 
-    def predict(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Prediction:
+    def predict(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> FramePrediction:
         """Segment one frame as `segment` does, and say of each object whether it is in the frame at all."""
-        return Prediction(self.segment(features, memory, previous, top_k))
+        return FramePrediction(self.segment(features, memory, previous, top_k))

@@ -20,24 +20,24 @@ from torch.nn import functional
 from vos.modeling.blocks import KEY_CHANNELS, SHARED_CHANNELS, VALUE_CHANNELS, initialize
 from vos.modeling.cpu.packed_conv import convolve
 from vos.modeling.fold import fold_scales
-from vos.modeling.mask_decoder import Decoder, add_picture, double, expected_cells
+from vos.modeling.mask_decoder import MaskDecoder, add_picture, double, expected_mask_input
 from vos.modeling.memory_read import read_memory
 from vos.modeling.mobilenet import TAP_CHANNELS, MobileNetV2
 from vos.modeling.network import Memory
-from vos.modeling.value_encoder import ValueEncoder, other_cells, other_masks, per_object
+from vos.modeling.value_encoder import ValueEncoder, other_masks, other_masks_stride4, per_object
 
 STRIDE = 16
 """Height and width of a region must be multiples of this."""
 LIGHT_CHANNELS = 8
 """Channels that are carried along with the masks, to compare what a block showed before with what it shows now."""
-EVIDENCE_CHANNELS = 3
+BITSTREAM_CHANNELS = 3
 """What the bitstream says of a cell: doubt so far, mean absolute residual / 64, and whether it has no vector."""
 _BLOCKS = 10
 """Blocks of MobileNetV2 that are used: to 64 channels at stride 16."""
 _TAPS = (2, 5, 9)
 _DEEPEST = 64
-_TOLD = EVIDENCE_CHANNELS + 3
-"""Decoder inputs a cell: evidence, confidence, the carried mask, and those of the other objects."""
+_TOLD = BITSTREAM_CHANNELS + 3
+"""MaskDecoder inputs a cell: evidence, confidence, the carried mask, and those of the other objects."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +55,7 @@ class RefinerFeatures:
     light: Tensor
 
 
-class RefinerDecoder(Decoder):
+class RefinerDecoder(MaskDecoder):
     """As `compact`'s, and beside what was read it sees the carried mask and the evidence, cell by cell."""
 
     def __init__(self) -> None:
@@ -152,13 +152,13 @@ class Refiner(nn.Module):
         soft = soft.to(features.key.dtype)
         # The value encoder takes masks at full size; it looks at them by 4 x 4 pixels.
         masks = functional.interpolate(soft, scale_factor=4, mode="bilinear", align_corners=False)
-        value = self.value(features.maps, masks, other_cells(masks, len(features.key)))
+        value = self.value(features.maps, masks, other_masks_stride4(masks, len(features.key)))
         labels = functional.pixel_unshuffle(soft, 4)
         return Memory(features.key.flatten(2), torch.cat([value, labels], dim=1).flatten(2))
 
-    def confidence(self, features: RefinerFeatures, carried_light: Tensor) -> Tensor:
+    def confidence(self, features: RefinerFeatures, propagated_light: Tensor) -> Tensor:
         """How far the carried light features [B, 8, s4] fit to the frame's own, logits [B, 1, s4]."""
-        product = (features.light * carried_light.to(features.light.dtype)).sum(dim=1, keepdim=True)
+        product = (features.light * propagated_light.to(features.light.dtype)).sum(dim=1, keepdim=True)
         return product * self.agreement[0] + self.agreement[1]
 
     def refine(  # noqa: PLR0917 - what is carried belongs together
@@ -172,7 +172,7 @@ class Refiner(nn.Module):
             memory: Of key regions.
             carried: Soft masks [B*K, 1, s4].
             confidence: Logits [B, 1, s4] that `confidence` gave.
-            evidence: [B, 3, s4], see `EVIDENCE_CHANNELS`.
+            evidence: [B, 3, s4], see `BITSTREAM_CHANNELS`.
             top_k: Memory positions that one position reads from.
 
         Returns:
@@ -186,7 +186,7 @@ class Refiner(nn.Module):
         told = torch.cat([per_object(believed, objects), carried, other_masks(carried, len(features.key))], dim=1)
         read = read_memory(memory, features.key.flatten(2), top_k)
         read = read.reshape(*read.shape[:2], height, width)
-        return self.decoder.decode(features.maps, read, expected_cells(carried, read), told)
+        return self.decoder.decode(features.maps, read, expected_mask_input(carried, read), told)
 
     def taps(self, image: Tensor) -> list[Tensor]:
         """Backbone maps at strides 4, 8 and 16, not scaled."""

@@ -42,7 +42,7 @@ def other_masks(masks: Tensor, pictures: int) -> Tensor:
     return (by_picture.sum(dim=1, keepdim=True) - by_picture).clamp(0, 1).flatten(0, 1)
 
 
-def other_cells(masks: Tensor, pictures: int) -> Tensor:
+def other_masks_stride4(masks: Tensor, pictures: int) -> Tensor:
     """The same at stride 4, [B*K, 1, H/4, W/4]."""
     if masks.shape[0] == pictures:
         return masks.new_zeros(pictures, 1, masks.shape[2] // 4, masks.shape[3] // 4)

@@ -23,7 +23,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from vos.errors import OptionError, WeightsError
 from vos.modeling.cpu.packed_conv import can_pack, pack_convolutions
-from vos.modeling.cpu.topk_read import load_loops
+from vos.modeling.cpu.topk_read import compile_kernels
 from vos.modeling.network import VOSNetwork
 from vos.modeling.refiner import Refiner
 from vos.modeling.seeded import seeded_state
@@ -92,7 +92,7 @@ def _settle(network: _AnyModule, device: torch.device, dtype: torch.dtype) -> _A
     """Bring a network to where it runs, its weights in the order that is fastest there."""
     network = network.requires_grad_(False).to(device, dtype)
     if device.type == "cpu" and dtype == torch.bfloat16:
-        load_loops()
+        compile_kernels()
     if device.type == "cpu" and can_pack(dtype):
         pack_convolutions(network)
         return network

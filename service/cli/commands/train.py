@@ -12,7 +12,7 @@ from service.cli.console import JsonOption, json_path, progress_bar, text_consol
 from service.run.output_paths import check_paths
 
 if TYPE_CHECKING:
-    from vos.training.base.run import Outcome
+    from vos.training.base.run import TrainingResult
     from vos.training.common.run_log import Progress
 
 app = typer.Typer(help="Train the networks that ship with keymask on your own data.", no_args_is_help=True)
@@ -122,7 +122,7 @@ def train_refiner(
     _train(lambda report: train_refiner(options, recipe, report), recipe.steps, out, json_file)
 
 
-def _train(run: Callable[[Progress], Outcome], steps: int, out: Path, json_file: str | None) -> None:
+def _train(run: Callable[[Progress], TrainingResult], steps: int, out: Path, json_file: str | None) -> None:
     """Run a training under a progress bar, and say what it left."""
     means: dict[str, float] = {}
     with progress_bar("training") as show:

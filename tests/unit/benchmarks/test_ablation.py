@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from benchmarks.ablation import table, train_variants
 from vos.modeling.compact import CompactNetwork
 from vos.training.base.recipe import Recipe, Stage
-from vos.training.base.run import Outcome, RunOptions, train
+from vos.training.base.run import RunOptions, TrainingResult, train
 from vos.training.common.errors import CheckpointError
 from vos.weights.load import read_metadata
 
@@ -66,7 +66,7 @@ def work(training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 NOTHING = train_variants.Clips((), ())
 
 
-def never(*_: object) -> Outcome:
+def never(*_: object) -> TrainingResult:
     """Stands for a training that must not happen."""
     raise AssertionError("trained again")
 
@@ -114,7 +114,7 @@ def test_a_training_that_was_broken_off_goes_on(work: argparse.Namespace, monkey
     train(RunOptions((work.data,), folder, workers=0, stop_after=1), recipe)
     resumed: list[bool] = []
 
-    def watched(options: RunOptions, *rest: Any) -> Outcome:
+    def watched(options: RunOptions, *rest: Any) -> TrainingResult:
         resumed.append(options.resume)
         return train(options, *rest)
 
@@ -149,7 +149,9 @@ def work_with_folder(work: argparse.Namespace, name: str) -> argparse.Namespace:
 
 def test_a_signal_ends_the_run(work: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training that stopped early is not judged, and the message says how far it came."""
-    monkeypatch.setattr(train_variants, "train", lambda options, *_: Outcome(options.out / "compact.safetensors", 1))
+    monkeypatch.setattr(
+        train_variants, "train", lambda options, *_: TrainingResult(options.out / "compact.safetensors", 1)
+    )
     with pytest.raises(train_variants.BrokenOff, match="recipe: broken off after 1 of 3 steps"):
         train_variants.measure("recipe", NOTHING, work)
     assert train_variants.judged("recipe", work) is None

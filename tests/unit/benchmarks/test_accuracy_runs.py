@@ -15,7 +15,7 @@ from benchmarks.accuracy.methods import Method
 from codec.encode import Encoder
 from codec.types import CompressedFrame, MotionSource, VideoInfo
 from vos.evaluation.davis import find_sequences
-from vos.evaluation.evaluate import Judgement, Outcome, SequenceResult
+from vos.evaluation.evaluate import ConfidenceSample, MethodResult, SequenceResult
 from vos.evaluation.metrics import Score
 from vos.types import FrameMask, MaskSource, Prompt, Stats
 
@@ -97,19 +97,19 @@ def test_every_sequence_is_segmented_in_every_encoding(davis: Path, monkeypatch:
     assert seen == [*warming, *both, *both]  # the network on every frame and one method
 
 
-def outcome(j: float, seconds: float, keys: int, carried: int, correct: float = 0.0) -> Outcome:
+def outcome(j: float, seconds: float, keys: int, carried: int, correct: float = 0.0) -> MethodResult:
     """One object with J as given and F 0.1 above it; copies are 0.2 worse."""
     stats = Stats(
         {MaskSource.PROMPT: 1, MaskSource.KEY: keys - 1, MaskSource.PROPAGATED: carried}, {"correct": correct}
     )
     copies = {1: Score(j - 0.2, j - 0.1)}
-    return Outcome({1: Score(j, j + 0.1)}, copies, (Judgement(True, j, j),), seconds, stats)
+    return MethodResult({1: Score(j, j + 0.1)}, copies, (ConfidenceSample(True, j, j),), seconds, stats)
 
 
 def encodings() -> list[SequenceResult]:
     """A cow of ten frames in two encodings, and a dog of thirty in one: in turns, as they are measured."""
 
-    def result(name: str, method: Outcome, base: Outcome) -> SequenceResult:
+    def result(name: str, method: MethodResult, base: MethodResult) -> SequenceResult:
         return SequenceResult(name, method.stats.total, 1000, MotionSource.BITSTREAM, method, base)
 
     return [

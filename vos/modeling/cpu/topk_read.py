@@ -25,7 +25,7 @@ def can_read_rows(key: Tensor, query: Tensor) -> bool:
     return key.device.type == "cpu" and key.dtype == torch.bfloat16 and key.shape[0] == 1 and not trained
 
 
-def load_loops() -> None:
+def compile_kernels() -> None:
     """Load the compiled loops, which takes a moment. In mid-run it would stop masks, and swallow a Ctrl-C."""
     from vos.modeling.cpu import topk_kernels  # noqa: F401, PLC0415  (compiles on its first import)
 

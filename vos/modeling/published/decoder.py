@@ -1,4 +1,4 @@
-"""Decoder of STM and STCN: what memory says at stride 16, refined with the frame's own maps to logits at stride 4.
+"""STMDecoder of STM and STCN: what memory says at stride 16, refined with the frame's own maps to logits at stride 4.
 
 Source: STM (Oh et al., ICCV 2019, section 3.4); STCN keeps it with lighter skip connections.
 """
@@ -58,7 +58,7 @@ class UpsampleBlock(nn.Module):
         return out
 
 
-class Decoder(nn.Module):
+class STMDecoder(nn.Module):
     """Stride 16 to logits at stride 4, for a ResNet-50's maps of 256 (stride 4) and 512 (stride 8) channels."""
 
     def __init__(self, in_channels: int, refine_skip: bool) -> None:

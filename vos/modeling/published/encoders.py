@@ -58,7 +58,7 @@ class FeatureFusion(nn.Module):
         return out
 
 
-class ValueEncoder(ResNet):
+class STCNValueEncoder(ResNet):
     """STCN's value encoder: a light residual network over picture and masks, fused with the key encoder's map."""
 
     def __init__(self, depths: tuple[int, int, int], key_map_channels: int, value_channels: int) -> None:

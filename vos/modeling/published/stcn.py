@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from vos.modeling.memory_read import l2_affinity, read_top_k
 from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.modeling.published import imagenet
-from vos.modeling.published.decoder import Decoder
-from vos.modeling.published.encoders import KeyProjection, ValueEncoder, with_masks
+from vos.modeling.published.decoder import STMDecoder
+from vos.modeling.published.encoders import KeyProjection, STCNValueEncoder, with_masks
 from vos.modeling.published.resnet import Bottleneck, ResNet
 
 
@@ -38,10 +38,10 @@ class STCN(VOSNetwork):
     ) -> None:
         super().__init__()
         self.key_encoder = ResNet(Bottleneck, key_depths, first_stage="res2")
-        self.value_encoder = ValueEncoder(value_depths, 1024, value_channels)
+        self.value_encoder = STCNValueEncoder(value_depths, 1024, value_channels)
         self.key_proj = KeyProjection(1024, key_channels)
         self.key_comp = nn.Conv2d(1024, value_channels, 3, padding=1)
-        self.decoder = Decoder(2 * value_channels, refine_skip=False)
+        self.decoder = STMDecoder(2 * value_channels, refine_skip=False)
 
     def normalize(self, rgb: Tensor) -> Tensor:
         """Picture uint8 [1, 3, H, W] -> float [1, 3, H, W] by ImageNet's mean and deviation."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from vos.modeling.memory_read import dot_affinity, read_top_k
 from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.modeling.published import imagenet
-from vos.modeling.published.decoder import Decoder
+from vos.modeling.published.decoder import STMDecoder
 from vos.modeling.published.encoders import KeyValueProjection, with_masks
 from vos.modeling.published.resnet import Bottleneck, ResNet
 
@@ -35,7 +35,7 @@ class STM(VOSNetwork):
         self.rgb_encoder = ResNet(Bottleneck, depths, first_stage="res2")
         self.kv_m_f16 = KeyValueProjection(1024, key_channels, value_channels)
         self.kv_q_f16 = KeyValueProjection(1024, key_channels, value_channels)
-        self.decoder = Decoder(2 * value_channels, refine_skip=True)
+        self.decoder = STMDecoder(2 * value_channels, refine_skip=True)
 
     def normalize(self, rgb: Tensor) -> Tensor:
         """Picture uint8 [1, 3, H, W] -> float [1, 3, H, W] by ImageNet's mean and deviation."""

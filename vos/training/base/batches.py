@@ -17,17 +17,17 @@ from vos.training.base.clip_sampler import Sources, draw_clip
 from vos.training.base.recipe import Recipe, Stage
 from vos.training.data.clips import LEAST_SHARE, Clip, View
 from vos.training.data.datasets import TrainingData
-from vos.training.data.mask_corruption import carried, slips
+from vos.training.data.mask_corruption import carried, mask_errors
 from vos.training.data.photometry import recolour
 
-OWN, CARRIED, EMPTY = 0, 1, 2
+OWN, PROPAGATED, EMPTY = 0, 1, 2
 """Where a frame's expected mask comes from: the prediction before, a wrong copy of the truth, or it was lost."""
 
 Batch = dict[str, Tensor]
 """B clips of T frames, S x S pixels, K objects, h = w = S / 4.
 
 images uint8 [B, T, S, S, 3]; labels uint8 [B, T, S, S]; carried, keep, leak uint8 [B, T, K, h, w] (see corrupt.py);
-expected uint8 [B, T] (OWN, CARRIED, EMPTY); shift int64 [B, T, 2] stride-4 cells by which an OWN mask is off;
+expected uint8 [B, T] (OWN, PROPAGATED, EMPTY); shift int64 [B, T, 2] stride-4 cells by which an OWN mask is off;
 middle int64 [T] the frame that memory holds beside the first and the last one (0: none);
 blind bool [T] frames in which no mask is expected at all.
 """
@@ -95,9 +95,9 @@ def _spoil(
             # Motion brings what was there before: a mask of what has just gone, and nothing where it returns.
             out["carried"][t, k] = carried(rng, small if small.any() and before.any() else before)
             if spoil_memory:
-                out["keep"][t, k], out["leak"][t, k] = slips(rng, small)
+                out["keep"][t, k], out["leak"][t, k] = mask_errors(rng, small)
     kinds = [1 - recipe.wrong_hints, recipe.wrong_hints * 14 / 15, recipe.wrong_hints / 15]
-    expected = rng.choice([OWN, CARRIED, EMPTY], size=frames, p=kinds).astype(np.uint8)
+    expected = rng.choice([OWN, PROPAGATED, EMPTY], size=frames, p=kinds).astype(np.uint8)
     far = rng.random((frames, 1)) < (0.3 if recipe.wrong_hints else 0)
     shift = np.where(far, rng.integers(-6, 7, (frames, 2)), 0).astype(np.int64)
     return {**out, "expected": expected, "shift": shift}

@@ -23,7 +23,7 @@ from vos.modeling.mobilenet import load_backbone
 from vos.training.base.batches import Batch, ClipBatches
 from vos.training.base.recipe import Recipe
 from vos.training.base.trainer import Trainer, measure_tap_scale
-from vos.training.common.checkpoint import take_up
+from vos.training.common.checkpoint import restore_checkpoint
 from vos.training.common.errors import CheckpointError
 from vos.training.common.export import named_with_hash
 from vos.training.common.parallel import Peers, join_peers, leave_peers
@@ -65,7 +65,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrainingResult:
     """What a run left.
 
     Attributes:
@@ -79,7 +79,7 @@ class Outcome:
     start: str = ""
 
 
-def train(options: RunOptions, recipe: Recipe, on_progress: Progress | None = None) -> Outcome:
+def train(options: RunOptions, recipe: Recipe, on_progress: Progress | None = None) -> TrainingResult:
     """Train the base network until the recipe ends, or SIGINT or SIGTERM asks to stop.
 
     Args:
@@ -107,7 +107,7 @@ def train(options: RunOptions, recipe: Recipe, on_progress: Progress | None = No
                 if trainer.stopped:
                     break
         leave_peers(trainer.peers)
-    return Outcome(options.out / "compact.safetensors", trainer.done, start)
+    return TrainingResult(options.out / "compact.safetensors", trainer.done, start)
 
 
 def _read_data(options: RunOptions, recipe: Recipe) -> TrainingData:
@@ -164,7 +164,7 @@ def _start(options: RunOptions, recipe: Recipe, data: TrainingData, peers: Peers
     torch.manual_seed(recipe.seed)
     trainer = Trainer(CompactNetwork(), recipe, torch.device(options.device), peers)
     if options.resume:
-        state = take_up(trainer, options.out / CHECKPOINT, "keymask train base", any_length=True)
+        state = restore_checkpoint(trainer, options.out / CHECKPOINT, "keymask train base", any_length=True)
         start = str(state.get("start", ""))
         given = options.start or options.backbone
         if given is not None and start and named_with_hash(given) != start.partition(", ")[0]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vos.modeling.network import Features, Memory, VOSNetwork
-from vos.training.base.batches import CARRIED, EMPTY, Batch
+from vos.training.base.batches import EMPTY, PROPAGATED, Batch
 from vos.training.common.losses import aggregate_logits
 
 
@@ -80,7 +80,7 @@ def _expected(before: Tensor, batch: Batch, t: int) -> Tensor | None:
     own = before.view(carried.shape)
     rows = []
     for clip, kind in enumerate(batch["expected"][:, t].tolist()):
-        if kind == CARRIED:
+        if kind == PROPAGATED:
             rows.append(carried[clip])
         elif kind == EMPTY:
             rows.append(torch.zeros_like(own[clip]))

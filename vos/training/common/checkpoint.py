@@ -35,7 +35,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def take_up(trainer: TrainingState[Any, Any], path: Path, command: str, *, any_length: bool = False) -> dict[str, Any]:
+def restore_checkpoint(
+    trainer: TrainingState[Any, Any], path: Path, command: str, *, any_length: bool = False
+) -> dict[str, Any]:
     """Let a trainer go on from a checkpoint, which is given back; raises CheckpointError if it is another's."""
     state = read_checkpoint(path)
     check_recipe(state, trainer.recipe.as_dict(), path, command, any_length=any_length)

@@ -14,7 +14,7 @@ from vos.runtime.device import cpu_has_bfloat16
 from vos.training.common.parallel import Peers
 
 
-class Recipe(Protocol):
+class TrainingRecipe(Protocol):
     """The numbers of a run that every trainer needs; the recipes say what they mean."""
 
     @property
@@ -54,7 +54,7 @@ class Recipe(Protocol):
 
 
 _Network = TypeVar("_Network", bound=nn.Module)
-_Recipe = TypeVar("_Recipe", bound=Recipe)
+_Recipe = TypeVar("_Recipe", bound=TrainingRecipe)
 
 
 class TrainingState(Generic[_Network, _Recipe]):
@@ -148,7 +148,7 @@ class TrainingState(Generic[_Network, _Recipe]):
         torch._foreach_lerp_(self.average, [p.detach() for p in self.trained], weight)
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
+def learning_rate(recipe: TrainingRecipe, step: int) -> float:
     """Linear warm-up, then half a cosine down to a hundredth."""
     warmup = min(1.0, (step + 1) / recipe.warmup_steps)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / recipe.steps)))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.types import UInt8Array
-from vos.training.data.datasets import Still, Video
+from vos.training.data.datasets import LabeledStill, LabeledVideo
 from vos.training.data.sampling_maps import (
     BACKGROUND,
     CAMERA,
@@ -81,7 +81,7 @@ class View:
         return look_away(rng, self.frames, self.size) if self.away else None
 
 
-def real_clip(rng: np.random.Generator, video: Video, view: View, objects: int) -> Clip | None:
+def real_clip(rng: np.random.Generator, video: LabeledVideo, view: View, objects: int) -> Clip | None:
     """A crop of a sequence at random gaps and zoom, around one of its objects; None if the first frame shows none.
 
     Up to `objects` of those that it shows are labelled 1..., none to let it be a backdrop.
@@ -107,7 +107,7 @@ def real_clip(rng: np.random.Generator, video: Video, view: View, objects: int) 
     return _sampled([video.frames[t] for t in times], [video.labels[t] for t in times], seen[:objects], maps)
 
 
-def still_clip(rng: np.random.Generator, still: Still, view: View, objects: int) -> Clip | None:
+def still_clip(rng: np.random.Generator, still: LabeledStill, view: View, objects: int) -> Clip | None:
     """A still moved as a whole, with up to `objects` of its objects as labels (none: a background)."""
     chosen = choose(rng, still.labels, still.ids, objects)
     if objects and not chosen:
@@ -128,11 +128,11 @@ def still_clip(rng: np.random.Generator, still: Still, view: View, objects: int)
     return _sampled([still.image] * view.frames, [still.labels] * view.frames, chosen, maps)
 
 
-def frame_of(rng: np.random.Generator, video: Video) -> Still:
+def frame_of(rng: np.random.Generator, video: LabeledVideo) -> LabeledStill:
     """A random frame of a video as a still, with those of its objects that it shows."""
     time = int(rng.integers(len(video.frames)))
     labels = video.labels[time]
-    return Still(video.source, video.frames[time], labels, tuple(_visible(labels, video.ids)))
+    return LabeledStill(video.source, video.frames[time], labels, tuple(_visible(labels, video.ids)))
 
 
 def absence(rng: np.random.Generator, frames: int) -> tuple[int, int]:

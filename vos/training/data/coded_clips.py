@@ -17,10 +17,10 @@ from codec.encode import encode
 from codec.types import UInt8Array
 from vos.training.common.errors import TrainingDataError
 from vos.training.data.clips import Clip
-from vos.training.data.datasets import Still, TrainingData, Video
+from vos.training.data.datasets import LabeledStill, LabeledVideo, TrainingData
 from vos.training.data.photometry import grade
 from vos.training.data.random_encoders import describe, random_encoder
-from vos.training.data.scene_sampler import Weighted, live_scene, made_scene
+from vos.training.data.scene_sampler import Weighted, still_scene, video_scene
 
 _DRAWS = 20
 
@@ -93,11 +93,13 @@ def coded_clips(
         TrainingDataError: There is no sequence long enough and no still with an object.
     """
     recipe = recipe or CodedRecipe()
-    videos = Weighted[Video].of(
+    videos = Weighted[LabeledVideo].of(
         (name, [video for video in members if len(video.frames) >= recipe.frames[1]], recipe.set_weights)
         for name, members in sorted(data.videos.items())
     )
-    stills = Weighted[Still].of((name, members, recipe.set_weights) for name, members in sorted(data.stills.items()))
+    stills = Weighted[LabeledStill].of(
+        (name, members, recipe.set_weights) for name, members in sorted(data.stills.items())
+    )
     if not videos.items and not stills.items:
         raise TrainingDataError(
             f"no training data for coded clips: they need sequences of at least {recipe.frames[1]} frames, or stills "
@@ -108,7 +110,7 @@ def coded_clips(
 
 
 def _coded_clip(
-    rng: np.random.Generator, videos: Weighted[Video], stills: Weighted[Still], recipe: CodedRecipe
+    rng: np.random.Generator, videos: Weighted[LabeledVideo], stills: Weighted[LabeledStill], recipe: CodedRecipe
 ) -> CodedClip:
     cv2.setNumThreads(0)
     clip, name = _scene(rng, videos, stills, recipe)
@@ -122,14 +124,16 @@ def _coded_clip(
 
 
 def _scene(
-    rng: np.random.Generator, videos: Weighted[Video], stills: Weighted[Still], recipe: CodedRecipe
+    rng: np.random.Generator, videos: Weighted[LabeledVideo], stills: Weighted[LabeledStill], recipe: CodedRecipe
 ) -> tuple[Clip, str]:
     """A scene whose first frame shows its objects; drawn again where it does not."""
     for _ in range(_DRAWS):
         frames = int(rng.integers(recipe.frames[0], recipe.frames[1] + 1))
         size = recipe.sizes[int(rng.integers(len(recipe.sizes)))]
         live = bool(videos.items) and (not stills.items or rng.random() < recipe.real)
-        scene = live_scene(rng, videos, stills, frames, size) if live else made_scene(rng, videos, stills, frames, size)
+        scene = (
+            video_scene(rng, videos, stills, frames, size) if live else still_scene(rng, videos, stills, frames, size)
+        )
         if scene is not None and _choose(rng, scene[0], recipe):
             return scene
     raise TrainingDataError(f"no object large enough to follow in {_DRAWS} draws; check the masks of the training data")

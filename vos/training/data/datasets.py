@@ -27,7 +27,7 @@ _IMAGES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Video:
+class LabeledVideo:
     """One sequence: frames uint8 [H, W, 3] RGB, labels uint8 [H, W], ids of what may be followed."""
 
     source: str
@@ -37,7 +37,7 @@ class Video:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Still:
+class LabeledStill:
     """One picture uint8 [H, W, 3] RGB, its labels uint8 [H, W] and the ids that are large enough to follow."""
 
     source: str
@@ -57,8 +57,8 @@ class TrainingData:
             line a file as `sha256sum` writes it, sorted by name.
     """
 
-    videos: dict[str, list[Video]]
-    stills: dict[str, list[Still]]
+    videos: dict[str, list[LabeledVideo]]
+    stills: dict[str, list[LabeledStill]]
     digests: dict[str, str]
 
     @property
@@ -78,8 +78,8 @@ def load_data(folders: list[Path], min_share: float = 0.01) -> TrainingData:
     Raises:
         TrainingDataError: a folder is missing, holds neither layout, or a file in it cannot be used.
     """
-    videos: dict[str, list[Video]] = {}
-    stills: dict[str, list[Still]] = {}
+    videos: dict[str, list[LabeledVideo]] = {}
+    stills: dict[str, list[LabeledStill]] = {}
     for folder in folders:
         if not folder.is_dir():
             raise TrainingDataError(f"{folder} is no folder; --data takes folders with video/ or static/ in them")
@@ -96,7 +96,7 @@ def load_data(folders: list[Path], min_share: float = 0.01) -> TrainingData:
     return TrainingData(videos, stills, _digests(folders))
 
 
-def _read_video(folder: Path) -> Video:
+def _read_video(folder: Path) -> LabeledVideo:
     frames, labels = [], []
     for frame, mask in _pairs(folder / "frames", folder / "masks"):
         image, label = _read_pair(frame, mask)
@@ -107,10 +107,10 @@ def _read_video(folder: Path) -> Video:
     present = sorted({int(i) for label in labels for i in np.unique(label) if i})
     things = _things(folder)
     ids = tuple(i for i in present if things is None or i in things)
-    return Video(f"{folder.parent.name}/{folder.name}", frames, labels, ids)
+    return LabeledVideo(f"{folder.parent.name}/{folder.name}", frames, labels, ids)
 
 
-def _read_stills(folder: Path, min_share: float) -> list[Still]:
+def _read_stills(folder: Path, min_share: float) -> list[LabeledStill]:
     stills = []
     for masks in ("masks", "masks_parts"):
         if masks == "masks_parts" and not (folder / masks).is_dir():
@@ -119,7 +119,7 @@ def _read_stills(folder: Path, min_share: float) -> list[Still]:
             image, label = _read_pair(image_path, mask_path)
             sizes = np.bincount(label.ravel(), minlength=256)
             ids = tuple(int(i) for i in np.flatnonzero(sizes >= min_share * label.size) if i)
-            stills.append(Still(f"{folder.name}/{image_path.stem}", image, label, ids))
+            stills.append(LabeledStill(f"{folder.name}/{image_path.stem}", image, label, ids))
     return stills
 
 

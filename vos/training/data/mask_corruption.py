@@ -1,7 +1,7 @@
 """Wrong masks for training, so that the network learns to mend them instead of copying them.
 
 All of it works on stride-4 masks uint8 [h, w] of 0..255 (one object). What is imitated: masks carried by block motion
-vectors (blocks off by some pixels, parts lost, parts leaked), and a network's own slips.
+vectors (blocks off by some pixels, parts lost, parts leaked), and a network's own mask_errors.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def carried(rng: np.random.Generator, mask: UInt8Array) -> UInt8Array:
     y = (np.arange(height)[:, None] + shift[1] + moved[1]).astype(np.float32)
     out = np.asarray(cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
     if rng.random() < 0.5:
-        keep, leak = slips(rng, mask)
+        keep, leak = mask_errors(rng, mask)
         out = np.maximum(np.minimum(out, keep), leak)
     return out
 
 
-def slips(rng: np.random.Generator, mask: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
+def mask_errors(rng: np.random.Generator, mask: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
     """Where a mask loses parts and where it leaks.
 
     Returns:

@@ -10,11 +10,11 @@ import numpy as np
 
 from codec.types import UInt8Array
 from vos.training.data.clips import Clip
-from vos.training.data.datasets import Still, Video
+from vos.training.data.datasets import LabeledStill, LabeledVideo
 from vos.training.data.scenes import cut_out, moved_still, paste_sprite, run_of
 from vos.training.data.trajectories import CALM, CAMERA, LIVELY, REST, Pace, cross, leave, wander
 
-_Item = TypeVar("_Item", Still, Video)
+_Item = TypeVar("_Item", LabeledStill, LabeledVideo)
 _FIRST_OWN_LABEL = 200
 """Labels of pasted objects, apart from the ids of any video below them."""
 
@@ -59,8 +59,12 @@ Scene = tuple[Clip, str]
 """A clip and where it comes from."""
 
 
-def live_scene(
-    rng: np.random.Generator, videos: Weighted[Video], stills: Weighted[Still], frames: int, size: tuple[int, int]
+def video_scene(
+    rng: np.random.Generator,
+    videos: Weighted[LabeledVideo],
+    stills: Weighted[LabeledStill],
+    frames: int,
+    size: tuple[int, int],
 ) -> Scene | None:
     """A run of a video, now and then with an object pasted over it; None where its first frame shows no object."""
     video = videos.draw(rng)
@@ -74,8 +78,12 @@ def live_scene(
     return clip, video.source
 
 
-def made_scene(
-    rng: np.random.Generator, videos: Weighted[Video], stills: Weighted[Still], frames: int, size: tuple[int, int]
+def still_scene(
+    rng: np.random.Generator,
+    videos: Weighted[LabeledVideo],
+    stills: Weighted[LabeledStill],
+    frames: int,
+    size: tuple[int, int],
 ) -> Scene | None:
     """Objects of stills over a moving background: a still, or a run of a video."""
     clip, behind = _background(rng, videos, stills, frames, size)
@@ -92,7 +100,7 @@ def made_scene(
     return clip, f"{first.source} over {behind}"
 
 
-def _run(rng: np.random.Generator, video: Video, frames: int, size: tuple[int, int]) -> Clip | None:
+def _run(rng: np.random.Generator, video: LabeledVideo, frames: int, size: tuple[int, int]) -> Clip | None:
     """A run forwards or backwards, at stride 1 or 2, cropped and enlarged around an object of its first frame."""
     stride = 2 if rng.random() < 0.25 and len(video.frames) > 2 * frames else 1
     start = int(rng.integers(len(video.frames) - stride * (frames - 1)))
@@ -125,7 +133,11 @@ def _look_at(rng: np.random.Generator, mask: np.ndarray, size: tuple[int, int], 
 
 
 def _background(
-    rng: np.random.Generator, videos: Weighted[Video], stills: Weighted[Still], frames: int, size: tuple[int, int]
+    rng: np.random.Generator,
+    videos: Weighted[LabeledVideo],
+    stills: Weighted[LabeledStill],
+    frames: int,
+    size: tuple[int, int],
 ) -> tuple[Clip | None, str]:
     if videos.items and rng.random() < 0.4:
         video = videos.draw(rng)
@@ -137,7 +149,7 @@ def _background(
     return moved_still(still, size, path, zoom=zoom, flip=bool(rng.random() < 0.5)), still.source
 
 
-def _paste_object(rng: np.random.Generator, clip: Clip, still: Still, label: int) -> None:
+def _paste_object(rng: np.random.Generator, clip: Clip, still: LabeledStill, label: int) -> None:
     """Paste one of a still's objects on a path of its own: mostly seen throughout, at times leaving the picture."""
     frames, height, width = clip.labels.shape
     pace = CALM if rng.random() < 0.5 else LIVELY
@@ -152,7 +164,7 @@ def _paste_object(rng: np.random.Generator, clip: Clip, still: Still, label: int
     paste_sprite(rng, clip, sprite, path, label, flip=flip)
 
 
-def _paste_occluder(rng: np.random.Generator, clip: Clip, still: Still) -> None:
+def _paste_occluder(rng: np.random.Generator, clip: Clip, still: LabeledStill) -> None:
     """Let something pass over one of the objects of the first frame."""
     frames, height, width = clip.labels.shape
     place = _somewhere(rng, clip.labels[0])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from codec.types import UInt8Array
 from vos.training.data.clips import Clip
-from vos.training.data.datasets import Still, Video
+from vos.training.data.datasets import LabeledStill, LabeledVideo
 from vos.training.data.thin_plate import random_bend
 from vos.training.data.trajectories import Path
 
@@ -40,7 +40,7 @@ class Sprite:
     radius: float
 
 
-def cut_out(still: Still, label: int, side: float) -> Sprite:
+def cut_out(still: LabeledStill, label: int, side: float) -> Sprite:
     """Cut an object out and scale it to an area of `side` x `side` pixels."""
     mask = np.where(still.labels == label, np.uint8(255), np.uint8(0))
     left, top, width, height = cv2.boundingRect(mask)
@@ -78,7 +78,7 @@ def paste_sprite(
         _blend(clip.images[t][box], clip.labels[t][box], sprite.pixels, _apply(matrix, x, y), label)
 
 
-def moved_still(still: Still, size: tuple[int, int], path: Path, *, zoom: float, flip: bool) -> Clip:
+def moved_still(still: LabeledStill, size: tuple[int, int], path: Path, *, zoom: float, flip: bool) -> Clip:
     """A still as a background without labels: `zoom` times larger than it must be to fill `size` (height, width)."""
     height, width = size
     scale = max(height / still.image.shape[0], width / still.image.shape[1]) * zoom
@@ -91,7 +91,7 @@ def moved_still(still: Still, size: tuple[int, int], path: Path, *, zoom: float,
 
 
 def run_of(
-    video: Video, times: list[int], size: tuple[int, int], path: Path, anchor: tuple[float, float], *, flip: bool
+    video: LabeledVideo, times: list[int], size: tuple[int, int], path: Path, anchor: tuple[float, float], *, flip: bool
 ) -> Clip:
     """Frames of a video at `times`, seen so that its pixel `anchor` (x, y) lies at the path's place.
 

@@ -20,7 +20,7 @@ from vos.propagation.warp import fill_missing, sampling
 from vos.refinement.region import shrink_picture
 from vos.training.data.coded_clips import CodedClip, CodedRecipe, coded_clips
 from vos.training.data.datasets import TrainingData
-from vos.training.data.mask_corruption import slips
+from vos.training.data.mask_corruption import mask_errors
 
 Sample = dict[str, Tensor]
 """One clip of T frames in decode order, H x W pixels, h x w = H/4 x W/4 cells, K objects.
@@ -104,7 +104,7 @@ def _given(label: UInt8Array, objects: int, t: int, rng: np.random.Generator) ->
             mask = _jitter(mask, rng)
         small = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
         if t and rng.random() < 0.3:
-            keep, leak = slips(rng, small)
+            keep, leak = mask_errors(rng, small)
             small = np.maximum(np.minimum(small, keep), leak)
         masks[k] = small
     return masks

@@ -10,8 +10,8 @@ import torch
 from vos.errors import WeightsError
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.refiner import Refiner
-from vos.training.base.run import Outcome, load_steps, stop_signals
-from vos.training.common.checkpoint import take_up
+from vos.training.base.run import TrainingResult, load_steps, stop_signals
+from vos.training.common.checkpoint import restore_checkpoint
 from vos.training.common.export import named_with_hash
 from vos.training.common.run_log import CHECKPOINT, Progress, RunLog
 from vos.training.data.datasets import load_data
@@ -44,7 +44,9 @@ class RefinerOptions:
     stop_after: int | None = None
 
 
-def train_refiner(options: RefinerOptions, recipe: RefinerRecipe, on_progress: Progress | None = None) -> Outcome:
+def train_refiner(
+    options: RefinerOptions, recipe: RefinerRecipe, on_progress: Progress | None = None
+) -> TrainingResult:
     """Train the refiner until the recipe ends, or SIGINT or SIGTERM asks to stop.
 
     Args:
@@ -72,7 +74,7 @@ def train_refiner(options: RefinerOptions, recipe: RefinerRecipe, on_progress: P
             log.record(trainer.step(batch, stop), on_progress)
             if trainer.stopped:
                 break
-    return Outcome(options.out / "refiner.safetensors", trainer.done, start)
+    return TrainingResult(options.out / "refiner.safetensors", trainer.done, start)
 
 
 def _is_refiner(weights: Path) -> bool:
@@ -88,7 +90,7 @@ def _start(options: RefinerOptions, recipe: RefinerRecipe) -> tuple[RefinerTrain
     torch.manual_seed(recipe.seed)
     trainer = RefinerTrainer(Refiner(), recipe, torch.device(options.device))
     if options.resume:
-        state = take_up(trainer, options.out / CHECKPOINT, "keymask train refiner")
+        state = restore_checkpoint(trainer, options.out / CHECKPOINT, "keymask train refiner")
         return trainer, float(state["seconds"]), str(state.get("start", ""))
     if _is_refiner(options.start):
         trainer.network.load_state_dict(read_weights(Refiner(), options.start, REFINER.name))

@@ -12,19 +12,19 @@ from vos.training.base.clip_sampler import Sources, draw_clip
 from vos.training.base.recipe import Recipe, Stage
 from vos.training.common.errors import TrainingDataError
 from vos.training.data.clips import Clip, View, absence, choose, frame_of, real_clip, still_clip, walk
-from vos.training.data.datasets import Still, TrainingData, Video, load_data
-from vos.training.data.mask_corruption import carried, slips
+from vos.training.data.datasets import LabeledStill, LabeledVideo, TrainingData, load_data
+from vos.training.data.mask_corruption import carried, mask_errors
 from vos.training.data.photometry import recolour
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
-def painted(colour: tuple[int, int, int], size: int = 200, at: tuple[int, int] = (100, 90)) -> Still:
+def painted(colour: tuple[int, int, int], size: int = 200, at: tuple[int, int] = (100, 90)) -> LabeledStill:
     """A disc of one colour on blue, and its mask."""
     labels = np.zeros((size, size + 40), dtype=np.uint8)
     cv2.circle(labels, at, 45, 1, thickness=-1)
     image = np.where(labels[..., None] == 1, np.uint8(colour), np.uint8(BLUE))
-    return Still("painted", np.ascontiguousarray(image), labels, (1,))
+    return LabeledStill("painted", np.ascontiguousarray(image), labels, (1,))
 
 
 def assert_label_is_colour(images: np.ndarray, labels: np.ndarray, label: int, channel: int) -> None:
@@ -54,7 +54,7 @@ def test_moved_stills_stay_aligned(seed: int) -> None:
 def test_cropped_videos_stay_aligned(seed: int) -> None:
     """In a clip cut from a video, the mask lies where the object's colour lies in that frame."""
     stills = [painted(RED, at=(60 + 5 * t, 80 + 3 * t)) for t in range(12)]
-    video = Video("video", [s.image for s in stills], [s.labels for s in stills], (1,))
+    video = LabeledVideo("video", [s.image for s in stills], [s.labels for s in stills], (1,))
     clip = real_clip(np.random.default_rng(seed), video, View(4, 96, widest_gap=12), 1)
     assert clip is not None
     assert_label_is_colour(clip.images, clip.labels, 1, 0)
@@ -76,10 +76,10 @@ def stills(*colours: tuple[int, int, int]) -> TrainingData:
     return TrainingData({}, {str(colour): [painted(colour)] for colour in colours}, {})
 
 
-def film(colour: tuple[int, int, int]) -> Video:
+def film(colour: tuple[int, int, int]) -> LabeledVideo:
     """A disc at rest."""
     still = painted(colour)
-    return Video(f"film/{colour}", [still.image] * 12, [still.labels] * 12, (1,))
+    return LabeledVideo(f"film/{colour}", [still.image] * 12, [still.labels] * 12, (1,))
 
 
 def test_pasted_objects_are_labelled_and_cover() -> None:
@@ -199,7 +199,7 @@ def test_sparse_sequences_are_not_walked_with_wide_gaps() -> None:
     """Frames of a set that holds every tenth one are neighbours already; widest gaps are in frames of the film."""
     frames = [np.full((64, 64, 3), 10 * t, np.uint8) for t in range(20)]
     labels = [np.pad(np.ones((20, 20), np.uint8), 22)] * 20
-    video = Video("sparse/a", frames, labels, (1,))
+    video = LabeledVideo("sparse/a", frames, labels, (1,))
     recipe = Recipe(absent=0, rivals=0, occluders=0, real_clips=1, spacing={"sparse": 10})
     sources = Sources.of(TrainingData({"sparse": [video]}, {}, {}), recipe)
     for seed in range(20):
@@ -239,13 +239,13 @@ def test_frames_of_videos_name_what_they_show() -> None:
     still = painted(RED)
     labels = still.labels.copy()
     labels[0, 0] = 2
-    frame = frame_of(np.random.default_rng(0), Video("video", [still.image], [labels], (1, 2)))
+    frame = frame_of(np.random.default_rng(0), LabeledVideo("video", [still.image], [labels], (1, 2)))
     assert frame.ids == (1,)
     assert (frame.image == still.image).all()
 
 
 def test_wrong_masks_are_related_to_the_truth() -> None:
-    """Carried masks overlap the truth but are not equal to it; slips nearly always lose or spill something."""
+    """Carried masks overlap the truth but are not equal to it; mask_errors nearly always lose or spill something."""
     truth = np.zeros((64, 64), dtype=np.uint8)
     truth[20:44, 16:40] = 255
     overlaps, changed = [], 0
@@ -253,7 +253,7 @@ def test_wrong_masks_are_related_to_the_truth() -> None:
         rng = np.random.default_rng(seed)
         wrong = carried(rng, truth) > 127
         overlaps.append((wrong & (truth > 127)).sum() / (wrong | (truth > 127)).sum())
-        keep, leak = slips(rng, truth)
+        keep, leak = mask_errors(rng, truth)
         changed += bool((np.maximum(np.minimum(truth, keep), leak) != truth).any())
     assert 0.5 < np.mean(overlaps) < 0.95
     assert changed > 90
@@ -263,7 +263,7 @@ def test_empty_masks_stay_empty() -> None:
     """An object that is not in the frame is neither carried nor leaked."""
     empty = np.zeros((32, 32), dtype=np.uint8)
     rng = np.random.default_rng(0)
-    keep, leak = slips(rng, empty)
+    keep, leak = mask_errors(rng, empty)
     assert not carried(rng, empty).any()
     assert not leak.any()
     assert (keep == 255).all()

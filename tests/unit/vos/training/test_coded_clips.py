@@ -14,10 +14,10 @@ from tests.support import synthetic
 from vos.training.common.errors import TrainingDataError
 from vos.training.data.clips import Clip
 from vos.training.data.coded_clips import CodedClip, CodedRecipe, coded_clips
-from vos.training.data.datasets import Still, TrainingData, Video, load_data
+from vos.training.data.datasets import LabeledStill, LabeledVideo, TrainingData, load_data
 from vos.training.data.photometry import grade
 from vos.training.data.random_encoders import describe, random_encoder
-from vos.training.data.scene_sampler import Weighted, live_scene, made_scene
+from vos.training.data.scene_sampler import Weighted, still_scene, video_scene
 from vos.training.data.scenes import cut_out, paste_sprite
 from vos.training.data.trajectories import LIVELY, glide, leave, wander
 
@@ -31,7 +31,7 @@ DAVIS_2016_VALIDATION = {
 }
 
 
-def panned_video(frames: int = 30) -> Video:
+def panned_video(frames: int = 30) -> LabeledVideo:
     """A blue texture seen through a window that moves, with one ellipse of it as the object, in red."""
     pan = synthetic.pan(frames, size=(320, 240), velocity=(4.0, 2.0))
     y, x = np.mgrid[:240, :320]
@@ -43,17 +43,17 @@ def panned_video(frames: int = 30) -> Video:
             pan.frames[t] // 3 + np.where(inside[..., None], np.uint8([150, 20, 20]), np.uint8([20, 20, 150]))
         )
         labels.append(inside.astype(np.uint8))
-    return Video("made/pan", images, labels, (1,))
+    return LabeledVideo("made/pan", images, labels, (1,))
 
 
-def disc(size: int = 160) -> Still:
+def disc(size: int = 160) -> LabeledStill:
     """A red disc on blue and its mask."""
     labels = np.zeros((size, size + 20), np.uint8)
     cv2.circle(labels, (90, 70), 40, 1, thickness=-1)
-    return Still("made/disc", np.where(labels[..., None] == 1, np.uint8(RED), np.uint8(BLUE)), labels, (1,))
+    return LabeledStill("made/disc", np.where(labels[..., None] == 1, np.uint8(RED), np.uint8(BLUE)), labels, (1,))
 
 
-def data_of(videos: list[Video], stills: list[Still]) -> TrainingData:
+def data_of(videos: list[LabeledVideo], stills: list[LabeledStill]) -> TrainingData:
     """Videos and stills as one set each."""
     return TrainingData({"made": videos} if videos else {}, {"made": stills} if stills else {}, "")
 
@@ -224,9 +224,9 @@ def test_grading_is_constant_over_a_clip() -> None:
 def test_short_videos_and_unwanted_sets_are_never_drawn() -> None:
     """A video shorter than a clip, one without objects and a set of weight 0 are left out."""
     video, short = panned_video(16), panned_video(5)
-    empty = Video("made/none", video.frames, video.labels, ())
+    empty = LabeledVideo("made/none", video.frames, video.labels, ())
     recipe = CodedRecipe(real=1.0, frames=(6, 8), sizes=((240, 256),), set_weights={"sparse": 0.0})
-    data = TrainingData({"made": [Video("made/short", short.frames, short.labels, (1,)), empty, video]}, {}, "")
+    data = TrainingData({"made": [LabeledVideo("made/short", short.frames, short.labels, (1,)), empty, video]}, {}, "")
     assert {clip.name for clip in islice(coded_clips(data, 0, recipe), 5)} == {"made/pan"}
     with pytest.raises(TrainingDataError, match="at least 8 frames"):
         next(coded_clips(TrainingData({"sparse": [video], "made": [short]}, {}, ""), 0, recipe))
@@ -236,20 +236,20 @@ def test_masks_without_objects_are_reported() -> None:
     """Where no draw shows an object, that is said instead of drawing for ever."""
     video = panned_video(16)
     nothing = [np.zeros_like(label) for label in video.labels]
-    data = data_of([Video("made/empty", video.frames, nothing, (1,))], [])
+    data = data_of([LabeledVideo("made/empty", video.frames, nothing, (1,))], [])
     with pytest.raises(TrainingDataError, match="no object large enough"):
         next(coded_clips(data, 0, CodedRecipe(sizes=((240, 256),))))
 
 
 def test_scenes_say_where_they_come_from() -> None:
     """A scene's name holds every source that its log needs: the video, or the still and what is behind it."""
-    videos = Weighted[Video].of([("made", [panned_video(16)], {})])
-    stills = Weighted[Still].of([("made", [disc()], {})])
+    videos = Weighted[LabeledVideo].of([("made", [panned_video(16)], {})])
+    stills = Weighted[LabeledStill].of([("made", [disc()], {})])
     rng = np.random.default_rng(0)
-    live = live_scene(rng, videos, stills, 8, (240, 256))
+    live = video_scene(rng, videos, stills, 8, (240, 256))
     assert live is not None
     assert live[1] == "made/pan"
-    made = {scene[1] for _ in range(20) if (scene := made_scene(rng, videos, stills, 8, (240, 256)))}
+    made = {scene[1] for _ in range(20) if (scene := still_scene(rng, videos, stills, 8, (240, 256)))}
     assert made == {"made/disc over made/disc", "made/disc over made/pan"}
 
 

@@ -134,10 +134,10 @@ class Keeping(nn.Module):
         """The number of the picture."""
         return Memory(features.key.flatten(2), soft.flatten(1)[:, :1, None])
 
-    def confidence(self, _features: RefinerFeatures, carried_light: Tensor) -> Tensor:
+    def confidence(self, _features: RefinerFeatures, propagated_light: Tensor) -> Tensor:
         """None."""
-        self.hints.append(carried_light)
-        return carried_light[:, :1]
+        self.hints.append(propagated_light)
+        return propagated_light[:, :1]
 
     def refine(
         self, _features: RefinerFeatures, memory: Memory, carried: Tensor, _confidence: Tensor, evidence: Tensor

@@ -1,4 +1,4 @@
-"""The service against inputs that nobody means well: real sandboxes, real workers, only the network is light."""
+"""The service against hostile inputs, with real sandboxes and workers; only the base network is replaced."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from service.config import Settings
 from service.engine.supervisor import Supervisor
 from service.http.app import create_app
 from service.problems import MEDIA_TYPE, PROBLEMS, type_of
-from tests.support.hostile import HEIGHT, SECRET, WIDTH, Hostile, corpus, good_clips, good_mask
+from tests.support.hostile import Hostile, corpus
+from tests.support.hostile_masks import HEIGHT, WIDTH, good_mask
+from tests.support.hostile_videos import SECRET, good_clips
 from tests.support.serving import listening
 
 SEED = 20_260_101
 GROWTH_BYTES = 150 << 20
-"""How much the service's own process may grow over the whole corpus."""
+"""Largest growth of the service's process over the whole corpus."""
 EXPECTED = (
     "video-unreadable", "video-truncated", "no-video-stream", "mask-unreadable", "mask-size-mismatch", "mask-unusable",
     "too-many-objects", "too-many-pixels", "invalid-options",
 )  # fmt: skip
-"""Refusals that the corpus must meet, or it would not try much."""
+"""Problem types that the corpus must provoke; otherwise it would test little."""
 REFUSALS = {type_of(kind) for kind, problem in PROBLEMS.items() if 400 <= problem.status < 500}
 
 
@@ -45,7 +47,7 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of a service whose worker is a process of its own."""
+    """A client of a service with a real worker process."""
     settings = Settings(
         home=tmp_path_factory.mktemp("home"), devices="cpu", max_queued_jobs=1000, max_jobs_per_key=1000
     )
@@ -60,20 +62,20 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 
 def resident_bytes() -> int:
-    """Memory of this process, in which the service runs."""
+    """Return the resident memory of this process, in which the service runs."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 
 
 def post(client: httpx.Client, hostile: Hostile) -> httpx.Response:
-    """Post an input and wait for the end of its job, if it becomes one."""
+    """Post an input and wait for the end of its job, if there is one."""
     files: dict[str, Any] = {"video": (hostile.filename, hostile.video), "mask": ("mask.png", hostile.mask)}
     data = {} if hostile.options is None else {"options": hostile.options}
     return client.post("/v1/jobs", files=files, data=data, headers={"Prefer": "wait=60"})
 
 
-def verdict(client: httpx.Client, hostile: Hostile) -> str:
-    """What became of an input: its problem's type or "succeeded"; raises where that is neither right."""
+def outcome(client: httpx.Client, hostile: Hostile) -> str:
+    """Return the problem type of an input's refusal, or "succeeded"; fail if the service handles it wrongly."""
     answer = post(client, hostile)
     if answer.status_code >= 400:
         problem = answer.json()
@@ -95,7 +97,7 @@ def verdict(client: httpx.Client, hostile: Hostile) -> str:
 
 
 def check_masks(client: httpx.Client, job: dict[str, Any]) -> None:
-    """Masks of a finished job: consecutive frames, all of the display size, each object's area that of its mask."""
+    """Check the masks of a finished job: consecutive frames, display size, and areas that match the masks."""
     lines = [json.loads(line) for line in client.get(f"/v1/jobs/{job['id']}/masks").text.splitlines()]
     first = job["options"]["prompt_frame"] if job["options"]["start"] is None else job["options"]["start"]
     assert [line["index"] for line in lines] == list(range(first, first + len(lines)))
@@ -106,34 +108,38 @@ def check_masks(client: httpx.Client, job: dict[str, Any]) -> None:
         assert np.asarray(coco.decode(rle)).sum() == entry["area"] > 0
 
 
-def test_every_hostile_input_is_refused_or_done_right(client: httpx.Client, secret: Path) -> None:
-    """Each of at least 200 inputs ends as a 4xx problem or a correct result; the service grows little and lives on."""
+def test_every_hostile_input_is_refused_or_segmented_correctly(client: httpx.Client, secret: Path) -> None:
+    """Each of at least 200 inputs ends as a 4xx problem or a correct result; the service survives and grows little."""
     inputs = list(corpus(SEED, secret))
     assert len(inputs) >= 200
-    assert verdict(client, Hostile("a good one", good_clips()["mp4"], good_mask())) == "succeeded"
+    assert outcome(client, Hostile("a good one", good_clips()["mp4"], good_mask())) == "succeeded"
     before = resident_bytes()
     with ThreadPoolExecutor(2) as pool:
-        ends = list(pool.map(lambda hostile: attempt(client, hostile), inputs))
-    wrong = {hostile.name: end for hostile, end in zip(inputs, ends, strict=True) if isinstance(end, AssertionError)}
+        outcomes = list(pool.map(lambda hostile: attempt(client, hostile), inputs))
+    wrong = {
+        hostile.name: found
+        for hostile, found in zip(inputs, outcomes, strict=True)
+        if isinstance(found, AssertionError)
+    }
     assert not wrong
     grown = resident_bytes() - before
     assert grown < GROWTH_BYTES
-    assert verdict(client, Hostile("a good one", good_clips()["mkv"], good_mask())) == "succeeded"
+    assert outcome(client, Hostile("a good one", good_clips()["mkv"], good_mask())) == "succeeded"
     assert client.get("/health/ready").status_code == 200
-    kinds = {str(end) for end in ends}
+    kinds = {str(found) for found in outcomes}
     assert {"succeeded", *map(type_of, EXPECTED)} <= kinds
 
 
 def attempt(client: httpx.Client, hostile: Hostile) -> str | AssertionError:
-    """The verdict, or what is wrong with it."""
+    """Return the outcome, or the failed assertion."""
     try:
-        return verdict(client, hostile)
+        return outcome(client, hostile)
     except AssertionError as error:
         return error
 
 
 def test_nothing_is_fetched(client: httpx.Client, tmp_path: Path) -> None:
-    """A playlist that names an address makes the service connect to nothing."""
+    """The service opens no connection for a playlist that names an address."""
     calls: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
@@ -153,14 +159,14 @@ def test_nothing_is_fetched(client: httpx.Client, tmp_path: Path) -> None:
         thread.start()
         for line in (f"http://127.0.0.1:{port}/a.ts", f"tcp://127.0.0.1:{port}"):
             playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{line}\n#EXT-X-ENDLIST\n".encode()
-            assert verdict(client, Hostile("playlist", playlist, good_mask())) == type_of("video-unreadable")
+            assert outcome(client, Hostile("playlist", playlist, good_mask())) == type_of("video-unreadable")
         stop.set()
         thread.join()
     assert not calls
 
 
 def test_a_playlist_reads_no_file(client: httpx.Client, tmp_path: Path) -> None:
-    """A playlist that names a good video on this machine is refused: only the uploaded file itself is read."""
+    """A playlist that names a valid video on this machine is refused: only the uploaded file is read."""
     video = tmp_path / "other.ts"
     video.write_bytes(good_clips()["ts"])
     for text in (
@@ -171,10 +177,10 @@ def test_a_playlist_reads_no_file(client: httpx.Client, tmp_path: Path) -> None:
         f"subfile,,start,0,end,0,,:{video}",
     ):
         hostile = Hostile("playlist", text.encode(), good_mask(), filename="a.m3u8")
-        assert verdict(client, hostile) == type_of("video-unreadable")
+        assert outcome(client, hostile) == type_of("video-unreadable")
 
 
-def test_the_good_clips_are_good(client: httpx.Client) -> None:
-    """What the corpus is made from passes, so that its refusals mean something."""
+def test_the_undamaged_clips_succeed(client: httpx.Client) -> None:
+    """The clips that the corpus damages succeed undamaged, so that its refusals mean something."""
     for kind, clip in good_clips().items():
-        assert verdict(client, Hostile(kind, clip, good_mask())) == "succeeded", (kind, WIDTH, HEIGHT)
+        assert outcome(client, Hostile(kind, clip, good_mask())) == "succeeded", (kind, WIDTH, HEIGHT)

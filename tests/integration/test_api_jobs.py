@@ -1,4 +1,4 @@
-"""Jobs over HTTP: create, look at, list, cancel, delete."""
+"""Jobs over HTTP: create, read, list, cancel, delete."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.support.waiting import files_below, wait_for
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A service for the whole file."""
+    """One service for all tests of the module."""
     with served(tmp_path_factory.mktemp("jobs")) as running:
         yield running
 
 
 @pytest.fixture
 def held(service: Served) -> Iterator[Served]:
-    """Jobs stop before their first frame while the test runs."""
+    """The service; jobs stop before their first frame while the test runs."""
     with service.held():
         yield service
 
 
-def test_a_new_job_is_accepted_with_its_address(held: Served) -> None:
-    """A post is answered 202 with Location, Retry-After and the job, whose video is described as it is displayed."""
+def test_a_new_job_is_answered_202_with_its_address(held: Served) -> None:
+    """A post is answered 202 with Location, Retry-After and the job, whose video has its display size."""
     answer = held.post(options='{"keyframes": "every:3", "end": 9}')
     job = answer.json()
     assert answer.status_code == 202
@@ -48,7 +48,7 @@ def test_a_new_job_is_accepted_with_its_address(held: Served) -> None:
 
 
 def test_times_are_utc_and_in_order(service: Served) -> None:
-    """All times of a finished job are RFC 3339 in UTC, and it expires as long after its end as the settings say."""
+    """All times of a finished job are RFC 3339 in UTC, and it expires one retention time after its end."""
     job = service.client.get(f"/v1/jobs/{service.run()}").json()
     names = ("created_at", "started_at", "finished_at", "expires_at")
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", job[name]) for name in names)
@@ -59,8 +59,8 @@ def test_times_are_utc_and_in_order(service: Served) -> None:
     assert job["error"] is None
 
 
-def test_waiting_ends_with_the_job_or_in_time(service: Served) -> None:
-    """`Prefer: wait=N` gives 200 and the finished job, or 202 after N seconds, and says that it was heeded."""
+def test_prefer_wait_ends_with_the_job_or_after_its_time(service: Served) -> None:
+    """`Prefer: wait=N` is answered 200 with the finished job, or 202 after N seconds, and acknowledged."""
     done = service.post(prefer="respond-async, wait=60")
     assert (done.status_code, done.json()["status"]) == (200, "succeeded")
     assert done.headers["preference-applied"] == "wait=60"
@@ -70,8 +70,8 @@ def test_waiting_ends_with_the_job_or_in_time(service: Served) -> None:
     assert late.json()["status"] in ("queued", "running")
 
 
-def test_a_list_has_the_newest_first_in_pages(service: Served) -> None:
-    """Pages of any length put together are the whole list, newest first, also when a job comes in between."""
+def test_a_list_is_paged_newest_first(service: Served) -> None:
+    """The pages together are the whole list, newest first, even if a job is created between two requests."""
     ids = [service.run() for _ in range(4)]
     first = service.client.get("/v1/jobs", params={"limit": 2, "status": "succeeded"}).json()
     service.run()
@@ -83,8 +83,8 @@ def test_a_list_has_the_newest_first_in_pages(service: Served) -> None:
     assert rest == {"jobs": [], "cursor": None}
 
 
-def test_cancel_at_every_state(held: Served) -> None:
-    """A running and a waiting job end canceled and keep their files, a finished job stays as it is."""
+def test_cancel_in_every_status(held: Served) -> None:
+    """A running and a waiting job end as canceled; a finished job does not change."""
     running, waiting = held.post().json()["id"], held.post().json()["id"]
     held.until(running, "running")
     assert held.client.post(f"/v1/jobs/{waiting}/cancel").json()["status"] == "canceled"
@@ -96,7 +96,7 @@ def test_cancel_at_every_state(held: Served) -> None:
 
 
 def test_a_deleted_job_leaves_nothing(held: Served) -> None:
-    """A job that is deleted while it runs is gone at once for clients, and soon from the disk."""
+    """A job that is deleted while it runs disappears for clients at once, and from the disk soon after."""
     job_id = held.post().json()["id"]
     held.until(job_id, "running")
     folder = held.services.storage.job(job_id).folder
@@ -110,8 +110,8 @@ def test_a_deleted_job_leaves_nothing(held: Served) -> None:
     wait_for(lambda: not held.services.store.known([job_id]))
 
 
-def test_the_same_key_and_payload_give_the_same_job(service: Served) -> None:
-    """Simultaneous posts with one Idempotency-Key make one job; another payload is refused; no file is left over."""
+def test_the_same_key_and_payload_return_the_same_job(service: Served) -> None:
+    """Simultaneous posts with one Idempotency-Key create one job; another payload is refused; no file is left over."""
     before = set(service.services.storage.job_ids())
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: service.post(idempotency_key="once"), range(8)))
@@ -123,8 +123,8 @@ def test_the_same_key_and_payload_give_the_same_job(service: Served) -> None:
     assert set(service.services.storage.job_ids()) - before == {answers[0].json()["id"]}
 
 
-def test_a_failed_job_says_why(service: Served) -> None:
-    """The error of a failed job is a kind of problem, with one line and no traceback."""
+def test_a_failed_job_has_its_error(service: Served) -> None:
+    """The error of a failed job has a problem type and one line of detail, without a traceback."""
     service.engine.failing = True
     try:
         job_id = service.post(prefer="wait=60").json()["id"]
@@ -137,7 +137,7 @@ def test_a_failed_job_says_why(service: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "kind", "said"),
+    ("options", "kind", "detail"),
     [
         ("{", "invalid-options", "options: "),
         ('{"kyframes": "codec"}', "invalid-options", "kyframes"),
@@ -158,15 +158,15 @@ def test_a_failed_job_says_why(service: Served) -> None:
         (" " * 20000, "upload-too-large", "options has more than the 16384 bytes"),
     ],
 )
-def test_options_are_checked(service: Served, options: str, kind: str, said: str) -> None:
-    """An option that is unknown, out of range or does not fit the video is refused by name and value."""
+def test_options_are_checked(service: Served, options: str, kind: str, detail: str) -> None:
+    """An option that is unknown, out of range or does not fit the video is refused; the detail names it."""
     answer = service.post(options=options)
     assert answer.json()["type"] == f"/problems/{kind}"
-    assert said in answer.json()["detail"]
+    assert detail in answer.json()["detail"]
 
 
 def test_the_mask_must_have_the_displayed_size(service: Served, tmp_path: object) -> None:
-    """A video that players turn wants a mask of the turned size, and the refusal names both sizes."""
+    """A rotated video needs a mask of the rotated size, and the refusal states both sizes."""
     folder = service.clip.parent
     turned = write_clip(folder / "turned.mp4", rotation=90).read_bytes()
     flat, upright = service.mask.read_bytes(), write_mask(folder / "upright.png", 48, 64).read_bytes()
@@ -191,8 +191,10 @@ def test_the_mask_must_have_the_displayed_size(service: Served, tmp_path: object
         ("storage_quota", 1, "storage-full", 507),
     ],
 )
-def test_every_limit_has_its_own_problem(service: Served, setting: str, value: float, kind: str, status: int) -> None:
-    """What goes beyond a limit is refused with the limit's own kind, and leaves neither job nor file."""
+def test_every_limit_has_its_own_problem_type(
+    service: Served, setting: str, value: float, kind: str, status: int
+) -> None:
+    """A post beyond a limit is refused with the limit's own problem type, and leaves neither job nor file."""
     with served(service.clip.parent / setting, **{setting: value}) as limited:
         answer = limited.post()
         assert (answer.status_code, answer.json()["type"]) == (status, f"/problems/{kind}")
@@ -203,8 +205,8 @@ def test_every_limit_has_its_own_problem(service: Served, setting: str, value: f
         assert not files_below(files)
 
 
-def test_keys_have_jobs_and_limits_of_their_own(service: Served) -> None:
-    """With API keys a caller sees its own jobs only, and has its own share of jobs and Idempotency-Keys."""
+def test_each_api_key_has_its_own_jobs_and_limits(service: Served) -> None:
+    """With API keys a caller sees only its own jobs, and has its own job limit and Idempotency-Keys."""
     keys = ",".join(f"{name}:{digest_of_key(f'km-{name}')}" for name in ("ann", "bob"))
     with served(service.clip.parent / "keys", api_keys=keys, max_jobs_per_key=1) as guarded:
         assert guarded.post().status_code == 401
@@ -221,8 +223,8 @@ def test_keys_have_jobs_and_limits_of_their_own(service: Served) -> None:
             assert "km-ann" not in json.dumps(guarded.client.get("/v1/jobs", headers=ann).json())
 
 
-def test_a_followed_job_is_told_to_its_owner_alone(service: Served) -> None:
-    """While a job is followed, others still find none; its owner sees what was just done to it."""
+def test_only_the_owner_reads_a_followed_job(service: Served) -> None:
+    """While a job is followed, other callers get 404, and its owner sees a change at once."""
     keys = ",".join(f"{name}:{digest_of_key(f'km-{name}')}" for name in ("ann", "bob"))
     with served(service.clip.parent / "followed", api_keys=keys) as guarded, guarded.held():
         ann, bob = ({"authorization": f"Bearer km-{name}"} for name in ("ann", "bob"))
@@ -238,8 +240,8 @@ def test_a_followed_job_is_told_to_its_owner_alone(service: Served) -> None:
             list(lines)
 
 
-def test_statuses_are_those_of_the_contract(service: Served) -> None:
-    """Clients see the five states of the contract and can ask for each."""
+def test_statuses_are_the_documented_ones(service: Served) -> None:
+    """Clients see the five documented statuses and can filter by each."""
     assert {*JobStatus} == {"queued", "running", "succeeded", "failed", "canceled"}
     for status in JobStatus:
         assert service.client.get("/v1/jobs", params={"status": status}).status_code == 200

@@ -28,13 +28,13 @@ from tests.support.waiting import wait_for
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A service for the whole file."""
+    """One service for all tests of the module."""
     with served(tmp_path_factory.mktemp("results")) as running:
         yield running
 
 
 def two_objects() -> UInt8Array:
-    """Labels [48, 64] with the objects 2 and 7."""
+    """Return labels [48, 64] with the objects 2 and 7."""
     labels = np.zeros((48, 64), np.uint8)
     labels[4:20, 8:30] = 2
     labels[25:40, 31:60] = 7
@@ -43,19 +43,19 @@ def two_objects() -> UInt8Array:
 
 @pytest.fixture(scope="module")
 def result(service: Served) -> str:
-    """Address of the result of a job with two objects over all frames but the first."""
+    """Address of the result of a job with two objects, for all frames except the first."""
     answer = service.post(mask=encode_mask(two_objects()), options='{"prompt_frame": 1}', prefer="wait=60")
     assert answer.status_code == 200, answer.text
     return f"/v1/jobs/{answer.json()['id']}/result"
 
 
 def decoded(rle: dict[str, object]) -> UInt8Array:
-    """A run-length encoded mask as an array."""
+    """Decode a run-length encoded mask."""
     return np.asarray(coco.decode({"size": rle["size"], "counts": str(rle["counts"]).encode()}))
 
 
 def test_png(service: Served, result: str) -> None:
-    """The zip holds one indexed PNG a frame, named by presentation index."""
+    """The zip contains one indexed PNG per frame, named by presentation index."""
     answer = service.client.get(result, params={"format": "png"})
     assert answer.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
@@ -65,8 +65,8 @@ def test_png(service: Served, result: str) -> None:
                 assert (np.asarray(picture) == two_objects()).all()
 
 
-def test_a_result_is_sent_while_it_is_made(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first frames of a zip arrive before the last one is drawn; all who ask meanwhile get the same bytes."""
+def test_a_result_is_sent_while_it_is_built(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first frames of a zip arrive before the last one is encoded; a concurrent request gets the same bytes."""
     job_id = service.run()
     address, gate, drawn = f"/v1/jobs/{job_id}/result", threading.Event(), 0
 
@@ -75,7 +75,7 @@ def test_a_result_is_sent_while_it_is_made(service: Served, monkeypatch: pytest.
         drawn += 1
         if drawn == 6:
             assert gate.wait(240)
-        return encode_mask(labels) + bytes(20_000)  # more than what a file holds back
+        return encode_mask(labels) + bytes(20_000)  # more than the buffer of a file
 
     monkeypatch.setattr(export, "encode_mask", draw)
     with service.client.stream("GET", address) as first, ThreadPoolExecutor(1) as pool:
@@ -93,8 +93,8 @@ def test_a_result_is_sent_while_it_is_made(service: Served, monkeypatch: pytest.
     assert (part.result().status_code, part.result().content) == (206, whole[:10])
 
 
-def test_a_result_that_fails_in_the_middle_is_broken_off(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client sees that the answer is not whole, nothing of it stays, and asking again makes it."""
+def test_a_build_that_fails_aborts_its_response(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client sees that the response is incomplete, no file is left, and a second request succeeds."""
     job_id = service.run()
     address, drawn = f"/v1/jobs/{job_id}/result", 0
 
@@ -121,8 +121,8 @@ def test_a_result_that_fails_in_the_middle_is_broken_off(service: Served, monkey
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_disk_that_is_full_is_no_fault_of_the_job(service: Served, result: str, name: str) -> None:
-    """A result of any kind for which there is no room is refused as such, and leaves nothing."""
+def test_a_full_disk_is_reported_for_every_format(service: Served, result: str, name: str) -> None:
+    """A build without disk space fails with `StorageFullError` and leaves no file."""
     job = service.services.store.get(result.split("/")[3])
     files = service.services.storage.job(job.id)
     full = files.result(f"full-{FORMATS[name].file}")
@@ -134,8 +134,8 @@ def test_a_disk_that_is_full_is_no_fault_of_the_job(service: Served, result: str
     assert set(full.parent.iterdir()) == before
 
 
-def test_no_room_for_a_result_is_507(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client is told that the disk is full; once there is room the same request succeeds."""
+def test_a_full_disk_is_answered_507(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is answered `storage-full`; once there is space the same request succeeds."""
     address = f"/v1/jobs/{service.run()}/result"
 
     def fail(_: UInt8Array) -> bytes:
@@ -149,7 +149,7 @@ def test_no_room_for_a_result_is_507(service: Served, monkeypatch: pytest.Monkey
 
 
 def test_coco(service: Served, result: str) -> None:
-    """COCO has an image a frame, an annotation an object and frame, and masks that decode to the prompt's."""
+    """COCO has one image per frame and one annotation per object and frame; the masks decode to the prompt's."""
     data = service.client.get(result, params={"format": "coco"}).json()
     assert [image["frame_index"] for image in data["images"]] == list(range(1, FRAMES))
     assert [category["id"] for category in data["categories"]] == [2, 7]
@@ -162,7 +162,7 @@ def test_coco(service: Served, result: str) -> None:
 
 
 def test_ytvis(service: Served, result: str) -> None:
-    """YouTube-VIS has one annotation an object, with an entry for every frame."""
+    """YouTube-VIS has one annotation per object with an entry for every frame."""
     data = service.client.get(result, params={"format": "ytvis"}).json()
     (video,) = data["videos"]
     assert video["length"] == len(video["file_names"]) == FRAMES - 1
@@ -173,8 +173,8 @@ def test_ytvis(service: Served, result: str) -> None:
             assert (decoded(rle) == (two_objects() == entry["category_id"])).all()
 
 
-def test_ytvis_has_null_where_an_object_is_not_seen(service: Served) -> None:
-    """Frames without an object hold null in its lists, so that all lists are as long as the video."""
+def test_ytvis_has_null_where_an_object_is_not_visible(service: Served) -> None:
+    """The lists of an object contain null for frames without it, so that all are as long as the video."""
     job_id = service.run()
     frames = service.services.storage.job(job_id).mask_log
     lines = [json.loads(line) for line in frames.read_text(encoding="utf-8").splitlines()]
@@ -187,7 +187,7 @@ def test_ytvis_has_null_where_an_object_is_not_seen(service: Served) -> None:
 
 
 def test_overlay(service: Served, result: str) -> None:
-    """The overlay is a video of the display size with a picture for every mask."""
+    """The overlay is a video of the display size with one picture per mask."""
     answer = service.client.get(result, params={"format": "overlay"})
     assert answer.headers["content-type"] == "video/mp4"
     with av.open(io.BytesIO(answer.content)) as container:
@@ -196,8 +196,8 @@ def test_overlay(service: Served, result: str) -> None:
     assert (pictures[0].width, pictures[0].height) == (64, 48)
 
 
-def test_nothing_before_the_end(service: Served) -> None:
-    """A job that waits, runs or was canceled has no result: 409."""
+def test_an_unfinished_or_canceled_job_has_no_result(service: Served) -> None:
+    """The result of a job that waits, runs or was canceled is answered 409."""
     with service.held():
         job_id = service.post().json()["id"]
         early = service.client.get(f"/v1/jobs/{job_id}/result")
@@ -209,8 +209,8 @@ def test_nothing_before_the_end(service: Served) -> None:
     assert service.client.get(f"/v1/jobs/{job_id}/result?format=gif").json()["type"] == "/problems/invalid-request"
 
 
-def test_etag(service: Served, result: str) -> None:
-    """A file that the client has is not sent again; one made for another job is."""
+def test_a_file_that_the_client_has_is_not_sent_again(service: Served, result: str) -> None:
+    """A request whose If-None-Match names the file is answered 304; any other ETag gets the file."""
     first = service.client.get(result)
     for asked in (first.headers["etag"], f'"x", W/{first.headers["etag"]}', "*"):
         again = service.client.get(result, headers={"If-None-Match": asked})
@@ -222,8 +222,8 @@ def test_etag(service: Served, result: str) -> None:
     ("asked", "part"),
     [("bytes=0-9", slice(0, 10)), ("bytes=100-", slice(100, None)), ("bytes=-7", slice(-7, None))],
 )
-def test_range(service: Served, result: str, asked: str, part: slice) -> None:
-    """A range gives 206 and just those bytes, so that a broken download goes on."""
+def test_a_range_returns_that_part(service: Served, result: str, asked: str, part: slice) -> None:
+    """A range is answered 206 with exactly these bytes, so that a download can be resumed."""
     whole = service.client.get(result).content
     answer = service.client.get(result, headers={"Range": asked})
     start, stop, _ = part.indices(len(whole))
@@ -233,12 +233,12 @@ def test_range(service: Served, result: str, asked: str, part: slice) -> None:
 
 @pytest.mark.parametrize("asked", ["bytes=9-3", "bytes=x-", "lines=0-3", "bytes=", "garbage"])
 def test_a_malformed_range_is_ignored(service: Served, result: str, asked: str) -> None:
-    """A Range header that makes no sense counts as not sent (RFC 9110, 14.2)."""
+    """A malformed Range header counts as not sent (RFC 9110, section 14.2)."""
     assert service.client.get(result, headers={"Range": asked}).status_code == 200
 
 
-def test_a_range_beyond_the_file(service: Served, result: str) -> None:
-    """A range outside the file is 416 with its length, unless If-Range names another file."""
+def test_a_range_beyond_the_file_is_answered_416(service: Served, result: str) -> None:
+    """A range outside the file is answered 416 with the file's length, unless If-Range names another file."""
     size = len(service.client.get(result).content)
     beyond = {"Range": f"bytes={size}-"}
     answer = service.client.get(result, headers=beyond)

@@ -1,4 +1,4 @@
-"""/openapi.json: what it says is what the service does."""
+"""/openapi.json describes what the service does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-# Imported here, while there is one thread: Python 3.11's compiler fails at times when two threads use it at once.
+# Imported here, while there is one thread: the compiler of Python 3.11 sometimes fails if two threads use it at once.
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from service.problems import MEDIA_TYPE, PROBLEMS
@@ -26,7 +26,7 @@ from tests.support.serving import Served, served
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = 25
-"""Requests an operation."""
+"""Number of requests per operation."""
 OPERATIONS = [
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs"),
@@ -48,7 +48,7 @@ OPERATIONS = [
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A service for the whole file."""
+    """One service for all tests of the module."""
     with served(tmp_path_factory.mktemp("schema")) as running:
         yield running
 
@@ -66,15 +66,15 @@ def job_id(service: Served) -> str:
     return service.run()
 
 
-def test_the_document_names_every_call_of_the_contract(document: dict[str, Any]) -> None:
-    """It is OpenAPI 3.1 and describes just the calls of the contract."""
+def test_the_document_describes_exactly_the_operations(document: dict[str, Any]) -> None:
+    """The document is OpenAPI 3.1 and describes these operations and no others."""
     assert document["openapi"].startswith("3.1.")
     described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
     assert described == set(OPERATIONS)
 
 
 def test_every_error_is_documented_with_an_example(document: dict[str, Any]) -> None:
-    """Each error response of each call is a problem with one example a kind, whose status is the response's."""
+    """Each error response is a problem with one example per type, whose status is the response's."""
     for path, item in document["paths"].items():
         for operation in item.values():
             for status, response in operation["responses"].items():
@@ -88,7 +88,7 @@ def test_every_error_is_documented_with_an_example(document: dict[str, Any]) -> 
 
 
 def test_every_body_has_an_example_that_fits(document: dict[str, Any]) -> None:
-    """What a call takes and gives as JSON, lines, events or form is shown once, as its own schema allows it."""
+    """Every JSON, NDJSON, event or form body has an example that is valid for its schema."""
     for path, item in document["paths"].items():
         for operation in item.values():
             answers = [answer for status, answer in operation["responses"].items() if int(status) < 300]
@@ -104,8 +104,8 @@ def test_every_body_has_an_example_that_fits(document: dict[str, Any]) -> None:
                     assert not list(validator.iter_errors(shown)), (path, kind)
 
 
-def test_the_examples_are_what_the_service_says(service: Served, document: dict[str, Any]) -> None:
-    """Kinds of problems and networks are shown as they are."""
+def test_examples_match_the_service(service: Served, document: dict[str, Any]) -> None:
+    """The examples of problem types and models equal what the service returns."""
     schemas = document["components"]["schemas"]
     (problem,) = schemas["ProblemKind"]["examples"]
     assert service.client.get(problem["type"]).json() == problem
@@ -115,8 +115,8 @@ def test_the_examples_are_what_the_service_says(service: Served, document: dict[
         assert {**there[model["name"]], "size": model["size"]} == model
 
 
-def test_every_kind_of_problem_of_a_request_is_documented(document: dict[str, Any]) -> None:
-    """Every kind is the example of some call, but for those that only a job can end with."""
+def test_every_problem_type_of_a_request_is_documented(document: dict[str, Any]) -> None:
+    """Every problem type is an example of some operation, except those that only a job can end with."""
     found = {
         kind
         for item in document["paths"].values()
@@ -128,8 +128,8 @@ def test_every_kind_of_problem_of_a_request_is_documented(document: dict[str, An
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_answers_are_as_documented(service: Served, job_id: str, method: str, path: str) -> None:
-    """Requests made from the document, sensible and not, get documented answers and never a 5xx."""
+def test_responses_are_as_documented(service: Served, job_id: str, method: str, path: str) -> None:
+    """Valid and invalid requests generated from the document get documented responses and never a 5xx."""
     schema: OpenApiSchema = schemathesis.openapi.from_url(f"{service.client.base_url}/openapi.json")
     operation = schema[path][method]
     valid = operation.as_strategy()

@@ -22,7 +22,7 @@ from tests.support.waiting import wait_for
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A service for the whole file."""
+    """One service for all tests of the module."""
     with served(tmp_path_factory.mktemp("streams")) as running:
         yield running
 
@@ -34,7 +34,7 @@ def done(service: Served) -> str:
 
 
 def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, str | None, Any]]:
-    """Server-Sent Events as (event, id, data); comments are events without a name."""
+    """Yield Server-Sent Events as (event, id, data); comments are events without a name."""
     event, number, data = "", None, ""
     for line in lines:
         if not line:
@@ -52,8 +52,8 @@ def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, str | None, Any]]:
             )
 
 
-def test_masks_come_while_the_job_runs(service: Served) -> None:
-    """A client that follows the masks has the first ones before the job may go on, and all of them at its end."""
+def test_masks_arrive_while_the_job_runs(service: Served) -> None:
+    """A client that follows the masks gets the first ones while the job is held, and all of them by its end."""
     with service.held(3) as gate:
         job_id = service.post().json()["id"]
         with service.client.stream("GET", f"/v1/jobs/{job_id}/masks") as answer:
@@ -73,14 +73,14 @@ def test_masks_come_while_the_job_runs(service: Served) -> None:
     ("query", "wanted"),
     [("from=10", [10, 11]), ("from=2&to=4", [2, 3]), ("to=1", [0]), ("to=0", []), ("from=50", []), ("from=5&to=3", [])],
 )
-def test_masks_of_some_frames(service: Served, done: str, query: str, wanted: list[int]) -> None:
-    """`from` is the first frame, `to` the one before which the stream stops."""
+def test_from_and_to_select_frames(service: Served, done: str, query: str, wanted: list[int]) -> None:
+    """`from` is the first frame, `to` the end, exclusive."""
     text = service.client.get(f"/v1/jobs/{done}/masks?{query}").text
     assert [json.loads(line)["index"] for line in text.splitlines()] == wanted
 
 
-def test_a_mask_as_a_picture(service: Served, done: str) -> None:
-    """One mask is an indexed PNG of the display size, whose ETag saves sending it again."""
+def test_one_mask_as_a_picture(service: Served, done: str) -> None:
+    """One mask is an indexed PNG of the display size; with its ETag it is not sent again."""
     answer = service.client.get(f"/v1/jobs/{done}/masks/7.png")
     with Image.open(BytesIO(answer.content)) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "P", (64, 48))
@@ -92,8 +92,8 @@ def test_a_mask_as_a_picture(service: Served, done: str) -> None:
     assert (missing.status_code, missing.json()["type"]) == (404, "/problems/mask-not-found")
 
 
-def test_events_tell_the_whole_story(service: Served) -> None:
-    """Progress, one event a frame whose id is its index and which holds no mask, and the job at the end."""
+def test_events_cover_the_whole_job(service: Served) -> None:
+    """There are progress events, one event per frame with its index as id and no mask, and the job at the end."""
     with service.held() as gate:
         job_id = service.post().json()["id"]
         with service.client.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
@@ -115,7 +115,7 @@ def test_events_tell_the_whole_story(service: Served) -> None:
     ("last", "wanted"), [("8", [9, 10, 11]), ("11", []), ("x", list(range(FRAMES))), ("-3", list(range(FRAMES)))]
 )
 def test_events_resume(service: Served, done: str, last: str, wanted: list[int]) -> None:
-    """`Last-Event-ID` goes on after that frame; one that is no index starts from the beginning."""
+    """The stream resumes after the frame `Last-Event-ID`; a value that is no index starts from the beginning."""
     text = service.client.get(f"/v1/jobs/{done}/events", headers={"Last-Event-ID": last}).text
     found = list(parse_events(iter(text.splitlines())))
     assert [data["index"] for kind, _, data in found if kind == "frame"] == wanted
@@ -123,7 +123,7 @@ def test_events_resume(service: Served, done: str, last: str, wanted: list[int])
 
 
 def test_events_of_a_failed_job_end_with_its_problem(service: Served) -> None:
-    """The last event of a job that failed is `error`, and its data a problem."""
+    """The last event of a failed job is `error`, and its data is a problem."""
     service.engine.failing = True
     try:
         job_id = service.post(prefer="wait=60").json()["id"]
@@ -137,7 +137,7 @@ def test_events_of_a_failed_job_end_with_its_problem(service: Served) -> None:
 
 
 def test_a_quiet_stream_is_kept_open(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing happens, comments come at the ping's interval, which is 15 seconds."""
+    """While nothing changes, a comment is sent every ping interval, which is 15 seconds."""
     assert events.PING_SECONDS == 15
     monkeypatch.setattr(events, "PING_SECONDS", 0.05)
     with service.held():
@@ -151,8 +151,8 @@ def test_a_quiet_stream_is_kept_open(service: Served, monkeypatch: pytest.Monkey
     assert comments == [": ping"] * 3
 
 
-def test_the_end_is_told_at_once(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine says when a job has ended: followers need not wait for the next look at it."""
+def test_the_end_is_sent_at_once(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine announces the end of a job, so that followers do not wait for the next poll."""
     with service.held() as gate:
         job_id = service.post().json()["id"]
         service.until(job_id, "running")
@@ -166,7 +166,7 @@ def test_the_end_is_told_at_once(service: Served, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_stream_of_a_deleted_job_ends(service: Served) -> None:
-    """Who follows a job that is deleted sees the stream end."""
+    """The stream of a job ends when the job is deleted."""
     with service.held():
         job_id = service.post().json()["id"]
         with service.client.stream("GET", f"/v1/jobs/{job_id}/masks") as answer:
@@ -174,8 +174,8 @@ def test_a_stream_of_a_deleted_job_ends(service: Served) -> None:
             assert list(answer.iter_lines()) == []
 
 
-def test_streams_are_limited_and_given_back(service: Served) -> None:
-    """One stream more than allowed is refused, and a client that leaves makes room."""
+def test_the_number_of_streams_is_limited(service: Served) -> None:
+    """A stream beyond the limit is refused, and a client that disconnects makes room."""
     with served(service.clip.parent / "few", max_followers=1) as small:
         with small.held(), httpx.Client(base_url=small.client.base_url, timeout=240) as other:
             path = f"/v1/jobs/{small.post().json()['id']}/masks"
@@ -188,7 +188,7 @@ def test_streams_are_limited_and_given_back(service: Served) -> None:
 
 
 def test_a_service_that_stops_opens_no_stream(service: Served) -> None:
-    """From the signal to stop on, a stream is refused with 503 and when to try again."""
+    """After the signal to stop, a stream is refused with 503 and Retry-After."""
     with served(service.clip.parent / "stopping") as stopping:
         job = f"/v1/jobs/{stopping.run()}"
         stopping.services.watcher.close_soon()

@@ -1,4 +1,4 @@
-"""The client against the real application: over a socket, through ASGITransport, and as README and examples show it."""
+"""The client with the real application: over a socket, through ASGITransport, and as README and examples show it."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ SAMPLE = ROOT / "service" / "sample"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A service on a socket, whose engine gives every frame the prompt's mask."""
+    """A service on a socket whose engine returns the prompt mask for every frame."""
     with served(tmp_path_factory.mktemp("service")) as running:
         yield running
 
 
 @pytest.fixture
 def client(service: Served) -> Iterator[Client]:
-    """A client of it."""
+    """A client of the service."""
     with Client(str(service.client.base_url), timeout=240) as opened:
         yield opened
 
 
 def labels(service: Served) -> np.ndarray:
-    """The prompt."""
+    """Return the prompt mask."""
     with Image.open(service.mask) as image:
         return np.array(image)
 
 
-def test_segment_gives_one_mask_a_frame(client: Client, service: Served) -> None:
-    """What the service computed arrives pixel for pixel, whichever form the mask was given in."""
+def test_segment_returns_one_mask_per_frame(client: Client, service: Served) -> None:
+    """The masks of the service arrive pixel for pixel, whether the prompt is a path, an array or a picture."""
     expected = labels(service)
     for mask in (service.mask, expected, Image.open(service.mask)):
         track = client.segment(service.clip, mask)
@@ -63,15 +63,15 @@ def test_segment_gives_one_mask_a_frame(client: Client, service: Served) -> None
 
 
 def test_frames_arrive_while_the_job_runs(client: Client, service: Served) -> None:
-    """The first masks are there before the others may be computed."""
+    """The first masks arrive before the remaining ones are computed."""
     with service.held(2):
         frames = client.stream(service.clip, service.mask)
         assert [next(frames).index for _ in range(2)] == [0, 1]
     assert [frame.index for frame in frames] == list(range(2, FRAMES))
 
 
-def test_a_job_goes_through_its_life(client: Client, service: Served, tmp_path: Path) -> None:
-    """Submit, wait, list, download and delete work on one job, and then it is gone."""
+def test_a_job_from_submission_to_deletion(client: Client, service: Served, tmp_path: Path) -> None:
+    """Submit, wait, list, download and delete work on one job; afterwards it is gone."""
     job = client.wait(client.submit(service.clip, service.mask, end=5), timeout=240)
     assert job.status == "succeeded"
     assert job.report is not None
@@ -86,16 +86,16 @@ def test_a_job_goes_through_its_life(client: Client, service: Served, tmp_path: 
         client.get(job)
 
 
-def test_the_same_key_gives_the_same_job(client: Client, service: Served) -> None:
-    """A repeated submission makes no second job, and one of something else under the same key is refused."""
+def test_the_same_key_returns_the_same_job(client: Client, service: Served) -> None:
+    """A repeated submission creates no second job; another payload with the same key is refused."""
     one = client.submit(service.clip, service.mask, idempotency_key="order-1")
     assert client.submit(service.clip, service.mask, idempotency_key="order-1").id == one.id
     with pytest.raises(keymask.InputRefusedError, match="idempotency-conflict"):
         client.submit(service.clip, service.mask, idempotency_key="order-1", end=3)
 
 
-def test_a_canceled_job_is_an_error_of_its_own(client: Client, service: Served) -> None:
-    """Canceling stops a job, and waiting for it says so."""
+def test_waiting_for_a_canceled_job_raises(client: Client, service: Served) -> None:
+    """Waiting for a canceled job raises an error of its own class."""
     with service.held():
         job = client.submit(service.clip, service.mask)
         client.cancel(job)
@@ -103,8 +103,8 @@ def test_a_canceled_job_is_an_error_of_its_own(client: Client, service: Served) 
         client.wait(job, timeout=240)
 
 
-def test_a_failed_job_is_an_error_with_its_reason(client: Client, service: Served) -> None:
-    """The masks before the failure arrive, then the error."""
+def test_a_failed_job_raises_after_its_masks(client: Client, service: Served) -> None:
+    """The masks before the failure arrive, then the error is raised."""
     service.engine.failing = True
     try:
         frames = client.stream(service.clip, service.mask)
@@ -116,7 +116,7 @@ def test_a_failed_job_is_an_error_with_its_reason(client: Client, service: Serve
 
 
 def test_probe_and_models_are_typed(client: Client, service: Served) -> None:
-    """What the service says of a video and of its networks comes as objects."""
+    """Probe reports and models are returned as typed objects."""
     probe = client.probe(service.clip)
     assert (probe.video["codec"], probe.frames, sum(probe.types.values())) == ("h264", FRAMES, FRAMES)
     assert {forecast.policy for forecast in probe.forecasts} >= {"adaptive", "codec"}
@@ -126,7 +126,7 @@ def test_probe_and_models_are_typed(client: Client, service: Served) -> None:
 
 
 def test_async_client_through_asgi(service: Served, tmp_path: Path) -> None:
-    """The asynchronous client speaks to the application itself, without a socket."""
+    """The asynchronous client calls the application directly, without a socket."""
     app = create_app(
         Settings(home=tmp_path),
         make_engine=ThreadEngine,
@@ -148,10 +148,10 @@ def test_async_client_through_asgi(service: Served, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("page", "outputs"), [("client/README.md", 2), ("README.md", 1)])
-def test_a_page_prints_what_it_shows(
+def test_readme_code_prints_what_is_shown(
     service: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, outputs: int
 ) -> None:
-    """Every Python block of a README runs, and prints the text block below it, but for the job's id."""
+    """Every Python block of a README runs and prints the text block below it, except for the job's id."""
     shutil.copy(SAMPLE / "clip.mp4", tmp_path / "dog.mp4")
     shutil.copy(SAMPLE / "mask.png", tmp_path / "dog_first.png")
     monkeypatch.chdir(tmp_path)
@@ -168,7 +168,7 @@ def test_a_page_prints_what_it_shows(
 
 
 def without_ids(text: str) -> str:
-    """Text with every job id replaced."""
+    """Replace every job id."""
     return re.sub(r"[0-9a-f]{32}", "ID", text)
 
 
@@ -182,7 +182,7 @@ def without_ids(text: str) -> str:
     ids=["curl", "segment", "stream"],
 )
 def test_examples_run(service: Served, tmp_path: Path, command: list[str], last_line: str) -> None:
-    """Each example works on the sample clip against a real server."""
+    """Each example runs on the sample clip with a real server."""
     program, script = command
     done = subprocess.run(
         [

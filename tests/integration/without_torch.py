@@ -1,6 +1,6 @@
-"""Serves one job and every kind of result in a process that cannot import torch; prints what it did.
+"""Serves one job and every result format in a process that cannot import torch.
 
-Run by test_api_operations.py.
+test_api_operations.py runs it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.support.serving import served  # noqa: E402
 
 
 def main(folder: Path) -> None:
-    """Take the whole way of a client."""
+    """Call everything that a client may call."""
     with served(folder) as service:
         job_id = service.run()
         for path in (

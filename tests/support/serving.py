@@ -1,4 +1,4 @@
-"""Serves the application on a socket of this machine, in a thread, so that tests stream and disconnect for real."""
+"""Serves the application on a local socket in a thread, so that tests stream and disconnect for real."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-import codec.kernels  # noqa: F401 - in a fresh checkout compiling it takes longer than any request may
+import codec.kernels  # noqa: F401 - compiles it; in a fresh checkout that takes longer than a request may
 from service.config import Settings
 from service.engine.types import EngineConfig
 from service.http.app import create_app
@@ -28,15 +28,15 @@ from tests.support.thread_engine import ThreadEngine
 from tests.support.waiting import wait_for
 
 FRAMES = 12
-_FAREWELL_SECONDS = 60
-"""How long requests have to end at the end of a test; a stream that does not would hold it for ever."""
+_DRAIN_SECONDS = 60
+"""Time that requests have to end at the end of a test; a stream that never ends would block it."""
 
 
 class InlineSandbox(Sandbox):
-    """Calls functions in this process, after what a pipe does to arguments and results."""
+    """Calls functions in this process. Arguments and results are pickled, as a pipe would do."""
 
     def call_within(self, _seconds: float, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Call it."""
+        """Call the function; it has no time limit."""
         function, args, kwargs = pickle.loads(pickle.dumps((function, args, kwargs)))
         try:
             return pickle.loads(pickle.dumps(function(*args, **kwargs)))
@@ -49,11 +49,11 @@ class Served:
     """A running service.
 
     Attributes:
-        client: Speaks to it.
+        client: An HTTP client of the service.
         app: The application.
-        engine: Its engine.
-        clip: A video of 12 frames, 64x48.
-        mask: A mask that fits it.
+        engine: The job engine of the application.
+        clip: A video of `FRAMES` frames of 64x48 pixels.
+        mask: A mask that fits the clip.
     """
 
     client: httpx.Client
@@ -64,14 +64,14 @@ class Served:
 
     @property
     def services(self) -> Services:
-        """What its routes work with."""
+        """The services of the application."""
         services: Services = self.app.state.services
         return services
 
     def post(
         self, *, options: str | None = None, video: Any = None, mask: Any = None, **headers: str
     ) -> httpx.Response:
-        """Post a job; header names are given with underscores."""
+        """Post a job. Header names are keywords with underscores for hyphens."""
         files: dict[str, Any] = {
             "video": ("clip.mp4", self.clip.read_bytes() if video is None else video),
             "mask": ("mask.png", self.mask.read_bytes() if mask is None else mask),
@@ -81,14 +81,14 @@ class Served:
         return self.client.post("/v1/jobs", files=files, data=data, headers=named)
 
     def run(self, *, options: str | None = None) -> str:
-        """Id of a job that has ended."""
+        """Post a job, wait for its end and return its id."""
         answer = self.post(options=options, prefer="wait=60")
         assert answer.status_code == 200, answer.text
         return str(answer.json()["id"])
 
     @contextmanager
     def held(self, at: int = 0) -> Iterator[threading.Event]:
-        """While the block runs, or until the event is set, jobs stop before the frame with this number."""
+        """Hold jobs after `at` frames while the block runs, or until the yielded event is set."""
         self.engine.hold_at = at
         self.engine.gate.clear()
         try:
@@ -97,17 +97,17 @@ class Served:
             self.engine.gate.set()
             self.engine.hold_at = 0
 
-    def until(self, job_id: str, *states: str) -> dict[str, Any]:
-        """The job, once it is in one of the states."""
+    def until(self, job_id: str, *statuses: str) -> dict[str, Any]:
+        """Wait until the job has one of the statuses; return the job."""
         found: dict[str, Any] = wait_for(
-            lambda: (job := self.client.get(f"/v1/jobs/{job_id}").json())["status"] in states and job
+            lambda: (job := self.client.get(f"/v1/jobs/{job_id}").json())["status"] in statuses and job
         )
         return found
 
 
 @contextmanager
 def served(folder: Path, **settings: Any) -> Iterator[Served]:
-    """A service with a light engine, its files below `folder`."""
+    """Serve with a `ThreadEngine`; all files are below `folder`."""
     folder.mkdir(exist_ok=True)
     engines: list[ThreadEngine] = []
 
@@ -127,7 +127,7 @@ def served(folder: Path, **settings: Any) -> Iterator[Served]:
 
 @contextmanager
 def listening(app: FastAPI) -> Iterator[str]:
-    """Serve an application on a free port; its address."""
+    """Serve an application on a free port; yield its address."""
     config = uvicorn.Config(
         app,
         port=0,
@@ -136,7 +136,7 @@ def listening(app: FastAPI) -> Iterator[str]:
         ws="none",
         loop="asyncio",
         http="h11",
-        timeout_graceful_shutdown=_FAREWELL_SECONDS,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

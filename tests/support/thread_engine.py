@@ -1,4 +1,4 @@
-"""An engine in a thread of the test's own process, without a network: jobs are slow or broken on command."""
+"""A job engine in a thread of the test process, without a network. Tests can pause its jobs and make them fail."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ NAME = "thread"
 
 @dataclass
 class ThreadEngine:
-    """Gives every frame the prompt's mask.
+    """Returns the prompt mask for every frame.
 
     Attributes:
+        config: The configuration of the engine.
+        store: The jobs.
+        storage: The files of the jobs.
         gate: While it is cleared, running jobs wait before each frame from `hold_at` on.
-        hold_at: Number of that frame.
-        paused: While it is set, no further job is started.
+        hold_at: Number of frames that a job may write while the gate is cleared.
+        paused: While it is set, no job is started.
         failing: Whether jobs fail after their second frame.
-        ready: As in `Engine`.
+        ready: Whether the worker counts as ready, as in `Engine`.
+        sources: Source of a mask -> number of frames so far.
     """
 
     config: EngineConfig
@@ -47,7 +51,7 @@ class ThreadEngine:
 
     def __post_init__(self) -> None:
         self.gate.set()
-        self._news = threading.Event()
+        self._wake = threading.Event()
         self._stopped = False
         self._listener: Callable[[str], None] = lambda _job_id: None
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -60,32 +64,32 @@ class ThreadEngine:
         """End the thread."""
         self._stopped = True
         self.gate.set()
-        self._news.set()
+        self._wake.set()
         self._thread.join(120)
         assert not self._thread.is_alive()
 
     def wake(self) -> None:
-        """Look for jobs."""
-        self._news.set()
+        """Look for jobs now."""
+        self._wake.set()
 
     def listen(self, listener: Callable[[str], None]) -> None:
-        """Tell a function of each end."""
+        """Call a function with the id of each job that has ended."""
         self._listener = listener
 
     def workers(self) -> tuple[WorkerStatus, ...]:
-        """One worker."""
+        """Return the state of the only worker."""
         model = {"name": self.config.model.name} if self.ready else None
         failure = None if self.ready else "no weights"
         return (WorkerStatus(NAME, "cpu", os.getpid(), WorkerState.IDLE, model=model, failure=failure),)
 
     def totals(self) -> EngineTotals:
-        """Frames so far."""
+        """Return the counters so far."""
         return EngineTotals(frames=dict(self.sources), seconds={"decode": 0.5})
 
     def _work(self) -> None:
         while not self._stopped:
-            self._news.wait(0.2)
-            self._news.clear()
+            self._wake.wait(0.2)
+            self._wake.clear()
             for job_id in self.store.pending_deletion():
                 self.storage.delete(job_id)
                 self.store.remove(job_id)
@@ -110,17 +114,17 @@ class ThreadEngine:
             options = Options(start=job.options.start, end=job.options.end)
             masks = StillSegmenter(options).run(reader, info, Prompt(mask, job.options.prompt_frame))
             for done, frame in enumerate(masks, 1):
-                while done > self.hold_at and not self.gate.wait(0.02) and self._goes_on(job, done - 1):
+                while done > self.hold_at and not self.gate.wait(0.02) and self._report(job, done - 1):
                     pass
-                if not self._goes_on(job, done - 1):
+                if not self._report(job, done - 1):
                     return JobStatus.CANCELED
                 if self.failing and done > 2:
                     raise RuntimeError("broken on command")
                 writer.write(frame)
                 self.sources[str(frame.source)] += 1
-                self._goes_on(job, done)
+                self._report(job, done)
         return JobStatus.SUCCEEDED
 
-    def _goes_on(self, job: Job, done: int) -> bool:
+    def _report(self, job: Job, done: int) -> bool:
         progress = JobProgress(done, job.progress.total, "segmenting", 10.0)
         return self.store.set_progress(job.id, NAME, progress) and not self._stopped

@@ -17,7 +17,7 @@ from service.problems import ProblemError
 
 
 def body(parts: Iterable[tuple[str, bytes]], boundary: str = "b") -> bytes:
-    """A form as a client writes it."""
+    """Return a form as a client sends it."""
     text = b""
     for name, value in parts:
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="../x"\r\nX-Other: y\r\n\r\n'
@@ -28,7 +28,7 @@ def body(parts: Iterable[tuple[str, bytes]], boundary: str = "b") -> bytes:
 def receive(
     chunks: Iterable[bytes], parts: dict[str, Part], *, boundary: str = "b", gone: bool = False
 ) -> tuple[str, int]:
-    """JobWatcher chunks to `receive_form`; its digest, and how many chunks it took."""
+    """Send chunks to `receive_form`; return its digest and the number of chunks it read."""
     source: Iterator[bytes] = iter(chunks)
     taken = 0
 
@@ -47,7 +47,7 @@ def receive(
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 10**6])
 def test_chunks_do_not_matter(tmp_path: Path, size: int) -> None:
-    """However a body is cut into chunks, the parts are the same, also where they hold half a boundary."""
+    """The parts do not depend on how the body is split into chunks, even if one contains part of a boundary."""
     video = b"\r\n--" * 700 + b"\r\n--c" + bytes(range(256)) * 3
     parts = {"video": Part(10**6, tmp_path / "video"), "options": Part(100)}
     whole = body([("video", video), ("options", b"{}")])
@@ -57,8 +57,8 @@ def test_chunks_do_not_matter(tmp_path: Path, size: int) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["video"]
 
 
-def test_the_digest_is_of_the_parts_alone(tmp_path: Path) -> None:
-    """Order of the parts and boundary change nothing, the content of a part or its absence does."""
+def test_the_digest_depends_only_on_the_parts(tmp_path: Path) -> None:
+    """The order of the parts and the boundary do not change the digest; the content or absence of a part does."""
 
     def digest(*given: tuple[str, bytes], boundary: str = "b") -> str:
         parts = {
@@ -80,7 +80,7 @@ def test_the_digest_is_of_the_parts_alone(tmp_path: Path) -> None:
 
 
 def test_a_part_beyond_its_limit_is_not_written(tmp_path: Path) -> None:
-    """Not a byte beyond the limit reaches the disk, whatever is announced, and reading stops soon after."""
+    """No byte beyond the limit reaches the disk, and reading stops soon after the limit."""
     endless = (bytes(1 << 20) for _ in range(10_000))
     head = b'--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
 
@@ -95,14 +95,14 @@ def test_a_part_beyond_its_limit_is_not_written(tmp_path: Path) -> None:
     assert sum(1 for _ in endless) > 9_900
 
 
-def test_a_full_disk_is_said(tmp_path: Path) -> None:
-    """A disk without room ends the upload with an error of its own, also for the last few bytes."""
+def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path) -> None:
+    """A full disk ends the upload with `StorageFullError`, even if only the last few bytes do not fit."""
     for size in (10, 3 << 20):
         with pytest.raises(StorageFullError):
             receive([body([("video", bytes(size))])], {"video": Part(10 << 20, Path("/dev/full"))})
 
 
-def test_a_client_that_leaves(tmp_path: Path) -> None:
-    """A body that breaks off is a problem, not a crash."""
+def test_a_disconnect_is_a_problem(tmp_path: Path) -> None:
+    """An incomplete body is answered as a problem."""
     with pytest.raises(ProblemError, match="closed the connection"):
         receive([body([("video", b"v")])[:60]], {"video": Part(99, tmp_path / "video")}, gone=True)

@@ -1,1 +1,1 @@
-"""Engines: what takes waiting jobs and runs them, in processes of their own."""
+"""The engine of jobs: a supervisor and its worker processes."""

@@ -1,4 +1,4 @@
-"""Removes what has had its time: deleted jobs, expired jobs, files that nobody owns."""
+"""Removes deleted jobs, expired jobs and orphaned files."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ _log = logging.getLogger(__name__)
 
 
 class Housekeeper:
-    """Every step may be interrupted and is finished by the next call: files go first, the row goes last."""
+    """Each method may be interrupted; the next call finishes its work. Files are deleted first, the row last."""
 
     def __init__(self, store: JobStore, storage: Storage) -> None:
         self._store = store
         self._storage = storage
 
     def remove_deleted(self) -> int:
-        """Remove the jobs whose deletion was asked for and that do not run any more; returns how many."""
-        pending_deletion = self._store.pending_deletion()
-        for job_id in pending_deletion:
+        """Remove the jobs that are pending deletion and not running; return their number."""
+        job_ids = self._store.pending_deletion()
+        for job_id in job_ids:
             self._storage.delete(job_id)
             self._store.remove(job_id)
-        return len(pending_deletion)
+        return len(job_ids)
 
     def expire(self) -> int:
-        """Ask for the deletion of the jobs whose time is over; returns how many."""
+        """Request the deletion of expired jobs; return their number."""
         expired = self._store.expired(datetime.now(UTC))
         for job in expired:
             try:
                 self._store.request_delete(job.id)
             except JobNotFoundError:
-                continue  # its owner was faster
+                continue  # its owner has deleted it meanwhile
             _log.info("job expired", extra={"job_id": job.id})
         return len(expired)
 
     def sweep(self, *, min_age: float = 60.0) -> int:
-        """Remove files that nobody owns; returns how many folders of jobs were among them."""
+        """Remove orphaned files, as `Storage.sweep` does; return the number of deleted job folders."""
         candidates = self._storage.job_ids()
         swept = self._storage.sweep(self._store.known(candidates), candidates, min_age=min_age)
         if swept:
-            _log.info("ownerless files removed", extra={"jobs": swept})
+            _log.info("orphaned files removed", extra={"jobs": swept})
         return len(swept)

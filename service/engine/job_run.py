@@ -1,4 +1,4 @@
-"""One job in a worker, start to end: open, go on from what is there, segment, write masks, report."""
+"""One attempt at a job in a worker: open the files, resume, segment, write masks and the report."""
 
 from __future__ import annotations
 
@@ -23,37 +23,38 @@ from service.storage.mask_log import MaskLog
 from vos.runtime.run_state import RunState
 from vos.types import FrameMask, MaskSource, Options, Prompt, Stats
 
-_STATE_SHARE = 0.02
-"""Most share of a job's time that storing states may take."""
+_MAX_STATE_SHARE = 0.02
+"""Largest share of a job's time that saving resume states may take."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """A finished job.
+class JobOutcome:
+    """Result of a finished job.
 
     Attributes:
-        report: Summary as JSON values.
-        progress: All of it.
-        frames: How many the video has, None if it was not read to its end.
-        resumed: Whether it went on from stored masks.
+        report: The report as JSON values.
+        progress: Final progress.
+        frames: Number of frames of the video, None if it was not read to its end.
     """
 
     report: dict[str, Any]
     progress: JobProgress
     frames: int | None
-    resumed: bool
 
 
-class Task:
-    """Runs one job.
+class JobRun:
+    """Runs one attempt at a job.
 
     Args:
-        job: What to do.
-        files: Where its files are.
-        load: Gives the engine for the job's options.
-        observe: Is called after every step with the progress and the stats; it may raise to stop the job.
-        state_seconds: Least time from one stored state to the next.
-        max_frames: Most frames of a video; of a long one the upload was not read to its end.
+        job: The job.
+        files: Files of the job.
+        load: Loads the network with the options of the job.
+        observe: Called after every step with the progress and the stats; it may raise an error to stop the job.
+        state_seconds: Shortest time between two saved resume states.
+        max_frames: Largest number of frames of a video; uploading a long video does not count all of them.
+
+    Attributes:
+        resumed: Whether this attempt resumed from the masks of an earlier one.
     """
 
     def __init__(
@@ -72,24 +73,24 @@ class Task:
         self._observe = observe
         self._state_seconds = state_seconds
         self._max_frames = max_frames
-        self._engine: LoadedModel | None = None
+        self._model: LoadedModel | None = None
         self._log: MaskLog | None = None
         self._fingerprint = ""
         self._began = time.monotonic()
         self._new = 0
-        self._writing = 0.0
-        self._store_at = 0.0
-        self._before: Mapping[MaskSource, int] = {}
+        self._write_seconds = 0.0
+        self._save_state_at = 0.0
+        self._earlier_counts: Mapping[MaskSource, int] = {}
         self.resumed = False
 
-    def run(self) -> Outcome:
-        """Do the job. Masks that are written stay, whatever happens.
+    def run(self) -> JobOutcome:
+        """Run the job. Masks that are written stay, however the run ends.
 
         Raises:
-            CodecError, VosError, ServiceError: The job cannot be done.
+            CodecError, VosError, ServiceError: The job fails.
         """
         chosen = self._job.options
-        self._tell("loading")
+        self._report("loading")
         with open_video(self._files.video, max_side=chosen.max_side) as reader:
             info = reader.info
             prompt = Prompt(read_mask(self._files.mask, info.display_width, info.display_height), chosen.prompt_frame)
@@ -100,124 +101,127 @@ class Task:
                 quality=chosen.quality,
                 max_key_share=chosen.max_key_share,
             )
-            engine = self._engine = self._load(options)
-            self._fingerprint = self._make_fingerprint(engine)
+            model = self._model = self._load(options)
+            self._fingerprint = self._make_fingerprint(model)
             tally = BitstreamStats()
             with closing(MaskLog(self._files.mask_log)) as log:
                 self._log = log
-                state = self._recover(log)
+                state = self._restore(log)
                 try:
-                    for mask in engine.segmenter.run(self._watch(tally, reader), info, prompt, state):
-                        self._keep(mask)
+                    for mask in model.segmenter.run(self._watch(tally, reader), info, prompt, state):
+                        self._append(mask)
                 except DrainedError:
                     self._save_state()
                     raise
                 done = self._done
             if not done:
-                raise RunError("the video gave no frame to segment")
-            return self._finish(engine, tally, info, done)
+                raise RunError("the video has no frame to segment")
+            return self._finish(model, tally, info, done)
 
     @property
     def stats(self) -> Stats | None:
-        """What this attempt cost so far, None before its first mask."""
-        if self._engine is None or not self._new:
+        """Frames and seconds of this attempt so far, None before its first mask."""
+        if self._model is None or not self._new:
             return None
-        whole = self._engine.segmenter.stats
-        return Stats({s: n - self._before.get(s, 0) for s, n in whole.frames.items()}, whole.seconds)
+        total = self._model.segmenter.stats
+        return Stats({s: n - self._earlier_counts.get(s, 0) for s, n in total.frames.items()}, total.seconds)
 
-    def forget_state(self) -> None:
-        """Remove what only serves to go on."""
+    def delete_state(self) -> None:
+        """Delete the resume state."""
         for path in (self._files.state, self._files.state.with_name(self._files.state.name + ".part")):
             path.unlink(missing_ok=True)
 
     def _save_state(self) -> None:
-        """Store where the run stands, if it has begun."""
-        state = self._engine.segmenter.state if self._engine else None
+        """Save the resume state if the run has begun."""
+        state = self._model.segmenter.state if self._model else None
         if state is not None and self._log is not None:
             self._log.sync()  # the state must never be ahead of the masks
             state.save(self._files.state, self._fingerprint)
 
-    def _recover(self, log: MaskLog) -> RunState | None:
-        """Where an earlier attempt stood; without that knowledge its masks are dropped too."""
+    def _restore(self, log: MaskLog) -> RunState | None:
+        """Return the resume state of an earlier attempt. Without a usable state, clear the log to start over."""
         state = RunState.load(self._files.state, self._fingerprint)
         if state is not None and state.next_index - 1 <= max(log.last, self._first - 1):
             self.resumed = True
-            self._before = state.counts
-            self._tell("resuming")
+            self._earlier_counts = state.counts
+            self._report("resuming")
             return state
         log.clear()
         return None
 
     def _watch(self, tally: BitstreamStats, frames: Any) -> Iterator[Any]:
-        """Pass frames on; also while no mask comes out of them, the job is alive and can be stopped."""
+        """Pass frames on and report before the first mask too, so the job can be stopped at any time."""
         for frame in tally.watch(frames):
             if frame.index >= self._max_frames:
                 raise TooManyFramesError(f"the video has more than the {self._max_frames} frames allowed")
             if not self._new:
-                self._tell("resuming" if self.resumed else "segmenting")
+                self._report("resuming" if self.resumed else "segmenting")
             yield frame
 
-    def _keep(self, mask: FrameMask) -> None:
+    def _append(self, mask: FrameMask) -> None:
+        """Write a mask, save the resume state if due, and report."""
         assert self._log is not None
         began = time.monotonic()
         self._log.append(mask)
         self._new += 1
         written = time.monotonic()
-        if self._new == 1:  # there is little to lose yet, and somebody waits for this mask
-            self._store_at = written + self._state_seconds
-        if written >= self._store_at:
+        if self._new == 1:  # a client waits for this mask, and there is little to lose yet
+            self._save_state_at = written + self._state_seconds
+        if written >= self._save_state_at:
             self._save_state()
             spent = time.monotonic() - written
-            self._store_at = written + max(self._state_seconds, spent / _STATE_SHARE)
-        self._writing += time.monotonic() - began
-        self._tell("segmenting")
+            self._save_state_at = written + max(self._state_seconds, spent / _MAX_STATE_SHARE)
+        self._write_seconds += time.monotonic() - began
+        self._report("segmenting")
 
-    def _tell(self, stage: str) -> None:
+    def _report(self, stage: str) -> None:
         fps = self._new / (time.monotonic() - self._began) if self._new else None
         done, total = self._done, self._total
-        # Of a long video the number of frames is an estimate until it has been read.
+        # The number of frames of a long video is an estimate until all of it has been read.
         total = None if total is None else max(done, total)
         self._observe(JobProgress(done, total, stage, fps and round(fps, 2)), self.stats)
 
-    def _finish(self, engine: LoadedModel, tally: BitstreamStats, info: VideoInfo, done: int) -> Outcome:
-        stats = engine.segmenter.stats
+    def _finish(self, model: LoadedModel, tally: BitstreamStats, info: VideoInfo, done: int) -> JobOutcome:
+        stats = model.segmenter.stats
         report = {
             "complete": True,
             "codec": tally.report(info),
-            # Where the weights lie is the server's affair; their digest says which they are.
-            "model": {name: value for name, value in engine.description.items() if name != "weights"},
+            # The path of the weights is internal to the server; their digest identifies them.
+            "model": {name: value for name, value in model.description.items() if name != "weights"},
             "options": asdict(self._job.options),
             "frames": stats.total,
             "sources": {str(source): count for source, count in stats.frames.items()},
             "key_share": round(stats.key_share, 4),
             "seconds": {stage: round(spent, 3) for stage, spent in stats.seconds.items()}
-            | {"write": round(self._writing, 3), "total": round(time.monotonic() - self._began, 3)},
+            | {"write": round(self._write_seconds, 3), "total": round(time.monotonic() - self._began, 3)},
             "resumed": self.resumed,
         }
         part = self._files.report.with_suffix(".part")
         part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         part.replace(self._files.report)
-        self.forget_state()
+        self.delete_state()
         fps = self._new / max(1e-6, time.monotonic() - self._began)
         progress = JobProgress(done, done, "finished", round(fps, 2))
-        return Outcome(report, progress, tally.frames if self._job.options.end is None else None, self.resumed)
+        return JobOutcome(report, progress, tally.frames if self._job.options.end is None else None)
 
     @property
     def _done(self) -> int:
-        """Masks in the file; they are consecutive."""
+        """Number of masks in the log, whose indices are consecutive."""
         return 0 if self._log is None else max(0, self._log.last - self._first + 1)
 
     @property
     def _first(self) -> int:
+        """Presentation index of the first frame of the output."""
         options = self._job.options
         return options.prompt_frame if options.start is None else options.start
 
     @property
     def _total(self) -> int | None:
+        """Expected number of masks."""
         ends = [end for end in (self._job.options.end, self._job.video.frames) if end is not None]
         return max(1, min(ends) - self._first) if ends else None
 
-    def _make_fingerprint(self, engine: LoadedModel) -> str:
-        """Changes with everything that the masks depend on."""
-        about = [self._job.payload_sha256, asdict(self._job.options), engine.description]
+    def _make_fingerprint(self, model: LoadedModel) -> str:
+        """Return a digest of everything that the masks depend on."""
+        about = [self._job.payload_sha256, asdict(self._job.options), model.description]
         return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The first thing that runs in a worker's process. Torch is imported there and nowhere else."""
+"""Entry point of a worker process, the only place that imports torch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from service.processes import become_child
 from service.torch_runtime import prepare_torch
 
 _NICENESS = 10
-"""Where processor time is short, answers come before frames."""
+"""On a busy processor, HTTP responses take precedence over frames."""
 
 
 def launch(assignment: Assignment, connection: Connection) -> None:
-    """Be a worker until the engine says otherwise."""
+    """Run a worker until the supervisor stops it."""
     become_child()
     os.nice(_NICENESS)
     configure_logging(assignment.config.settings.log_level)
     prepare_torch()
-    from service.engine.worker import Worker  # noqa: PLC0415 - the engine's own process must not import torch
+    from service.engine.worker import Worker  # noqa: PLC0415 - the supervisor's process must not import torch
 
     Worker(assignment, connection).run()

@@ -1,4 +1,4 @@
-"""What a worker and its engine say to each other over their pipe."""
+"""Messages between a worker and its supervisor over their pipe."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from service.jobs.types import JobStatus
 
 
 class Command(StrEnum):
-    """From the engine."""
+    """Message from the supervisor to a worker."""
 
     WAKE = "wake"
-    """A job waits."""
+    """A job may be waiting."""
     DRAIN = "drain"
-    """Come to a safe point, give the job back, end."""
+    """Stop at a safe point, return the job and exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The network is loaded.
+    """The worker has loaded its network.
 
     Attributes:
-        description: What the report says of the network.
-        devices: CUDA devices of the machine.
+        description: Description of the network, as in reports.
+        devices: Number of CUDA devices of the machine.
     """
 
     description: Mapping[str, Any]
@@ -37,19 +37,19 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class NotReady:
-    """The network cannot be loaded; the worker ends."""
+    """The worker cannot load its network and exits."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The worker got on with its work.
+    """The worker makes progress.
 
     Attributes:
-        job_id: The job it runs, None if it waits for one.
-        frames: Source -> masks since the last beat.
-        seconds: Stage -> seconds since the last beat.
+        job_id: Id of the job it runs, None if it is idle.
+        frames: Number of masks per source since the last heartbeat.
+        seconds: Seconds per stage since the last heartbeat.
     """
 
     job_id: str | None = None
@@ -59,12 +59,12 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A job was brought to an end, or given back (`status` is queued then).
+    """The worker has finished a job or returned it.
 
     Attributes:
-        job_id: The job.
-        status: Where it stands now.
-        resumed: Whether it went on from stored masks.
+        job_id: Id of the job.
+        status: New status of the job, `QUEUED` if it was returned.
+        resumed: Whether this attempt resumed from stored masks.
     """
 
     job_id: str
@@ -74,15 +74,15 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a worker is told once.
+    """Start arguments of a worker process.
 
     Attributes:
-        name: Its name in `Job.worker`, never used twice.
-        device: Its device.
-        config: How the engine runs.
-        database_url: The jobs.
-        storage_root: Their files.
-        retention: How long finished ones are kept.
+        name: Unique name of the worker, as in `Job.worker`.
+        device: Device of the worker.
+        config: Configuration of the engine.
+        database_url: URL of the job store.
+        storage_root: Folder of all files.
+        retention: How long a finished job is kept.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Open the job store and the engine that the settings name."""
+"""Opens the job store and the engine that the settings describe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.storage.job_files import Storage
 
 
 def engine_config(settings: Settings) -> EngineConfig:
-    """How the engine is to run."""
+    """Return the engine configuration for these settings."""
     return EngineConfig(
         devices=settings.device_list,
         model=ModelChoice(settings.model, settings.weights, precision=settings.precision),
@@ -31,7 +31,7 @@ def engine_config(settings: Settings) -> EngineConfig:
 
 
 def open_store(settings: Settings) -> tuple[JobStore, Storage]:
-    """Database and files.
+    """Open the job store and the files.
 
     Raises:
         UsageError: The database cannot be opened.
@@ -42,13 +42,13 @@ def open_store(settings: Settings) -> tuple[JobStore, Storage]:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         store = JobStore(settings.database, retention=timedelta(seconds=settings.retention_seconds))
     except (SQLAlchemyError, ImportError) as error:
-        raise UsageError(f"the database of the jobs cannot be opened: {error}") from error
+        raise UsageError(f"the job database cannot be opened: {error}") from error
     return store, Storage(settings.files_dir, quota=settings.storage_quota)
 
 
 @contextmanager
 def open_engine(settings: Settings) -> Iterator[Engine]:
-    """An engine alone, for a process that runs jobs and serves nothing."""
+    """Run an engine in a process without an HTTP server; it stops at the end of the block."""
     store, storage = open_store(settings)
     engine = Supervisor(engine_config(settings), store, storage)
     engine.start()

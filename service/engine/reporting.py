@@ -1,4 +1,4 @@
-"""What connects a running job with the store and the engine: progress goes out, a reason to stop comes in."""
+"""Connects a running job with the job store and the supervisor: progress goes out, reasons to stop come in."""
 
 from __future__ import annotations
 
@@ -17,23 +17,19 @@ from vos.types import Stats
 _log = logging.getLogger(__name__)
 
 
-class StopJobError(Exception):
-    """Base of the reasons to stop in mid-job."""
+class CanceledError(Exception):
+    """The job was canceled, or this worker no longer owns it."""
 
 
-class CanceledError(StopJobError):
-    """A cancel was asked for, or the job is no longer this worker's."""
-
-
-class DrainedError(StopJobError):
-    """The worker is to end."""
+class DrainedError(Exception):
+    """The worker has to exit."""
 
 
 class Inbox:
-    """The worker's end of the pipe to its engine.
+    """The worker's end of the pipe to the supervisor.
 
     Attributes:
-        draining: Whether the worker is to end.
+        draining: Whether the worker has to exit.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -41,7 +37,7 @@ class Inbox:
         self.draining = False
 
     def wait(self, seconds: float) -> None:
-        """Wait for an order, at most so long; an engine that is gone means drain."""
+        """Wait for a command, but not longer than `seconds`. If the supervisor is gone, the worker drains."""
         try:
             while not self.draining and self._connection.poll(seconds):
                 self.draining = self._connection.recv() is Command.DRAIN
@@ -50,7 +46,7 @@ class Inbox:
             self.draining = True
 
     def send(self, message: object) -> None:
-        """Tell the engine something."""
+        """Send a message to the supervisor."""
         try:
             self._connection.send(message)
         except OSError:
@@ -58,14 +54,14 @@ class Inbox:
 
 
 class Observer:
-    """Called by a task after every step; passes progress on, not too often, and stops the task where that is due.
+    """Is called after every step of a job. Reports progress at intervals and stops the job when asked to.
 
     Args:
         job: The job.
-        worker: The worker's name.
-        store: Where progress goes.
-        inbox: Where beats go, and orders come from.
-        seconds: Least time between two looks at the store.
+        worker: Name of the worker.
+        store: Job store that receives the progress.
+        inbox: Pipe to the supervisor.
+        seconds: Shortest time between two reports.
     """
 
     def __init__(self, job: Job, worker: str, store: JobStore, inbox: Inbox, seconds: float) -> None:
@@ -74,49 +70,50 @@ class Observer:
         self._store = store
         self._inbox = inbox
         self._seconds = seconds
-        self._look_at = 0.0
+        self._report_at = 0.0
         self._latest = JobProgress()
-        self._beaten = Stats({}, {})
+        self._sent = Stats({}, {})
 
     def __call__(self, progress: JobProgress, stats: Stats | None) -> None:
-        """Take note of a step.
+        """Report a step, if it is the first mask, a new stage or due.
 
         Raises:
-            CanceledError, DrainedError: The job is to stop here.
+            CanceledError, DrainedError: The job has to stop.
         """
         first = progress.done > 0 and self._latest.done == 0
-        if not first and progress.stage == self._latest.stage and time.monotonic() < self._look_at:
+        if not first and progress.stage == self._latest.stage and time.monotonic() < self._report_at:
             return
         self._latest = progress
-        self._look_at = time.monotonic() + self._seconds
-        self.beat(stats)
+        self._report_at = time.monotonic() + self._seconds
+        self.send_heartbeat(stats)
         self._inbox.wait(0)
         if self._inbox.draining:
             raise DrainedError
-        if not self._may_go_on(progress):
+        if not self._store_progress(progress):
             raise CanceledError
 
-    def beat(self, stats: Stats | None) -> None:
-        """Tell the engine that work goes on, and what was done since the last time."""
+    def send_heartbeat(self, stats: Stats | None) -> None:
+        """Tell the supervisor that the job makes progress, and what was done since the last heartbeat."""
         if stats is None:
             self._inbox.send(Heartbeat(self._job.id))
             return
-        frames = {str(s): n - self._beaten.frames.get(s, 0) for s, n in stats.frames.items()}
-        seconds = {s: t - self._beaten.seconds.get(s, 0.0) for s, t in stats.seconds.items()}
-        self._beaten = stats
+        frames = {str(s): n - self._sent.frames.get(s, 0) for s, n in stats.frames.items()}
+        seconds = {s: t - self._sent.seconds.get(s, 0.0) for s, t in stats.seconds.items()}
+        self._sent = stats
         self._inbox.send(Heartbeat(self._job.id, frames, seconds))
 
-    def _may_go_on(self, progress: JobProgress) -> bool:
+    def _store_progress(self, progress: JobProgress) -> bool:
+        """Store the progress and return whether the job may continue."""
         try:
             return self._store.set_progress(self._job.id, self._worker, progress)
         except SQLAlchemyError as error:
-            # The masks matter more than the news of them; the next look may succeed.
+            # The masks matter more than their progress; the next report may succeed.
             _log.warning("progress not stored", extra={"job_id": self._job.id, "reason": str(error)[:200]})
             return True
 
 
-def persist(change: Callable[[], object], inbox: Inbox, job_id: str) -> None:
-    """Make a change in the store, trying again while the database cannot take it (a full disk, a restart)."""
+def retry_change(change: Callable[[], object], inbox: Inbox, job_id: str) -> None:
+    """Make a change in the job store; retry it while the database fails (a full disk, a restart)."""
     pause = 0.1
     while True:
         try:
@@ -124,7 +121,7 @@ def persist(change: Callable[[], object], inbox: Inbox, job_id: str) -> None:
         except SQLAlchemyError as error:
             if inbox.draining:
                 raise
-            _log.warning("change not stored, trying again", extra={"job_id": job_id, "reason": str(error)[:200]})
+            _log.warning("change not stored, retrying", extra={"job_id": job_id, "reason": str(error)[:200]})
             inbox.send(Heartbeat(job_id))
             inbox.wait(pause)
             time.sleep(pause)

@@ -1,4 +1,4 @@
-"""The engine of one machine: one spawned process a device, watched and replaced."""
+"""The engine of one machine: a thread that supervises one worker process per device."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.5
 _ORPHAN_SECONDS = 2.0
-_START_SECONDS = 300.0
-"""Least time that a worker has to load its network, however little is allowed between two masks."""
+_MIN_START_SECONDS = 300.0
+"""Time a worker always has to load its network, even if `stall_seconds` is shorter."""
 
 
 class Supervisor:
-    """An `Engine` whose workers are children of this process, watched by one thread."""
+    """An `Engine` whose workers are child processes. One thread starts, observes and replaces them."""
 
     def __init__(self, config: EngineConfig, store: JobStore, storage: Storage) -> None:
         self._config = config
         self._store = store
         self._storage = storage
         self._housekeeper = Housekeeper(store, storage)
-        self._slots = [WorkerProcess(device, config, store, storage) for device in config.devices]
+        self._workers = [WorkerProcess(device, config, store, storage) for device in config.devices]
         self._lock = threading.Lock()
         self._frames: Counter[str] = Counter()
         self._seconds: Counter[str] = Counter()
@@ -48,98 +48,98 @@ class Supervisor:
         self._due: dict[str, float] = {}
         self._listener: Callable[[str], None] = lambda _job_id: None
         self._stopping = threading.Event()
-        self._woken, self._wake = os.pipe()
-        os.set_blocking(self._wake, False)
-        self._thread = threading.Thread(target=self._watch, name="keymask-engine", daemon=True)
+        self._wake_out, self._wake_in = os.pipe()
+        os.set_blocking(self._wake_in, False)
+        self._thread = threading.Thread(target=self._run, name="keymask-engine", daemon=True)
 
     def start(self) -> None:
-        """Bring interrupted jobs back into the queue and start the workers."""
-        self._try("requeue", lambda: self._store.requeue_orphans(self._is_cared_for))
+        """Requeue interrupted jobs and start the workers."""
+        self._try("requeue", lambda: self._store.requeue_orphans(self._is_alive))
         self._try("remove", self._housekeeper.remove_deleted)
-        # Nobody can be in the middle of creating a job now, unless another process takes uploads in.
-        self._try("sweep", partial(self._housekeeper.sweep, min_age=0.0 if self._storage.is_sole_process() else 60.0))
+        # No job is just being created now, unless another process accepts uploads.
+        min_age = 0.0 if self._storage.is_sole_process() else 60.0
+        self._try("sweep", partial(self._housekeeper.sweep, min_age=min_age))
         self._thread.start()
 
     def stop(self) -> None:
-        """Let every worker come to a safe point and end; what was running goes back into the queue."""
+        """Stop all workers at a safe point and requeue their jobs."""
         self._stopping.set()
         self.wake()
         if self._thread.is_alive():
             self._thread.join()
         with self._lock:
-            if self._wake >= 0:
-                os.close(self._wake)
-                os.close(self._woken)
-                self._wake = -1
+            if self._wake_in >= 0:
+                os.close(self._wake_in)
+                os.close(self._wake_out)
+                self._wake_in = -1
 
     def wake(self) -> None:
-        """Say that a job waits, was canceled or is to be deleted."""
-        with self._lock, suppress(BlockingIOError):  # a full pipe wakes as well
-            if self._wake >= 0:
-                os.write(self._wake, b"x")
+        """Tell the engine that a job was created, canceled or deleted."""
+        with self._lock, suppress(BlockingIOError):  # a full pipe wakes the thread too
+            if self._wake_in >= 0:
+                os.write(self._wake_in, b"x")
 
     def listen(self, listener: Callable[[str], None]) -> None:
-        """Have a function called with the id of each job that has ended; it must not block."""
+        """Register a function to call with the id of each job that ends; it must not block."""
         self._listener = listener
 
     @property
     def ready(self) -> bool:
-        """Whether a worker holds its network."""
+        """Whether a worker has loaded its network."""
         return any(worker.model is not None for worker in self.workers())
 
     def workers(self) -> tuple[WorkerStatus, ...]:
-        """The workers as they are now."""
-        return tuple(slot.status for slot in self._slots)
+        """Return the current status of all workers."""
+        return tuple(worker.status for worker in self._workers)
 
     def totals(self) -> EngineTotals:
-        """What was done so far."""
+        """Return the counters."""
         with self._lock:
             return EngineTotals(
                 dict(self._frames), dict(self._seconds), dict(self._jobs), self._restarts, self._resumed
             )
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         while not self._stopping.is_set():
-            for slot in self._slots:
-                self._try("start", slot.start_if_due)
+            for worker in self._workers:
+                self._try("start", worker.start_if_due)
             self._wait(_TICK_SECONDS)
-            self._attend()
+            self._tick()
         self._drain()
 
     def _wait(self, seconds: float) -> None:
-        """Until a worker has news or ended, `wake` was called, or the time is over."""
-        ready = wait([self._woken, *(w for slot in self._slots for w in slot.waitables)], seconds)
-        if self._woken in ready:
-            os.read(self._woken, 1 << 16)
+        """Wait for a message, the end of a worker, a call of `wake` or the timeout."""
+        ready = wait([self._wake_out, *(handle for worker in self._workers for handle in worker.handles)], seconds)
+        if self._wake_out in ready:
+            os.read(self._wake_out, 1 << 16)
             self._due.pop("remove", None)
-            for slot in self._slots:
-                slot.send(Command.WAKE)
+            for worker in self._workers:
+                worker.send(Command.WAKE)
 
-    def _attend(self) -> None:
-        """Look after everything once; whatever fails is logged and tried again at the next tick."""
-        for slot in self._slots:
-            is_dead = slot.is_dead  # asked first: its last words are still in the pipe
-            self._count(slot)
+    def _tick(self) -> None:
+        """Do all checks once. A failed one is logged and retried at the next tick."""
+        for worker in self._workers:
+            is_dead = worker.is_dead  # before receiving, so that its last messages are not lost
+            self._receive(worker)
             if is_dead:
-                self._bury(slot)
-            elif slot.running:
-                self._try("check", partial(self._check, slot))
-        self._add_devices()
-        for worker in list(self._releases):
-            self._try("release", partial(self._release, worker))
-        every = self._config.housekeeping_seconds
-        self._every(_ORPHAN_SECONDS, "requeue", lambda: self._store.requeue_orphans(self._is_cared_for))
+                self._reap(worker)
+            elif worker.exists:
+                self._try("check", partial(self._kill_if_hung, worker))
+        self._add_cuda_workers()
+        self._release_all()
+        interval = self._config.housekeeping_seconds
+        self._every(_ORPHAN_SECONDS, "requeue", lambda: self._store.requeue_orphans(self._is_alive))
         self._every(_ORPHAN_SECONDS, "remove", self._housekeeper.remove_deleted)
-        self._every(every, "expire", self._housekeeper.expire)
-        self._every(every, "sweep", self._housekeeper.sweep)
+        self._every(interval, "expire", self._housekeeper.expire)
+        self._every(interval, "sweep", self._housekeeper.sweep)
 
-    def _is_cared_for(self, worker: str) -> bool:
-        """Whether a worker lives, or was this engine's own, which counts its death when it buries it."""
-        own = {slot.status.name for slot in self._slots} | self._releases.keys()
-        return worker in own or self._storage.is_worker_alive(worker)
+    def _is_alive(self, name: str) -> bool:
+        """Return whether a worker is alive or one of our own, whose death `_reap` handles."""
+        own = {worker.status.name for worker in self._workers} | self._releases.keys()
+        return name in own or self._storage.is_worker_alive(name)
 
-    def _count(self, slot: WorkerProcess) -> None:
-        for message in slot.receive():
+    def _receive(self, worker: WorkerProcess) -> None:
+        for message in worker.receive():
             with self._lock:
                 if isinstance(message, Heartbeat):
                     self._frames.update(message.frames)
@@ -150,57 +150,61 @@ class Supervisor:
             if isinstance(message, Ended):
                 self._listener(message.job_id)
 
-    def _bury(self, slot: WorkerProcess) -> None:
-        """A worker has ended: its job is queued again, and another one takes its place."""
-        name, job_id = slot.status.name, slot.status.job_id
-        exit_code = slot.bury()
+    def _reap(self, worker: WorkerProcess) -> None:
+        """Clean up after a dead worker and schedule the release of its job."""
+        name, job_id = worker.status.name, worker.status.job_id
+        exit_code = worker.reap()
         self._releases[name] = Release.RETURNED if self._stopping.is_set() else Release.DIED
         if not self._stopping.is_set():
             with self._lock:
                 self._restarts += 1
             _log.warning("worker ended", extra={"worker": name, "exit_code": exit_code, "job_id": job_id})
 
-    def _check(self, slot: WorkerProcess) -> None:
-        """Kill a worker that hangs: for long, or for a while although its job was canceled."""
-        silent = time.monotonic() - slot.beat_at
-        job_id = slot.status.job_id
-        starting = slot.status.state is WorkerState.STARTING
-        stalled = silent > max(self._config.stall_seconds, _START_SECONDS if starting else 0.0)
-        deaf = job_id and silent > self._config.cancel_seconds and self._store.is_cancel_requested(job_id)
-        if stalled or deaf:
-            _log.warning("worker hangs and is killed", extra={"worker": slot.status.name, "job_id": job_id})
-            slot.kill()
+    def _kill_if_hung(self, worker: WorkerProcess) -> None:
+        """Kill a worker that has been silent for too long; a canceled job shortens the time allowed."""
+        silence = time.monotonic() - worker.heartbeat_at
+        job_id = worker.status.job_id
+        starting = worker.status.state is WorkerState.STARTING
+        stalled = silence > max(self._config.stall_seconds, _MIN_START_SECONDS if starting else 0.0)
+        ignores_cancel = job_id and silence > self._config.cancel_seconds and self._store.is_cancel_requested(job_id)
+        if stalled or ignores_cancel:
+            _log.warning("killing a worker that hangs", extra={"worker": worker.status.name, "job_id": job_id})
+            worker.kill()
 
-    def _release(self, worker: str) -> None:
-        for job in self._store.release(worker, self._releases[worker]):
+    def _release_all(self) -> None:
+        """Release the jobs of dead workers; those that the store cannot release now remain scheduled."""
+        for name in list(self._releases):
+            self._try("release", partial(self._release, name))
+
+    def _release(self, name: str) -> None:
+        for job in self._store.release(name, self._releases[name]):
             _log.info("job released", extra={"job_id": job.id, "status": str(job.status)})
             with self._lock:
                 self._jobs[str(job.status)] += job.status.finished
             self._listener(job.id)
-        del self._releases[worker]
+        del self._releases[name]
 
-    def _add_devices(self) -> None:
-        """With "auto", the first worker has taken CUDA device 0, if there is one; the others get workers too."""
-        if self._config.devices == ("auto",) and len(self._slots) == 1 and self._slots[0].devices > 1:
-            more = range(1, self._slots[0].devices)
-            self._slots += [WorkerProcess(f"cuda:{i}", self._config, self._store, self._storage) for i in more]
+    def _add_cuda_workers(self) -> None:
+        """With devices "auto", add a worker for each further CUDA device once the first worker has counted them."""
+        if self._config.devices == ("auto",) and len(self._workers) == 1 and self._workers[0].devices > 1:
+            more = range(1, self._workers[0].devices)
+            self._workers += [WorkerProcess(f"cuda:{i}", self._config, self._store, self._storage) for i in more]
 
     def _drain(self) -> None:
-        """Ask all workers to end; kill those that do not in time."""
+        """Ask all workers to stop, and kill the workers that are still running after `grace_seconds`."""
         deadline = time.monotonic() + self._config.grace_seconds
-        for slot in self._slots:
-            slot.send(Command.DRAIN)
-        while any(slot.running for slot in self._slots):
+        for worker in self._workers:
+            worker.send(Command.DRAIN)
+        while any(worker.exists for worker in self._workers):
             self._wait(0.1)
-            for slot in self._slots:
-                is_dead = slot.is_dead
-                self._count(slot)
+            for worker in self._workers:
+                is_dead = worker.is_dead
+                self._receive(worker)
                 if is_dead:
-                    self._bury(slot)
+                    self._reap(worker)
                 elif time.monotonic() > deadline:
-                    slot.kill()
-        for worker in list(self._releases):
-            self._try("release", partial(self._release, worker))
+                    worker.kill()
+        self._release_all()
         self._try("remove", self._housekeeper.remove_deleted)
 
     def _every(self, seconds: float, name: str, action: Callable[[], object]) -> None:
@@ -210,7 +214,7 @@ class Supervisor:
             self._try(name, action)
 
     def _try(self, name: str, action: Callable[[], object]) -> None:
-        """The engine outlives a database, disk or system that fails for a while."""
+        """Run a step. The supervisor survives a database, disk or system that fails for a while."""
         try:
             action()
         except (SQLAlchemyError, OSError) as error:

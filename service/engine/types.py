@@ -1,4 +1,4 @@
-"""What the service asks of an engine, whatever runs the jobs."""
+"""The engine of jobs as the service sees it: configuration, state and the `Engine` protocol."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from service.run.model_loader import ModelChoice
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """How an engine runs; it goes to worker processes whole.
+    """Configuration of an engine and its workers.
 
     Attributes:
-        devices: One worker each: "cpu", "cuda:0", ...; ("auto",): every CUDA device, else the CPU; (): no worker here.
-        model: The default network, loaded before a worker is ready.
+        devices: Devices with one worker each, such as "cpu" or "cuda:0". ("auto",) selects every CUDA device, or the
+            CPU if there is none. () starts no worker.
+        model: The default base network. A worker loads it before it is ready.
         loader: Dotted path "module:function" of an `ModelLoader`.
-        stall_seconds: A worker that shows no progress for this long is killed.
-        cancel_seconds: A worker that has not stopped this long after a cancel is killed.
-        grace_seconds: A worker that has not come to a safe point this long after the engine is stopped is killed.
-        poll_seconds: How often an idle worker looks for a job that nobody told it of, and a busy one for a cancel.
-        state_seconds: Least time between two stored states of a running job.
-        housekeeping_seconds: How often expired jobs and ownerless files are looked for.
-        settings: What a loader may ask for.
+        stall_seconds: Time without progress after which a worker is killed.
+        cancel_seconds: Time without progress after which a worker with a canceled job is killed.
+        grace_seconds: Time after `stop` after which a worker that is still running is killed.
+        poll_seconds: Interval at which an idle worker polls for a job, and a busy worker for a cancel.
+        state_seconds: Shortest time between two saved resume states of a job.
+        housekeeping_seconds: Interval at which expired jobs and orphaned files are removed.
+        settings: Settings of the service, passed to the loader.
     """
 
     devices: tuple[str, ...] = ("auto",)
@@ -41,7 +42,7 @@ class EngineConfig:
 
 
 class WorkerState(StrEnum):
-    """What a worker does."""
+    """State of a worker."""
 
     STARTING = "starting"
     IDLE = "idle"
@@ -50,16 +51,16 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One worker.
+    """Status of one worker.
 
     Attributes:
-        name: As in `Job.worker`.
-        device: Its device, as asked for; resolved once it is ready.
-        pid: Its process.
-        state: What it does.
-        job_id: The job it runs.
-        model: Description of the network it holds, None until it is ready.
-        failure: Why its predecessors could not start, if they could not.
+        name: Name as in `Job.worker`.
+        device: Device as configured.
+        pid: Id of its process, None if there is none.
+        state: State of the worker.
+        job_id: Id of the job it runs.
+        model: Description of the loaded network, None until the worker is ready.
+        failure: Reason why the worker could not start the last time, None once it is ready.
     """
 
     name: str
@@ -73,14 +74,14 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class EngineTotals:
-    """Counters since the engine was started, for metrics.
+    """Counters since the start of the engine, for metrics.
 
     Attributes:
-        frames: Source of a mask -> frames.
-        seconds: Stage -> seconds.
-        jobs: Status -> jobs that ended in it.
-        worker_restarts: Workers that were replaced.
-        resumed_jobs: Jobs that went on from stored masks.
+        frames: Number of frames per source of the mask.
+        seconds: Seconds spent per stage.
+        jobs: Number of finished jobs per status.
+        worker_restarts: Number of replaced workers.
+        resumed_jobs: Number of jobs that resumed from stored masks.
     """
 
     frames: Mapping[str, int] = field(default_factory=dict)
@@ -91,26 +92,26 @@ class EngineTotals:
 
 
 class Engine(Protocol):
-    """Runs jobs in the background. No method waits for a job."""
+    """Runs jobs in the background. No method blocks until a job ends."""
 
     def start(self) -> None:
-        """Bring interrupted jobs back into the queue and start the workers."""
+        """Requeue interrupted jobs and start the workers."""
 
     def stop(self) -> None:
-        """Let every worker come to a safe point and end; what was running goes back into the queue."""
+        """Stop all workers at a safe point and requeue their jobs."""
 
     def wake(self) -> None:
-        """Say that a job waits, was canceled or is to be deleted."""
+        """Tell the engine that a job was created, canceled or deleted."""
 
     def listen(self, listener: Callable[[str], None]) -> None:
-        """Have a function called with the id of each job that has ended, from any thread; it must not block."""
+        """Register a function to call with the id of each job that ends, from any thread; it must not block."""
 
     @property
     def ready(self) -> bool:
-        """Whether a worker holds its network."""
+        """Whether a worker has loaded its network."""
 
     def workers(self) -> tuple[WorkerStatus, ...]:
-        """The workers as they are now."""
+        """Return the current status of all workers."""
 
     def totals(self) -> EngineTotals:
-        """What was done so far."""
+        """Return the counters."""

@@ -1,4 +1,4 @@
-"""A worker: loads its network once, then takes one waiting job after another."""
+"""A worker: loads its network once, then runs one queued job after another."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import cast
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.engine.job_run import Task
+from service.engine.job_run import JobRun
 from service.engine.messages import Assignment, Ended, Heartbeat, NotReady, Ready
-from service.engine.reporting import CanceledError, DrainedError, Inbox, Observer, persist
+from service.engine.reporting import CanceledError, DrainedError, Inbox, Observer, retry_change
 from service.errors import LostJobError, RunError, StorageFullError, error_mapping, message_of
 from service.jobs.claims import Release
 from service.jobs.store import JobStore
@@ -29,12 +29,13 @@ from vos.types import Options
 
 _log = logging.getLogger(__name__)
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_IDLE_BEAT_SECONDS = 1.0
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_MAX_IDLE_SECONDS = 1.0
+_COMPILED_MODULES = ("codec.kernels", "vos.kernels", "vos.modeling.cpu.topk_kernels")
 
 
 class Worker:
-    """Runs in a process of its own; see `service.engine.launch`."""
+    """Runs in a process of its own, started by `service.engine.launch`."""
 
     def __init__(self, assignment: Assignment, connection: Connection) -> None:
         self._name = assignment.name
@@ -43,17 +44,17 @@ class Worker:
         self._inbox = Inbox(connection)
         self._store = JobStore(assignment.database_url, retention=assignment.retention, migrate=False)
         self._storage = Storage(assignment.storage_root)
-        self._spent = False
+        self._needs_replacement = False
         self._load: ModelLoader = _import(assignment.config.loader)
         signal.signal(signal.SIGTERM, self._on_terminate)
 
     def run(self) -> None:
-        """Work until the engine says otherwise."""
+        """Run jobs until the supervisor stops the worker or the process needs to be replaced."""
         lock = self._storage.lock_worker(self._name)
         try:
             with closing(self._store):
                 if self._warm_up():
-                    self._work()
+                    self._run_jobs()
         finally:
             lock.release()
 
@@ -61,90 +62,91 @@ class Worker:
         self._inbox.draining = True
 
     def _warm_up(self) -> bool:
-        """Load the default network, with which most jobs start, and the compiled loops."""
-        for compiled in ("codec.kernels", "vos.kernels", "vos.modeling.cpu.topk_kernels"):
-            importlib.import_module(compiled)
+        """Load the compiled kernels and the default network, which most jobs use; return whether that worked."""
+        for module in _COMPILED_MODULES:
+            importlib.import_module(module)
         try:
-            engine = self._load(self._model, Options(), self._config.settings)
+            model = self._load(self._model, Options(), self._config.settings)
         except Exception as error:
             _log.exception("the network cannot be loaded")
             self._inbox.send(NotReady(message_of(error)))
             return False
-        self._inbox.send(Ready(engine.description, _count_devices()))
+        self._inbox.send(Ready(model.description, _count_cuda_devices()))
         return True
 
-    def _work(self) -> None:
-        while not (self._inbox.draining or self._spent):
+    def _run_jobs(self) -> None:
+        while not (self._inbox.draining or self._needs_replacement):
             job = self._claim()
             if job is None:
                 self._inbox.send(Heartbeat())
-                self._inbox.wait(min(self._config.poll_seconds, _IDLE_BEAT_SECONDS))
+                self._inbox.wait(min(self._config.poll_seconds, _MAX_IDLE_SECONDS))
             else:
-                self._run(job)
+                self._run_job(job)
 
     def _claim(self) -> Job | None:
         try:
             return self._store.claim_next(self._name)
         except SQLAlchemyError as error:
             _log.warning("no job could be claimed", extra={"reason": str(error)[:200]})
-            self._inbox.wait(_IDLE_BEAT_SECONDS)
+            self._inbox.wait(_MAX_IDLE_SECONDS)
             return None
 
-    def _run(self, job: Job) -> None:
+    def _run_job(self, job: Job) -> None:
         _log.info("job started", extra={"job_id": job.id, "attempt": job.attempts})
         observer = Observer(job, self._name, self._store, self._inbox, self._config.poll_seconds)
-        task = Task(
+        run = JobRun(
             job,
             self._storage.job(job.id),
-            partial(self._engine_for, job),
+            partial(self._load_for, job),
             observer,
             state_seconds=self._config.state_seconds,
             max_frames=self._config.settings.max_frames,
         )
-        end, status = self._ending(job, task)
-        observer.beat(task.stats)
+        change, status = self._segment(job, run)
+        observer.send_heartbeat(run.stats)
         try:
-            persist(end, self._inbox, job.id)
+            retry_change(change, self._inbox, job.id)
         except LostJobError:
             _log.warning("job lost", extra={"job_id": job.id})
-        _log.info("job ended", extra={"job_id": job.id, "status": str(status), "resumed": task.resumed})
-        self._inbox.send(Ended(job.id, status, task.resumed))
+        _log.info("job ended", extra={"job_id": job.id, "status": str(status), "resumed": run.resumed})
+        self._inbox.send(Ended(job.id, status, run.resumed))
 
-    def _ending(self, job: Job, task: Task) -> tuple[Callable[[], object], JobStatus]:
-        """Run the task; gives the change of the store that follows from how it ended."""
+    def _segment(self, job: Job, run: JobRun) -> tuple[Callable[[], object], JobStatus]:
+        """Run a job; return the change of the job store that its end requires, and the new status."""
         move = partial(self._store.move, job.id, JobStatus.RUNNING, worker=self._name)
         try:
-            outcome = task.run()
+            outcome = run.run()
         except DrainedError:
             return partial(self._store.release, self._name, Release.RETURNED), JobStatus.QUEUED
         except CanceledError:
-            task.forget_state()
+            run.delete_state()
             return partial(move, JobStatus.CANCELED), JobStatus.CANCELED
         except Exception as error:
-            task.forget_state()
-            return partial(move, JobStatus.FAILED, error=self._explain(job, error)), JobStatus.FAILED
+            run.delete_state()
+            return partial(move, JobStatus.FAILED, error=self._job_error(job, error)), JobStatus.FAILED
         video = replace(job.video, frames=outcome.frames or job.video.frames)
-        changes = partial(move, JobStatus.SUCCEEDED, report=outcome.report, progress=outcome.progress, video=video)
-        return changes, JobStatus.SUCCEEDED
+        change = partial(move, JobStatus.SUCCEEDED, report=outcome.report, progress=outcome.progress, video=video)
+        return change, JobStatus.SUCCEEDED
 
-    def _explain(self, job: Job, error: Exception) -> JobError:
-        """What the client is told of an error; after one that nobody expected, a fresh process takes over."""
-        if isinstance(error, OSError) and error.errno in _FULL:
+    def _job_error(self, job: Job, error: Exception) -> JobError:
+        """Return the error that the client sees. After an unexpected one, the worker asks to be replaced."""
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
             error = StorageFullError("the disk became full while the job ran; delete jobs or wait until some expire")
         elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            self._spent = True
-            error = RunError("the job needs more memory than there is; choose a smaller max_side or fewer objects")
+            self._needs_replacement = True
+            error = RunError("the job needs more memory than is available; choose a smaller max_side or fewer objects")
         mapping = error_mapping(error)
         if not mapping.expected or isinstance(error, OSError):
-            self._spent = True
+            self._needs_replacement = True
             _log.error("job failed unexpectedly", exc_info=error, extra={"job_id": job.id})
-            return JobError(mapping.problem, "something went wrong here that is not the request's fault")
+            return JobError(mapping.problem, "something went wrong in the service; the request is not at fault")
         return JobError(mapping.problem, message_of(error).replace(f"{self._storage.job(job.id).folder}/", ""))
 
-    def _engine_for(self, job: Job, options: Options) -> LoadedModel:
+    def _load_for(self, job: Job, options: Options) -> LoadedModel:
+        """Load the network that the job asks for."""
         name = job.options.model
-        own = name is None or name == self._model.name
-        choice = self._model if own else replace(self._model, name=cast("str", name), weights=None)
+        is_default = name is None or name == self._model.name
+        choice = self._model if is_default else replace(self._model, name=cast("str", name), weights=None)
         return self._load(choice, options, self._config.settings)
 
 
@@ -153,6 +155,6 @@ def _import(path: str) -> ModelLoader:
     return cast("ModelLoader", getattr(importlib.import_module(module), name))
 
 
-def _count_devices() -> int:
-    torch = sys.modules.get("torch")  # a loader may do without it
+def _count_cuda_devices() -> int:
+    torch = sys.modules.get("torch")  # a loader without torch does not import it
     return torch.cuda.device_count() if torch is not None and torch.cuda.is_available() else 0

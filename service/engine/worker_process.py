@@ -1,4 +1,4 @@
-"""A place for one worker: its process, what it last said, and when to try again after it died."""
+"""One worker process of the supervisor, replaced by a new one when it dies."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from service.jobs.store import JobStore
 from service.processes import SPAWN
 from service.storage.job_files import Storage
 
-_LONGEST_PAUSE = 30.0
+_MAX_BACKOFF_SECONDS = 30.0
 
 
 class WorkerProcess:
-    """Keeps one worker process after another.
+    """Starts, observes and replaces the worker process of one device.
 
     Attributes:
-        name: Name of the present worker.
-        status: What is known of it.
-        devices: CUDA devices of the machine, as the worker found them.
-        beat_at: When it last showed progress, in monotonic seconds.
+        device: Device of the worker.
+        status: Status of the current worker.
+        devices: Number of CUDA devices of the machine, 0 until a worker has reported it.
+        heartbeat_at: Time of the latest message from the worker, in monotonic seconds.
     """
 
     def __init__(self, device: str, config: EngineConfig, store: JobStore, storage: Storage) -> None:
         self.device = device
         self.devices = 0
-        self.beat_at = 0.0
+        self.heartbeat_at = 0.0
         self._config, self._store, self._storage = config, store, storage
         self._process: Any = None
         self._connection: Connection | None = None
@@ -43,28 +43,28 @@ class WorkerProcess:
         self.status = WorkerStatus("", device, None, WorkerState.STARTING)
 
     @property
-    def running(self) -> bool:
+    def exists(self) -> bool:
         """Whether there is a process, dead or alive."""
         return self._process is not None
-
-    @property
-    def waitables(self) -> list[Any]:
-        """What to wait for: news from the worker and its end."""
-        return [] if self._process is None else [self._connection, self._process.sentinel]
 
     @property
     def is_dead(self) -> bool:
         """Whether there is a process that has ended."""
         return self._process is not None and not self._process.is_alive()
 
-    def start_if_due(self) -> bool:
-        """Start a process if there is none and the pause after failures is over.
+    @property
+    def handles(self) -> list[Any]:
+        """Objects that become ready when the worker sends a message or ends."""
+        return [] if self._process is None else [self._connection, self._process.sentinel]
+
+    def start_if_due(self) -> None:
+        """Start a process if there is none and the backoff after failures is over.
 
         Raises:
-            OSError: The system gives no process or pipe; nothing is left of the try.
+            OSError: The system cannot create a process or a pipe.
         """
         if self._process is not None or time.monotonic() < self._start_at:
-            return False
+            return
         name = f"worker-{secrets.token_hex(8)}"
         assignment = Assignment(
             name, self.device, self._config, self._store.url, self._storage.root, self._store.retention
@@ -75,40 +75,39 @@ class WorkerProcess:
             self._failure = f"a worker process cannot be started: {error.strerror or error}"
             self.status = replace(self.status, failure=self._failure)
             raise
-        self.beat_at = time.monotonic()
+        self.heartbeat_at = time.monotonic()
         self.status = WorkerStatus(name, self.device, self._process.pid, WorkerState.STARTING, failure=self._failure)
-        return True
 
     def receive(self) -> Iterator[Heartbeat | Ended]:
-        """Read what the worker has said; gives what is to be counted."""
+        """Read all messages, update the status and yield the messages that the supervisor counts."""
         try:
             while self._connection is not None and self._connection.poll():
                 message = self._connection.recv()
-                self.beat_at = time.monotonic()
-                self._note(message)
+                self.heartbeat_at = time.monotonic()
+                self._update_status(message)
                 if isinstance(message, (Heartbeat, Ended)):
                     yield message
         except (EOFError, OSError):
             return
 
-    def send(self, order: Command) -> None:
-        """Tell the worker something, if it lives."""
+    def send(self, command: Command) -> None:
+        """Send a command to the worker if it is alive."""
         try:
             if self._connection is not None:
-                self._connection.send(order)
+                self._connection.send(command)
         except OSError:
             pass
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         if self._process is not None:
             self._process.kill()
 
-    def bury(self) -> int | None:
-        """Forget a dead process; the next one starts at once if this one had been ready, else after a pause.
+    def reap(self) -> int | None:
+        """Clean up after a dead process. If it never was ready, the next one starts after a backoff, else at once.
 
         Returns:
-            Its exit code; negative: the signal that ended it.
+            The exit code; a negative one is the signal that ended the process.
         """
         process, self._process = self._process, None
         process.join()
@@ -119,13 +118,13 @@ class WorkerProcess:
         if self.status.state is WorkerState.STARTING:
             self._failures += 1
             self._failure = self._failure or f"the worker process ended with exit code {exit_code} before it was ready"
-            self._start_at = time.monotonic() + min(_LONGEST_PAUSE, 0.5 * 2**self._failures)
+            self._start_at = time.monotonic() + min(_MAX_BACKOFF_SECONDS, 0.5 * 2**self._failures)
         self.status = WorkerStatus("", self.device, None, WorkerState.STARTING, failure=self._failure)
         return exit_code
 
-    def _note(self, message: object) -> None:
-        about = self.status
-        job_id, state, model = about.job_id, about.state, about.model
+    def _update_status(self, message: object) -> None:
+        old = self.status
+        job_id, state, model = old.job_id, old.state, old.model
         if isinstance(message, NotReady):
             self._failure = message.reason
         elif isinstance(message, Ready):
@@ -137,11 +136,11 @@ class WorkerProcess:
             state = WorkerState.IDLE if job_id is None else WorkerState.BUSY
         elif isinstance(message, Ended):
             job_id, state = None, WorkerState.IDLE
-        self.status = WorkerStatus(about.name, about.device, about.pid, state, job_id, model, self._failure)
+        self.status = WorkerStatus(old.name, old.device, old.pid, state, job_id, model, self._failure)
 
 
 def _start(assignment: Assignment) -> tuple[Any, Connection]:
-    """A worker's process and our end of the pipe to it."""
+    """Start a worker process; return it and the supervisor's end of the pipe."""
     ours, theirs = SPAWN.Pipe()
     with closing(theirs):
         name = f"keymask-{assignment.name}"

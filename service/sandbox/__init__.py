@@ -1,1 +1,1 @@
-"""Decode untrusted files in processes of their own."""
+"""Sandboxed processes that read untrusted files."""

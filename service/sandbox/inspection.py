@@ -1,6 +1,6 @@
-"""Looks at uploads before a job is accepted. Runs in a sandbox (`service.sandbox.pool`): files may be hostile.
+"""Inspects uploads before a job is accepted. Runs in a sandbox (`service.sandbox.pool`), because files may be hostile.
 
-Every function here gives a plain record or raises `ProblemError`; both can travel between processes.
+The public functions return plain records or raise `ProblemError`; both can be sent between processes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from service.errors import error_mapping, message_of
 from service.jobs.types import JobOptions, JobVideo
 from service.problems import ProblemError
 from service.run.prompt_mask import read_mask
-from service.sandbox.video_length import Extent, measure
+from service.sandbox.video_length import VideoLength, measure_length
 from vos.keyframes.policy import parse_policy
 from vos.probe.probe import probe
 from vos.types import Options, Prompt
@@ -33,7 +33,14 @@ _pixel_limit = Lock()
 
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
-    """What a video and a mask may have at most."""
+    """Limits of an upload.
+
+    Attributes:
+        pixels: Largest number of pixels of a picture.
+        frames: Largest number of frames of a video.
+        seconds: Longest duration of a video.
+        objects: Largest number of objects in a mask.
+    """
 
     pixels: int
     frames: int
@@ -42,7 +49,7 @@ class UploadLimits:
 
 
 class _Upload:
-    """A file for the reader under a name that means something to the client."""
+    """A file with a name that can appear in error messages to the client."""
 
     name = "upload"
 
@@ -54,7 +61,7 @@ class _Upload:
 
 @contextmanager
 def _uploaded(path: Path) -> Iterator[BinaryIO]:
-    """The video for the reader; its errors become problems that name no path."""
+    """Open a video for the reader; turn errors into problems without a path."""
     if not path.stat().st_size:
         raise ProblemError("video-unreadable", "the video is empty: 0 bytes")
     try:
@@ -74,48 +81,48 @@ def _problem(error: Exception) -> ProblemError:
 
 
 def inspect_job(video: Path, mask: Path, options: JobOptions, limits: UploadLimits) -> JobVideo:
-    """Check all that can be checked without running a network.
+    """Check everything that can be checked without running a network.
 
     Raises:
-        ProblemError: Video, mask or options cannot be used, or go beyond a limit.
+        ProblemError: The video, the mask or the options are unusable or exceed a limit.
     """
-    info, extent = inspect_video(video, limits)
+    info, length = inspect_video(video, limits)
     prompt = read_prompt(mask, info, limits, options.prompt_frame)
-    _check_range(options, prompt, extent.frames if extent.exact else None)
-    rate = info.average_rate or (extent.frames / extent.seconds if extent.frames and extent.seconds else None)
+    _check_options(options, prompt, length.frames if length.exact else None)
+    rate = info.average_rate or (length.frames / length.seconds if length.frames and length.seconds else None)
     return JobVideo(
         codec=info.codec,
         width=info.display_width,
         height=info.display_height,
         fps=round(float(rate), 6) if rate else None,
-        frames=extent.frames,
-        duration=None if extent.seconds is None else round(extent.seconds, 6),
+        frames=length.frames,
+        duration=None if length.seconds is None else round(length.seconds, 6),
         rotation=info.rotation,
     )
 
 
-def inspect_video(path: Path, limits: UploadLimits) -> tuple[VideoInfo, Extent]:
-    """Read the headers, decode the first picture, find out how long it is.
+def inspect_video(path: Path, limits: UploadLimits) -> tuple[VideoInfo, VideoLength]:
+    """Read the headers, decode the first picture and measure the length.
 
     Raises:
-        ProblemError: The video cannot be read, is cut off, or goes beyond a limit.
+        ProblemError: The video cannot be read, is cut off or exceeds a limit.
     """
     with _uploaded(path) as file:
         with closing(VideoFile(file)) as opened:
             context = opened.stream.codec_context
             _check_pixels(context.width, context.height, limits)
-        extent = measure(file, partial(_check_extent, limits=limits))
+        length = measure_length(file, partial(_check_length, limits=limits))
         with open_video(file) as reader:
             info = reader.info
         _check_pixels(info.coded_width, info.coded_height, limits)
-    return info, extent
+    return info, length
 
 
 def read_prompt(path: Path, info: VideoInfo, limits: UploadLimits, index: int) -> Prompt:
-    """The mask, checked.
+    """Read and check the mask of the frame with this presentation index.
 
     Raises:
-        ProblemError: It is no PNG, of another size than the video's, empty, or has too many objects.
+        ProblemError: The mask is not a PNG picture, has another size than the video, is empty or has too many objects.
     """
     width, height = info.display_width, info.display_height
     given = _size_of(path)
@@ -140,10 +147,10 @@ def read_prompt(path: Path, info: VideoInfo, limits: UploadLimits, index: int) -
 
 
 def probe_upload(path: Path, limits: UploadLimits) -> dict[str, Any]:
-    """What a video's bitstream offers, as `keymask probe` reports it.
+    """Report what the bitstream of a video offers, as `keymask probe` does.
 
     Raises:
-        ProblemError: The video cannot be read or goes beyond a limit.
+        ProblemError: The video cannot be read or exceeds a limit.
     """
     inspect_video(path, limits)
     with _uploaded(path) as file:
@@ -162,7 +169,7 @@ def _size_of(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _without_pixel_limit() -> Iterator[None]:
-    """Let Pillow open pictures of any size, of which only the header is read. One thread at a time: it is a global."""
+    """Let Pillow open the header of a picture of any size; one thread at a time, because the limit is global."""
     with _pixel_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -180,7 +187,7 @@ def _check_pixels(width: int, height: int, limits: UploadLimits) -> None:
         )
 
 
-def _check_extent(frames: int, seconds: float, limits: UploadLimits) -> None:
+def _check_length(frames: int, seconds: float, limits: UploadLimits) -> None:
     if frames > limits.frames:
         raise ProblemError(
             "too-many-frames", f"the video has more than the {limits.frames} frames allowed", limit=limits.frames
@@ -191,10 +198,10 @@ def _check_extent(frames: int, seconds: float, limits: UploadLimits) -> None:
         )
 
 
-def _check_range(options: JobOptions, prompt: Prompt, known: int | None) -> None:
-    """Refuse frames that the video has not; where their number is not known, the job finds out."""
-    frames = sys.maxsize if known is None else known
-    last = "the last frame" if known is None else f"{known - 1}, the last frame"
+def _check_options(options: JobOptions, prompt: Prompt, frame_count: int | None) -> None:
+    """Check the options against the frames of the video; if their number is unknown, the job checks later."""
+    frames = sys.maxsize if frame_count is None else frame_count
+    last = "the last frame" if frame_count is None else f"{frame_count - 1}, the last frame"
     checks: tuple[tuple[str, Callable[[], bool], str], ...] = (
         ("prompt_frame", lambda: prompt.index < frames, f"less than {frames}, the number of frames"),
         ("start", lambda: options.start is None or prompt.index <= options.start < frames,
@@ -202,8 +209,8 @@ def _check_range(options: JobOptions, prompt: Prompt, known: int | None) -> None
         ("end", lambda: options.end is None or options.end > max(prompt.index, options.start or 0),
          f"more than start and prompt_frame, which are {options.start or prompt.index} and {prompt.index}"),
     )  # fmt: skip
-    for name, is_fine, allowed in checks:
-        if not is_fine():
+    for name, is_valid, allowed in checks:
+        if not is_valid():
             raise ProblemError(
                 "invalid-options", f"{name} is {getattr(options, name)}; it must be {allowed}", option=name
             )

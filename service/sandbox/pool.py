@@ -1,6 +1,7 @@
-"""Runs functions on files that nobody vouches for in a process of its own, which may die without harm.
+"""Runs functions on untrusted files in separate processes, whose crash does no harm.
 
-Whatever decodes an upload (probing, drawing an overlay) goes through here; the API process itself decodes nothing.
+All decoding of uploads outside of jobs (inspecting, probing, drawing an overlay) happens here; the API process decodes
+nothing.
 """
 
 from __future__ import annotations
@@ -24,31 +25,31 @@ Result = TypeVar("Result")
 
 
 class SandboxDiedError(ServiceError):
-    """The process died while it looked at the file: damaged on purpose, or too large for the memory allowed."""
+    """The process died while reading the file, which is damaged or needs too much memory."""
 
 
 class SandboxTimeoutError(ServiceError):
-    """Looking at the file took too long."""
+    """The call took too long."""
 
 
 class SandboxClosedError(ServiceError):
-    """The service stops, and with it what looks at files."""
+    """The service is shutting down."""
 
 
 class Sandbox:
-    """A few warm, spawned processes that import no torch, started when first needed.
+    """A pool of spawned processes without torch, started when first needed and reused.
 
     Args:
-        processes: Calls that may run at the same time; further ones wait.
-        timeout: Most seconds of a call.
-        memory_bytes: Most address space of a process; None: any.
+        processes: Number of simultaneous calls; further calls wait.
+        timeout: Time limit of a call in seconds.
+        memory_bytes: Largest address space of a process. None sets no limit.
     """
 
     def __init__(self, processes: int = 2, *, timeout: float = 30.0, memory_bytes: int | None = 4 << 30) -> None:
         self._timeout = timeout
         self._memory_bytes = memory_bytes
         self._processes = processes
-        # Last in, first out: the process that is already warm comes first.
+        # Last in, first out, so that a warm process is used first.
         self._idle: LifoQueue[_Child | None] = LifoQueue()
         for _ in range(processes):
             self._idle.put(None)
@@ -57,20 +58,20 @@ class Sandbox:
         self._closed = False
 
     def call(self, function: Callable[Args, Result], /, *args: Args.args, **kwargs: Args.kwargs) -> Result:
-        """Call a module-level function there; it blocks until the result is there.
+        """Call a module-level function in a process of the pool and return its result.
 
         Raises:
             SandboxDiedError: The process died or ran out of memory.
-            SandboxTimeoutError: It took too long and was killed.
-            SandboxClosedError: `close` was called, before or meanwhile.
-            Exception: What the function raised.
+            SandboxTimeoutError: The call took too long and was killed.
+            SandboxClosedError: `close` was called before the call or during it.
+            Exception: Any error that the function raised.
         """
         return self.call_within(self._timeout, function, *args, **kwargs)
 
     def call_within(
         self, seconds: float, function: Callable[Args, Result], /, *args: Args.args, **kwargs: Args.kwargs
     ) -> Result:
-        """As `call`, with a limit of its own."""
+        """Like `call`, with a time limit of its own."""
         child = self._idle.get()
         try:
             if child is None or not child.process.is_alive():
@@ -91,16 +92,16 @@ class Sandbox:
         return cast("Result", answer)
 
     def warm_up(self) -> None:
-        """Start one process, so that the first call does not wait for it."""
+        """Start one process in advance of the first call."""
         self.call_within(self._timeout, len, ())
 
     def close(self) -> None:
-        """End the processes at once; calls that are under way or still to come fail."""
+        """Kill the processes. Running and later calls fail."""
         with self._lock:
             self._closed = True
             for child in self._alive:
                 child.process.kill()
-        # A call whose process was killed gives its place back at once.
+        # A call whose process was killed returns its place at once.
         for idle in [self._idle.get() for _ in range(self._processes)]:
             self._end(idle)
             self._idle.put(None)
@@ -136,7 +137,7 @@ class _Child:
             theirs.close()
 
     def wait_until_warm(self) -> None:
-        """Loading the decoders is not part of any call's time: on a busy machine it takes longer than the call."""
+        """Wait until the process has imported the decoders, which the time limit of a call does not include."""
         try:
             if not self._warm and self._connection.poll(_START_SECONDS):
                 self._connection.recv()
@@ -144,33 +145,33 @@ class _Child:
         except (EOFError, ConnectionResetError):
             pass
         if not self._warm:
-            raise RunError("a process to look at files with could not be started")
+            raise RunError("a sandbox process could not be started")
 
     def ask(self, call: tuple[Any, ...], seconds: float) -> Any:
-        """The result of a call, or the exception it raised."""
+        """Return the result of a call, or the exception it raised."""
         try:
             self._connection.send(call)
             if not self._connection.poll(seconds):
-                raise SandboxTimeoutError(f"looking at the file took more than {seconds:g} s and was stopped")
+                raise SandboxTimeoutError(f"reading the file took more than {seconds:g} s and was stopped")
             answer = self._connection.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError):
             self.process.join(5)
             raise SandboxDiedError(
-                "the process that looked at the file died; the file is damaged or needs too much memory"
+                "the process that read the file died; the file is damaged or needs too much memory"
             ) from None
         if isinstance(answer, MemoryError):
-            raise SandboxDiedError("looking at the file needs more memory than is allowed")
+            raise SandboxDiedError("reading the file needs more memory than is allowed")
         return answer
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         self.process.kill()
         self.process.join()
         self._connection.close()
 
 
 def _serve(connection: Connection, memory_bytes: int | None) -> None:
-    """Answer calls until the other end closes."""
+    """Answer calls until the other end of the pipe closes."""
     become_child()
     if memory_bytes is not None:
         limit_memory(memory_bytes)

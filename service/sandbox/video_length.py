@@ -1,8 +1,8 @@
-"""How long an uploaded video is, without reading all of it.
+"""Measures the length of an uploaded video without reading all of it.
 
-The packets of a short video are counted. A long one is not read from end to end before its job is accepted: an MP4
-lists its frames, and of a Matroska file the header and the last seconds are looked at. Everything else is counted, and
-so is whatever seems to go beyond a limit, so that nothing is refused by a guess.
+The packets of a short video are counted. For a long video, an MP4 file lists its frames in an index; of a Matroska file
+only the header and the last seconds are read. All other files are counted, and so is every video that seems to exceed a
+limit, so no video is refused because of an estimate.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from codec.demux.truncation import INDEXED, SEGMENTED, truncation_reason
 from codec.errors import BrokenStreamError
 from service.problems import ProblemError
 
-_COUNTED = 1000
-"""Packets up to which a video is short: as many are read in some 10 ms."""
+_SHORT_PACKETS = 1000
+"""Largest number of packets of a short video; reading them takes about 10 ms."""
 _TAIL_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
-    """How long a video is.
+class VideoLength:
+    """Length of a video.
 
     Attributes:
-        frames: Frames that are shown; None where nothing says how many.
-        exact: Whether they were counted, or listed by an index; otherwise duration and rate say so.
-        seconds: From the first to the end of the last frame, None without times.
+        frames: Number of displayed frames, None if unknown.
+        exact: Whether frames were counted or listed by an index, rather than estimated from duration and frame rate.
+        seconds: Time from the start of the first to the end of the last frame, None without timestamps.
     """
 
     frames: int | None
@@ -41,14 +41,14 @@ class Extent:
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What packets say, in each stream's own unit of time.
+class _PacketStats:
+    """Statistics of the packets read, with times in the time base of each stream.
 
     Attributes:
-        frames: Packets of the video stream that are shown.
-        packets: All packets of the video stream.
-        first: Earliest time of the video stream.
-        ends: Stream -> latest end.
+        frames: Number of displayed packets of the video stream.
+        packets: Number of all packets of the video stream.
+        first: Earliest timestamp of the video stream.
+        ends: Latest end per stream.
     """
 
     frames: int = 0
@@ -57,93 +57,95 @@ class _Seen:
     ends: dict[int, int] = field(default_factory=dict)
 
 
-Check = Callable[[int, float], None]
-"""Is called with frames and seconds; raises where they go beyond a limit."""
+LengthCheck = Callable[[int, float], None]
+"""Takes frames and seconds, and raises `ProblemError` if they exceed a limit."""
 
 
-def measure(video: BinaryIO, check: Check) -> Extent:
-    """Find out how long a video is.
+def measure_length(video: BinaryIO, check: LengthCheck) -> VideoLength:
+    """Measure the length of a video.
 
     Args:
         video: The file.
-        check: Refuses too many frames or seconds.
+        check: Refuses a video with too many frames or seconds.
 
     Raises:
-        ProblemError: It is cut off.
-        BrokenStreamError: It is damaged.
-        UnreadableError, NoVideoError: It is no video.
+        ProblemError: The video is cut off or exceeds a limit.
+        BrokenStreamError: The video is damaged.
+        UnreadableError, NoVideoError: This is not a video.
     """
     with closing(VideoFile(video)) as file:
-        seen = _read(file, file.container.demux(), check, _COUNTED)
-        if seen.packets <= _COUNTED:
-            return _counted(file, seen)
-        extent: Extent | None = None
-        if file.formats & INDEXED and len(file.stream.index_entries) > _COUNTED:
-            extent = _listed(file)
+        stats = _read(file, file.container.demux(), check, _SHORT_PACKETS)
+        if stats.packets <= _SHORT_PACKETS:
+            return _counted(file, stats)
+        length: VideoLength | None = None
+        if file.formats & INDEXED and len(file.stream.index_entries) > _SHORT_PACKETS:
+            length = _from_index(file)
         elif file.formats & SEGMENTED and file.container.duration:
-            extent = _timed(file, seen)
-    if extent is not None and _is_allowed(extent, check):
-        return extent
+            length = _from_tail(file, stats)
+    if length is not None and _is_allowed(length, check):
+        return length
     with closing(VideoFile(video)) as file:
         return _counted(file, _read(file, file.container.demux(), check))
 
 
-def _read(file: VideoFile, packets: Iterable[av.Packet[Any]], check: Check, most: int | None = None) -> _Seen:
-    """Read packets, decoding none; with `most`, until there was one more of the video stream."""
-    seen, video = _Seen(), file.stream.index
-    ends = seen.ends
-    unit = float(file.stream.time_base or 0)
+def _read(
+    file: VideoFile, packets: Iterable[av.Packet[Any]], check: LengthCheck, most: int | None = None
+) -> _PacketStats:
+    """Read packets without decoding; with `most`, stop after the first packet of the video stream beyond it."""
+    stats, video = _PacketStats(), file.stream.index
+    ends = stats.ends
+    time_base = float(file.stream.time_base or 0)
     try:
         for packet in packets:
             if not packet.size or packet.has_sidedata("encryption_info"):
-                continue  # decoding the first picture says that it is encrypted
+                continue  # decoding the first picture reports the encryption
             index, begin = packet.stream_index, packet.pts
             if begin is not None:
                 ends[index] = max(ends.get(index, begin), begin + (packet.duration or 0))
             if index != video:
                 continue
-            seen.packets += 1
-            seen.frames += not packet.is_discard
-            if begin is not None and (seen.first is None or begin < seen.first):
-                seen.first = begin
-            if most is not None and seen.packets > most:
+            stats.packets += 1
+            stats.frames += not packet.is_discard
+            if begin is not None and (stats.first is None or begin < stats.first):
+                stats.first = begin
+            if most is not None and stats.packets > most:
                 break
-            check(seen.frames, 0.0 if seen.first is None else (ends[video] - seen.first) * unit)
+            check(stats.frames, 0.0 if stats.first is None else (ends[video] - stats.first) * time_base)
     except av.error.FFmpegError as error:
-        if seen.packets:
-            failure = BrokenStreamError(f"the video is damaged after its first {seen.packets} frames", seen.packets)
+        if stats.packets:
+            failure = BrokenStreamError(f"the video is damaged after its first {stats.packets} frames", stats.packets)
             raise failure from error
-    return seen
+    return stats
 
 
-def _counted(file: VideoFile, seen: _Seen) -> Extent:
-    """The extent of a video all of whose packets were read."""
+def _counted(file: VideoFile, stats: _PacketStats) -> VideoLength:
+    """Return the length of a video whose packets have all been read."""
     _check_file(file)
     if file.formats & INDEXED:
         listed = len(file.stream.index_entries)
-        if seen.packets < listed:
+        if stats.packets < listed:
             raise ProblemError(
-                "video-truncated", f"the video is cut off: its index lists {listed} frames, {seen.packets} are there"
+                "video-truncated",
+                f"the video is cut off: its index lists {listed} frames, the file has {stats.packets}",
             )
-    _check_end(file, seen)
+    _check_end(file, stats)
     seconds = None
-    if seen.first is not None:
-        seconds = float((seen.ends[file.stream.index] - seen.first) * (file.stream.time_base or 0))
-    return Extent(seen.frames, True, seconds)
+    if stats.first is not None:
+        seconds = float((stats.ends[file.stream.index] - stats.first) * (file.stream.time_base or 0))
+    return VideoLength(stats.frames, True, seconds)
 
 
-def _listed(file: VideoFile) -> Extent:
-    """What the index says."""
+def _from_index(file: VideoFile) -> VideoLength:
+    """Return the length according to the index of the file."""
     _check_file(file)
-    frames = sum(not entry.is_discard for entry in file.stream.index_entries)
     stream = file.stream
-    return Extent(
-        frames, True, float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
-    )
+    frames = sum(not entry.is_discard for entry in stream.index_entries)
+    seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+    return VideoLength(frames, True, seconds)
 
 
-def _timed(file: VideoFile, start: _Seen) -> Extent | None:
-    """What the header and the last seconds say; None where they cannot be found."""
+def _from_tail(file: VideoFile, start: _PacketStats) -> VideoLength | None:
+    """Estimate the length from the start and the last seconds; None if the file cannot be searched."""
     _check_file(file)
     stream, container = file.stream, file.container
     try:
@@ -156,32 +158,32 @@ def _timed(file: VideoFile, start: _Seen) -> Extent | None:
     _check_end(file, tail)
     seconds = float((tail.ends[stream.index] - start.first) * stream.time_base)
     rate = stream.average_rate
-    return Extent(round(seconds * rate) if rate else None, False, seconds)
+    return VideoLength(round(seconds * rate) if rate else None, False, seconds)
 
 
-def _is_allowed(extent: Extent, check: Check) -> bool:
+def _is_allowed(length: VideoLength, check: LengthCheck) -> bool:
     try:
-        check(extent.frames or 0, extent.seconds or 0.0)
+        check(length.frames or 0, length.seconds or 0.0)
     except ProblemError:
         return False
     return True
 
 
 def _check_file(file: VideoFile) -> None:
-    """Refuse a file that ends before what its container says."""
+    """Refuse a file that is shorter than its container states."""
     if reason := truncation_reason(file):
         raise ProblemError("video-truncated", f"the video is {reason}")
 
 
-def _check_end(file: VideoFile, seen: _Seen) -> None:
-    """Refuse a file that ends long before the time its header promises."""
+def _check_end(file: VideoFile, stats: _PacketStats) -> None:
+    """Refuse a file whose packets end long before the duration in its header."""
     streams, duration = file.container.streams, file.container.duration
-    ends = [end * unit for index, end in seen.ends.items() if (unit := streams[index].time_base)]
+    ends = [end * time_base for index, end in stats.ends.items() if (time_base := streams[index].time_base)]
     if not duration or not ends:
         return
-    promised, end = duration / av.time_base, float(max(ends))
-    if promised - end > max(0.5, promised / 10):
+    stated, end = duration / av.time_base, float(max(ends))
+    if stated - end > max(0.5, stated / 10):
         raise ProblemError(
             "video-truncated",
-            f"the video is cut off: its header promises {promised:.1f} seconds, it ends after {end:.1f}",
+            f"the video is cut off: its header states {stated:.1f} seconds, it ends after {end:.1f}",
         )

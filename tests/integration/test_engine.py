@@ -135,7 +135,7 @@ def test_a_file_that_kills_every_worker_fails_its_own_job_only(site: Site) -> No
     [
         ("memory", "run-failed", "needs more memory"),
         ("disk", "storage-full", "disk became full"),
-        ("defect", "internal-error", "went wrong here"),
+        ("defect", "internal-error", "went wrong in the service"),
     ],
 )
 def test_an_error_in_mid_job_fails_it_without_a_traceback(site: Site, kind: str, problem: str, detail: str) -> None:

@@ -1,4 +1,4 @@
-"""Jobs in states that tests need."""
+"""Brings jobs into states that tests need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from service.jobs.schema import jobs
 from service.jobs.store import JobStore
 
 
-def ask_to_delete(store: JobStore, job_id: str) -> None:
-    """Note the wish alone, as a service does that dies in the middle of `request_delete`'s work."""
+def mark_for_deletion(store: JobStore, job_id: str) -> None:
+    """Only set the flag, as a service that dies in the middle of `request_delete` does."""
     with store._engine.begin() as connection:
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(delete_requested=True))

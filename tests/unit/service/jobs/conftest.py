@@ -1,4 +1,4 @@
-"""Job stores on every kind of database that is at hand."""
+"""Fixtures of job stores on every available kind of database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.jobs.types import Job, JobOptions, JobVideo, new_job_id
 
 
 def make_job(**changes: Any) -> Job:
-    """A new queued job."""
+    """Return a new queued job."""
     fields: dict[str, Any] = {
         "id": new_job_id(),
         "options": JobOptions(),
@@ -31,13 +31,13 @@ def make_job(**changes: Any) -> Job:
 
 @pytest.fixture
 def new_job() -> Callable[..., Job]:
-    """Makes jobs that no store has yet."""
+    """Function that returns a job no store has yet."""
     return make_job
 
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of its own, on a socket; the test is skipped where it is not installed."""
+    """URL of a PostgreSQL server started for the tests; skips the test if PostgreSQL is not installed."""
     pytest.importorskip("psycopg", reason="the PostgreSQL tests need psycopg")
     if shutil.which("pg_ctl") is None or shutil.which("initdb") is None:
         pytest.skip("the PostgreSQL tests need initdb and pg_ctl on the path")
@@ -55,14 +55,14 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     options = f"-k {folder} -c listen_addresses='' -c fsync=off"
     run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
     yield f"postgresql+psycopg://keymask@/postgres?host={folder}"
-    # Nothing is to be kept: a server that has ended by itself, or takes its time, is no failure of the tests.
+    # A server that has already exited, or is slow to stop, does not fail the tests.
     stop = ["pg_ctl", "-D", str(data), "-m", "immediate", "-t", "240", "stop"]
     subprocess.run([*as_user, *stop], check=False, capture_output=True, cwd=folder)
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database: SQLite in memory, SQLite in a file, PostgreSQL."""
+    """URL of an empty database: SQLite in memory, SQLite in a file or PostgreSQL."""
     if request.param == "memory":
         return "sqlite://"
     if request.param == "sqlite":

@@ -1,4 +1,4 @@
-"""The database under the store: its schema, who makes it, and connections to it."""
+"""The database of the job store: schema, migration and connections."""
 
 from __future__ import annotations
 
@@ -14,27 +14,23 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event
 
-from service.errors import (
-    UsageError,
-)
+from service.errors import UsageError
 from service.jobs.schema import metadata
 from service.jobs.store import JobStore
-from service.jobs.types import (
-    Job,
-)
+from service.jobs.types import Job
 from service.threads import THREADS
 
 NewJob = Callable[..., Job]
 
 
-def test_the_migrations_make_the_schema_of_the_code(store: JobStore) -> None:
-    """What Alembic builds and what the table's definition says are the same."""
+def test_migrations_create_the_schema_of_the_code(store: JobStore) -> None:
+    """Alembic builds the table that `service.jobs.schema` defines."""
     with store._engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 def test_migrating_again_changes_nothing(database_url: str, new_job: NewJob) -> None:
-    """A second start on the same database keeps its jobs (an in-memory database ends with its store)."""
+    """A second start keeps the jobs of a database (an in-memory database ends with its store)."""
     first = JobStore(database_url)
     job, _ = first.create(new_job())
     first.close()
@@ -43,8 +39,8 @@ def test_migrating_again_changes_nothing(database_url: str, new_job: NewJob) -> 
     second.close()
 
 
-def test_a_database_that_is_just_being_made_is_waited_for(tmp_path: Path) -> None:
-    """SQLite does not wait to switch to its write-ahead log; the store does, until whoever writes has written."""
+def test_opening_waits_for_another_writer(tmp_path: Path) -> None:
+    """SQLite does not wait when switching to its write-ahead log; the store retries until the writer is done."""
     path = tmp_path / "jobs.db"
     first = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
     first.execute("BEGIN IMMEDIATE")
@@ -55,7 +51,7 @@ def test_a_database_that_is_just_being_made_is_waited_for(tmp_path: Path) -> Non
     first.close()
 
 
-def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
+def test_several_processes_can_migrate_at_once(tmp_path: Path) -> None:
     """Simultaneous first starts on one database all succeed."""
     url = f"sqlite:///{tmp_path}/jobs.db"
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -71,7 +67,7 @@ def _open_and_count(url: str) -> int:
 
 
 def test_a_burst_of_calls_opens_few_connections(tmp_path: Path, new_job: NewJob) -> None:
-    """However many threads use a SQLite file, the store has no more connections than threads of the service call it."""
+    """However many threads use a SQLite file, the store opens no more connections than the service has threads."""
     opened: list[object] = []
     store = JobStore(f"sqlite:///{tmp_path}/jobs.db")
     event.listen(store._engine, "connect", lambda connection, _: opened.append(connection))
@@ -83,7 +79,7 @@ def test_a_burst_of_calls_opens_few_connections(tmp_path: Path, new_job: NewJob)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://localhost/x"])
-def test_another_database_is_refused(url: str) -> None:
-    """The error says what was given."""
+def test_other_databases_are_refused(url: str) -> None:
+    """The error names the given database."""
     with pytest.raises(UsageError, match="database is"):
         JobStore(url)

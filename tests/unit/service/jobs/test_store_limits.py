@@ -1,4 +1,4 @@
-"""What the store refuses: one job too many, and a key that was used for something else."""
+"""Limits of the job store and idempotency keys."""
 
 from __future__ import annotations
 
@@ -8,24 +8,17 @@ from threading import Barrier
 
 import pytest
 
-from service.errors import (
-    IdempotencyConflictError,
-    QueueFullError,
-    TooManyJobsError,
-)
+from service.errors import IdempotencyConflictError, QueueFullError, TooManyJobsError
 from service.jobs.requests import QueueLimits
 from service.jobs.store import JobStore
-from service.jobs.types import (
-    Job,
-    JobStatus,
-)
-from tests.support.jobs import ask_to_delete
+from service.jobs.types import Job, JobStatus
+from tests.support.jobs import mark_for_deletion
 
 NewJob = Callable[..., Job]
 
 
 def test_one_idempotency_key_makes_one_job(store: JobStore, new_job: NewJob) -> None:
-    """Of simultaneous posts with one key, one creates the job and all others get it."""
+    """Of simultaneous posts with one key, one creates the job and the others get the same job."""
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(store.create, [new_job(idempotency_key="once") for _ in range(24)]))
     assert sum(new for _, new in answers) == 1
@@ -34,7 +27,7 @@ def test_one_idempotency_key_makes_one_job(store: JobStore, new_job: NewJob) -> 
 
 
 def test_an_idempotency_key_belongs_to_one_payload_and_one_api_key(store: JobStore, new_job: NewJob) -> None:
-    """Another payload is a conflict; another API key has keys of its own; without a key every post is new."""
+    """Another payload is a conflict, API keys do not share keys, and without a key every post is new."""
     job, _ = store.create(new_job(idempotency_key="k", api_key_id="a"))
     with pytest.raises(IdempotencyConflictError, match="'k'"):
         store.create(new_job(idempotency_key="k", api_key_id="a", payload_sha256="1" * 64))
@@ -48,7 +41,7 @@ def test_an_idempotency_key_belongs_to_one_payload_and_one_api_key(store: JobSto
 
 
 def test_limits_refuse_one_job_too_many(store: JobStore, new_job: NewJob) -> None:
-    """A full queue and an API key's own limit are told apart, and a refused job leaves nothing."""
+    """A full queue and the limit per API key raise different errors, and a refused job leaves no row."""
     limits = QueueLimits(queued=3, unfinished_per_key=2)
     first, _ = store.create(new_job(api_key_id="a"), limits)
     store.create(new_job(api_key_id="a"), limits)
@@ -63,8 +56,8 @@ def test_limits_refuse_one_job_too_many(store: JobStore, new_job: NewJob) -> Non
 
 
 @pytest.mark.parametrize("limits", [QueueLimits(queued=5), QueueLimits(unfinished_per_key=5)])
-def test_limits_hold_however_many_post_at_once(store: JobStore, new_job: NewJob, limits: QueueLimits) -> None:
-    """Of simultaneous posts just as many are taken as are allowed; all others are refused."""
+def test_limits_hold_for_simultaneous_posts(store: JobStore, new_job: NewJob, limits: QueueLimits) -> None:
+    """Exactly as many simultaneous posts are accepted as the limit allows."""
     start = Barrier(12)
 
     def create(job: Job) -> bool:
@@ -75,17 +68,17 @@ def test_limits_hold_however_many_post_at_once(store: JobStore, new_job: NewJob,
             return False
 
     with ThreadPoolExecutor(12) as pool:
-        taken = [sum(pool.map(create, [new_job() for _ in range(12)])) for _ in range(3)]
-    assert taken == [5, 0, 0]
+        accepted = [sum(pool.map(create, [new_job() for _ in range(12)])) for _ in range(3)]
+    assert accepted == [5, 0, 0]
     assert store.counts()[JobStatus.QUEUED] == 5
 
 
-def test_a_job_that_is_to_be_deleted_counts_no_more(store: JobStore, new_job: NewJob) -> None:
-    """Neither a running nor a waiting job takes room once its deletion was asked for."""
+def test_a_job_pending_deletion_does_not_count(store: JobStore, new_job: NewJob) -> None:
+    """Neither a running nor a queued job counts toward a limit once its deletion was requested."""
     limits = QueueLimits(queued=1, unfinished_per_key=1)
     for state in (JobStatus.RUNNING, JobStatus.QUEUED):
         job, _ = store.create(new_job(status=state), limits)
         with pytest.raises((TooManyJobsError, QueueFullError)):
             store.create(new_job(), limits)
-        ask_to_delete(store, job.id)
+        mark_for_deletion(store, job.id)
     assert store.create(new_job(), limits)[1]

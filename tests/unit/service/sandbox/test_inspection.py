@@ -1,4 +1,4 @@
-"""What is looked at before a job is accepted, where threads could get into each other's way."""
+"""Inspection of uploads by several threads at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from service.sandbox.inspection import _size_of
 from tests.support.media import header_only
 
 
-def test_sizes_read_side_by_side_leave_the_limit_of_pixels_as_it_was(tmp_path: Path) -> None:
-    """Pillow's limit is one for the process: many threads that lift it for a header each give it back."""
+def test_reading_sizes_in_threads_restores_the_pixel_limit(tmp_path: Path) -> None:
+    """Pillow's pixel limit is global; threads that lift it to read a header restore it."""
     (tmp_path / "mask.png").write_bytes(header_only(60_000, 60_000))
     before = Image.MAX_IMAGE_PIXELS
     assert before

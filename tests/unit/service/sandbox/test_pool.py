@@ -1,4 +1,4 @@
-"""The sandbox: results and errors come back, whatever happens to the process."""
+"""The sandbox returns results and errors, whatever happens to its process."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from tests.support.waiting import wait_for
 
 
 class LocalError(Exception):
-    """Takes two arguments, so it cannot be rebuilt from its message."""
+    """An error with two arguments, which pickle cannot restore from its message."""
 
     def __init__(self, one: str, two: str) -> None:
         super().__init__(one + two)
 
 
 def double(number: int, *, plus: int = 0) -> int:
-    """Something to compute."""
+    """Return twice the number, plus an offset."""
     return 2 * number + plus
 
 
 def process_id() -> int:
-    """Where it ran."""
+    """Return the id of the process."""
     return os.getpid()
 
 
 def fail(kind: str) -> None:
-    """Raise."""
+    """Raise an error of this kind."""
     raise {"codec": BrokenStreamError("it broke", 7), "local": LocalError("a", "b"), "value": ValueError("no")}[kind]
 
 
 def fill_memory() -> int:
-    """More than any sandbox allows."""
+    """Allocate more memory than any sandbox allows."""
     return len(bytearray(1 << 40))
 
 
 def has_torch() -> bool:
-    """Whether torch was imported there."""
+    """Return whether the process has imported torch."""
     import sys
 
     return "torch" in sys.modules
@@ -54,14 +54,14 @@ def has_torch() -> bool:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """One process."""
+    """Sandbox with one process."""
     sandbox = Sandbox(1, timeout=60)
     yield sandbox
     sandbox.close()
 
 
-def test_results_come_from_another_warm_process(sandbox: Sandbox) -> None:
-    """One process answers call after call; it has no torch."""
+def test_calls_run_in_one_warm_process(sandbox: Sandbox) -> None:
+    """The same process answers every call, and it does not import torch."""
     assert sandbox.call(double, 4, plus=1) == 9
     first = sandbox.call(process_id)
     assert first != os.getpid()
@@ -69,8 +69,8 @@ def test_results_come_from_another_warm_process(sandbox: Sandbox) -> None:
     assert not sandbox.call(has_torch)
 
 
-def test_errors_come_back_as_they_were(sandbox: Sandbox) -> None:
-    """With their type and attributes; one that cannot travel comes as a `RunError` with its message."""
+def test_errors_are_raised_unchanged(sandbox: Sandbox) -> None:
+    """An error keeps its type and attributes; one that cannot be pickled becomes a `RunError` with its message."""
     with pytest.raises(BrokenStreamError, match="it broke") as caught:
         sandbox.call(fail, "codec")
     assert caught.value.frames == 7
@@ -81,22 +81,22 @@ def test_errors_come_back_as_they_were(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("kind", ["segfault", "kill", "exit"])
-def test_a_death_is_an_error_and_the_next_call_works(sandbox: Sandbox, kind: str) -> None:
-    """A crash in a decoder costs its own call only."""
+def test_a_crash_fails_only_its_own_call(sandbox: Sandbox, kind: str) -> None:
+    """A call whose process crashes raises an error, and the next call works."""
     with pytest.raises(SandboxDiedError):
         sandbox.call(strike, kind)
     assert sandbox.call(double, 1) == 2
 
 
 def test_too_much_memory_is_an_error(sandbox: Sandbox) -> None:
-    """An allocation beyond the limit fails there, not here."""
+    """An allocation beyond the limit fails in the sandbox."""
     with pytest.raises(SandboxDiedError, match="memory"):
         sandbox.call(fill_memory)
     assert sandbox.call(double, 1) == 2
 
 
 def test_a_call_that_takes_too_long_is_killed(sandbox: Sandbox) -> None:
-    """Its process is gone, and the next call has a new one."""
+    """Its process is gone, and the next call uses a new one."""
     before = sandbox.call(process_id)
     with pytest.raises(SandboxTimeoutError, match=r"more than 0\.2 s"):
         sandbox.call_within(0.2, time.sleep, 60)
@@ -105,14 +105,14 @@ def test_a_call_that_takes_too_long_is_killed(sandbox: Sandbox) -> None:
     assert sandbox.call(double, 1) == 2
 
 
-def test_further_calls_wait_for_a_free_process(sandbox: Sandbox) -> None:
-    """More callers than processes all get their own answers."""
+def test_calls_wait_for_a_free_process(sandbox: Sandbox) -> None:
+    """With more callers than processes, every caller gets its own answer."""
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(lambda i: sandbox.call(double, i), range(20))) == [2 * i for i in range(20)]
 
 
-def test_closing_ends_what_is_under_way(tmp_path: Path) -> None:
-    """A call that runs, one that waits for a free process and one that comes later all fail; no process is left."""
+def test_closing_fails_all_calls(tmp_path: Path) -> None:
+    """A running call, a waiting call and a later call all fail, and no process is left."""
     sandbox = Sandbox(1, timeout=3600)
     begun = tmp_path / "begun"
     with ThreadPoolExecutor(2) as pool:
@@ -130,15 +130,15 @@ def test_closing_ends_what_is_under_way(tmp_path: Path) -> None:
 
 
 def stay(path: Path) -> None:
-    """Say where it runs and come to no end."""
+    """Write the id of the process to a file, then sleep."""
     part = path.with_suffix(".part")
     part.write_text(str(os.getpid()))
     part.rename(path)
     time.sleep(3600)
 
 
-def test_closing_does_not_wait_for_a_start() -> None:
-    """A process that is just being started is ended too."""
+def test_closing_kills_a_process_that_is_starting() -> None:
+    """`close` does not wait for the process to become ready."""
     sandbox = Sandbox(1, timeout=3600)
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(sandbox.warm_up)
@@ -146,5 +146,5 @@ def test_closing_does_not_wait_for_a_start() -> None:
         (child,) = sandbox._alive
         sandbox.close()
         assert not child.process.is_alive()
-        with suppress(SandboxClosedError):  # unless it was quicker
+        with suppress(SandboxClosedError):  # unless the call was faster
             call.result(240)

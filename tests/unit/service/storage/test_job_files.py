@@ -1,4 +1,4 @@
-"""Files of jobs: where they are, that nothing of a client's reaches a path, and that nothing ownerless stays."""
+"""Files of jobs: paths, uploads, quota, sweep and locks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.storage.process_lock import ProcessLock, is_locked
 
 
 def adopted(storage: Storage, content: bytes = b"x") -> JobFiles:
-    """Files of a new job."""
+    """Upload files for a new job and return them."""
     with storage.upload() as upload:
         upload.video.write_bytes(content)
         return storage.adopt(upload, new_job_id())
@@ -27,14 +27,14 @@ def adopted(storage: Storage, content: bytes = b"x") -> JobFiles:
 @pytest.mark.parametrize(
     "name", ["", "..", "../../etc", "a" * 31, "A" * 32, "g" * 32, "a" * 32 + "/x", "a" * 32 + "\n"]
 )
-def test_only_ids_of_the_service_name_a_folder(tmp_path: Path, name: str) -> None:
-    """Whatever else is given is refused before a path is made of it."""
+def test_only_ids_of_the_service_become_paths(tmp_path: Path, name: str) -> None:
+    """Any other name is refused before it becomes part of a path."""
     with pytest.raises(ValueError, match="not a job id"):
         Storage(tmp_path).job(name)
 
 
-def test_an_upload_that_is_not_adopted_leaves_nothing(tmp_path: Path) -> None:
-    """Also when it ends with an error, as when a client goes away."""
+def test_an_upload_that_is_not_adopted_is_deleted(tmp_path: Path) -> None:
+    """This holds when the upload ends with an error too, for instance when the client disconnects."""
     storage = Storage(tmp_path)
 
     def receive() -> None:
@@ -49,8 +49,8 @@ def test_an_upload_that_is_not_adopted_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "incoming").iterdir()) == []
 
 
-def test_an_adopted_upload_is_the_jobs(tmp_path: Path) -> None:
-    """Its files move as they are, in one step."""
+def test_an_adopted_upload_belongs_to_the_job(tmp_path: Path) -> None:
+    """Adopting moves the files unchanged; deleting the job removes them."""
     storage = Storage(tmp_path)
     files = adopted(storage, b"video")
     assert files.video.read_bytes() == b"video"
@@ -61,8 +61,8 @@ def test_an_adopted_upload_is_the_jobs(tmp_path: Path) -> None:
     storage.close()
 
 
-def test_simultaneous_uploads_have_folders_of_their_own(tmp_path: Path) -> None:
-    """Threads that upload at the same time do not meet."""
+def test_simultaneous_uploads_use_separate_folders(tmp_path: Path) -> None:
+    """Threads that upload at the same time do not overwrite each other's files."""
     storage = Storage(tmp_path)
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(lambda i: adopted(storage, b"%d" % i), range(40)))
@@ -71,7 +71,7 @@ def test_simultaneous_uploads_have_folders_of_their_own(tmp_path: Path) -> None:
 
 
 def test_the_quota_counts_jobs_and_uploads(tmp_path: Path) -> None:
-    """What would exceed it is refused; what is deleted makes room again at once."""
+    """An upload that would exceed the quota is refused, and a deleted job frees its space at once."""
     storage = Storage(tmp_path, quota=1000, reserve=0)
     files = adopted(storage, b"x" * 700)
     storage.check_space(300)
@@ -82,14 +82,14 @@ def test_the_quota_counts_jobs_and_uploads(tmp_path: Path) -> None:
     storage.close()
 
 
-def test_the_disks_own_end_counts_too(tmp_path: Path) -> None:
-    """Room that is kept free for the database and running jobs is not given away."""
+def test_the_reserve_of_the_disk_is_kept_free(tmp_path: Path) -> None:
+    """The space reserved for the database and running jobs is not used for uploads."""
     with pytest.raises(StorageFullError, match="the disk has"):
         Storage(tmp_path, reserve=1 << 60).check_space()
 
 
-def test_a_sweep_removes_old_folders_without_a_job_only(tmp_path: Path) -> None:
-    """Jobs' folders stay, so do young ones whose job is just being created, and whatever is not a job's folder."""
+def test_a_sweep_removes_only_old_folders_without_a_job(tmp_path: Path) -> None:
+    """Folders of jobs, young folders whose job may be about to be created, and all other folders stay."""
     storage = Storage(tmp_path)
     owned, young, old = (adopted(storage) for _ in range(3))
     (tmp_path / "jobs" / "lost+found").mkdir()
@@ -101,8 +101,8 @@ def test_a_sweep_removes_old_folders_without_a_job_only(tmp_path: Path) -> None:
     storage.close()
 
 
-def test_uploads_of_a_dead_process_are_swept_and_those_of_a_living_one_are_not(tmp_path: Path) -> None:
-    """A killed process's half uploads go at once, whatever their age."""
+def test_only_uploads_of_dead_processes_are_swept(tmp_path: Path) -> None:
+    """A sweep deletes the unfinished uploads of a killed process at once, but not those of a live process."""
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom service.storage.job_files import Storage\n"
         "with Storage(Path(sys.argv[1])).upload() as u:\n u.video.write_bytes(b'half')\n print('go', flush=True)\n"
@@ -125,7 +125,7 @@ def test_uploads_of_a_dead_process_are_swept_and_those_of_a_living_one_are_not(t
 
 
 def test_a_lock_is_held_until_it_is_released(tmp_path: Path) -> None:
-    """Asking changes nothing; a file that is not there is not locked."""
+    """`is_locked` changes nothing, and a missing file is not locked."""
     path = tmp_path / "deep" / "x.lock"
     assert not is_locked(path)
     lock = ProcessLock(path)
@@ -137,8 +137,8 @@ def test_a_lock_is_held_until_it_is_released(tmp_path: Path) -> None:
     assert not is_locked(path)
 
 
-def test_a_worker_lives_as_long_as_its_lock(tmp_path: Path) -> None:
-    """Other processes see it; the locks of dead workers are swept."""
+def test_a_worker_is_alive_while_its_lock_is_held(tmp_path: Path) -> None:
+    """Another storage sees the lock, and a sweep removes the locks of dead workers."""
     storage = Storage(tmp_path)
     lock = storage.lock_worker("w")
     (tmp_path / "workers" / "dead.lock").touch()

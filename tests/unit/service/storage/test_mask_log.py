@@ -1,4 +1,4 @@
-"""The file of masks, read while it grows."""
+"""Reading a mask log, also while it grows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vos.types import FrameMask, MaskSource
 
 
 def write(path: Path, indices: list[int], seed: int = 0) -> list[bytes]:
-    """A file with a line of random length for each index; the lines."""
+    """Write a file with one line of random length per index; return the lines."""
     rng = np.random.default_rng(seed)
     lines = [f'{{"index":{i},"objects":[{"0," * int(rng.integers(0, 60))}0]}}'.encode() for i in indices]
     path.write_bytes(b"".join(line + b"\n" for line in lines))
@@ -25,8 +25,8 @@ def write(path: Path, indices: list[int], seed: int = 0) -> list[bytes]:
 @pytest.mark.parametrize(
     "indices", [[], [0], [5], list(range(40)), [3, 4, 9, 10, 11, 50], list(range(100, 300, 7)), [10**9, 10**9 + 1]]
 )
-def test_bisection_finds_what_a_walk_finds(tmp_path: Path, indices: list[int]) -> None:
-    """The offset for an index is that of the first line which is not before it, as found line by line."""
+def test_bisection_finds_the_same_line_as_a_linear_search(tmp_path: Path, indices: list[int]) -> None:
+    """`offset_of` returns the offset of the first line with at least the given index."""
     path = tmp_path / "frames"
     lines = write(path, indices)
     for wanted in sorted({0, 1, *indices, *(i + 1 for i in indices), 10**9 + 5}):
@@ -41,8 +41,8 @@ def test_bisection_finds_what_a_walk_finds(tmp_path: Path, indices: list[int]) -
         assert found is None or index_of(found) == wanted
 
 
-def test_a_line_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
-    """Only what ends in a newline is given; the rest comes when it is whole."""
+def test_an_incomplete_line_is_not_returned(tmp_path: Path) -> None:
+    """Only lines that end in a newline are returned; the last line follows once it is complete."""
     path = tmp_path / "frames"
     lines = write(path, [0, 1])
     with path.open("ab") as file:
@@ -56,8 +56,8 @@ def test_a_line_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
     assert read_lines(path, offset)[0] == [b'{"index":2,"objects":[]}']
 
 
-def test_a_file_that_was_started_over_is_noticed(tmp_path: Path) -> None:
-    """An offset beyond the end gives -1, and a file that is gone counts as empty."""
+def test_a_log_that_was_started_over_is_detected(tmp_path: Path) -> None:
+    """An offset beyond the end of the file returns -1, and a missing file counts as empty."""
     path = tmp_path / "frames"
     assert (read_lines(path, 0), offset_of(path, 3), find_line(path, 0)) == (([], 0), 0, None)
     write(path, [0])
@@ -66,8 +66,8 @@ def test_a_file_that_was_started_over_is_noticed(tmp_path: Path) -> None:
     assert read_lines(path, 10) == ([], -1)
 
 
-def test_long_files_come_in_blocks(tmp_path: Path) -> None:
-    """No more than about a block is held at a time, but a single longer line is given whole."""
+def test_long_logs_are_read_in_blocks(tmp_path: Path) -> None:
+    """About one block is read at a time, but a longer line is returned whole."""
     path = tmp_path / "frames"
     long = b'{"index":1,"x":"' + b"y" * (3 * BLOCK) + b'"}'
     path.write_bytes(b'{"index":0}\n' + long + b"\n" + b'{"index":2}\n' * (2 * BLOCK // 12))
@@ -78,8 +78,8 @@ def test_long_files_come_in_blocks(tmp_path: Path) -> None:
     assert len(lines) == BLOCK // 12
 
 
-def test_a_mask_survives_its_line() -> None:
-    """A mask written as a line and read again is the same."""
+def test_a_mask_survives_the_line_format() -> None:
+    """A mask is unchanged after writing it as a line and reading it back."""
     labels = np.random.default_rng(3).choice([0, 0, 2, 200], (37, 53)).astype(np.uint8)
     mask = FrameMask(4, 160, 0.16, FrameType.B, MaskSource.KEY, labels, {2: 0.25, 200: 1.0})
     again = mask_of(json.loads(json.dumps(frame_line(mask))), 53, 37)

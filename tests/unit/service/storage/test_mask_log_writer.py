@@ -1,4 +1,4 @@
-"""The file of masks after interruptions."""
+"""Writing a mask log, also after interruptions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from vos.types import FrameMask, MaskSource
 
 
 def mask(index: int) -> FrameMask:
-    """A mask with many small parts, so that its line is long."""
+    """Return a mask with many small parts, so its line is long."""
     labels = (np.random.default_rng(index).random((500, 500)) > 0.5).astype(np.uint8)
     return FrameMask(index, index * 10, index / 25, FrameType.P, MaskSource.KEY, labels, {1: 0.5})
 
 
 def written(path: Path, indices: range) -> bytes:
-    """A file with these frames."""
+    """Write a log of these frames and return its bytes."""
     with closing(MaskLog(path)) as log:
         for index in indices:
             log.append(mask(index))
     return path.read_bytes()
 
 
-def test_frames_are_appended_once_and_in_whole_lines(tmp_path: Path) -> None:
-    """Lines are there as soon as they are appended; those that exist already are not written again."""
+def test_each_frame_is_appended_once(tmp_path: Path) -> None:
+    """A line is in the file as soon as it is appended; a frame that the log has is not written again."""
     path = tmp_path / "frames.ndjson"
     whole = written(path, range(2, 6))
     assert [json.loads(line)["index"] for line in whole.splitlines()] == [2, 3, 4, 5]
@@ -43,8 +43,8 @@ def test_frames_are_appended_once_and_in_whole_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", [1, 100, 40_000])
-def test_a_line_that_was_not_finished_is_cut_off(tmp_path: Path, lost: int) -> None:
-    """The frame is written anew, to the same file as without the interruption."""
+def test_an_incomplete_line_is_cut_off(tmp_path: Path, lost: int) -> None:
+    """Appending the frame again produces the same file as without the interruption."""
     path = tmp_path / "frames.ndjson"
     whole = written(path, range(3))
     assert len(whole.splitlines()[-1]) > 1 << 16
@@ -56,7 +56,7 @@ def test_a_line_that_was_not_finished_is_cut_off(tmp_path: Path, lost: int) -> N
 
 
 def test_a_tail_of_zeros_is_cut_off(tmp_path: Path) -> None:
-    """As a file may end after a power cut."""
+    """A file may end in zeros after a power cut."""
     path = tmp_path / "frames.ndjson"
     whole = written(path, range(2))
     path.write_bytes(whole + bytes(5000) + b"\n" + bytes(10))
@@ -66,8 +66,8 @@ def test_a_tail_of_zeros_is_cut_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"garbage", b'{"no": 1}\n', bytes(9)])
-def test_a_file_without_a_good_line_is_empty(tmp_path: Path, content: bytes) -> None:
-    """Nothing of it is kept."""
+def test_a_file_without_a_valid_line_becomes_empty(tmp_path: Path, content: bytes) -> None:
+    """All its content is removed."""
     path = tmp_path / "frames.ndjson"
     path.write_bytes(content)
     with closing(MaskLog(path)) as log:
@@ -75,8 +75,8 @@ def test_a_file_without_a_good_line_is_empty(tmp_path: Path, content: bytes) -> 
     assert path.read_bytes() == b""
 
 
-def test_starting_over_empties_the_file(tmp_path: Path) -> None:
-    """After `clear` the first frame is the file's first."""
+def test_clear_empties_the_file(tmp_path: Path) -> None:
+    """After `clear`, any frame can be appended as the first one."""
     path = tmp_path / "frames.ndjson"
     written(path, range(4))
     with closing(MaskLog(path)) as log:

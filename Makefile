@@ -1,14 +1,14 @@
-# Everything a person or a machine runs. Needs Python 3.11 or newer and nothing else: the rest goes into $(VENV).
-#   make demo    install, segment the clip that ships with keymask
-#   make serve   install, serve over HTTP on port 8000
-#   make test    install with the tools, lint, whole test suite
-#   make lint    format check, ruff, mypy, import directions, hadolint
-#   make bench   time this machine on the sample clip
-#   make docker-smoke   build the container and try it, with Docker
+# Everything that a person or a machine runs. Needs make, Python 3.11 or newer with venv, and about 1.5 GB for $(VENV).
+#   make demo           install, then segment the clip that ships with keymask
+#   make serve          install, then serve over HTTP on port 8000
+#   make test           install with the tools, lint, run the whole test suite
+#   make lint           check format, ruff, mypy, import directions, hadolint
+#   make bench          time this machine on the sample clip
+#   make docker-smoke   build the container and try it; needs Docker
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Where pip finds torch without CUDA's gigabytes, where its own index has only CUDA's build:
+# Package index of torch. By default scripts/install_torch.py chooses: the CPU build on Linux without an NVIDIA GPU.
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt
@@ -45,7 +45,7 @@ docker-smoke: $(VENV)/.client
 	$(BIN)/python scripts/docker_smoke
 
 $(VENV)/.torch: $(BIN)/python constraints.txt
-	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(BIN)/python scripts/install_torch.py $(TORCH_INDEX)
 	@touch $@
 
 $(VENV)/.run: $(VENV)/.torch $(RECIPE)
@@ -63,7 +63,7 @@ $(VENV)/.client: $(BIN)/python client/pyproject.toml
 $(BIN)/python:
 	@for python in $(PYTHONS); do \
 	  if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	    echo "making $(VENV) with $$python"; exec $$python -m venv $(VENV); fi; done; \
+	    echo "creating $(VENV) with $$python"; exec $$python -m venv $(VENV); fi; done; \
 	echo "keymask needs Python 3.11 or newer with venv; tried: $(PYTHONS)" >&2; exit 1
 
 clean:

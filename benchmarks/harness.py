@@ -1,4 +1,4 @@
-"""How every benchmark measures; the contract is in README.md beside this file."""
+"""Times, rows and reports that all benchmarks share. README.md beside this file states the contract."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ import numpy as np
 from benchmarks.paths import RESULTS, ROOT
 from service.torch_runtime import prepare_torch
 
-# As the command line does, before anything loads torch.
+# The command line does the same before anything loads torch.
 prepare_torch()
 
 DATA = ROOT.parent / "shared" / "data" / "dev" / "davis480"
 _PACKAGES = ("av", "numpy", "opencv-python-headless", "torch", "keymask-server")
 
 Task = Callable[[], float | None]
-"""Does the work once; may return its own seconds where starting it must not count."""
+"""Does the work once. May return its own seconds if starting it must not count."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float], digits: int = 4) -> Spread:
-        """Median and quartiles of values."""
+        """Return median and quartiles of values."""
         array = np.array(list(values), np.float64)
         q1, median, q3 = (round(float(q), digits) for q in np.percentile(array, (25, 50, 75)))
         return cls(median, q1, q3, len(array))
@@ -56,12 +56,11 @@ class Row:
     """One line of the table.
 
     Attributes:
-        question: What was measured, in plain words.
+        question: Quantity that was measured, in plain words.
         measured: The figure.
-        unit: What it is counted in: "x" for a ratio.
-        goal: "<= 1.5", ">= 5", or "" if there is none.
-        note: What to know to read the figure.
-        why: Why the goal is missed, where it may be; tables show it only then.
+        unit: Unit of the figure; "x" is a ratio.
+        goal: "<= 1.5", ">= 5", or "" without a goal.
+        note: Conditions of the measurement that a reader needs.
     """
 
     question: str
@@ -69,11 +68,10 @@ class Row:
     unit: str = "x"
     goal: str = ""
     note: str = ""
-    why: str = ""
 
     @property
     def met(self) -> bool | None:
-        """Whether the median meets the goal; None without a goal."""
+        """Tell whether the median meets the goal; None without a goal."""
         if not self.goal:
             return None
         relation, limit = self.goal.split()
@@ -82,7 +80,7 @@ class Row:
 
 @dataclass
 class Report:
-    """What a benchmark writes: its rows, everything needed to read them, and the machine."""
+    """Result file of one benchmark: rows, the details behind them, and the machine."""
 
     name: str
     arguments: argparse.Namespace
@@ -90,7 +88,7 @@ class Report:
     details: dict[str, Any] = field(default_factory=dict)
 
     def write(self) -> None:
-        """Print the rows and write NAME.json into the results folder."""
+        """Print the rows and write NAME.json to the results folder."""
         for row in self.rows:
             verdict = {None: "", True: "met", False: "MISSED"}[row.met]
             spread = f"{row.measured.median:.3g} {row.unit} ({row.measured.q1:.3g} to {row.measured.q3:.3g})"
@@ -108,27 +106,25 @@ class Report:
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+    """Return a parser with the options that all benchmarks share."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--data", type=Path, default=DATA, help="folder in the layout of DAVIS; clips are made from it")
-    result.add_argument("--out", type=Path, default=RESULTS, help="where NAME.json goes")
+    result.add_argument("--data", type=Path, default=DATA, help="folder in DAVIS layout to make clips from")
+    result.add_argument("--out", type=Path, default=RESULTS, help="folder of NAME.json")
     result.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "keymask-benchmarks")
-    result.add_argument(
-        "--quick", action="store_true", help="few rounds on few frames: checks the script, measures nothing"
-    )
+    result.add_argument("--quick", action="store_true", help="check the script with few rounds on few frames")
     return result
 
 
 def interleave(tasks: Mapping[str, Task], rounds: int, warm_up: Task | None = None) -> dict[str, list[float]]:
-    """Time tasks in turns: after a warm-up, `rounds` rounds that start with another task each time.
+    """Time tasks in turns; each round starts with another task.
 
     Args:
-        tasks: Name -> what to time.
-        rounds: How often each is timed.
-        warm_up: What runs before the clock; by default each task once.
+        tasks: Tasks to time, by name.
+        rounds: Number of times to run each task.
+        warm_up: Runs untimed before the first round. By default each task runs once.
 
     Returns:
-        Task -> seconds of each round. Ratios of one round are of times that lie side by side.
+        Seconds of each round, by task. Divide times of the same round only.
     """
     names = list(tasks)
     for task in tasks.values() if warm_up is None else [warm_up]:
@@ -143,21 +139,21 @@ def interleave(tasks: Mapping[str, Task], rounds: int, warm_up: Task | None = No
 
 
 def ratio(seconds: Mapping[str, Sequence[float]], over: str, under: str) -> Spread:
-    """Median over rounds of one task's time over another's."""
+    """Divide one task's time by another's within each round; return the median over rounds."""
     return Spread.of(a / b for a, b in zip(seconds[over], seconds[under], strict=True))
 
 
 def per_frame(seconds: Mapping[str, Sequence[float]], frames: int) -> dict[str, Any]:
-    """Milliseconds a frame of each task."""
+    """Return milliseconds per frame of each task."""
     return {name: asdict(Spread.of(1000 * value / frames for value in values)) for name, values in seconds.items()}
 
 
 def clip(
     arguments: argparse.Namespace, sequence: str, frames: int, encoder: str = "libx264", options: str = ""
 ) -> Path:
-    """A 480p clip of a sequence's first frames, encoded once and kept in the cache folder."""
+    """Return a 480p clip of a sequence's first frames, encoded once and kept in the cache folder."""
     from codec.encode import Encoder, encode, parse_options  # noqa: PLC0415
-    from vos.evaluation.davis import find_sequences  # noqa: PLC0415 - a script that only prints needs none of it
+    from vos.evaluation.davis import find_sequences  # noqa: PLC0415 - printing a table needs none of it
     from vos.evaluation.evaluate import read_picture  # noqa: PLC0415
 
     chosen = Encoder(encoder, parse_options(options))
@@ -175,7 +171,7 @@ def clip(
 
 
 def first_labels(arguments: argparse.Namespace, sequence: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The sequence's first annotation, uint8 [height, width]."""
+    """Return the sequence's first annotation, uint8 [height, width]."""
     from vos.evaluation.davis import find_sequences  # noqa: PLC0415
 
     (source,) = find_sequences(arguments.data, [sequence])
@@ -183,7 +179,7 @@ def first_labels(arguments: argparse.Namespace, sequence: str) -> np.ndarray[Any
 
 
 def environment() -> dict[str, Any]:
-    """Hardware, versions, commit and command, without a path of this machine."""
+    """Return hardware, versions, commit and command, without paths of this machine."""
     return {
         "cpu": _first_match("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -204,7 +200,7 @@ def environment() -> dict[str, Any]:
 def _command() -> str:
     script = Path(sys.argv[0]).resolve()
     module = script.relative_to(ROOT).with_suffix("").parts if script.is_relative_to(ROOT) else (script.stem,)
-    # Folders of this machine say nothing to others: of an absolute path only the last part is kept.
+    # Paths of this machine help no reader; keep the last part only.
     shown = [Path(argument).name if argument.startswith(("/", "..")) else argument for argument in sys.argv[1:]]
     return shlex.join(["python", "-m", ".".join(module), *shown])
 

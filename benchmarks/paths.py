@@ -1,4 +1,4 @@
-"""Folders that benchmarks read and write."""
+"""Folders of the benchmarks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Runs every benchmark one after the other and prints the table.
+"""Runs all benchmarks one after the other and prints the table.
 
-`python -m benchmarks.run_all --mv-python VENV/bin/python`; README.md says what that environment holds. About forty
-minutes on two quiet cores. A benchmark that fails is named, the others still run.
+`python -m benchmarks.run_all --mv-python VENV/bin/python` takes about forty minutes on two idle cores. README.md says
+which package the environment of `--mv-python` needs. If a benchmark fails, the remaining ones still run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.table import MODULES, ORDER, table
 
 
 def main() -> int:
-    """Run them; 1 if any failed."""
+    """Run all benchmarks; return 1 if any failed."""
     options = parser(__doc__)
     options.add_argument("--mv-python", type=Path, help="Python that has motion-vector-extractor")
     options.add_argument("--only", metavar="A,B", help=f"some of {', '.join(ORDER)}")
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def run(name: str, arguments: argparse.Namespace) -> bool:
-    """Run one benchmark in a process of its own; whether it succeeded."""
+    """Run one benchmark in a process of its own; return whether it succeeded."""
     command = [sys.executable, "-m", MODULES[name], "--data", str(arguments.data), "--cache", str(arguments.cache)]
     command += ["--out", str(arguments.out)] if arguments.out != RESULTS else []
     command += ["--quick"] if arguments.quick else []

@@ -1,13 +1,13 @@
-"""Prints the table of the results folder in Markdown: `python -m benchmarks.table [FOLDER]`."""
+"""Prints results as a Markdown table: `python -m benchmarks.table [NAME ...] [--results FOLDER]`."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.tables import short
 from benchmarks.paths import RESULTS
 
 MODULES = {
@@ -19,36 +19,31 @@ MODULES = {
     "accuracy": "benchmarks.accuracy.measure",
     "http_service": "benchmarks.serving.http_service",
 }
-"""Name of a result file -> the module that measures it, in the order of the table."""
+"""Module that measures each result, by the result's name, in table order."""
 ORDER = tuple(MODULES)
 
 
-def table(folder: Path = RESULTS) -> str:
-    """Markdown of every result in a folder: what, goal, measured, met; then on what machine and commit which was."""
-    results = [json.loads(file.read_text(encoding="utf-8")) for file in _files(folder)]
-    lines = ["| what | goal | measured (quartiles) | met |", "| --- | --- | --- | --- |"]
+def table(folder: Path = RESULTS, names: Sequence[str] = ORDER) -> str:
+    """Return the results of a folder as Markdown: measurement, goal, figure, met; then notes and machines."""
+    files = [folder / f"{name}.json" for name in names]
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+    lines = ["| measurement | goal | measured (quartiles) | met |", "| --- | --- | --- | --- |"]
     notes: list[str] = []
     for result in results:
         lines += [_line(row, notes) for row in result["rows"]]
     lines += [""] + [f"{number}. {note}" for number, note in enumerate(notes, start=1)] + [""] * bool(notes)
-    lines += [line for result in results if result["name"] == "accuracy" for line in short(result["details"])]
     return "\n".join(lines + _machines(results)) + "\n"
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(
-        (file for file in folder.glob("*.json") if file.stem in ORDER), key=lambda file: ORDER.index(file.stem)
-    )
-
-
 def _line(row: dict[str, Any], notes: list[str]) -> str:
-    measured, unit = row["measured"], row["unit"]
-    text = f"{_number(measured['median'])} {unit}".rstrip()
+    """Return one row, and append its note if no earlier row has the same note."""
+    measured, note = row["measured"], row["note"]
+    text = f"{_number(measured['median'])} {row['unit']}".rstrip()
     if measured["n"] > 1:
         text += f" ({_number(measured['q1'])} to {_number(measured['q3'])})"
-    own = list(filter(None, (row["note"], row.get("why") if row["met"] is False else "")))
-    notes += [note for note in own if note not in notes]
-    mark = f" [{', '.join(str(notes.index(note) + 1) for note in own)}]" if own else ""
+    if note and note not in notes:
+        notes.append(note)
+    mark = f" [{notes.index(note) + 1}]" if note else ""
     goal = row["goal"].replace("<=", "at most").replace(">=", "at least")
     met = {True: "yes", False: "**no**", None: ""}[row["met"]]
     return f"| {row['question']}{mark} | {goal} | {text} | {met} |"
@@ -59,7 +54,7 @@ def _number(value: float) -> str:
 
 
 def _machines(results: list[dict[str, Any]]) -> list[str]:
-    """A line for each machine and commit with what was measured there; parts that were measured apart count apart."""
+    """Return a line per machine and commit; parts of a result that were measured separately are named."""
     found: dict[str, list[str]] = {}
     for result in results:
         details = result["details"].items()
@@ -82,5 +77,14 @@ def _machine(env: dict[str, Any], is_quick: bool) -> str:
     )
 
 
+def main() -> None:
+    """Print the results of a folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"results to print, of {', '.join(ORDER)}")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of NAME.json")
+    arguments = parser.parse_args()
+    print(table(arguments.results, arguments.names or ORDER), end="")
+
+
 if __name__ == "__main__":
-    print(table(Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS), end="")
+    main()

@@ -1,7 +1,7 @@
-"""Puts what the benchmarks found into pages: `python scripts/update_readme_tables.py [--check]`.
+"""Writes benchmark results into pages: `python scripts/update_readme_tables.py [--check]`.
 
-It goes between the lines `<!-- benchmarks: begin -->` and `<!-- benchmarks: end -->` of the pages in `PAGES`; `--check`
-changes nothing and exits 1 if what stands there is not what benchmarks/results says.
+Tables go between the lines `<!-- benchmarks: begin -->` and `<!-- benchmarks: end -->` of the pages in `PAGES`.
+`--check` changes nothing and exits with 1 if a page differs from benchmarks/results.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
-    "README.md": "benchmarks.table",
-    "docs/accuracy.md": "benchmarks.accuracy.tables",
-    "docs/model_card_compact.md": "benchmarks.ablation.table",
+    "README.md": ("benchmarks.comparison",),
+    "docs/performance.md": (
+        "benchmarks.table",
+        *("decode", "propagate", "proxy", "memory", "speedup", "http_service"),
+    ),
+    "docs/accuracy.md": ("benchmarks.accuracy.tables",),
+    "docs/model_card_compact.md": ("benchmarks.ablation.table",),
 }
-"""Page -> the module that prints its part."""
+"""Module that prints the tables of each page, and its arguments."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
 def updated(text: str, table: str) -> str:
-    """The text with the table between its marks.
+    """Put a table between the marks of a text.
 
     Raises:
-        ValueError: The text has not both marks once.
+        ValueError: The text does not have each mark exactly once.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"it must hold the lines {BEGIN} and {END} once each")
@@ -35,12 +39,12 @@ def updated(text: str, table: str) -> str:
 
 
 def current(name: str) -> str:
-    """The text that a page of `PAGES` should have.
+    """Return the text that a page of `PAGES` should have.
 
     Raises:
-        ValueError: The page has not both marks once.
+        ValueError: The page does not have each mark exactly once.
     """
-    command = [sys.executable, "-m", PAGES[name]]
+    command = [sys.executable, "-m", *PAGES[name]]
     made = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return updated((ROOT / name).read_text(encoding="utf-8"), made.stdout)
 
@@ -48,7 +52,7 @@ def current(name: str) -> str:
 def main() -> int:
     """Update or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say whether the pages are current")
+    parser.add_argument("--check", action="store_true", help="only check whether the pages are current")
     arguments = parser.parse_args()
     failed = False
     for name in PAGES:
@@ -61,7 +65,7 @@ def main() -> int:
         if not arguments.check:
             (ROOT / name).write_text(wanted, encoding="utf-8")
         elif wanted != (ROOT / name).read_text(encoding="utf-8"):
-            print(f"{name}: not what benchmarks/results says; run this without --check", file=sys.stderr)
+            print(f"{name} differs from benchmarks/results; run this script without --check", file=sys.stderr)
             failed = True
     return int(failed)
 

@@ -1,7 +1,7 @@
-"""Contact sheets of the worst sequences of the default: `python -m benchmarks.accuracy.contact_sheet --out sheets/`.
+"""Draws contact sheets of the worst sequences: `python -m benchmarks.accuracy.contact_sheet --out sheets/`.
 
-Two pictures of each: in `--out`, which is to be no place of the repository, frames with the outlines of annotation and
-result, for they show pictures of the data set; in `--outlines` (docs/images) the same outlines on a plain ground.
+Each sheet is written twice. The sheets in `--out` show pictures of the data set below the outlines of annotation and
+result, so `--out` must lie outside the repository. The sheets in `--outlines` (docs/images) show the outlines alone.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ COLUMNS, ROWS = 3, 2
 TILE = (320, 180)
 CAPTION, GAP = 16, 4
 TRUTH, RESULT = (0, 150, 60), (215, 30, 60)
-"""Colours of the annotation's outline and of the result's."""
+"""Outline colours of annotation and result."""
 LEAST_APART = 4
-"""Frames between two that are shown: neighbours fail alike."""
+"""Smallest distance between two frames of a sheet; neighbours fail alike."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A frame's mask and how good it is: mean J over its objects, 0 to 1."""
+    """A frame's mask and its mean J over the objects, 0 to 1."""
 
     mask: FrameMask
     j: float
 
 
 def judged(sequence: DavisSequence, segmenter: SegmenterLike) -> list[Judged]:
-    """Every annotated frame after the prompt's, segmented from an x264 clip."""
+    """Segment an x264 clip and judge every annotated frame after the prompt frame."""
     clip = encode(map(read_picture, sequence.pictures), Encoder())
     found = []
     with open_video(clip) as video:
@@ -56,12 +56,12 @@ def judged(sequence: DavisSequence, segmenter: SegmenterLike) -> list[Judged]:
 
 
 def mean_j(frames: Sequence[Judged]) -> float:
-    """Mean over frames."""
+    """Return the mean J over frames."""
     return float(np.mean([frame.j for frame in frames]))
 
 
 def worst(frames: Sequence[Judged], count: int = COLUMNS * ROWS) -> list[Judged]:
-    """The frames of lowest J that lie apart from each other, in presentation order."""
+    """Return the frames of lowest J at least `LEAST_APART` apart, in presentation order."""
     chosen: list[Judged] = []
     for frame in sorted(frames, key=lambda frame: frame.j):
         if all(abs(frame.mask.index - other.mask.index) >= LEAST_APART for other in chosen):
@@ -70,7 +70,7 @@ def worst(frames: Sequence[Judged], count: int = COLUMNS * ROWS) -> list[Judged]
 
 
 def outlined(ground: UInt8Array, truth: UInt8Array, result: UInt8Array) -> UInt8Array:
-    """RGB [height, width, 3] with the outlines of every object: the annotation's, and over it the result's."""
+    """Draw the outlines of all objects, result over annotation, on RGB uint8 [height, width, 3]."""
     picture = ground.copy()
     for labels, colour in ((truth, TRUTH), (result, RESULT)):
         for object_id in np.unique(labels[labels > 0]):
@@ -79,21 +79,21 @@ def outlined(ground: UInt8Array, truth: UInt8Array, result: UInt8Array) -> UInt8
 
 
 def _thick(mask: np.ndarray) -> np.ndarray:
-    """A line of three pixels, so that it is seen in a small picture."""
+    """Widen a line to three pixels, so that it shows in a small picture."""
     padded = np.pad(mask, 1)
     height, width = mask.shape
     return np.any([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=0)
 
 
 def shaded(picture: UInt8Array, result: UInt8Array) -> UInt8Array:
-    """The result as a tint of the picture."""
+    """Tint the result's objects in the picture."""
     tinted = picture.astype(np.float32)
     tinted[result > 0] = 0.6 * tinted[result > 0] + 0.4 * np.array(RESULT)
     return tinted.astype(np.uint8)
 
 
 def sheet(sequence: DavisSequence, frames: Sequence[Judged], *, plain: bool) -> Image.Image:
-    """The tiles of a sequence, each with frame, source and J; on a plain ground if wanted."""
+    """Draw the tiles of a sequence with frame, source and J, on pictures or on a plain ground."""
     width, height = TILE[0] + GAP, TILE[1] + CAPTION + GAP
     whole = Image.new("RGB", (COLUMNS * width - GAP, ROWS * height - GAP), "white")
     for place, frame in enumerate(frames):
@@ -113,7 +113,7 @@ def sheet(sequence: DavisSequence, frames: Sequence[Judged], *, plain: bool) -> 
 
 
 def main() -> None:
-    """Segment all sequences with the default, draw the worst."""
+    """Segment all sequences with the default and draw the worst."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder in the layout of DAVIS")
     parser.add_argument("--out", type=Path, required=True, help="where sheets with pictures go; keep them to yourself")

@@ -1,10 +1,13 @@
-"""How much quality does propagation cost, and what does it win?
+"""Measures what propagation costs in accuracy and gains in speed.
 
-`keymask eval --baseline` with many settings in turns, on sequences that no network was trained on, in four parts:
-`curve`: loss against key share, every policy, with and without repair of carried masks, each sequence in three
-encodings; `matrix`: loss over the settings of encoders, at most 20 % key frames; `multi`: several objects; `cost`:
-milliseconds of a repair. `--only`
-measures some of them anew and keeps what accuracy.json says of the others. About 20 minutes on two quiet cores.
+Runs `keymask eval --baseline` with many settings in turns, on sequences that no network was trained on:
+
+- `curve`: loss against share of key frames, all policies, with and without refinement, three encodings per sequence.
+- `matrix`: loss over encoder settings, with at most 20 % key frames.
+- `multi`: several objects.
+- `cost`: milliseconds of a refinement.
+
+`--only` measures some parts again and keeps the other parts of accuracy.json. Takes about 20 minutes on two idle cores.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from vos.weights.load import load_refiner
 
 MULTI = ("schoolgirls", "tabletop")
 MATRIX_FRAMES = 40
-"""Frames of each sequence that the matrix takes: ten encoder settings on all of them would take an hour."""
+"""Frames per sequence in the matrix; ten encoder settings on whole sequences would take an hour."""
 DEFAULT = Method("adaptive")
 FAST = Method("adaptive", "fast")
 BOUNDED = Method("adaptive", max_key_share=0.2)
@@ -55,27 +58,27 @@ ENCODERS = {
     "x264 5 references": ("libx264", "refs=5"),
     "x265 through the proxy": ("libx265", ""),
 }
-"""What a setting is called -> FFmpeg's encoder and its options."""
+"""FFmpeg encoder and its options, by the setting's name."""
 CURVE_ENCODERS = ("x264 medium", "x264 veryfast", "x264 slow")
-"""With one encoding alone, the encoder would decide which policy is best on a sequence."""
+"""On a single encoding, the encoder alone can decide which policy is best on a sequence."""
 
 
 def curve(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every policy on whole sequences in several encodings."""
+    """Compare all policies on whole sequences in several encodings."""
     methods = (DEFAULT, Method("every:5"), Method("every:5", refine=False)) if arguments.quick else CURVE
     encoders = [encoder(name) for name in CURVE_ENCODERS[: 2 if arguments.quick else None]]
     return compare(_sequences(arguments, arguments.frames), encoders, methods, arguments)
 
 
 def matrix(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Adaptive with few key frames on clips of many encoder settings: setting -> comparison."""
+    """Compare adaptive with few key frames over encoder settings; return a comparison per setting."""
     names = list(ENCODERS)[:: len(ENCODERS) - 1] if arguments.quick else list(ENCODERS)
     sequences = _sequences(arguments, arguments.frames or MATRIX_FRAMES)
     return {name: compare(sequences, [encoder(name)], (BOUNDED, FAST), arguments) for name in names}
 
 
 def multi(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Sequences with 7 and 8 objects at 240p."""
+    """Compare methods on sequences with 7 and 8 objects at 240p."""
     others = () if arguments.quick else (BOUNDED, Method("codec"), Method("every:5"))
     methods = (DEFAULT, *others, Method("adaptive", refine=False))
     with tempfile.TemporaryDirectory() as folder:
@@ -85,12 +88,12 @@ def multi(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def cost(arguments: argparse.Namespace) -> dict[str, Any]:
-    """One repair after another on an object of a tenth of the picture."""
+    """Time refinements of an object that covers a tenth of the picture."""
     return milliseconds(load_refiner(), *((6, 1) if arguments.quick else (16, 6)))
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    "cost": cost,  # first, in a process that has done nothing else: a run's has not either
+    "cost": cost,  # First, because the process of a run has done nothing before either.
     "curve": curve,
     "matrix": matrix,
     "multi": multi,
@@ -98,7 +101,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 
 
 def encoder(name: str) -> Encoder:
-    """The encoder with a setting of `ENCODERS`."""
+    """Return the encoder of a setting of `ENCODERS`."""
     codec, options = ENCODERS[name]
     return Encoder(codec, parse_options(options))
 
@@ -109,7 +112,7 @@ def _sequences(arguments: argparse.Namespace, frames: int | None) -> list[Sequen
 
 
 def as_davis(multi: Path, root: Path) -> Path:
-    """Link sequences of frames/ and masks/ into the layout of DAVIS."""
+    """Link sequences of frames/ and masks/ into DAVIS layout."""
     for kind, folder in (("JPEGImages", "frames"), ("Annotations", "masks")):
         (root / kind / "480p").mkdir(parents=True)
         for name in MULTI:
@@ -118,7 +121,7 @@ def as_davis(multi: Path, root: Path) -> Path:
 
 
 def kept(file: Path, quick: bool) -> dict[str, Any]:
-    """The parts that were measured before, each with its own environment; none of a quick run beside real ones."""
+    """Return the parts measured before; a quick run and a full run are never mixed."""
     if not file.exists():
         return {}
     old = json.loads(file.read_text(encoding="utf-8"))
@@ -126,15 +129,15 @@ def kept(file: Path, quick: bool) -> dict[str, Any]:
 
 
 def chosen(text: str) -> list[str]:
-    """Names of parts, separated by commas.
+    """Parse names of parts, separated by commas.
 
     Raises:
-        argparse.ArgumentTypeError: There is no such part.
+        argparse.ArgumentTypeError: A name is not a part.
     """
     names = text.split(",")
     for name in names:
         if name not in PARTS:
-            raise argparse.ArgumentTypeError(f"{name!r} is no part; there are: {', '.join(PARTS)}")
+            raise argparse.ArgumentTypeError(f"unknown part {name!r}; allowed: {', '.join(PARTS)}")
     return names
 
 
@@ -142,10 +145,10 @@ def main() -> None:
     """Measure and write accuracy.json."""
     options = parser(__doc__)
     options.add_argument("--model", default="compact")
-    options.add_argument("--weights", help="weights file or 'seeded'; the model's own by default")
+    options.add_argument("--weights", help="weights file or 'seeded'; default: the model's own")
     options.add_argument("--only", type=chosen, metavar="PART,PART", help=f"some of {', '.join(PARTS)}")
-    options.add_argument("--sequences", metavar="A,B", help="some of the sequences of --data; all by default")
-    options.add_argument("--frames", type=int, metavar="N", help="the first N frames of each sequence alone")
+    options.add_argument("--sequences", metavar="A,B", help="some of the sequences of --data; default: all")
+    options.add_argument("--frames", type=int, metavar="N", help="use the first N frames of each sequence only")
     arguments: argparse.Namespace = options.parse_args()
     if arguments.quick:
         arguments.sequences, arguments.frames = arguments.sequences or "soccerball", arguments.frames or 8
@@ -154,7 +157,7 @@ def main() -> None:
     for name in arguments.only or PARTS:
         report.details[name] = {"environment": environment(), **PARTS[name](arguments)}
         report.rows = rows(report.details)
-        report.write()  # after each part, so that a run that is broken off keeps what it has
+        report.write()  # after each part, so that an interrupted run keeps finished parts
 
 
 if __name__ == "__main__":

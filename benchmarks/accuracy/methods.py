@@ -1,4 +1,4 @@
-"""Methods side by side: the base network and all methods segment each encoding of each sequence in turns."""
+"""Compares methods: the base network and all methods segment each encoding of each sequence in turns."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from vos.runtime.protocol import SegmenterLike
 from vos.types import MaskSource, Options
 
 _KEPT = ("J", "F", "JF", "fps", "key_share", "loss", "speedup", "copy")
-"""What is written of each sequence, over all its encodings."""
+"""Figures kept per sequence, over all its encodings."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """How frames between key frames get their masks, and which are key.
+    """A choice of key frames and of how propagated masks are treated.
 
     Attributes:
         keyframes: "adaptive", "codec" or "every:N".
-        quality: The dial of adaptive.
-        max_key_share: The bound of adaptive.
-        refine: Whether carried masks are repaired.
+        quality: Quality level of adaptive.
+        max_key_share: Largest share of key frames of adaptive, 0 to 1.
+        refine: Whether propagated masks are refined.
     """
 
     keyframes: str
@@ -39,22 +39,22 @@ class Method:
 
     @property
     def family(self) -> str:
-        """What its points of a curve have in common."""
+        """Policy without its number."""
         return self.keyframes.partition(":")[0]
 
     @property
     def name(self) -> str:
-        """What tables call it."""
-        dial = f" {self.quality}" if self.family == "adaptive" else ""
+        """Name in tables."""
+        quality = f" {self.quality}" if self.family == "adaptive" else ""
         bound = f", keys at most {100 * self.max_key_share:.0f} %" if self.max_key_share < 1 else ""
-        return f"{self.keyframes}{dial}{bound}{'' if self.refine else ', not repaired'}"
+        return f"{self.keyframes}{quality}{bound}{'' if self.refine else ', not refined'}"
 
 
 BASELINE = Method("every:1", refine=False)
 
 
 def load(method: Method, arguments: argparse.Namespace) -> tuple[SegmenterLike, dict[str, Any]]:
-    """A method's segmenter, and the description of its network; all share one network and one refiner."""
+    """Return a method's segmenter and the description of its network; all methods share the loaded networks."""
     choice = ModelChoice(arguments.model, arguments.weights, refine=method.refine)
     options = Options(keyframes=method.keyframes, quality=method.quality, max_key_share=method.max_key_share)
     engine = load_model(choice, options, load_settings())
@@ -68,12 +68,13 @@ def compare(
     arguments: argparse.Namespace,
     motion: str = "auto",
 ) -> dict[str, Any]:
-    """Run the network on every frame and all methods over every sequence in every encoding; figures are over all clips.
+    """Run the network on every frame, and all methods, over every sequence in every encoding.
 
     Returns:
-        `encoders`: name and options of each; `motion_source`, `sequences`, `model`; `frames`: of all clips, so those of
-        a sequence as often as it was encoded; `baseline`: J, F, JF, fps and `by_sequence` of the network on every
-        frame; `runs`: a method's name -> the summary of `keymask eval --baseline`, with `method` and `correct_ms`.
+        `encoders` holds name and options of each encoder; `motion_source`, `sequences` and `model` describe the clips
+        and the network. `frames` counts the frames of all clips. `baseline` holds J, F, JF, fps and `by_sequence` of
+        the network on every frame. `runs` maps a method's name to the summary of `keymask eval --baseline`, extended
+        by `method` and `correct_ms`.
     """
     segmenters = {method: load(method, arguments)[0] for method in (BASELINE, *methods)}
     warmed: set[tuple[int, int]] = set()
@@ -110,38 +111,38 @@ def compare(
 
 
 def rotated(methods: list[Method], turn: int) -> list[Method]:
-    """The methods, beginning with another one each turn."""
+    """Return the methods, starting with another one each turn."""
     start = turn % len(methods)
     return methods[start:] + methods[:start]
 
 
 def baseline(results: Sequence[SequenceResult]) -> dict[str, Any]:
-    """What the base network on every frame reached, in all and by sequence."""
+    """Summarize the base network on every frame, overall and by sequence."""
     single = {name: found["baseline"] for name, found in by_sequence(results).items()}
     return {**summarize(results)["baseline"], "by_sequence": single}
 
 
 def summary(method: Method, results: Sequence[SequenceResult]) -> dict[str, Any]:
-    """The summary of one method, with what the correction cost a carried frame.
+    """Summarize one method, with the cost of refinement per propagated frame.
 
-    `correct_ms` is the stage "correct" over the frames that were carried: the look at key frames is part of it, and so
-    are repairs that were thrown away because the policy made the frame key after all. Null where nothing is repaired.
+    `correct_ms` is the time of stage "correct" over the number of propagated frames. It includes key frames, and
+    refinements of frames that the policy then made key. It is null without refinement.
     """
     found = summarize(results)
     stats = [result.method.stats for result in results]
-    carried = sum(s.frames.get(MaskSource.PROPAGATED, 0) + s.frames.get(MaskSource.FALLBACK, 0) for s in stats)
+    propagated = sum(s.frames.get(MaskSource.PROPAGATED, 0) + s.frames.get(MaskSource.FALLBACK, 0) for s in stats)
     seconds = sum(s.seconds.get("correct", 0.0) for s in stats)
     single = {name: {key: one[key] for key in _KEPT} for name, one in by_sequence(results).items()}
     return {
         "method": asdict(method),
         **{key: value for key, value in found.items() if key not in ("baseline", "sequences")},
-        "correct_ms": round(1000 * seconds / carried, 2) if method.refine and carried else None,
+        "correct_ms": round(1000 * seconds / propagated, 2) if method.refine and propagated else None,
         "by_sequence": single,
     }
 
 
 def by_sequence(results: Sequence[SequenceResult]) -> dict[str, dict[str, Any]]:
-    """A sequence's name -> the summary of all its encodings, made as the one of all sequences is."""
+    """Summarize all encodings of each sequence."""
     groups: dict[str, list[SequenceResult]] = {}
     for result in results:
         groups.setdefault(result.name, []).append(result)
@@ -149,7 +150,7 @@ def by_sequence(results: Sequence[SequenceResult]) -> dict[str, dict[str, Any]]:
 
 
 def first_frames(sequence: DavisSequence, count: int | None) -> DavisSequence:
-    """A sequence cut after so many frames, or all of it."""
+    """Return the first `count` frames of a sequence, or all frames if `count` is None."""
     if count is None:
         return sequence
     annotations = {index: file for index, file in sequence.annotations.items() if index < count}

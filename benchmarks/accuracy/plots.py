@@ -1,6 +1,6 @@
-"""Plots of accuracy.json as PNG: `python -m benchmarks.accuracy.plots [--results FOLDER] [--out FOLDER]`.
+"""Plots accuracy.json as PNG: `python -m benchmarks.accuracy.plots [--results FOLDER] [--out FOLDER]`.
 
-Needs matplotlib, which `pip install -e '.[bench]'` brings.
+Needs matplotlib: `pip install -e '.[bench]'`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ FAMILIES = {
     "codec": ("tab:green", "s"),
     "every:N": ("tab:orange", "^"),
 }
-"""Policy -> colour and marker."""
+"""Colour and marker by policy."""
 
 Point = tuple[float, float]
 
 
 def lines(runs: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, bool], list[Point]]:
-    """Runs of a curve -> (policy, whether repaired) -> points of key share in percent and loss, by key share."""
+    """Group runs by policy and refinement into points of (key share in percent, loss), sorted by key share."""
     found: dict[tuple[str, bool], list[Point]] = {}
     for run in runs.values():
         method = run["method"]
@@ -40,11 +40,11 @@ def lines(runs: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, bool], list[
 
 
 def curve_figure(curve: Mapping[str, Any]) -> Figure:
-    """Loss against key share."""
+    """Plot loss against the share of key frames."""
     figure, axes = _figure(6.4, 4.2)
     for (family, refine), points in lines(curve["runs"]).items():
         colour, marker = FAMILIES[family]
-        name = family if refine else f"{family}, not repaired"
+        name = family if refine else f"{family}, not refined"
         style = "-" if refine else "--"
         axes.plot(
             *zip(*points, strict=True), style, color=colour, marker=marker, label=name, alpha=1 if refine else 0.6
@@ -60,7 +60,7 @@ def curve_figure(curve: Mapping[str, Any]) -> Figure:
 
 
 def matrix_figure(matrix: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Loss of each method with each encoder setting as a bar."""
+    """Plot the loss of each method and encoder setting as a bar."""
     methods = list(next(iter(matrix.values()))["runs"])
     figure, axes = _figure(6.4, 1 + 0.25 * len(matrix) * len(methods))
     thickness = 0.8 / len(methods)
@@ -89,7 +89,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def main() -> None:
-    """Draw what was measured."""
+    """Draw the parts that were measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of accuracy.json")
     parser.add_argument("--out", type=Path, default=IMAGES)

@@ -1,9 +1,9 @@
-"""What does the correction cost on one object of a tenth of the picture?
+"""Times refinement of one object that covers a tenth of the picture.
 
-A clip is drawn: a textured disc that moves over a textured ground, 854x480, coded as every other clip. Its true masks
-stand for the carried ones, three key frames are remembered, as many as a frame is matched with, and each other frame is
-repaired. The picture's conversion to RGB, the residual's means and the network count; the warp, which is there without
-a refiner too, does not.
+The clip is synthetic: a textured disc moves over a textured ground, 854x480, encoded like all other clips. Its true
+masks stand in for propagated masks. Three key frames are memorized, which is the number that a frame is matched with,
+and every other frame is refined. The time covers the conversion to RGB, the residual and the network. It does not
+cover the warp, which also runs without a refiner.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from vos.runtime.thread_pools import one_thread
 
 HEIGHT, WIDTH = 480, 854
 SHARE = 0.1
-"""The object's share of the picture."""
+"""Share of the picture that the object covers."""
 STEP = 3
-"""Pixels that the object moves from frame to frame."""
+"""Motion of the object in pixels per frame."""
 
 
 def scene(frames: int, height: int = HEIGHT, width: int = WIDTH) -> tuple[list[UInt8Array], list[UInt8Array]]:
-    """Pictures uint8 [height, width, 3] of a moving disc, and its masks uint8 [height, width], 0 and 1."""
+    """Draw pictures of a moving disc, uint8 [height, width, 3], and its masks, uint8 [height, width], 0 and 1."""
     rng = np.random.default_rng(0)
     ground, texture = (_smooth(rng, height, width) for _ in range(2))
     radius = (SHARE * height * width / np.pi) ** 0.5
@@ -50,33 +50,33 @@ def scene(frames: int, height: int = HEIGHT, width: int = WIDTH) -> tuple[list[U
 
 
 def _smooth(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
-    """Random colours in blocks of 8 x 8 pixels."""
+    """Draw random colours in blocks of 8 x 8 pixels."""
     coarse = rng.integers(0, 256, (-(-height // 8), -(-width // 8), 3), np.uint8)
     return coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
 
 
 def milliseconds(refiner: Refiner, frames: int = 16, rounds: int = 4) -> dict[str, Any]:
-    """Repair frames of the scene one by one, on all cores and on one.
+    """Refine frames of the scene one by one, on all cores and on one core.
 
     Returns:
-        `repair_ms`: spread of the repairs' milliseconds after a first round; `look_ms`: of looks at key frames;
-        `one_core_ms`: of repairs on one core, as a run does them where the other one works ahead; `region`: height and
-        width of what is looked at, in pixels; `looked_at`: those at which the network sees it; `threads`: torch's.
+        `repair_ms`, `look_ms` and `one_core_ms` are spreads of milliseconds after a first round: of refinements, of
+        key frames, and of refinements on one core. `region` is the height and width of the region in pixels,
+        `looked_at` the size at which the network sees it, and `threads` torch's number of threads.
     """
     pictures, masks = scene(frames)
     with open_video(encode(iter(pictures), Encoder())) as video:
         coded = sorted(video, key=lambda frame: frame.index)
     soft = [to_grid(torch.from_numpy(mask.astype(np.float32))[None]) for mask in masks]
-    repairs, looks = _seconds(refiner, coded, soft, rounds)
+    refined, key_frames = _seconds(refiner, coded, soft, rounds)
     with one_thread():
-        alone, _ = _seconds(refiner, coded, soft, rounds)
+        one_core, _ = _seconds(refiner, coded, soft, rounds)
     shape = soft[frames // 2]
     region = region_around(shape, BUDGETS["balanced"].full_resolution_pixels(edge_share(shape)))
     assert region is not None
     return {
-        "repair_ms": asdict(Spread.of(1000 * value for value in repairs)),
-        "look_ms": asdict(Spread.of(1000 * value for value in looks)),
-        "one_core_ms": asdict(Spread.of(1000 * value for value in alone)),
+        "repair_ms": asdict(Spread.of(1000 * value for value in refined)),
+        "look_ms": asdict(Spread.of(1000 * value for value in key_frames)),
+        "one_core_ms": asdict(Spread.of(1000 * value for value in one_core)),
         "region": [region.height, region.width],
         "looked_at": list(region.input_size),
         "threads": torch.get_num_threads(),
@@ -87,26 +87,26 @@ def milliseconds(refiner: Refiner, frames: int = 16, rounds: int = 4) -> dict[st
 def _seconds(
     refiner: Refiner, coded: list[CompressedFrame], soft: list[torch.Tensor], rounds: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds of repairs and of looks at key frames, after a first round."""
+    """Return the seconds of refinements and of key frames, after a first round."""
     frames = len(coded)
     keys = [index * (frames - 1) // (MATCHED_KEYFRAMES - 1) for index in range(MATCHED_KEYFRAMES)]
-    looks: list[float] = []
-    repairs: list[float] = []
+    key_frames: list[float] = []
+    refined: list[float] = []
     for turn in range(rounds + 1):
-        correction = MaskRefiner(refiner, budget=BUDGETS["balanced"])
+        mask_refiner = MaskRefiner(refiner, budget=BUDGETS["balanced"])
         for key in keys:
             started = perf_counter()
-            correction.add_keyframe(coded[key], soft[key])
-            looks += [perf_counter() - started] if turn else []
+            mask_refiner.add_keyframe(coded[key], soft[key])
+            key_frames += [perf_counter() - started] if turn else []
         for index in (index for index in range(frames) if index not in keys):
-            carried = _propagated(soft[index])
+            propagated = _propagated(soft[index])
             started = perf_counter()
-            correction.refine(coded[index], carried)
-            repairs += [perf_counter() - started] if turn else []
-    return repairs, looks
+            mask_refiner.refine(coded[index], propagated)
+            refined += [perf_counter() - started] if turn else []
+    return refined, key_frames
 
 
 def _propagated(soft: torch.Tensor) -> Propagated:
-    """Masks as if motion had carried them without any doubt."""
+    """Wrap masks as propagated masks without uncertainty."""
     light = soft.new_zeros(LIGHT_CHANNELS, *soft.shape[1:])
     return Propagated(soft, light, torch.zeros_like(soft[0]), 1.0)

@@ -1,22 +1,22 @@
-"""From what accuracy.py measured to the rows with goals (pure)."""
+"""Turns the measurements of accuracy.json into table rows with goals. Pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
-import benchmarks.accuracy_reasons as reasons
 from benchmarks.harness import Row, Spread
 
 DEFAULT = "adaptive balanced"
 LOSS = 1.0
 """Points of J&F that a method may lose."""
 SHARE = 20.0
-"""Percent of key frames at which that is to hold."""
+"""Largest share of key frames, in percent, for which the goal on loss holds."""
 
 
 def rows(details: Mapping[str, Any]) -> list[Row]:
-    """Rows of the parts that were measured."""
+    """Return the rows of the parts that were measured."""
     found: list[Row] = []
     if "curve" in details:
         found += [*network_rows(details["curve"]), *curve_rows(details["curve"]), *score_rows(details["curve"])]
@@ -31,37 +31,37 @@ def rows(details: Mapping[str, Any]) -> list[Row]:
 
 
 def comparisons(details: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """All comparisons by what tells them apart: "" for the curve, an encoder setting, or "several objects"."""
+    """Return all comparisons by label: "" for the curve, "several objects", or an encoder setting."""
     parts = {"": "curve", "several objects": "multi"}
     found: dict[str, Mapping[str, Any]] = {name: details[part] for name, part in parts.items() if part in details}
     return found | settings(details.get("matrix", {}))
 
 
 def model(part: Mapping[str, Any]) -> str:
-    """Name of the base network."""
+    """Return the name of the base network."""
     return str(part["model"]["name"])
 
 
 def settings(matrix: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Encoder setting -> its comparison."""
+    """Map each encoder setting to its comparison."""
     return {name: value for name, value in matrix.items() if name != "environment"}
 
 
 def network_rows(curve: Mapping[str, Any]) -> list[Row]:
-    """How good and how fast the base network is on every frame."""
+    """Return accuracy and speed of the base network on every frame."""
     base, what = curve["baseline"], f"{model(curve)} on every frame"
     worst = min(base["by_sequence"], key=lambda name: base["by_sequence"][name]["JF"])
     return [
         Row(f"{what}: J&F", _once(base["JF"]), "%", ">= 87"),
         Row(f"{what}: J&F of the worst sequence", _once(base["by_sequence"][worst]["JF"]), "%", ">= 60", worst),
-        Row(f"{what}: time a frame, end to end", _once(1000 / base["fps"]), "ms", "<= 60", why=reasons.NETWORK),
+        Row(f"{what}: time per frame, end to end", _once(1000 / base["fps"]), "ms", "<= 60"),
     ]
 
 
 def curve_rows(curve: Mapping[str, Any]) -> list[Row]:
-    """What the best trade of loss for speed is, and whether adaptive is the best policy."""
+    """Return the fastest setting with a small loss, and whether adaptive is the best policy."""
     runs = {name: run for name, run in curve["runs"].items() if run["method"]["refine"]}
-    name, speedup, note = "every frame", 1.0, ""
+    speedup = 1.0
     good = {name: run for name, run in runs.items() if run["loss"] <= LOSS}
     if good:
         name = max(good, key=lambda name: good[name]["speedup"])
@@ -69,23 +69,23 @@ def curve_rows(curve: Mapping[str, Any]) -> list[Row]:
     else:
         least = min(runs, key=lambda name: runs[name]["loss"])
         note = (
-            f"no setting loses so little; the least is {least}: {_point(runs[least])}, {runs[least]['speedup']:.2f} x"
+            f"every setting loses more; the smallest loss is {least}: {_point(runs[least])}, "
+            f"{runs[least]['speedup']:.2f} x"
         )
-    question = f"{model(curve)}, fastest setting that loses at most 1 point of J&F, end to end over every frame"
-    found = [Row(question, _once(speedup), "x", ">= 3", note, reasons.speedup(curve, DEFAULT))]
+    question = f"{model(curve)}: fastest setting that loses at most 1 point of J&F, over every frame, end to end"
+    found = [Row(question, _once(speedup), "x", ">= 3", note)]
     margins = adaptive_margins(runs)
     if margins:
         worst = min(margins, key=lambda name: margins[name])
-        why = reasons.adaptive(curve, adaptive_front(runs), worst)
-        question = "adaptive over codec and every:N at their key share, least gain in J&F"
-        found.append(Row(question, _once(margins[worst]), "points", ">= 0", margins_note(runs, margins, worst), why))
+        question = "adaptive against codec and every:N at their share of key frames: smallest gain in J&F"
+        found.append(Row(question, _once(margins[worst]), "points", ">= 0", margins_note(runs, margins, worst)))
     return found
 
 
 def front(points: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The runs that none of the others beats, by key share; their loss falls from one to the next.
+    """Return the runs that no other run beats, by share of key frames; loss falls from each run to the next.
 
-    A run is dropped if another has at most as many key frames and loses no more; of equal ones the first stays.
+    A run is dropped if another run has at most as many key frames and loses no more. Of equal runs the first stays.
     """
     found: dict[str, Mapping[str, Any]] = {}
     least = float("inf")
@@ -96,28 +96,38 @@ def front(points: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any
 
 
 def adaptive_front(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The front of adaptive's runs, those with a bound on key frames among them."""
+    """Return the front of adaptive's runs, including runs with a limit on key frames."""
     return front({name: run for name, run in runs.items() if _is_adaptive(run)})
 
 
 def adaptive_margins(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """How much less adaptive loses than each other run with as many key frames, in points.
+    """Return how many points less adaptive loses than each other run at the same share of key frames.
 
-    Between two points of adaptive's front its loss is interpolated; with more key frames than any of them it is that of
-    the last one. Runs with fewer key frames than any of them cannot be compared and are left out.
+    Adaptive's loss is interpolated between two points of its front. Beyond the last point it is the last point's loss.
+    Runs with fewer key frames than the first point cannot be compared and are left out.
     """
     points = [(run["key_share"], run["loss"]) for run in adaptive_front(runs).values()]
     found = {}
     for name, run in runs.items():
         if not _is_adaptive(run):
-            loss = reasons.interpolated(points, run["key_share"])
+            loss = _interpolated(points, run["key_share"])
             if loss is not None:
                 found[name] = round(run["loss"] - loss, 2)
     return found
 
 
+def _interpolated(points: list[tuple[float, float]], x: float) -> float | None:
+    """Return the height at x of the line through sorted points: None before the first, the last height after it."""
+    if not points or x < points[0][0]:
+        return None
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if x0 <= x < x1:
+            return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+    return points[-1][1]
+
+
 def margins_note(runs: Mapping[str, Mapping[str, Any]], margins: Mapping[str, float], worst: str) -> str:
-    """What was compared with which points of adaptive, and what could not be compared."""
+    """Say which runs were compared with which points of adaptive, and which runs could not be compared."""
     ahead = sum(value >= 0 for value in margins.values())
     points = adaptive_front(runs)
     tried = sum(_is_adaptive(run) for run in runs.values())
@@ -126,7 +136,7 @@ def margins_note(runs: Mapping[str, Mapping[str, Any]], margins: Mapping[str, fl
     outside = [name for name, run in runs.items() if not _is_adaptive(run) and name not in margins]
     if outside:
         nearest = next(iter(points))
-        note += f"; not compared, for they have fewer key frames than {nearest} ({_point(points[nearest], 1)}): "
+        note += f"; not compared, with fewer key frames than {nearest} ({_point(points[nearest], 1)}): "
         note += "; ".join(f"{name} ({_point(runs[name], 1)})" for name in outside)
     return note
 
@@ -136,64 +146,65 @@ def _is_adaptive(run: Mapping[str, Any]) -> bool:
 
 
 def score_rows(curve: Mapping[str, Any]) -> list[Row]:
-    """Whether the score ranks masks as their true J does."""
+    """Return the rank correlation between scores and true J."""
     found = curve["runs"][DEFAULT]["score_correlation"]
     if found["carried"] is None:
         return []
-    note = "1 if scores order masks as their true J does" + (
-        "" if found["all"] is None else f"; {found['all']:.2f} with those of key frames"
-    )
-    return [
-        Row("Score and true J of carried masks, Spearman's rank correlation", _once(found["carried"]), "", "", note)
-    ]
+    note = "1 if scores rank masks as their true J does"
+    if found["all"] is not None:
+        note += f"; {found['all']:.2f} with key frames included"
+    question = "Scores against true J of propagated masks: Spearman's rank correlation"
+    return [Row(question, _once(found["carried"]), "", "", note)]
 
 
 def matrix_rows(matrix: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """The most that each method loses over all encoder settings."""
+    """Return the largest loss of each method over all encoder settings."""
     return [matrix_row(name, matrix) for name in next(iter(matrix.values()))["runs"]]
 
 
 def matrix_row(method: str, matrix: Mapping[str, Mapping[str, Any]]) -> Row:
-    """The most that one method loses; there is a goal only where it has few key frames with every setting."""
+    """Return the largest loss of one method; it has a goal only if key frames are few with every setting."""
     runs = {name: found["runs"][method] for name, found in matrix.items()}
     worst = max(runs, key=lambda name: runs[name]["loss"])
     losses = [run["loss"] for run in runs.values()]
     shares = [run["key_share"] for run in runs.values()]
+    frames = next(iter(matrix.values()))["frames"]
     note = (
         f"{worst}; mean over {len(runs)} settings {sum(losses) / len(losses):.1f}, least {min(losses):.1f}; "
-        f"{min(shares):.0f} to {max(shares):.0f} % key frames; {next(iter(matrix.values()))['frames']} frames a setting"
+        f"{min(shares):.0f} to {max(shares):.0f} % key frames; {frames} frames per setting"
     )
     goal = "<= 1" if max(shares) <= SHARE else ""
-    why = reasons.matrix(runs[worst], matrix[worst]["sequences"])
-    return Row(f"{method}: loss of J&F with the worst encoder setting", _once(max(losses)), "points", goal, note, why)
+    return Row(f"{method}: largest loss of J&F over encoder settings", _once(max(losses)), "points", goal, note)
 
 
 def cost_rows(cost: Mapping[str, Any], curve: Mapping[str, Any] | None) -> list[Row]:
-    """Milliseconds of the correction."""
+    """Return the time that refinement takes."""
     height, width = cost["region"]
     seen_height, seen_width = cost["looked_at"]
-    look = cost["look_ms"]["median"]
-    seen = f"in a region of {width}x{height}, seen at {seen_width}x{seen_height}"
-    note = f"{seen}; a look at a key frame costs {look:.1f} ms; {cost['threads']} threads"
-    question, why = "Correction of one object of 10 % of the picture", reasons.repair(cost)
-    found = [Row(question, Spread(**cost["repair_ms"]), "ms", "<= 8", note, why)]
-    note = "as a run does it, which leaves the other core to other frames and to the next key frame"
+    note = (
+        f"region of {width}x{height}, network input {seen_width}x{seen_height}; a key frame costs "
+        f"{cost['look_ms']['median']:.1f} ms; {cost['threads']} threads"
+    )
+    found = [
+        Row("Refinement of one object that covers 10 % of the picture", Spread(**cost["repair_ms"]), "ms", "<= 8", note)
+    ]
+    note = "a run uses one core here and leaves the other to other frames and to the next key frame"
     found.append(Row("The same on one core", Spread(**cost["one_core_ms"]), "ms", "", note))
     spent = None if curve is None else curve["runs"][DEFAULT]["correct_ms"]
     if spent is not None:
-        note = "with the looks at key frames and repairs of frames that became key after all"
-        found.append(Row("Correction a carried frame, adaptive on all sequences", _once(spent), "ms", "", note))
+        note = "includes key frames, and refinements of frames that then became key"
+        found.append(Row("Refinement per propagated frame, adaptive, all sequences", _once(spent), "ms", "", note))
     return found
 
 
 def floor_row(name: str, run: Mapping[str, Any]) -> Row:
-    """Distance of a run to the floor: carried masks replaced by the last key frame's."""
+    """Return how far a run lies above the floor, where the last key frame's mask replaces propagated masks."""
     gain = run["JF"] - run["copy"]["JF"]
     return Row(f"{name}: J&F above copying the last key frame's mask", _once(gain), "points", ">= 0")
 
 
 def least_gain_rows(compared: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """The least distance to that floor of any run on any sequence; nothing where it was not kept by sequence."""
+    """Return the smallest distance to that floor of any run on any sequence; none if results lack sequences."""
     gains = {
         ", ".join(filter(None, (name, where, sequence))): (one["JF"] - one["copy"]["JF"], one)
         for where, comparison in compared.items()
@@ -208,8 +219,8 @@ def least_gain_rows(compared: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     below = sum(gain < 0 for gain, _ in gains.values())
     note = f"{worst}: {one['JF']:.1f} against {one['copy']['JF']:.1f}; {below} of {len(gains)} lie below copying"
     if any(len(comparison["encoders"]) > 1 for comparison in compared.values()):
-        note += "; of a sequence in several encodings the mean counts"
-    question = "Least J&F above copying the last key frame's mask, of every run on every sequence"
+        note += "; sequences in several encodings count by their mean"
+    question = "Smallest J&F above copying the last key frame's mask, over all runs and sequences"
     return [Row(question, _once(gain), "points", ">= 0", note)]
 
 
@@ -218,5 +229,5 @@ def _point(run: Mapping[str, Any], digits: int = 0) -> str:
 
 
 def _once(value: float) -> Spread:
-    """A figure that was measured once."""
+    """Wrap a figure that was measured once."""
     return Spread.of([value], 2)

@@ -1,38 +1,41 @@
-"""Tables of accuracy.json in Markdown.
-
-`python -m benchmarks.accuracy.tables [FOLDER]` prints what docs/accuracy.md shows, with links to pictures that exist.
-"""
+"""Prints the tables of docs/accuracy.md: `python -m benchmarks.accuracy.tables [FOLDER]`."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.rows import DEFAULT, model, settings
 from benchmarks.paths import IMAGES, RESULTS
+from benchmarks.table import table
 
 _HEAD = ("setting", "J&F", "J", "F", "frames/s", "key frames", "loss", "speed-up", "score", "copying")
+_FILES = ("accuracy", "unseen")
 _PLOTS = {
-    "accuracy_curve.png": "Loss of J&F against the share of key frames, by policy, with and without repair",
+    "accuracy_curve.png": "Loss of J&F against the share of key frames, by policy, with and without refinement",
     "accuracy_matrix.png": "Loss of J&F with few key frames, by encoder setting",
 }
 
 
-def short(details: Mapping[str, Any]) -> list[str]:
-    """The README's table: repaired runs, and the default without repair; below it, how many frames these are."""
-    lines, measured = _rule(_HEAD), []
-    for part, what, where in (("curve", "one object", ""), ("multi", "7 and 8 objects", ", 7 and 8 objects at 240p")):
-        if part in details:
-            lines += _runs(details[part], where, lambda run: _is_short(run["method"]))
-            measured.append(f"{what}: {_about(details[part])}")
-    return [*lines, "", f"{'; '.join(measured).capitalize()}.", ""] if measured else []
+def unseen(result: Mapping[str, Any]) -> str:
+    """Return the figures of the sequences that chose nothing; cells that were not measured stay empty."""
+    lines = _rule(("setting", "J&F", "key frames", "frames/s", "speed-up"))
+    for name, run in result["runs"].items():
+        cells = (f"{run['JF']:.1f}", _cell(run["key_share"], "{} %"), _cell(run["fps"]), _cell(run["speedup"], "{} x"))
+        lines.append(_row((name, *cells)))
+    about = "{sequences} sequences, {size}, {encoder}, {cores} cores, measured in {measured}.".format(**result)
+    return "\n".join([f"### Unseen sequences, {result['sequences']} sequences", "", *lines, "", about, ""])
+
+
+def _cell(value: float | None, form: str = "{}") -> str:
+    return "" if value is None else form.format(value)
 
 
 def page(details: Mapping[str, Any], images: Path = IMAGES) -> str:
-    """Everything: each part under a heading of its own, with the pictures that were made."""
+    """Return one section per measured part, with the plots and contact sheets that exist in `images`."""
     lines: list[str] = []
     if "curve" in details:
         lines += _part("One object", details["curve"])
@@ -43,97 +46,95 @@ def page(details: Mapping[str, Any], images: Path = IMAGES) -> str:
     if "multi" in details:
         lines += _part("Several objects", details["multi"])
     if "cost" in details:
-        lines += ["### Cost of the correction", "", *_cost(details), ""]
+        lines += ["### Cost of refinement", "", *_cost(details), ""]
     lines += _failures(images)
     return "\n".join(lines).strip() + "\n"
 
 
 def _part(title: str, part: Mapping[str, Any]) -> list[str]:
-    """A part with all runs in one table, and what its clips were encoded with."""
+    """Return a section with all runs of a part in one table, and the encoders of its clips."""
     return [f"### {title}, {_about(part)}", "", *_rule(_HEAD), *_runs(part), "", _encoded(part), ""]
 
 
-def _rule(names: tuple[str, ...]) -> list[str]:
+def _rule(names: Sequence[str]) -> list[str]:
     return [_row(names), _row(["---"] * len(names))]
 
 
-def _row(cells: list[str] | tuple[str, ...]) -> str:
+def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _runs(part: Mapping[str, Any], where: str = "", wanted: Any = lambda _run: True) -> list[str]:
-    """The base network on every frame, and below it the runs that were measured beside it."""
+def _runs(part: Mapping[str, Any]) -> list[str]:
+    """Return the base network on every frame, then the runs measured beside it."""
     base = part["baseline"]
-    lines = [_row((f"{model(part)}, every frame{where}", *_quality(base), "100 %", "", "", "", ""))]
+    lines = [_row((f"{model(part)}, every frame", *_quality(base), "100 %", "", "", "", ""))]
     for name, run in part["runs"].items():
-        if wanted(run):
-            rho = run["score_correlation"]["carried"]
-            cells = (f"{run['key_share']:.0f} %", f"{run['loss']:.1f}", f"{run['speedup']:.2f} x")
-            score = "" if rho is None else f"{rho:.2f}"
-            lines.append(_row((f"{name}{where}", *_quality(run), *cells, score, f"{run['copy']['JF']:.1f}")))
+        lines.append(_row((name, *_quality(run), *_against_base(run))))
     return lines
-
-
-def _is_short(method: Mapping[str, Any]) -> bool:
-    """Whether a run stands in the README too."""
-    adaptive = method["keyframes"] == "adaptive"
-    return bool(method["refine"]) or (adaptive and method["quality"] == "balanced")
 
 
 def _quality(values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"{values[key]:.1f}" for key in ("JF", "J", "F", "fps"))
 
 
+def _against_base(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the cells from "key frames" to "copying"."""
+    rho = run["score_correlation"]["carried"]
+    score = "" if rho is None else f"{rho:.2f}"
+    return (*_cost_and_loss(run), score, f"{run['copy']['JF']:.1f}")
+
+
+def _cost_and_loss(run: Mapping[str, Any]) -> tuple[str, str, str]:
+    return f"{run['key_share']:.0f} %", f"{run['loss']:.1f}", f"{run['speedup']:.2f} x"
+
+
 def _by_sequence(part: Mapping[str, Any]) -> list[str]:
-    """J&F of each sequence: every frame, the default, and the default without repair."""
-    names = [name for name in (DEFAULT, f"{DEFAULT}, not repaired") if name in part["runs"]]
+    """Return J&F of each sequence: on every frame, by default, and by default without refinement."""
+    names = [name for name in (DEFAULT, f"{DEFAULT}, not refined") if name in part["runs"]]
     lines = _rule(("sequence", "every frame", *(f"{name}: J&F" for name in names), "key frames", "loss", "speed-up"))
     for sequence in part["sequences"]:
         own = part["runs"][DEFAULT]["by_sequence"][sequence]
         found = [part["runs"][name]["by_sequence"][sequence]["JF"] for name in names]
         cells = [f"{value:.1f}" for value in (part["baseline"]["by_sequence"][sequence]["JF"], *found)]
-        lines.append(
-            _row([sequence, *cells, f"{own['key_share']:.0f} %", f"{own['loss']:.1f}", f"{own['speedup']:.2f} x"])
-        )
+        lines.append(_row([sequence, *cells, *_cost_and_loss(own)]))
     return lines
 
 
 def _matrix(matrix: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One line an encoder setting and method."""
+    """Return one line per encoder setting and method."""
     head = ("encoder", "motion", "every frame", "setting", "J&F", "key frames", "loss", "speed-up", "score", "copying")
     lines = _rule(head)
     for name, found in matrix.items():
         for method, run in found["runs"].items():
-            rho = run["score_correlation"]["carried"]
             cells = [name, found["motion_source"], f"{found['baseline']['JF']:.1f}", method, f"{run['JF']:.1f}"]
-            cells += [f"{run['key_share']:.0f} %", f"{run['loss']:.1f}", f"{run['speedup']:.2f} x"]
-            lines.append(_row([*cells, "" if rho is None else f"{rho:.2f}", f"{run['copy']['JF']:.1f}"]))
+            lines.append(_row([*cells, *_against_base(run)]))
     some = next(iter(matrix.values()))
-    return [*lines, "", f"{_about(some)} with each encoder setting."]
+    return [*lines, "", f"{_about(some)} per encoder setting."]
 
 
 def _cost(details: Mapping[str, Any]) -> list[str]:
-    """What a repair costs, drawn and in use."""
+    """Return the time of refinement on a synthetic object and in runs."""
     cost = details["cost"]
     height, width = cost["region"]
-    repair, alone, look = (cost[key] for key in ("repair_ms", "one_core_ms", "look_ms"))
-    lines = _rule(("what", "ms"))
-    for what, spread in (
-        ("repair of a frame", repair),
-        ("the same on one core", alone),
-        ("look at a key frame", look),
-    ):
+    timed = {
+        "refine a frame": cost["repair_ms"],
+        "refine a frame on one core": cost["one_core_ms"],
+        "memorize a key frame": cost["look_ms"],
+    }
+    lines = _rule(("task", "ms"))
+    for task, spread in timed.items():
         text = f"{spread['median']:.1f} ({spread['q1']:.1f} to {spread['q3']:.1f})"
-        lines.append(_row([f"{what}, drawn object of 10 % of 854x480, region {width}x{height}", text]))
+        lines.append(_row([f"{task}, synthetic object of 10 % of 854x480, region {width}x{height}", text]))
     for part in ("curve", "multi"):
         for name, run in details.get(part, {}).get("runs", {}).items():
             if run["correct_ms"] is not None:
-                lines.append(_row([f"{name}, {_about(details[part])}: a carried frame", f"{run['correct_ms']:.1f}"]))
+                task = f"{name}, {_about(details[part])}: per propagated frame"
+                lines.append(_row([task, f"{run['correct_ms']:.1f}"]))
     return lines
 
 
 def _about(part: Mapping[str, Any]) -> str:
-    """Such as "6 sequences in 3 encodings, 1,287 frames": the frames of all encodings."""
+    """Return a text such as "6 sequences in 3 encodings, 1,287 frames", counting the frames of all encodings."""
     count, encodings = len(part["sequences"]), len(part["encoders"])
     each = f" in {encodings} encodings" if encodings > 1 else ""
     return f"{count} sequence{'s' if count > 1 else ''}{each}, {part['frames']:,} frames"
@@ -144,7 +145,7 @@ def _encoded(part: Mapping[str, Any]) -> str:
         f"{encoder['name']} {','.join(f'{key}={value}' for key, value in encoder['options'].items())}"
         for encoder in part["encoders"]
     ]
-    means = " Figures are over all encodings." if len(given) > 1 else ""
+    means = " Figures cover all encodings." if len(given) > 1 else ""
     return f"Clips by {'; '.join(given)}.{means}"
 
 
@@ -153,7 +154,7 @@ def _picture(name: str, images: Path) -> list[str]:
 
 
 def _failures(images: Path) -> list[str]:
-    """The contact sheets that contact_sheet.py made."""
+    """Return the contact sheets that contact_sheet.py made."""
     sheets = sorted(images.glob("failures_*.png"))
     if not sheets:
         return []
@@ -170,9 +171,11 @@ def _failures(images: Path) -> list[str]:
 
 
 def main() -> None:
-    """Print the page's part."""
+    """Print the goals and all parts."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
-    print(page(json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))["details"]), end="")
+    accuracy, others = (json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in _FILES)
+    parts = (unseen(others), "### Goals, development sequences", "", table(folder, ["accuracy"]))
+    print(*parts, page(accuracy["details"]), sep="\n", end="")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
-"""What does the HTTP service cost over `keymask run`, and how does it behave with long videos, many clients, many jobs?
+"""Measures the HTTP service: overhead over `keymask run`, long videos, many clients, many jobs.
 
-1. Overhead: a client posts a 90-frame 480p clip and reads masks to the last one; `service.run.run_to_files` does the
-same job in
-   this process. Both networks are loaded: neither the interpreter's start nor loading the network counts.
-2. First mask: from posting a video to the first line of masks, for 10,000 frames over 100 (small pictures).
-3. Load: 200 clients, half of them polling once a second, half following events or masks, while two jobs run. Once with
-   the tests' light engine at 25 frames a second (the API process alone), once with the network on the same cores, on
-   every frame. Those who follow read in another process (`http_followers.py`) than those who poll, so that an answer
-   that was there in time is not counted as late because its client was busy with a stream.
+1. Overhead: a client posts a 90-frame 480p clip and reads all masks; `service.run.run_to_files` does the same job in
+   this process. Neither the interpreter's start nor loading the network counts.
+2. First mask: time from posting a video to the first mask, for 10,000 frames over 100 frames (small pictures).
+3. Load: 200 clients while two jobs run. Half of them poll once per second, half follow events or masks. The first run
+   uses the tests' light engine at 25 frames per second and loads the API process alone; the second runs the network on
+   every frame, on the same cores. The clients that follow streams read in another process (`followers.py`), so that a
+   busy stream does not delay the clock of a client that polls.
 4. Memory: resident memory of the API process over 500 small jobs, with the light engine.
 
-Every service is a process of its own on the loopback interface. The file is not called service.py, because a script's
-folder comes first in Python's path and would hide the package `service`.
+Each service is a process of its own on the loopback interface.
 """
 
 from __future__ import annotations
@@ -67,7 +65,7 @@ class Served:
     client: httpx.Client
 
     def submit(self, material: Material, keyframes: str = "adaptive") -> str:
-        """Post a job; its id."""
+        """Post a job; return its id."""
         with material.video.open("rb") as video, material.mask.open("rb") as mask:
             files = {"video": ("clip.mkv", video), "mask": ("mask.png", mask)}
             answer = self.client.post("/v1/jobs", files=files, data={"options": json.dumps({"keyframes": keyframes})})
@@ -75,7 +73,7 @@ class Served:
         return str(answer.json()["id"])
 
     def segment(self, material: Material) -> int:
-        """Post a job and read all its masks; how many there were."""
+        """Post a job and read all its masks; return their number."""
         job = self.submit(material)
         with self.client.stream("GET", f"/v1/jobs/{job}/masks") as lines:
             count = sum(1 for line in lines.iter_lines() if line)
@@ -83,7 +81,7 @@ class Served:
         return count
 
     def first_mask(self, material: Material) -> float:
-        """Seconds from posting a job to its first mask; the job is canceled then."""
+        """Return the seconds from posting a job to its first mask, then cancel the job."""
         started = perf_counter()
         job = self.submit(material)
         with self.client.stream("GET", f"/v1/jobs/{job}/masks") as lines:
@@ -98,7 +96,7 @@ class Served:
         self.wait(job, "canceled", "succeeded")
 
     def wait(self, job: str, *states: str) -> None:
-        """Until the job is in one of the states."""
+        """Wait until the job is in one of the states."""
         for _ in range(6000):
             status = self.client.get(f"/v1/jobs/{job}").json()["status"]
             if status in states:
@@ -109,19 +107,19 @@ class Served:
         raise RuntimeError(f"job {job} is {status} and not {' or '.join(states)}")
 
     def cpu_seconds(self) -> float:
-        """Processor time of the API process so far, without its workers."""
+        """Return the processor time of the API process so far, without its workers."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def resident_mib(self) -> float:
-        """Resident memory of the API process, without its workers."""
+        """Return the resident memory of the API process, without its workers."""
         lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
 @contextmanager
 def serving(*, light: bool = False, devices: str = "cpu") -> Iterator[Served]:
-    """A service on a free port of the loopback interface, ready; it is ended in any case."""
+    """Run a service on a free port of the loopback interface; yield it once ready and always end it."""
     start = "from service.cli.main import main; main()"
     whole = ["-c", start, "serve", "--port", "0", "--json", "-"]
     command = [sys.executable, *(["-m", "benchmarks.serving.light_service"] if light else whole)]
@@ -144,7 +142,7 @@ def serving(*, light: bool = False, devices: str = "cpu") -> Iterator[Served]:
 
 
 def _first_object(process: subprocess.Popen[str]) -> str:
-    """What the service prints when it listens: a JSON object, on one line or several."""
+    """Read the JSON object that the service prints when it listens, on one line or several."""
     text = ""
     assert process.stdout is not None
     for line in process.stdout:
@@ -165,7 +163,7 @@ def _wait_ready(client: httpx.Client, process: subprocess.Popen[str]) -> None:
 
 
 def synthetic(folder: Path, frames: int) -> Material:
-    """A small video of a square that moves over noise."""
+    """Encode a small video of a square that moves over noise."""
     noise = np.random.default_rng(0).integers(60, 120, (HEIGHT, WIDTH, 3), np.uint8)
 
     def pictures() -> Iterator[UInt8Array]:
@@ -183,7 +181,7 @@ def synthetic(folder: Path, frames: int) -> Material:
 
 
 def overhead(report: Report, served: Served, folder: Path) -> Row:
-    """The service over `service.run.run_to_files`, in turns."""
+    """Time the service against `service.run.run_to_files`, in turns."""
     arguments = report.arguments
     frames, rounds = (4, 1) if arguments.quick else (90, arguments.rounds)
     mask = folder / "mask.png"
@@ -203,22 +201,18 @@ def overhead(report: Report, served: Served, folder: Path) -> Row:
     tasks = {"service": lambda: counts.add(served.segment(whole)), "run": lambda: direct(whole)}
     seconds = interleave(tasks, rounds, warm_up)
     if counts != {frames}:
-        raise RuntimeError(f"the service gave {counts} masks of {frames} frames")
+        raise RuntimeError(f"the service returned {counts} masks for {frames} frames")
     report.details["overhead"] = {"frames": frames, "ms_per_frame": per_frame(seconds, frames)}
     note = (
-        "the service: posting the clip, reading its masks to the last, seeing the job succeed; run: "
-        "`run_to_files` writing PNGs in a warm process, without the interpreter's start and loading the network"
+        "service: post the clip, read all masks, see the job succeed; run: write PNGs in a warm process, without the "
+        "interpreter's start and loading the network"
     )
-    question = f"the service over `keymask run`, {frames} frames at 480p, networks loaded"
-    why = (
-        "upload, its inspection in a process apart, progress and state on disk, and masks as JSON lines come on top of "
-        "the same work, and share the cores with a network that uses all of them"
-    )
-    return Row(question, ratio(seconds, "service", "run"), goal="<= 1.10", note=note, why=why)
+    question = f"Service over `keymask run`, {frames} frames at 480p, networks loaded"
+    return Row(question, ratio(seconds, "service", "run"), goal="<= 1.10", note=note)
 
 
 def first_mask(report: Report, served: Served, short: Material, long: Material) -> Row:
-    """Time to the first mask of a long video over that of a short one."""
+    """Time the first mask of a long video against that of a short one."""
     tasks = {"short": lambda: served.first_mask(short), "long": lambda: served.first_mask(long)}
     seconds = interleave(tasks, 1 if report.arguments.quick else 5)
     report.details["first_mask"] = {
@@ -226,14 +220,14 @@ def first_mask(report: Report, served: Served, short: Material, long: Material) 
         "bytes": {"short": short.video.stat().st_size, "long": long.video.stat().st_size},
         "picture": [WIDTH, HEIGHT],
     }
-    note = "small pictures; the clock starts before the upload, so the larger file counts"
-    question = "time to the first mask over HTTP, 10,000 frames over 100"
+    note = "small pictures; the time includes the upload"
+    question = "Time to the first mask over HTTP, 10,000 frames over 100"
     return Row(question, ratio(seconds, "long", "short"), goal="<= 1.25", note=note)
 
 
 @dataclass
 class Traffic:
-    """What the clients met."""
+    """Answers that the clients received."""
 
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -241,7 +235,7 @@ class Traffic:
 
 
 async def _poll(address: tuple[str, int], path: str, delay: float, traffic: Traffic) -> None:
-    """GET a path again and again over one connection."""
+    """Poll a path over one connection."""
     await asyncio.sleep(delay)
     reader, writer = await asyncio.open_connection(*address)
     while True:
@@ -258,7 +252,7 @@ async def _poll(address: tuple[str, int], path: str, delay: float, traffic: Traf
 
 @contextmanager
 def _following(place: tuple[str, int], paths: list[str], traffic: Traffic) -> Iterator[None]:
-    """While the block runs, a process of its own follows these streams: its clients' stalls are not the pollers'."""
+    """Follow streams in a process of its own while the block runs, so its stalls do not delay the pollers."""
     command = [sys.executable, "-m", "benchmarks.serving.followers", place[0], str(place[1]), *paths]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -271,7 +265,7 @@ def _following(place: tuple[str, int], paths: list[str], traffic: Traffic) -> It
 
 
 async def _poll_all(place: tuple[str, int], paths: list[str], seconds: float, traffic: Traffic) -> None:
-    """Let a client poll each path for a while."""
+    """Poll each path with one client for some seconds."""
     tasks = [
         asyncio.create_task(_poll(place, path, POLL_SECONDS * number / len(paths), traffic))
         for number, path in enumerate(paths)
@@ -284,7 +278,7 @@ async def _poll_all(place: tuple[str, int], paths: list[str], seconds: float, tr
 
 
 def _crowd(served: Served, jobs: list[str], clients: int, seconds: float) -> tuple[Traffic, float]:
-    """Half the clients poll, half follow; what they met, and the processor time of the API process meanwhile."""
+    """Let half the clients poll and half follow; return their traffic and the API process's processor time."""
     url, traffic = httpx.URL(served.address), Traffic()
     place = (url.host, int(url.port or 80))
     paths = [f"/v1/jobs/{jobs[number // 2 % len(jobs)]}" for number in range(clients // 2)]
@@ -297,12 +291,12 @@ def _crowd(served: Served, jobs: list[str], clients: int, seconds: float) -> tup
 
 
 def load(report: Report, material: Material, *, light: bool) -> list[Row]:
-    """Many clients while two workers run a job each."""
+    """Measure many clients while two workers run a job each."""
     quick = report.arguments.quick
     clients, seconds = (20, 2.0) if quick else (CLIENTS, report.arguments.load_seconds)
     with serving(light=light, devices="cpu,cpu") as served:
         (served.home / "behaviour.json").write_text(json.dumps({"seconds": LIGHT_FRAME_SECONDS}))
-        # With the network on every frame the jobs outlive the measurement on any machine.
+        # With the network on every frame, the jobs last longer than the measurement on any machine.
         jobs = [served.submit(material, "every:1") for _ in range(2)]
         for job in jobs:
             served.wait(job, "running")
@@ -323,19 +317,16 @@ def load(report: Report, material: Material, *, light: bool) -> list[Row]:
         "streamed_bytes": traffic.received,
         "errors": traffic.errors[:20],
     }
-    note = "half poll once a second, a quarter follow events, a quarter masks; the clients share the machine"
+    note = "half poll once per second, a quarter follow events, a quarter follow masks; all on the same machine"
     question = f"{clients} clients while two jobs run with {what}"
-    why = "API, workers and clients share the cores, and a GET waits for whichever is running; " + (
-        "each stream is woken by every frame" if light else "both workers have work for all of them at any time"
-    )
     return [
-        Row(f"{question}: p99 of a GET", Spread.of([p99]), "ms", "<= 100", note, why),
+        Row(f"{question}: p99 of a GET", Spread.of([p99]), "ms", "<= 100", note),
         Row(f"{question}: errors", Spread.of([len(traffic.errors)]), "", "<= 0", note),
     ]
 
 
 def memory(report: Report, material: Material) -> Row:
-    """Resident memory of the API process after the last tenth of many jobs over that after the first tenth."""
+    """Compare the API process's resident memory in the last tenth of many jobs with that in the second tenth."""
     jobs = 20 if report.arguments.quick else report.arguments.jobs
     sizes = []
     with serving(light=True) as served, ThreadPoolExecutor(POSTERS) as pool:
@@ -344,16 +335,16 @@ def memory(report: Report, material: Material) -> Row:
     tenth = jobs // 10
     early, late = np.median(sizes[tenth : 2 * tenth]), np.median(sizes[-tenth:])
     report.details["memory"] = {"jobs": jobs, "mib_every_tenth": [round(size, 1) for size in sizes[tenth - 1 :: tenth]]}
-    note = f"light engine; medians of the last and of the second tenth of the jobs, {POSTERS} at a time, none deleted"
-    return Row(f"resident memory of the API process over {jobs} jobs", Spread.of([late / early]), "x", "<= 1.05", note)
+    note = f"light engine; median of the last over median of the second tenth; {POSTERS} jobs at a time, none deleted"
+    return Row(f"Resident memory of the API process over {jobs} jobs", Spread.of([late / early]), "x", "<= 1.05", note)
 
 
 def main() -> None:
     """Measure and write http_service.json."""
     options = parser(__doc__)
     options.add_argument("--rounds", type=int, default=5, help="rounds of the overhead")
-    options.add_argument("--load-seconds", type=float, default=20.0, help="how long the clients stay")
-    options.add_argument("--jobs", type=int, default=500, help="jobs over which memory is watched")
+    options.add_argument("--load-seconds", type=float, default=20.0, help="duration of the load")
+    options.add_argument("--jobs", type=int, default=500, help="number of jobs of the memory test")
     arguments: argparse.Namespace = options.parse_args()
     report = Report("http_service", arguments)
     with tempfile.TemporaryDirectory() as name:

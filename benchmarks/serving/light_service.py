@@ -1,8 +1,7 @@
-"""The service with the tests' light engine instead of a network, for what is measured of the API process alone.
+"""Serves with the tests' light engine instead of a network, to measure the API process alone.
 
-`python -m benchmarks.serving.light_service` serves on a free port as `keymask serve --port 0 --json -` does; settings
-come from
-the environment.
+`python -m benchmarks.serving.light_service` listens on a free port as `keymask serve --port 0 --json -` does. Settings
+come from the environment.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What does reading motion, references and residual cost over decoding alone?
+"""Times reading motion, references and residual against plain decoding and against mv-extractor.
 
-Tasks, in turns, on each clip: plain PyAV decoding (its defaults, no picture converted), `codec.open_video` with all
-that it yields, and mv-extractor, which gives BGR pictures and raw vectors but neither references nor residual. It lives
-in a virtual environment of its own: `pip install motion-vector-extractor` there, and name its Python by --mv-python.
+Three tasks take turns on each clip: plain PyAV decoding with default settings and no conversion, `codec.open_video`
+with everything it yields, and mv-extractor, which returns BGR pictures and raw vectors but no references or residual.
+mv-extractor needs a virtual environment of its own (`pip install motion-vector-extractor`); pass its Python by
+--mv-python.
 """
 
 from __future__ import annotations
@@ -19,18 +20,11 @@ from codec import open_video
 
 SEQUENCES = ("kite-walk", "bmx-bumps", "soccerball")
 ENCODERS = {"H.264": "libx264", "MPEG-4": "mpeg4", "MPEG-2": "mpeg2video"}
-_WHY = (
-    "vectors, references, and prediction and residual of every pixel are work that plain decoding does not have; some "
-    "of it runs beside the decoder in a thread of its own, so that the figure grows where the second core is not free"
-)
-_WHY_OVER_EXTRACTOR = (
-    "mv-extractor resolves no references and makes no residual, which is most of what is done here beside decoding"
-)
 _WORKER = Path(__file__).with_name("mv_extractor_worker.py")
 
 
 def plain(files: list[Path], threads: str = "SLICE") -> None:
-    """Decode every frame and look at none; PyAV's own default is slice threads."""
+    """Decode every frame; slice threads are the default of PyAV."""
     for file in files:
         with av.open(file) as container:
             container.streams.video[0].thread_type = threads
@@ -39,7 +33,7 @@ def plain(files: list[Path], threads: str = "SLICE") -> None:
 
 
 def ours(files: list[Path]) -> None:
-    """Everything that `open_video` yields."""
+    """Read everything that `open_video` yields."""
     for file in files:
         with open_video(file) as video:
             for _ in video:
@@ -47,7 +41,7 @@ def ours(files: list[Path]) -> None:
 
 
 def mv_extractor(python: Path, files: list[Path]) -> float:
-    """mv-extractor in its own process; it reports the seconds between opening the first file and the last frame."""
+    """Run mv-extractor in a process of its own; return its seconds from the first file to the last frame."""
     done = subprocess.run([python, _WORKER, *files], capture_output=True, text=True, check=True)
     return float(done.stdout)
 
@@ -55,7 +49,7 @@ def mv_extractor(python: Path, files: list[Path]) -> float:
 def main() -> None:
     """Measure and write decode.json."""
     options = parser(__doc__)
-    options.add_argument("--mv-python", type=Path, help="Python that has motion-vector-extractor; left out without it")
+    options.add_argument("--mv-python", type=Path, help="Python that has motion-vector-extractor; skipped by default")
     arguments = options.parse_args()
     report = Report("decode", arguments)
     frames, rounds = (10, 2) if arguments.quick else (48, 15)
@@ -67,7 +61,7 @@ def main() -> None:
 
 
 def measure(report: Report, arguments: argparse.Namespace, codec: str, files: list[Path], rounds: int) -> None:
-    """Add the rows of one codec; goals are set for H.264 alone."""
+    """Add the rows of one codec; only H.264 has goals."""
     main_codec = codec == "H.264"
     tasks: dict[str, Task] = {"plain": partial(plain, files), "keymask": partial(ours, files)}
     if main_codec:
@@ -78,21 +72,21 @@ def measure(report: Report, arguments: argparse.Namespace, codec: str, files: li
     frames = sum(count(file) for file in files)
     report.details[codec] = {"ms_per_frame": per_frame(seconds, frames)}
     what = f"{codec}: motion, references and residual over plain decoding"
-    report.rows.append(Row(what, ratio(seconds, "keymask", "plain"), goal="<= 1.5" if main_codec else "", why=_WHY))
+    report.rows.append(Row(what, ratio(seconds, "keymask", "plain"), goal="<= 1.5" if main_codec else ""))
     if not main_codec:
         return
     over = ratio(seconds, "keymask", "plain, frame threads")
-    note = "frame threads are faster, but make exported vectors random; they serve only who needs no motion"
+    note = "exported vectors are not reproducible with frame threads"
     report.rows.append(Row(f"{codec}: the same over decoding with frame threads", over, note=note))
     if "mv-extractor" in seconds:
         over = ratio(seconds, "keymask", "mv-extractor")
-        report.rows.append(Row(f"{codec}: the same over mv-extractor", over, goal="<= 1", why=_WHY_OVER_EXTRACTOR))
+        report.rows.append(Row(f"{codec}: the same over mv-extractor", over, goal="<= 1"))
     rate = Spread.of((frames / value for value in seconds["keymask"]), 1)
     report.rows.append(Row(f"{codec}: frames with motion, references and residual", rate, "frames/s"))
 
 
 def count(file: Path) -> int:
-    """Frames in a clip."""
+    """Count the frames of a clip."""
     with av.open(file) as container:
         return sum(1 for _ in container.decode(video=0))
 

@@ -1,9 +1,9 @@
-"""Does memory grow with the length of a video?
+"""Measures whether memory grows with the length of a video.
 
-`keymask run` in a process of its own, start to end: `compact` with its default options, and all writers (masks, report,
-run-length masks, overlay). Compared is the peak resident size of the processes on 5,000 and on 500 frames: a sequence
-there and back again and again, so that its object is really followed, which the masks of the last turn must show.
-A third run of 1,500 frames tells what is kept a frame from what comes once, as caches fill. It takes some five minutes.
+Runs `keymask run` in a process of its own, with `compact`, default options and all writers (masks, report, run-length
+masks, overlay), and compares the peak resident size on 5,000 frames with that on 500 frames. The video plays a sequence
+forwards and backwards, over and over, so the run follows an object all the time; the masks of the last turn must show
+it. A third run of 1,500 frames separates growth per frame from caches that fill once. Takes about five minutes.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from vos.evaluation.metrics import score_objects
 
 SEQUENCE, HEIGHT = "car-turn", 480
 FOLLOWED = 0.7
-"""Least mean J over the last turn; a run that lost its object measures nothing."""
+"""Smallest mean J over the last turn; a run that lost its object measures nothing."""
 
 
 @dataclass(frozen=True)
 class Film:
-    """A sequence, small, there and back.
+    """A scaled-down sequence, played forwards and backwards.
 
     Attributes:
         turn: The encoded clip of one turn.
-        truth: Place in the turn -> the object, uint8 [height, width], 0 and 1.
+        truth: The object at each position of the turn, uint8 [height, width], 0 and 1.
     """
 
     turn: bytes
@@ -49,7 +49,7 @@ class Film:
 
     @classmethod
     def of(cls, sequence: Sequence, count: int) -> Film:
-        """The first `count` pictures of a sequence of one object, and back to the second of them."""
+        """Take the first `count` pictures of a sequence with one object, then go back to the second picture."""
         order = [*range(count), *range(count - 2, 0, -1)]
         pictures = (_small(read_picture(sequence.pictures[place]), cv2.INTER_AREA) for place in order)
         truth = {place: _small(sequence.labels(place), cv2.INTER_NEAREST) for place in range(count)}
@@ -57,18 +57,18 @@ class Film:
 
 
 def _small(picture: UInt8Array, how: int) -> UInt8Array:
-    """A picture or labels with `HEIGHT` lines."""
+    """Scale a picture or labels to `HEIGHT` lines."""
     width = round(picture.shape[1] * HEIGHT / picture.shape[0] / 2) * 2
     return np.asarray(cv2.resize(picture, (width, HEIGHT), interpolation=how), np.uint8)
 
 
 def repeat(turn: bytes, target: Path, frames: int) -> None:
-    """Write a clip over and over until it has `frames` frames; each turn starts at an IDR picture."""
+    """Repeat a clip until `frames` frames are written; each turn starts at an IDR picture."""
     with av.open(BytesIO(turn)) as reading:
         stream = reading.streams.video[0]
         packets = [(bytes(packet), packet.pts, packet.is_keyframe) for packet in reading.demux(stream) if packet.size]
         shown = {pts: place for place, pts in enumerate(sorted(pts for _, pts, _ in packets))}
-        # Decoding runs ahead of showing by as many frames as reordering needs.
+        # Decoding must be ahead of presentation by the depth of reordering.
         delay = max(number - shown[pts] for number, (_, pts, _) in enumerate(packets))
         with av.open(target, "w") as writing:
             copy = writing.add_stream_from_template(stream)
@@ -83,10 +83,10 @@ def repeat(turn: bytes, target: Path, frames: int) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """What one run took and gave.
+    """Cost and quality of one run.
 
     Attributes:
-        peak_mib: Peak resident size.
+        peak_mib: Peak resident size in MiB.
         j: Mean J over the frames of the last whole turn, 0 to 1.
     """
 
@@ -95,10 +95,10 @@ class Run:
 
 
 def run(film: Film, frames: int) -> Run:
-    """`keymask run` on `frames` frames.
+    """Run `keymask run` on `frames` frames.
 
     Raises:
-        RuntimeError: It failed, gave another number of masks, or lost the object.
+        RuntimeError: The command failed, wrote another number of masks, or lost the object.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -109,15 +109,15 @@ def run(film: Film, frames: int) -> Run:
         peak = peak_mib(["run", video, "--mask", mask, *outputs])
         masks = sorted((out / "masks").glob("*.png"))
         if len(masks) != frames:
-            raise RuntimeError(f"keymask run gave {len(masks)} masks of {frames}")
+            raise RuntimeError(f"keymask run wrote {len(masks)} masks for {frames} frames")
         j = float(np.mean(list(_js(film, masks))))
     if j < FOLLOWED:
-        raise RuntimeError(f"J of the last turn is {j:.2f}: the object was lost, so there was nothing to work on")
+        raise RuntimeError(f"J of the last turn is {j:.2f}, below {FOLLOWED}: the run lost the object")
     return Run(peak, j)
 
 
 def _js(film: Film, masks: list[Path]) -> Iterator[float]:
-    """J of the last masks, as many as a turn has."""
+    """Yield J of the masks of the last turn."""
     for file in masks[-len(film.truth) :]:
         with Image.open(file) as picture:
             found = np.asarray(picture, np.uint8)
@@ -125,10 +125,10 @@ def _js(film: Film, masks: list[Path]) -> Iterator[float]:
 
 
 def peak_mib(arguments: list[str | Path]) -> float:
-    """Peak resident size of a `keymask` command, in MiB.
+    """Return the peak resident size of a `keymask` command, in MiB.
 
     Raises:
-        RuntimeError: It failed.
+        RuntimeError: The command failed.
     """
     code = "import sys; from service.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, *arguments]
@@ -139,16 +139,16 @@ def peak_mib(arguments: list[str | Path]) -> float:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"keymask {arguments[0]} ended with {process.returncode}: {message}")
-    # Linux counts ru_maxrss in KiB, macOS in bytes.
+    # ru_maxrss is in KiB on Linux and in bytes on macOS.
     return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def rows(runs: Mapping[int, Run]) -> list[Row]:
-    """Rows of a short, a middle and a long run, by their frames."""
+    """Return the rows of a short, a middle and a long run, given by number of frames."""
     short, middle, long = sorted(runs)
     note = (
-        f"compact with default options, masks, report, RLE and overlay written; pictures of {HEIGHT} lines; the "
-        f"object is followed to the end (J of the last turn {runs[long].j:.2f})"
+        f"compact, default options; writes masks, report, RLE and overlay; {HEIGHT} lines; the object is followed to "
+        f"the end (J of the last turn {runs[long].j:.2f})"
     )
     growth = Spread.of([runs[long].peak_mib / runs[short].peak_mib])
     return [

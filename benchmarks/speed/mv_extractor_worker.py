@@ -1,4 +1,4 @@
-"""Reads videos with mv-extractor and prints the seconds it took; runs in the environment that has it, only there."""
+"""Reads videos with mv-extractor and prints the seconds it took. Runs only in the environment that has mv-extractor."""
 
 import sys
 from time import perf_counter
@@ -7,7 +7,7 @@ from mvextractor.videocap import VideoCap
 
 
 def main() -> None:
-    """Read every frame and its vectors."""
+    """Read all frames and their vectors."""
     started = perf_counter()
     for file in sys.argv[1:]:
         capture = VideoCap()

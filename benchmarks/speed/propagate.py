@@ -1,8 +1,8 @@
-"""What does a propagated frame cost, over decoding it and with many objects?
+"""Times a propagated frame against decoding it, with one and with ten objects.
 
-Every frame after the prompt is carried along the bitstream's motion, without correction and with a network that does
-nothing: what is left is decoding, motion, warping, and label masks at display size. The clock runs over whole clips,
-from opening to the last mask. Ten objects are measured twice: ten discs of one disc's size, and one object cut in ten.
+Every frame after the prompt is propagated, without refinement and with a network that does no work. What remains is
+decoding, motion, warping and label masks at display size. The clock covers whole clips, from opening to the last mask.
+Ten objects are measured twice: as ten discs of one disc's size, and as one object cut into ten.
 """
 
 from __future__ import annotations
@@ -25,18 +25,10 @@ from vos.types import Options, Prompt
 
 SEQUENCES = ("kite-walk", "car-turn", "soccerball")
 _NEVER = "every:1000000"
-_WHY = (
-    "reading motion and residual alone is 1.2 to 1.5 times plain decoding (decode.py), so that one to two "
-    "milliseconds are left to warp masks and doubt and to draw a label image of every pixel"
-)
-_WHY_MANY = (
-    "cost follows the area and the edges of objects more than their number, and ten discs have ten times those of one; "
-    "the next row has one area cut in ten"
-)
 
 
 def propagate(clips: list[tuple[Path, UInt8Array]]) -> None:
-    """Carry a prompt through clips."""
+    """Propagate a prompt through clips."""
     segmenter = Segmenter(IdleNetwork(), Options(keyframes=_NEVER))
     for file, labels in clips:
         with open_video(file) as video:
@@ -45,7 +37,7 @@ def propagate(clips: list[tuple[Path, UInt8Array]]) -> None:
 
 
 def discs(height: int, width: int, count: int) -> UInt8Array:
-    """Up to ten equal discs in two rows, uint8 [height, width]; one alone lies in the middle."""
+    """Draw up to ten equal discs in two rows, or one in the middle: uint8 [height, width]."""
     y, x = np.mgrid[:height, :width]
     radius = height / 10
     centres = [(height * row / 3, width * column / 6) for row in (1, 2) for column in range(1, 6)]
@@ -66,7 +58,7 @@ def cut(labels: UInt8Array, pieces: int) -> UInt8Array:
 
 
 def area_kept(file: Path, labels: UInt8Array) -> float:
-    """Mean labelled area over all frames, relative to the prompt's: cost follows it, so it must not fade away."""
+    """Return the mean labelled area relative to the prompt's; cost follows area, so it must not shrink."""
     with open_video(file) as video:
         masks = Segmenter(IdleNetwork(), Options(keyframes=_NEVER)).run(video, video.info, Prompt(labels))
         areas = [np.count_nonzero(mask.labels) for mask in masks]
@@ -99,15 +91,14 @@ def main() -> None:
         "area_kept": {name: round(area_kept(*pair), 3) for name, *pair in zip(SEQUENCES, files, truth, strict=True)},
     }
     report.rows = [
-        Row("A propagated frame over plain decoding", ratio(seconds, "1 object", "plain"), goal="<= 2", why=_WHY),
+        Row("A propagated frame over plain decoding", ratio(seconds, "1 object", "plain"), goal="<= 2"),
         Row(
-            "10 objects over 1 on a propagated frame, discs of one size",
+            "10 objects over 1 on a propagated frame, equal discs",
             ratio(seconds, "10 discs", "1 disc"),
             goal="<= 1.5",
-            why=_WHY_MANY,
         ),
         Row(
-            "10 objects over 1 on a propagated frame, one object cut in ten",
+            "10 objects over 1 on a propagated frame, one object cut into ten",
             ratio(seconds, "the object cut in 10", "1 object"),
         ),
         Row("Propagated frames", Spread.of((frames / value for value in seconds["1 object"]), 1), "frames/s"),

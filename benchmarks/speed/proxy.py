@@ -1,7 +1,7 @@
-"""What does motion cost on streams that carry none, over decoding them alone?
+"""Times motion by proxy against plain decoding, on streams whose decoders export no vectors.
 
-HEVC, VP9 and AV1 give no vectors: `codec.open_video` makes an H.264 analysis proxy on the fly and reads its motion. For
-comparison the same proxy of an H.264 stream, whose own vectors would have been free.
+For HEVC, VP9 and AV1, `codec.open_video` encodes an H.264 proxy on the fly and reads its motion. An H.264 stream goes
+through the same proxy for comparison.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ENCODERS = {"HEVC": "libx265", "VP9": "libvpx-vp9", "AV1": "libsvtav1", "H.264":
 
 
 def proxy(files: list[Path]) -> None:
-    """Everything that `open_video` yields, motion by proxy."""
+    """Read everything that `open_video` yields, with motion by proxy."""
     for file in files:
         with open_video(file, motion="proxy") as video:
             for _ in video:

@@ -1,8 +1,8 @@
-"""Which settings of libx264 make the best motion proxy: what they cost, and how well their vectors carry masks?
+"""Compares libx264 settings for the motion proxy: cost, and accuracy of masks propagated along the vectors.
 
-The true mask of every fifth frame is carried to the next four along the vectors alone; J of what arrives is compared
-with the true masks there. No network takes part. Sequences are of DAVIS-2016 train, in the layout of `--data`
-(SEQUENCE/frames/*.jpg, SEQUENCE/masks/*.png), enlarged to a short side of 480.
+The true mask of every fifth frame is propagated to the next four frames along the vectors alone, and J is measured
+against the true masks there. No network takes part. Sequences are from DAVIS-2016 train, laid out in `--data` as
+SEQUENCE/frames/*.jpg and SEQUENCE/masks/*.png, and enlarged to a short side of 480.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SETTINGS: dict[str, Mapping[str, str]] = {
 
 
 def load(folder: Path, most: int | None) -> tuple[Pictures, Pictures]:
-    """The first pictures uint8 [n, height, width, 3] RGB and masks uint8 [n, height, width], short side 480."""
+    """Load the first pictures, RGB uint8 [n, height, width, 3], and masks, uint8 [n, height, width]; short side 480."""
     pictures, masks = [], []
     files = (sorted((folder / name).iterdir())[:most] for name in ("frames", "masks"))
     for picture, mask in zip(*files, strict=True):
@@ -67,7 +67,7 @@ def load(folder: Path, most: int | None) -> tuple[Pictures, Pictures]:
 
 
 def proxied(pictures: Pictures, options: Mapping[str, str], seconds: list[float]) -> Iterator[CompressedFrame]:
-    """Frames with a proxy's motion; the processor time that each proxy picture takes is added to `seconds`."""
+    """Yield frames with a proxy's motion, and append the processor time of each proxy picture to `seconds`."""
     height, width = pictures.shape[1:3]
     proxy, analyzer = MotionProxy(width, height, options), FrameAnalyzer(Scaler((width, height)))
     for index, picture in enumerate(pictures):
@@ -94,8 +94,8 @@ def proxied(pictures: Pictures, options: Mapping[str, str], seconds: list[float]
         )
 
 
-def carried(frames: Iterator[CompressedFrame], masks: Pictures) -> float:
-    """Mean J in percent of the masks that are carried to the frames between those whose mask is given."""
+def propagated_j(frames: Iterator[CompressedFrame], masks: Pictures) -> float:
+    """Return the mean J, in percent, of masks propagated to the frames between given masks."""
     found, store = [], None
     for frame in frames:
         truth = torch.from_numpy(masks[frame.index].astype(np.float32))[None]
@@ -125,11 +125,11 @@ def main() -> None:
     clips = [load(arguments.data / name, 8 if arguments.quick else None) for name in names]
     for name, settings in SETTINGS.items():
         seconds: list[float] = []
-        scores = [carried(proxied(pictures, settings, seconds), masks) for pictures, masks in clips]
+        scores = [propagated_j(proxied(pictures, settings, seconds), masks) for pictures, masks in clips]
         cost = Spread.of(1000 * value for value in seconds)
         report.details[name] = {"J": dict(zip(names, scores, strict=True)), "ms_per_picture": asdict(cost)}
-        note = f"{cost.median:.1f} ms of one core a picture"
-        report.rows.append(Row(f"J of carried masks, proxy {name}", Spread.of(scores, 1), "%", note=note))
+        note = f"{cost.median:.1f} ms of one core per picture"
+        report.rows.append(Row(f"J of propagated masks, proxy {name}", Spread.of(scores, 1), "%", note=note))
     for name, encoder in {
         "x264 medium": Encoder("libx264", {}),
         "x264 baseline": Encoder("libx264", {"profile": "baseline"}),
@@ -137,9 +137,9 @@ def main() -> None:
         scores = []
         for pictures, masks in clips:
             with open_video(encode(iter(pictures), encoder), motion="bitstream") as video:
-                scores.append(carried(iter(video), masks))
+                scores.append(propagated_j(iter(video), masks))
         report.details[name] = {"J": dict(zip(names, scores, strict=True))}
-        report.rows.append(Row(f"J of carried masks, bitstream {name}", Spread.of(scores, 1), "%"))
+        report.rows.append(Row(f"J of propagated masks, bitstream {name}", Spread.of(scores, 1), "%"))
     report.details["key_frame_interval"] = INTERVAL
     report.write()
 

@@ -1,10 +1,10 @@
-"""How much faster is STM with every sixth frame a key frame than on every frame, end to end?
+"""Times STM with every sixth frame a key frame against STM on every frame, end to end.
 
-Seeded weights: the work is that of the published ones, but they find nothing. So STM does all of its work on a key
-frame, and then the masks that motion carried there are taken for its answer (`told.py`): every other stage works on an
-object of real size and shape. Speed is measured and loss is not. Carried masks are repaired, and for comparison left as
-they are. The clock runs from opening the clip to the last mask; loading the network and a first run of it are not
-counted. Some five minutes on two quiet cores, nearly all of it STM.
+The weights are seeded: they do the work of published weights but find nothing. STM does all of its work on a key frame,
+and the propagated masks then replace its answer (`stub_networks.py`), so all other stages work on an object of real
+size and shape. This measures speed, not loss. One run refines propagated masks and one leaves them. The clock runs from
+opening the clip to the last mask; loading the network and a warm-up run are not counted. Takes about five minutes on
+two idle cores.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ from vos.types import Options, Prompt, Stats
 from vos.weights.load import SEEDED, load_network, load_refiner
 
 SEQUENCE = "car-turn"
-METHODS = {"every:6": ("every:6", True), "every:6, not repaired": ("every:6", False), "every:1": ("every:1", False)}
-"""Name -> key-frame policy, and whether carried masks are repaired."""
+METHODS = {"every:6": ("every:6", True), "every:6, not refined": ("every:6", False), "every:1": ("every:1", False)}
+"""Key-frame policy and whether propagated masks are refined, by name."""
 
 
 @dataclass
 class Work:
-    """What segmenting a clip took and gave.
+    """Cost and result of segmenting a clip.
 
     Attributes:
-        stats: Of the segmenter.
-        areas: Labelled pixels of each mask: cost follows them, so they must not fade away.
+        stats: Statistics of the segmenter.
+        areas: Labelled pixels of each mask. Cost follows area, so it must not shrink.
     """
 
     stats: Stats
     areas: list[int] = field(default_factory=list)
 
     def details(self) -> dict[str, Any]:
-        """Sources of masks, seconds by stage, mean area relative to the prompt's."""
+        """Return sources of masks, seconds by stage, and mean area relative to the prompt's."""
         return {
             "sources": {source.value: count for source, count in self.stats.frames.items()},
             "stage_seconds": {stage: round(seconds, 3) for stage, seconds in self.stats.seconds.items()},
@@ -62,7 +62,7 @@ class Work:
 
 
 def segment(network: VOSNetwork, refiner: Refiner | None, keyframes: str, video_bytes: bytes, prompt: Prompt) -> Work:
-    """Segment a clip; masks come back on the CPU, so nothing is pending on a device at the end."""
+    """Segment a clip. Masks are on the CPU, so no work is pending on a device at the end."""
     segmenter = Segmenter(network, Options(keyframes=keyframes), refiner)
     with open_video(video_bytes) as video:
         areas = [int((mask.labels > 0).sum()) for mask in segmenter.run(video, video.info, prompt)]
@@ -86,8 +86,8 @@ def main() -> None:
     done: dict[str, Work] = {}
 
     def task(name: str) -> None:
-        keyframes, repaired = METHODS[name]
-        done[name] = segment(network, refiner if repaired else None, keyframes, video_bytes, prompt)
+        keyframes, refined = METHODS[name]
+        done[name] = segment(network, refiner if refined else None, keyframes, video_bytes, prompt)
 
     def warm_up() -> None:
         segment(network, refiner, "every:2", clip(arguments, SEQUENCE, 5).read_bytes(), prompt)
@@ -107,32 +107,18 @@ def main() -> None:
             policy: asdict(Spread.of(frames / value for value in values)) for policy, values in seconds.items()
         },
     }
-    report.rows = rows(arguments.model, seconds, done["every:6"].stats)
+    report.rows = rows(arguments.model, seconds)
     report.write()
 
 
-def rows(model: str, seconds: dict[str, list[float]], sparse: Stats) -> list[Row]:
-    """Rows of the seconds of each method's rounds, and of what a run with every:6 was spent on."""
-    what = f"{model} with every:6 over {model} on every frame, end to end"
-    note = (
-        "seeded weights, whose work is done and whose answer is replaced by what motion carried, so that warp, repair "
-        "and labels have an object: only speed can be measured, not what it loses"
-    )
+def rows(model: str, seconds: dict[str, list[float]]) -> list[Row]:
+    """Return the rows of the seconds of each method's rounds."""
+    question = f"{model} with every:6 over {model} on every frame, end to end"
+    note = "seeded weights; propagated masks replace the network's answer after all of its work: speed only, not loss"
     return [
-        Row(what, ratio(seconds, "every:1", "every:6"), goal=">= 5", note=note, why=reason(model, sparse)),
-        Row(f"{what}, not repaired", ratio(seconds, "every:1", "every:6, not repaired"), note=note),
+        Row(question, ratio(seconds, "every:1", "every:6"), goal=">= 5", note=note),
+        Row(f"{question}, not refined", ratio(seconds, "every:1", "every:6, not refined"), note=note),
     ]
-
-
-def reason(model: str, sparse: Stats) -> str:
-    """Why it is not faster, from what a run with every:6 was spent on."""
-    total = sum(sparse.seconds.values())
-    own = sum(sparse.seconds.get(stage, 0.0) for stage in ("encode", "read", "memorize"))
-    repair = sparse.seconds.get("correct", 0.0)
-    return (
-        f"one key frame in six allows 6 at most; with every:6 {model} on key frames is {100 * own / total:.0f} % of "
-        f"the time, repair {100 * repair / total:.0f} %, decoding, warping and labels the rest"
-    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From evaluations to rows, tables and plots, with numbers made by hand."""
+"""Rows, tables and plots of accuracy, on hand-made evaluations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(
     speedup: float = 2.0,
     bound: float = 1.0,
 ) -> Any:
-    """One run of a curve, as measure.json holds it."""
+    """Build one run of a curve, in the form of accuracy.json."""
     return {
         "method": {"keyframes": keyframes, "quality": "balanced", "max_key_share": bound, "refine": refine},
         **{"J": 80.0, "F": 82.0, "JF": 81.0, "fps": 20.0, "key_share": share, "loss": loss, "speedup": speedup},
@@ -44,7 +44,7 @@ def run(
 
 
 def comparison(**runs: Any) -> dict[str, Any]:
-    """A part of measure.json with these runs."""
+    """Build a part of accuracy.json with these runs."""
     base = {"J": 88.0, "F": 90.0, "JF": 89.0, "fps": 20.0}
     return {
         "model": {"name": "compact"},
@@ -68,22 +68,22 @@ COST = {
 
 
 def test_loss_between_points_of_adaptive_is_interpolated() -> None:
-    """Others are compared at their own key share: between two points, after the last one, and not before the first."""
+    """Other policies are compared at their own share of key frames, unless adaptive has no point with so few."""
     runs = {
         "adaptive fast": run(10, 4.0),
         "adaptive best": run(30, 2.0),
         "every:4": run(25, 3.0, "every:4"),  # adaptive loses 2.5 there
         "codec": run(50, 1.5, "codec"),  # adaptive loses 2.0 at most
         "every:20": run(5, 9.0, "every:20"),
-        "adaptive balanced, keys at most 20 %": run(20, 8.0, bound=0.2),  # fast has fewer key frames and loses less
+        "adaptive balanced, keys at most 20 %": run(20, 8.0, bound=0.2),  # "fast" has fewer key frames and loses less
     }
     assert rows.adaptive_margins(runs) == {"every:4": 0.5, "codec": -0.5}
     runs["adaptive balanced, keys at most 20 %"] = run(20, 2.5, bound=0.2)  # adaptive loses 2.25 at 25 % now
     assert rows.adaptive_margins(runs) == {"every:4": 0.75, "codec": -0.5}
 
 
-def test_a_front_holds_what_no_other_run_beats() -> None:
-    """Whoever has as few key frames and loses no more puts another out; equal runs are one point, the first's."""
+def test_the_front_holds_the_unbeaten_runs() -> None:
+    """A run with no more key frames and no more loss removes another run; of equal runs the first stays."""
     points = {
         "most": run(40, 1.0),
         "beaten": run(25, 3.5),
@@ -99,7 +99,7 @@ def test_a_front_holds_what_no_other_run_beats() -> None:
 
 
 def test_policies_with_too_few_key_frames_are_named() -> None:
-    """What cannot be compared stands in the note with its loss, beside adaptive's point with the fewest key frames."""
+    """The note names runs that cannot be compared, with their loss and adaptive's point with the fewest key frames."""
     runs = {
         "adaptive balanced": run(20, 2.0),
         "adaptive balanced, keys at most 13 %": run(12.3, 2.5, bound=0.13),
@@ -111,15 +111,15 @@ def test_policies_with_too_few_key_frames_are_named() -> None:
     assert row.measured.median == -0.5
     assert row.note == (
         "against every:5; adaptive is ahead of 0 of 1: every:5; its front is 2 of 3 settings "
-        "(adaptive balanced, keys at most 13 %; adaptive balanced); not compared, for they have fewer key frames than "
+        "(adaptive balanced, keys at most 13 %; adaptive balanced); not compared, with fewer key frames than "
         "adaptive balanced, keys at most 13 % (loss 2.5 at 12.3 % key frames): every:12 (loss 3.6 at 8.6 % key frames)"
     )
     del runs["every:12"]
     assert "not compared" not in rows.curve_rows(comparison(**runs))[1].note
 
 
-def test_the_fastest_setting_is_among_those_that_lose_little() -> None:
-    """A faster setting that loses more than a point does not count, nor does one without repair."""
+def test_the_fastest_setting_loses_at_most_a_point() -> None:
+    """Faster settings that lose more than a point, or do not refine, do not count."""
     found = comparison(
         adaptive_balanced=run(20, 0.9, speedup=3.5),
         adaptive_fast=run(10, 1.1, speedup=6),
@@ -131,26 +131,28 @@ def test_the_fastest_setting_is_among_those_that_lose_little() -> None:
     assert row.note == "adaptive balanced: loss 0.9 at 20 % key frames"
 
 
-def test_without_a_setting_that_loses_little_nothing_is_won() -> None:
-    """Every frame is then the fastest that keeps within a point; the note says what came nearest."""
+def test_without_such_a_setting_the_speed_up_is_one() -> None:
+    """If every setting loses more than a point, the speed-up is 1 and the note names the smallest loss."""
     row = rows.curve_rows(comparison(adaptive_balanced=run(20, 4.0), codec=run(40, 3.0, "codec")))[0]
     assert (row.measured.median, row.met) == (1.0, False)
-    assert "the least is codec: loss 3.0 at 40 % key frames, 2.00 x" in row.note
+    assert "the smallest loss is codec: loss 3.0 at 40 % key frames, 2.00 x" in row.note
 
 
-def test_the_matrix_counts_by_its_worst_setting() -> None:
-    """The row's figure is the largest loss, its note names the setting and the mean."""
+def test_the_matrix_row_is_its_worst_setting() -> None:
+    """The row holds the largest loss, and its note names the setting and the mean."""
     losses = {"x264 slow": 0.5, "x265": 1.5, "x264 veryfast": 1.0}
     matrix = {name: comparison(bounded=run(18, loss)) for name, loss in losses.items()}
     (row,) = rows.matrix_rows(matrix)
     assert (row.measured.median, row.met) == (1.5, False)
-    assert row.note.startswith("x265; mean over 3 settings 1.0, least 0.5; 18 to 18 % key frames; 90 frames a setting")
+    assert row.note.startswith(
+        "x265; mean over 3 settings 1.0, least 0.5; 18 to 18 % key frames; 90 frames per setting"
+    )
     matrix["x265"]["runs"]["bounded"]["key_share"] = 21
-    assert rows.matrix_rows(matrix)[0].met is None  # the goal is for 20 % at most
+    assert rows.matrix_rows(matrix)[0].met is None  # the goal holds for at most 20 %
 
 
-def test_a_network_row_is_met_by_its_figure() -> None:
-    """20 frames a second are 50 ms, within 60; J&F of 89 reaches 87, and the worst sequence's is named."""
+def test_network_rows_meet_their_goals() -> None:
+    """20 frames per second are 50 ms, within 60; J&F of 89 reaches 87, and the worst sequence is named."""
     found = rows.network_rows(comparison())
     assert [(row.measured.median, row.met, row.note) for row in found] == [
         (89.0, True, ""),
@@ -159,50 +161,47 @@ def test_a_network_row_is_met_by_its_figure() -> None:
     ]
 
 
-def test_tables_show_every_run_and_the_readme_fewer() -> None:
-    """The page has all runs and parts; the README leaves out what is not repaired, but for the default."""
+def test_the_page_shows_every_run() -> None:
+    """The page has all parts and runs, and no picture that does not exist."""
     details = {
         "curve": comparison(
             adaptive_balanced=run(20, 0.9),
             **{
-                "adaptive balanced, not repaired": run(22, 9.0, refine=False),
+                "adaptive balanced, not refined": run(22, 9.0, refine=False),
                 "codec, raw": run(40, 8.0, "codec", refine=False),
             },
         ),
         "matrix": {"environment": {}, "x265": comparison(bounded=run(18, 1.5))},
         "cost": COST,
     }
-    page, short = tables.page(details, Path("nowhere")), "\n".join(tables.short(details))
+    page = tables.page(details, Path("nowhere"))
     line = "| adaptive balanced | 81.0 | 80.0 | 82.0 | 20.0 | 20 % | 0.9 | 2.00 x | 0.75 | 60.0 |"
     assert line in page
-    assert line in short
     assert "| x265 | bitstream | 89.0 | bounded | 81.0 | 18 % | 1.5 | 2.00 x | 0.75 | 60.0 |" in page
     assert "9.0 (8.0 to 10.0) |" in page
     assert "| codec, raw |" in page
-    assert "codec, raw" not in short
     assert "![" not in page
     assert [row.measured.median for row in rows.rows(details)][-5:] == [9.0, 11.0, 7.5, 21.0, 21.0]
 
 
-def test_tables_say_of_how_many_encodings_they_are() -> None:
-    """Frames are those of all encodings, which the page names; with one encoding there is nothing to count."""
+def test_tables_name_the_encodings() -> None:
+    """The page counts the frames of all encodings and names the encoders."""
     curve = comparison(adaptive_balanced=run(20, 0.9))
     slow = {"name": "libx264", "options": {"preset": "slow", "crf": "23"}}
     curve |= {"encoders": [X264, slow], "sequences": ["cow", "dog"], "frames": 1716}
     for one in (curve["baseline"], curve["runs"]["adaptive balanced"]):
         one["by_sequence"]["dog"] = one["by_sequence"]["cow"]
     details = {"curve": curve, "multi": comparison(adaptive_balanced=run(20, 0.9))}
-    page, short = tables.page(details, Path("nowhere")).splitlines(), tables.short(details)
+    page = tables.page(details, Path("nowhere")).splitlines()
     assert "### One object, 2 sequences in 2 encodings, 1,716 frames" in page
     assert "### Several objects, 1 sequence, 90 frames" in page
-    both = "Clips by libx264 preset=medium,crf=23; libx264 preset=slow,crf=23. Figures are over all encodings."
+    both = "Clips by libx264 preset=medium,crf=23; libx264 preset=slow,crf=23. Figures cover all encodings."
     assert both in page
     assert "Clips by libx264 preset=medium,crf=23." in page
-    assert "One object: 2 sequences in 2 encodings, 1,716 frames; 7 and 8 objects: 1 sequence, 90 frames." in short
 
 
-def test_no_run_may_be_worse_than_copying_on_any_sequence() -> None:
-    """Of all parts, runs and sequences the one that is least above copying counts and is named."""
+def test_the_floor_row_is_the_worst_run_and_sequence() -> None:
+    """The row holds and names the run and sequence with the smallest gain over copying, of all parts."""
     details = {
         "curve": comparison(adaptive_balanced=run(20, 0.9), codec=run(40, 8.0, "codec", refine=False)),
         "multi": comparison(adaptive_balanced=run(20, 0.9)),
@@ -220,39 +219,15 @@ def test_no_run_may_be_worse_than_copying_on_any_sequence() -> None:
     assert (row().measured.median, row().met) == (-2.5, False)
     assert row().note == "adaptive balanced, several objects, dog: 40.0 against 42.5; 1 of 5 lie below copying"
     details["multi"]["encoders"] = [X264, X264]
-    assert row().note.endswith("lie below copying; of a sequence in several encodings the mean counts")
+    assert row().note.endswith("lie below copying; sequences in several encodings count by their mean")
     for part in (details["curve"], details["multi"], details["matrix"]["x265"]):
         for found in part["runs"].values():
-            found["by_sequence"] = {"cow": {"JF": 81.0, "loss": 1.0}}  # as older results have it
+            found["by_sequence"] = {"cow": {"JF": 81.0, "loss": 1.0}}  # as in older results
     assert row().question.startswith("compact, adaptive, 7 and 8 objects")
 
 
-def test_reasons_rest_on_the_figures() -> None:
-    """Each reason of a missed goal holds what was measured of it: sequence, share of the picture, milliseconds."""
-    found = comparison(
-        adaptive_fast=run(10, 4.0), adaptive_balanced=run(30, 2.0), **{"every:4": run(20, 1.0, "every:4")}
-    )
-    found["sequences"] = ["cow", "dog"]
-    found["baseline"]["by_sequence"]["dog"] = {"JF": 50.4}
-    for one, losses in zip(found["runs"].values(), ((4.0, 4.0), (2.0, 2.0), (-1.0, 3.0)), strict=True):
-        one["by_sequence"] = {name: {"loss": loss} for name, loss in zip(("cow", "dog"), losses, strict=True)}
-    speed, policy = rows.curve_rows(found)
-    # 20 frames a second are 50 ms; a repair is 7.5.
-    assert "8 ms a carried frame, looks at key frames included, of 50 ms a frame" in speed.why
-    assert "that would be 6.7 times as fast" in speed.why
-    # At 20 % adaptive loses 3.0 on both: 4.0 more than every:4 on the cow, nothing on the dog.
-    assert "here above all cow (4.0 points behind); on dog the network itself goes wrong (J&F 50 on every" in policy.why
-    assert "looks less closely" not in policy.why
-    found["runs"]["adaptive fast"]["method"]["quality"] = "fast"
-    closely = "; adaptive fast, the point with the fewest key frames, also looks less closely"
-    assert rows.curve_rows(found)[1].why == policy.why + closely
-    assert "the region is 37 % of the picture" in rows.cost_rows(COST, None)[0].why
-    (row,) = rows.matrix_rows({"x265": comparison(bounded=run(18, 1.5))})
-    assert row.why == "with 1 sequences single ones decide, here cow, which loses 1.5 points"
-
-
 def test_plots_hold_the_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each policy is one line by key share, with and without repair apart; both plots become PNG files."""
+    """Each policy is one line by share of key frames, refined and not refined apart; both plots become PNG files."""
     runs = {"a": run(30, 2), "b": run(10, 4), "c": run(20, 9, refine=False), "d": run(20, 3, "every:5")}
     runs["e"] = run(15, 5, bound=0.2)
     assert plots.lines(runs) == {
@@ -263,7 +238,7 @@ def test_plots_hold_the_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     }
     details = {"curve": comparison(**runs), "matrix": {"environment": {}, "x265": comparison(bounded=run(18, 1.5))}}
     (tmp_path / "accuracy.json").write_text(json.dumps({"details": details}))
-    monkeypatch.setattr(sys, "argv", ["accuracy_plots.py", "--results", str(tmp_path), "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(sys, "argv", ["plots.py", "--results", str(tmp_path), "--out", str(tmp_path / "out")])
     plots.main()
     files = sorted((tmp_path / "out").iterdir())
     assert [file.name for file in files] == ["accuracy_curve.png", "accuracy_matrix.png"]
@@ -272,10 +247,10 @@ def test_plots_hold_the_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             assert picture.convert("L").getextrema()[0] < 100  # something dark was drawn on white
 
 
-def test_parts_that_are_not_measured_anew_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--only` replaces its parts in the file and keeps the others; a quick run is never mixed with a real one."""
+def test_only_keeps_the_other_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--only` replaces its parts of the file and keeps the rest; a quick run is never mixed with a full run."""
     monkeypatch.setitem(measure.PARTS, "cost", lambda _arguments: COST)
-    arguments = ["accuracy.py", "--only", "cost", "--out", str(tmp_path)]
+    arguments = ["measure.py", "--only", "cost", "--out", str(tmp_path)]
     file = tmp_path / "accuracy.json"
     old = {"quick": False, "details": {"curve": comparison(adaptive_balanced=run(20, 0.9)), "former": {}}}
     file.write_text(json.dumps(old))
@@ -291,8 +266,8 @@ def test_parts_that_are_not_measured_anew_stay(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_unknown_part_is_named() -> None:
-    """A part that does not exist is refused with those that do."""
-    with pytest.raises(argparse.ArgumentTypeError, match="'curves' is no part; there are: cost, curve, matrix, multi"):
+    """An unknown part is refused with the list of known parts."""
+    with pytest.raises(argparse.ArgumentTypeError, match="unknown part 'curves'; allowed: cost, curve, matrix, multi"):
         measure.chosen("cost,curves")
 
 
@@ -302,7 +277,7 @@ def test_an_unknown_part_is_named() -> None:
 def test_the_curve_is_measured_in_three_encodings(
     monkeypatch: pytest.MonkeyPatch, quick: bool, presets: list[str]
 ) -> None:
-    """x264 with three presets at one quality; a quick run takes two of them."""
+    """The curve uses x264 with three presets at one quality; a quick run uses two."""
     given: list[Encoder] = []
     monkeypatch.setattr(measure, "find_sequences", lambda _data, _names: [])
     monkeypatch.setattr(measure, "compare", lambda _sequences, encoders, *_: given.extend(encoders) or {})
@@ -311,8 +286,8 @@ def test_the_curve_is_measured_in_three_encodings(
     assert {encoder.name for encoder in given} == {"libx264"}
 
 
-def test_methods_are_named_apart() -> None:
-    """No two methods of the curve share a name, so none overwrites another's result."""
+def test_methods_have_unique_names() -> None:
+    """No two methods of the curve share a name, so none overwrites another result."""
     names = [method.name for method in measure.CURVE]
     assert len(set(names)) == len(names)
     assert Method("adaptive", "fast", max_key_share=0.08).name == "adaptive fast, keys at most 8 %"
@@ -335,14 +310,14 @@ def test_methods_are_named_apart() -> None:
     ],
 )
 def test_encoders_take_the_settings_of_the_matrix(name: str, written: str) -> None:
-    """What a setting is called is what the encoder writes into the stream about itself."""
+    """The encoder records the setting's value in the stream."""
     encoder, options = measure.ENCODERS[name]
     pictures = iter(np.random.default_rng(0).integers(0, 256, (8, 64, 96, 3), np.uint8))
     assert written.encode() in encode(pictures, Encoder(encoder, parse_options(options)))
 
 
 def test_the_drawn_object_has_its_share_of_the_picture() -> None:
-    """The disc covers a tenth of 854x480 in every frame, moves, and stands out of the ground."""
+    """The disc covers a tenth of 854x480 in every frame, moves, and contrasts with the ground."""
     pictures, masks = refine_cost.scene(3)
     assert pictures[0].shape == (480, 854, 3)
     assert [mask.mean() for mask in masks] == pytest.approx([0.1] * 3, rel=0.01)
@@ -351,17 +326,17 @@ def test_the_drawn_object_has_its_share_of_the_picture() -> None:
     assert pictures[0][masks[0] > 0].mean() > pictures[0][masks[0] == 0].mean() + 50
 
 
-def test_each_repair_and_each_look_is_timed() -> None:
-    """After a first round, a round of four frames is three looks at key frames and one repair of the frame between."""
+def test_each_refinement_and_key_frame_is_timed() -> None:
+    """After a first round, a round of four frames times three key frames and one refinement."""
     found = refine_cost.milliseconds(Refiner().eval(), frames=4, rounds=1)
     assert [found[name]["n"] for name in ("look_ms", "repair_ms", "one_core_ms")] == [3, 1, 1]
-    # 228 pixels across, on either side 32 and 15 % of that as margin, in steps of 16.
+    # The disc is 228 pixels wide; each side gets a margin of 32 pixels plus 15 %, in steps of 16.
     assert found["region"] == [384, 384]
     assert found["looked_at"] == [272, 272]
 
 
-def test_results_name_spreads_as_rows_read_them() -> None:
-    """What the cost part writes of its spreads is what a row is made from."""
+def test_cost_rows_read_the_spreads() -> None:
+    """The rows hold the spreads that the cost part writes."""
     whole, alone = (row.measured for row in rows.cost_rows(COST, None))
     assert whole == harness.Spread(9.0, 8.0, 10.0, 4)
     assert alone == harness.Spread(11.0, 10.0, 12.0, 4)

@@ -1,4 +1,4 @@
-"""Methods side by side: tiny clips with a segmenter that is fake, and results made by hand."""
+"""Comparison of methods, on tiny clips with a fake segmenter and on hand-made results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FRAMES, HEIGHT, WIDTH = 6, 64, 96
 
 
 class FakeSegmenter:
-    """Exact on every frame if it is the baseline; else every second frame is carried and has lost the object."""
+    """Exact on every frame as the baseline; otherwise every second frame is propagated and loses the object."""
 
     def __init__(self, method: Method) -> None:
         self._exact = method.keyframes == "every:1"
@@ -31,7 +31,7 @@ class FakeSegmenter:
         self.state = None
 
     def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:  # noqa: ARG002
-        """The masks, in presentation order; half a second of correction in all."""
+        """Yield masks in presentation order, with half a second of refinement in total."""
         counts = dict.fromkeys(MaskSource, 0)
         for frame in sorted(frames, key=lambda frame: frame.index):
             lost = frame.index % 2 == 1 and not self._exact
@@ -45,7 +45,7 @@ class FakeSegmenter:
 
 @pytest.fixture
 def davis(tmp_path: Path) -> Path:
-    """Two sequences of six grey pictures; the object stands still."""
+    """Two sequences of six grey pictures with a still object."""
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels[20:40, 20:50] = 255
     for name in ("cow", "dog"):
@@ -58,25 +58,25 @@ def davis(tmp_path: Path) -> Path:
 
 
 def test_methods_are_compared_with_the_network_on_every_frame(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All methods share one baseline of the same clip; the correction's cost is that of the carried frames alone."""
+    """All methods share one baseline per clip, and refinement is counted per propagated frame."""
     monkeypatch.setattr(methods, "load", lambda method, _arguments: (FakeSegmenter(method), {"name": "fake"}))
     chosen = (Method("every:2"), Method("every:2", refine=False))
     found = methods.compare(find_sequences(davis), [Encoder("mpeg4")], chosen, argparse.Namespace())
     assert (found["sequences"], found["frames"], found["model"]) == (["cow", "dog"], 2 * FRAMES, {"name": "fake"})
     assert found["baseline"]["by_sequence"]["dog"]["JF"] == 100
-    repaired, plain = found["runs"].values()
-    assert list(found["runs"]) == ["every:2", "every:2, not repaired"]
-    # Frames 1 to 4 count, two of them carried; of six frames three are.
-    assert (repaired["JF"], repaired["loss"], repaired["key_share"]) == (50, 50, 50)
-    assert (repaired["correct_ms"], plain["correct_ms"]) == (pytest.approx(1000 * 2 * 0.5 / 6, abs=0.01), None)
-    assert set(repaired["by_sequence"]) == {"cow", "dog"}
-    # The object stands still, so that a copy of the key frame's mask is right.
-    assert [one["copy"]["JF"] for one in repaired["by_sequence"].values()] == [100, 100]
-    assert repaired["score_correlation"] == {"carried": None, "all": 1}
+    refined, plain = found["runs"].values()
+    assert list(found["runs"]) == ["every:2", "every:2, not refined"]
+    # Frames 1 to 4 are scored, two of them propagated; three of all six frames are propagated.
+    assert (refined["JF"], refined["loss"], refined["key_share"]) == (50, 50, 50)
+    assert (refined["correct_ms"], plain["correct_ms"]) == (pytest.approx(1000 * 2 * 0.5 / 6, abs=0.01), None)
+    assert set(refined["by_sequence"]) == {"cow", "dog"}
+    # The object is still, so a copy of the key frame's mask is exact.
+    assert [one["copy"]["JF"] for one in refined["by_sequence"].values()] == [100, 100]
+    assert refined["score_correlation"] == {"carried": None, "all": 1}
 
 
 def test_every_sequence_is_segmented_in_every_encoding(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of two sequences becomes two clips; both encoders are named, and frames are those of all clips."""
+    """Two sequences and two encoders make four clips; both encoders are named, and frames count all clips."""
     seen: list[str] = []
 
     class Watched(FakeSegmenter):
@@ -97,17 +97,17 @@ def test_every_sequence_is_segmented_in_every_encoding(davis: Path, monkeypatch:
     assert seen == [*warming, *both, *both]  # the network on every frame and one method
 
 
-def outcome(j: float, seconds: float, keys: int, carried: int, correct: float = 0.0) -> MethodResult:
-    """One object with J as given and F 0.1 above it; copies are 0.2 worse."""
+def outcome(j: float, seconds: float, keys: int, propagated: int, correct: float = 0.0) -> MethodResult:
+    """Build an outcome of one object with F 0.1 above J, and copies 0.2 worse."""
     stats = Stats(
-        {MaskSource.PROMPT: 1, MaskSource.KEY: keys - 1, MaskSource.PROPAGATED: carried}, {"correct": correct}
+        {MaskSource.PROMPT: 1, MaskSource.KEY: keys - 1, MaskSource.PROPAGATED: propagated}, {"correct": correct}
     )
     copies = {1: Score(j - 0.2, j - 0.1)}
     return MethodResult({1: Score(j, j + 0.1)}, copies, (ConfidenceSample(True, j, j),), seconds, stats)
 
 
 def encodings() -> list[SequenceResult]:
-    """A cow of ten frames in two encodings, and a dog of thirty in one: in turns, as they are measured."""
+    """Build results of a cow of ten frames in two encodings, and of a dog of thirty frames in one."""
 
     def result(name: str, method: MethodResult, base: MethodResult) -> SequenceResult:
         return SequenceResult(name, method.stats.total, 1000, MotionSource.BITSTREAM, method, base)
@@ -120,7 +120,7 @@ def encodings() -> list[SequenceResult]:
 
 
 def test_the_encodings_of_a_sequence_are_pooled() -> None:
-    """Quality is the mean over clips, key frames and time are sums: speed-ups of 10 and 2.5 are 4, not their mean."""
+    """Quality is the mean over clips, but time is summed: speed-ups of 10 and 2.5 make 4, not their mean."""
     single = methods.summary(Method("every:5"), encodings())["by_sequence"]
     assert list(single) == ["cow", "dog"]
     cow = single["cow"]
@@ -132,8 +132,8 @@ def test_the_encodings_of_a_sequence_are_pooled() -> None:
     assert [dog[key] for key in ("JF", "loss", "key_share", "fps", "speedup")] == pytest.approx([35, 30, 10, 6, 6])
 
 
-def test_the_whole_is_over_all_clips() -> None:
-    """A sequence in two encodings counts twice; of the carried frames of all clips each cost what all cost together."""
+def test_the_summary_is_over_all_clips() -> None:
+    """A sequence in two encodings counts twice, and refinement is averaged over the propagated frames of all clips."""
     found = methods.summary(Method("every:5"), encodings())
     assert (found["J"], found["loss"], found["speedup"]) == pytest.approx((50, 80 / 3, 5), abs=0.01)
     assert (found["key_share"], found["fps"]) == pytest.approx((100 * 9 / 50, 50 / 10))
@@ -145,7 +145,7 @@ def test_the_whole_is_over_all_clips() -> None:
 
 
 def test_a_sequence_is_cut_with_its_annotations(davis: Path) -> None:
-    """The first N pictures stay, and of the annotations those that belong to them."""
+    """The first N pictures and their annotations stay."""
     sequence = find_sequences(davis, ["cow"])[0]
     cut = methods.first_frames(sequence, 4)
     assert [file.name for file in cut.pictures] == [f"{index:05d}.jpg" for index in range(4)]

@@ -1,4 +1,4 @@
-"""Contact sheets on masks drawn by hand."""
+"""Contact sheets of hand-drawn masks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vos.types import FrameMask, MaskSource
 
 
 def judged(index: int, j: float, labels: UInt8Array | None = None) -> Judged:
-    """A carried frame."""
+    """Build a judged propagated frame."""
     found = np.zeros((4, 4), np.uint8) if labels is None else labels
     return Judged(FrameMask(index, index, index / 24, FrameType.P, MaskSource.PROPAGATED, found, {1: j}), j)
 
 
 def test_the_worst_frames_lie_apart() -> None:
-    """Of neighbours the worst one stands for all; what is shown is in order of time."""
+    """The worst of neighbouring frames represents them, and frames are shown in presentation order."""
     js = {1: 0.9, 2: 0.1, 3: 0.2, 6: 0.3, 9: 0.5, 20: 0.05}
     chosen = contact_sheet.worst([judged(index, j) for index, j in js.items()], count=3)
     assert [frame.mask.index for frame in chosen] == [2, 6, 20]
@@ -42,8 +42,8 @@ def sequence(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_outlines_are_those_of_truth_and_result() -> None:
-    """Only cells beside an edge change; an annotation's edge is green, a result's red and on top."""
+def test_outlines_show_annotation_and_result() -> None:
+    """Only pixels at an edge change; the annotation's edge is green, and the result's is red and on top."""
     truth, result = np.zeros((2, 40, 40), np.uint8)
     truth[10:20, 10:20] = 1
     result[10:20, 25:35] = 2
@@ -55,8 +55,8 @@ def test_outlines_are_those_of_truth_and_result() -> None:
     assert (contact_sheet.outlined(picture, truth, truth) == TRUTH).all(axis=2).sum() == 0
 
 
-def test_the_plain_sheet_shows_nothing_of_the_picture(sequence: Path) -> None:
-    """With pictures the sheet is blue as they are; plain it has their outlines on a light ground, and nothing blue."""
+def test_the_plain_sheet_shows_no_picture(sequence: Path) -> None:
+    """The sheet with pictures is blue like them; the plain sheet has the same outlines on a light ground."""
     (source,) = find_sequences(sequence)
     frames = [judged(1, 0.5, np.roll(source.labels(1), 20, axis=1))]
     shown, plain = (np.asarray(contact_sheet.sheet(source, frames, plain=plain)).astype(int) for plain in (False, True))

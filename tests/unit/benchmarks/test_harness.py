@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic: what runs when, what is divided by what, what the table says."""
+"""Order of tasks, ratios, and tables of the benchmarks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.support.paths import ROOT
 
 
 def load(path: str) -> ModuleType:
-    """A script of the repository as a module."""
+    """Import a script of the repository as a module."""
     name = f"_script_{Path(path).stem}"
     spec = importlib.util.spec_from_file_location(name, ROOT / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up there
+    sys.modules[name] = module  # dataclasses look up their module there
     spec.loader.exec_module(module)
     return module
 
@@ -32,23 +32,23 @@ update = load("scripts/update_readme_tables.py")
 
 
 def test_tasks_take_turns_and_each_starts_once() -> None:
-    """After one warm-up each, every round starts with another task."""
+    """After a warm-up of each task, every round starts with another task."""
     order: list[str] = []
     tasks = {name: (lambda name=name: order.append(name)) for name in "abc"}
     harness.interleave(tasks, rounds=3)
     assert "".join(order) == "abc" + "abc" + "bca" + "cab"
 
 
-def test_another_warm_up_takes_the_place_of_the_tasks() -> None:
-    """A warm-up that is given runs once, and the tasks only in the rounds."""
+def test_a_given_warm_up_replaces_the_tasks() -> None:
+    """A given warm-up runs once, and the tasks run in the rounds only."""
     order: list[str] = []
     seconds = harness.interleave({"a": lambda: order.append("a")}, rounds=2, warm_up=lambda: order.append("w"))
     assert order == ["w", "a", "a"]
     assert len(seconds["a"]) == 2
 
 
-def test_own_seconds_of_a_task_count() -> None:
-    """A task that returns seconds is not timed from outside; the warm-up is in no figure."""
+def test_seconds_that_a_task_returns_count() -> None:
+    """Returned seconds replace the measured time, and the warm-up is not counted."""
     seconds = iter([9.0, 2.0, 3.0])
     assert harness.interleave({"a": lambda: next(seconds)}, rounds=2) == {"a": [2.0, 3.0]}
 
@@ -64,20 +64,20 @@ def test_ratio_is_the_median_of_the_ratios_of_rounds() -> None:
     [("<= 1.5", 1.5, True), ("<= 1.5", 1.51, False), (">= 5", 5.0, True), (">= 5", 4.9, False), ("", 3.0, None)],
 )
 def test_a_goal_is_met_by_the_median(goal: str, median: float, met: bool | None) -> None:
-    """The median is compared with the goal, the bound included."""
+    """The median is compared with the goal, including the bound."""
     spread = harness.Spread(median, median, median, 1)
     assert harness.Row("what", spread, goal=goal).met is met
 
 
 def test_commands_name_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a path in the recorded command only the last part is kept."""
+    """The recorded command keeps only the last part of a path."""
     script = str(ROOT / "benchmarks" / "speed" / "decode.py")
     monkeypatch.setattr(sys, "argv", [script, "--data", "/home/me/davis", "--quick"])
     assert harness.environment()["command"] == "python -m benchmarks.speed.decode --data davis --quick"
 
 
 def result(**row: Any) -> dict[str, Any]:
-    """A result file with one row."""
+    """Build a result file with one row."""
     measured = {"median": 1.234, "q1": 1.2, "q3": 1.3, "n": 15}
     base = {"question": "a over b", "measured": measured, "unit": "x", "goal": "<= 1.5", "met": True, "note": ""}
     environment = {"cpu": "cpu", "cores": 2, "memory_gib": 8, "python": "3.11", "packages": {}, "libavcodec": "62"}
@@ -86,18 +86,17 @@ def result(**row: Any) -> dict[str, Any]:
 
 
 def test_the_table_shows_goals_that_were_missed(tmp_path: Path) -> None:
-    """A missed goal stands in the table as such, with its note below."""
-    (tmp_path / "decode.json").write_text(json.dumps(result(met=False, note="because")))
+    """The table marks a missed goal and shows the note below."""
+    (tmp_path / "decode.json").write_text(json.dumps(result(met=False, note="conditions")))
     text = table.table(tmp_path)
     assert "| a over b [1] | at most 1.5 | 1.23 x (1.20 to 1.30) | **no** |" in text
-    assert "1. because" in text
+    assert "1. conditions" in text
     assert "\n- decode: Measured on cpu, 2 cores," in text
     assert "commit 0123456789ab." in text
 
 
-def test_what_was_measured_on_a_machine_stands_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line a machine and commit: results of the same one share it, parts that were measured apart are told apart."""
-    monkeypatch.setattr(table, "short", lambda _details: [])
+def test_machines_are_listed_with_their_results(tmp_path: Path) -> None:
+    """Results of one machine and commit share a line, and parts that were measured separately are named."""
     first = result()["environment"]
     second = first | {"commit": "fedcba9876543210", "time": "later"}
     curve = {"curve": {"environment": second}, "cost": {"environment": first | {"time": "before"}}, "threads": 2}
@@ -116,29 +115,19 @@ def test_what_was_measured_on_a_machine_stands_before_it(tmp_path: Path, monkeyp
     assert "Measured on another cpu," in lines[3]
 
 
-@pytest.mark.parametrize(("met", "marks"), [(True, "[1]"), (False, "[1, 2]")])
-def test_why_a_goal_is_missed_is_said_only_then(tmp_path: Path, met: bool, marks: str) -> None:
-    """The reason is a note of its own beside what is always to be known, and not there where the goal is met."""
-    (tmp_path / "decode.json").write_text(json.dumps(result(met=met, note="of clips", why="too much work")))
-    text = table.table(tmp_path)
-    assert f"| a over b {marks} |" in text
-    assert "1. of clips" in text
-    assert ("2. too much work" in text) is not met
-
-
-def test_one_reason_of_many_rows_is_printed_once(tmp_path: Path) -> None:
-    """Rows with the same reason share its number, and a row without a note has that number alone."""
-    value = result(met=False, why="too much work")
-    value["rows"].append(value["rows"][0] | {"question": "c over d", "note": "of clips"})
+def test_a_note_shared_by_rows_is_printed_once(tmp_path: Path) -> None:
+    """Rows with the same note share its number."""
+    value = result(note="of clips")
+    value["rows"].append(value["rows"][0] | {"question": "c over d"})
     (tmp_path / "decode.json").write_text(json.dumps(value))
     text = table.table(tmp_path)
     assert "| a over b [1] |" in text
-    assert "| c over d [2, 1] |" in text
-    assert text.count("too much work") == 1
+    assert "| c over d [1] |" in text
+    assert text.count("of clips") == 1
 
 
-def test_the_readme_is_changed_between_the_marks_alone() -> None:
-    """What stands outside the marks stays, and updating twice changes nothing."""
+def test_only_text_between_the_marks_changes() -> None:
+    """Text outside the marks stays, and a second update changes nothing."""
     text = f"before\n{update.BEGIN}\nold\n{update.END}\nafter\n"
     once = update.updated(text, "| new |\n")
     assert once == f"before\n{update.BEGIN}\n\n| new |\n\n{update.END}\nafter\n"

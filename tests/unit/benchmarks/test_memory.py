@@ -1,4 +1,4 @@
-"""The video on which memory is watched, and what is said of it."""
+"""The repeated video of the memory benchmark, and its rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNT, HEIGHT, WIDTH = 5, 480, 640
 
 @pytest.fixture
 def sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sequence:
-    """A square that moves to the right, 60 pixels a picture."""
+    """A square that moves right by 60 pixels per picture."""
     monkeypatch.setattr(memory, "HEIGHT", 240)
     for index in range(COUNT):
         labels = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -32,14 +32,14 @@ def sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sequence:
 
 
 def lefts(content: bytes | Path) -> list[int]:
-    """Where the bright square begins in each frame shown, in pixels."""
+    """Return the left edge of the bright square in each frame, in pixels."""
     with av.open(BytesIO(content) if isinstance(content, bytes) else content) as container:
         pictures = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
     return [int(np.argmax(picture[120] > 128)) for picture in pictures]
 
 
-def test_a_turn_goes_there_and_back(sequence: Sequence) -> None:
-    """Half as high, the square goes right by 30 pixels a picture and back; no picture stands twice where turns meet."""
+def test_a_turn_goes_forwards_and_backwards(sequence: Sequence) -> None:
+    """At half size the square moves right by 30 pixels per picture and back; no picture repeats where turns meet."""
     film = memory.Film.of(sequence, COUNT)
     wanted = [40, 70, 100, 130, 160, 130, 100, 70]
     assert lefts(film.turn) == pytest.approx(wanted, abs=2)
@@ -49,7 +49,7 @@ def test_a_turn_goes_there_and_back(sequence: Sequence) -> None:
 
 
 def test_turns_follow_each_other_without_another_encoding(sequence: Sequence, tmp_path: Path) -> None:
-    """The long video shows the same pictures as the turn, each once, and begins each turn with an I frame."""
+    """The long video repeats the pictures of the turn, and each turn starts with an I frame."""
     film = memory.Film.of(sequence, COUNT)
     memory.repeat(film.turn, tmp_path / "long.mkv", 19)
     turn = lefts(film.turn)
@@ -62,8 +62,8 @@ def test_turns_follow_each_other_without_another_encoding(sequence: Sequence, tm
     assert [frame.type.value for frame in frames].count("I") == 3
 
 
-def test_growth_is_that_of_the_long_run_over_the_short_one() -> None:
-    """500 frames in 400 MiB and 5,000 in 410 are a growth of 1.025; the note says that the object was followed."""
+def test_growth_compares_the_long_run_with_the_short_run() -> None:
+    """400 MiB for 500 frames and 410 MiB for 5,000 make 1.025; the note holds J of the last turn."""
     growth, later, peak = memory.rows(
         {5000: memory.Run(410.0, 0.91), 500: memory.Run(400.0, 0.95), 1500: memory.Run(405.0, 0.95)}
     )
@@ -72,7 +72,7 @@ def test_growth_is_that_of_the_long_run_over_the_short_one() -> None:
     assert "J of the last turn 0.91" in growth.note
 
 
-def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
-    """What the command said of its error is part of the message."""
+def test_a_failing_command_is_named(tmp_path: Path) -> None:
+    """The message contains the command's own error."""
     with pytest.raises(RuntimeError, match=r"keymask run ended with \d+: .*nothing\.mkv"):
         memory.peak_mib(["run", tmp_path / "nothing.mkv", "--mask", tmp_path / "m.png", "--out", tmp_path / "out"])

@@ -1,4 +1,4 @@
-"""The container's settings follow the code."""
+"""The container's files agree with the code."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from service.config import PREFIX, Settings
 from tests.support.paths import ROOT
 
 DOCKER = ROOT / "docker"
-OF_THE_IMAGE = {"home", "host", "port"}
+SET_BY_IMAGE = {"home", "host", "port"}
 
 
 def documented() -> dict[str, str]:
-    """Every KEYMASK_ variable of env.example, set or commented out, with its value."""
+    """Return every KEYMASK_ variable of env.example, set or commented out, with its value."""
     text = (DOCKER / "env.example").read_text(encoding="utf-8")
     return {name.lower(): value for name, value in re.findall(rf"^#?{PREFIX}(\w+)=(.*)$", text, flags=re.MULTILINE)}
 
 
 def test_the_example_has_every_setting() -> None:
-    """docker/env.example names every setting once, except those that the image sets."""
-    assert set(documented()) == set(Settings.model_fields) - OF_THE_IMAGE
+    """docker/env.example names every setting except those that the image sets."""
+    assert set(documented()) == set(Settings.model_fields) - SET_BY_IMAGE
 
 
-def test_the_example_s_values_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Taking every # away in docker/env.example gives settings that can be read."""
+def test_the_example_has_valid_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings accept docker/env.example with every # removed."""
     values = documented()
     for name, value in values.items():
         monkeypatch.setenv(f"{PREFIX}{name.upper()}", value)
     assert Settings().auth == "off"
 
 
-def test_the_image_listens_where_compose_expects_it() -> None:
-    """The port that compose.yml publishes is the one the image sets, exposes and checks."""
+def test_image_and_compose_agree_on_the_port() -> None:
+    """compose.yml publishes the port that the image sets, exposes and checks."""
     image = (DOCKER.parent / "Dockerfile").read_text(encoding="utf-8")
     ports = re.findall(rf"(?:{PREFIX}PORT=|EXPOSE |127\.0\.0\.1:)(\d+)", image)
     published = re.findall(r'"\$\{PUBLISH.*\}:(\d+)"', (DOCKER / "compose.yml").read_text(encoding="utf-8"))
@@ -44,8 +44,8 @@ def test_the_image_listens_where_compose_expects_it() -> None:
     assert set(ports) == set(published)
 
 
-def test_the_entry_point_starts_keymask_where_kernels_cannot_be_kept(tmp_path: Path) -> None:
-    """Without a place for compiled kernels, docker/entrypoint still runs keymask with its arguments."""
+def test_the_entry_point_runs_without_a_kernel_folder(tmp_path: Path) -> None:
+    """docker/entrypoint runs keymask with its arguments even if compiled kernels cannot be copied."""
     keymask = tmp_path / "keymask"
     keymask.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
     keymask.chmod(0o755)
@@ -54,8 +54,8 @@ def test_the_entry_point_starts_keymask_where_kernels_cannot_be_kept(tmp_path: P
     assert subprocess.check_output(command, env=environment, text=True) == "<keys><new><one name>"
 
 
-def test_the_build_is_given_what_it_copies() -> None:
-    """What .dockerignore lets through is what the Dockerfile copies from the checkout."""
+def test_dockerignore_admits_what_is_copied() -> None:
+    """.dockerignore admits exactly the paths that the Dockerfile copies."""
     image, ignore = ((DOCKER.parent / name).read_text(encoding="utf-8") for name in ("Dockerfile", ".dockerignore"))
     copies = re.findall(r"^COPY (?!--from)(.+) \S+$", image, flags=re.MULTILINE)
     assert sorted(" ".join(copies).split()) == sorted(re.findall(r"^!(.+)$", ignore, flags=re.MULTILINE))

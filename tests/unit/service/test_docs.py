@@ -1,4 +1,4 @@
-"""Pages that show commands, or are made from them."""
+"""Commands, links and generated parts of the documentation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").r
 
 
 def commands_of(page: Path) -> list[list[str]]:
-    """The words of every `keymask ...` line in the page's shell blocks."""
+    """Return the words of every `keymask ...` line in the page's shell blocks."""
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     lines = [line.strip().removeprefix(".venv/bin/") for block in blocks for line in block.splitlines()]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("keymask ")]
 
 
 def script(name: str) -> Any:
-    """A file of `scripts` as a module."""
+    """Import a file of `scripts` as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -35,7 +35,7 @@ def script(name: str) -> Any:
 
 
 def parse(command: Any, name: str, words: list[str]) -> None:
-    """Parse a command line without running it; raises where an option or argument is wrong."""
+    """Parse a command line without running it; raise if an option or argument is wrong."""
     context = command.make_context(name, list(words))
     if hasattr(command, "commands"):
         child_name, child, rest = command.resolve_command(context, [*context._protected_args, *context.args])
@@ -44,44 +44,44 @@ def parse(command: Any, name: str, words: list[str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_commands_that_a_page_shows_are_valid(page: Path) -> None:
-    """Every keymask command in a page's shell blocks is one that the command line takes."""
+    """The command line accepts every keymask command in a page's shell blocks."""
     for words in commands_of(page):
         parse(typer.main.get_command(app), "keymask", words)
 
 
 def test_commands_are_found() -> None:
-    """The quickstart's commands are among those that are checked."""
+    """The search for commands finds those of the quickstart."""
     assert ["probe", "dog.mp4"] in commands_of(ROOT / "docs" / "quickstart.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(page: Path) -> None:
+def test_relative_links_exist(page: Path) -> None:
     """Every relative link of a page leads to a file of the repository."""
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_the_command_line_s_reference_is_current() -> None:
-    """docs/reference/cli.md is what `python scripts/make_cli_reference.py` makes; run that after changing a command."""
+    """docs/reference/cli.md is current; run `python scripts/make_cli_reference.py` after changing a command."""
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     assert page.splitlines() == script("make_cli_reference").reference().splitlines()
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/accuracy.md", "docs/model_card_compact.md"])
-def test_tables_are_those_of_the_results(name: str) -> None:
-    """Its tables are what `python scripts/update_readme_tables.py` makes of benchmarks/results; run it after those."""
+@pytest.mark.parametrize("name", script("update_readme_tables").PAGES)
+def test_tables_match_the_results(name: str) -> None:
+    """A page's tables are current; run `python scripts/update_readme_tables.py` after benchmarks."""
     wanted = script("update_readme_tables").current(name)
     assert (ROOT / name).read_text(encoding="utf-8").splitlines() == wanted.splitlines()
 
 
 def test_the_reference_has_both_names_of_a_switch() -> None:
-    """An option that can be turned off is shown with the name that does so."""
+    """An option that can be turned off is shown with both names."""
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     assert len(re.findall(r"\| `--refine`, `--no-refine` \|", page)) == 2
 
 
-def test_model_cards_tell_the_run_that_made_the_weights() -> None:
-    """The cards hold what `python scripts/update_model_cards.py` writes; run that after new weights came."""
+def test_model_cards_describe_the_shipped_weights() -> None:
+    """The cards are current; run `python scripts/update_model_cards.py` after adding new weights."""
     maker = script("update_model_cards")
     for name, card in maker.CARDS.items():
         assert card.read_text(encoding="utf-8") == maker.card_with_run(name)
@@ -95,5 +95,5 @@ def test_architecture_pages_end_with_where_to_look() -> None:
         text = page.read_text(encoding="utf-8")
         assert "Where to look" in text, page.name
         last = text[text.rindex("Where to look") :]
-        assert "\n## " not in last, f"{page.name} goes on after 'Where to look'"
+        assert "\n## " not in last, f"{page.name} has a section after 'Where to look'"
         assert [name for name in re.findall(r"`([\w/]+(?:\.\w+|/))`", last) if not (ROOT / name).exists()] == []

@@ -1,4 +1,11 @@
-"""Compressed video -> typed frames with their motion, references and residual."""
+"""Read compressed video as typed frames with motion vectors, references and residual.
+
+Frames come in decode order:
+
+    with codec.open_video("clip.mp4") as video:
+        for frame in video:
+            print(frame.index, frame.type, frame.motion.coverage)
+"""
 
 from codec.errors import (
     BrokenStreamError,
@@ -11,7 +18,8 @@ from codec.errors import (
     UnreadableError,
     UnsupportedSizeError,
 )
-from codec.reader import VideoReader, open_pictures, open_video
+from codec.picture_sequence import open_pictures
+from codec.reader import VideoReader, open_video
 from codec.types import STRIDE, CompressedFrame, FrameType, MotionField, MotionSource, VideoInfo
 
 __all__ = [

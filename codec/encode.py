@@ -1,4 +1,4 @@
-"""Pictures -> a compressed clip in memory, as evaluation and training need it."""
+"""Encode pictures into a video clip in memory, for evaluation and training."""
 
 from __future__ import annotations
 
@@ -18,11 +18,23 @@ from av.video.stream import VideoStream
 from codec.errors import EncodingError
 from codec.types import UInt8Array
 
-_UP_TO_AVX2 = "asm=MMX2,SSE2Fast,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
-"""x264's lookahead for AVX-512 reads memory that nothing was written to, so that clips would differ between runs."""
 RATE = Fraction(24)
-"""Frames per second of the clips; DAVIS is shown at 24."""
+"""Frames per second of the clips, the rate of DAVIS."""
+
 _CONTAINER = "matroska"
+_UP_TO_AVX2 = "asm=MMX2,SSE2Fast,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
+"""Excludes AVX-512: x264's lookahead for it reads uninitialized memory, so clips would differ between runs."""
+_SUGGESTED_ENCODERS = (
+    "libx264",
+    "libx265",
+    "mpeg4",
+    "mpeg2video",
+    "mpeg1video",
+    "libvpx-vp9",
+    "libsvtav1",
+    "ffv1",
+    "prores_ks",
+)
 
 DEFAULT_OPTIONS: Mapping[str, Mapping[str, str]] = {
     "libx264": {"preset": "medium", "crf": "23"},
@@ -32,7 +44,7 @@ DEFAULT_OPTIONS: Mapping[str, Mapping[str, str]] = {
     "mpeg2video": {"b": "4M", "bf": "2"},
     "mjpeg": {"strict": "unofficial"},
 }
-"""What an encoder gets where nothing else is asked for: good pictures at 480p."""
+"""Default options by encoder, for good quality at 480p."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +52,11 @@ class Encoder:
     """An FFmpeg video encoder and its options.
 
     Attributes:
-        name: FFmpeg's name, such as "libx264".
-        options: Option -> value, in addition to `DEFAULT_OPTIONS`.
+        name: FFmpeg's name of the encoder, such as "libx264".
+        options: Option values that extend or override `DEFAULT_OPTIONS`.
+
+    Raises:
+        EncodingError: There is no such video encoder.
     """
 
     name: str = "libx264"
@@ -52,12 +67,12 @@ class Encoder:
 
     @property
     def all_options(self) -> dict[str, str]:
-        """Options with the defaults."""
+        """Options including the defaults."""
         return {**DEFAULT_OPTIONS.get(self.name, {}), **self.options}
 
     @property
     def repeatable_options(self) -> dict[str, str]:
-        """The same, and for libx264 what makes it give the same clip each time, unless `asm` was asked for."""
+        """All options, plus the one that makes libx264 reproducible, unless `asm` is given."""
         options = self.all_options
         given = options.get("x264-params", "")
         if self.name == "libx264" and "asm=" not in given and _has_avx512():
@@ -66,29 +81,33 @@ class Encoder:
 
 
 def parse_options(text: str) -> dict[str, str]:
-    """Options written as "k=v,k=v"; a value may itself hold "=" and ":", as x264-params does.
+    """Parse options written as "key=value,key=value". A value may contain "=" and ":", as x264-params does.
 
     Raises:
-        EncodingError: A part is not of that form.
+        EncodingError: A part of the text is not of this form.
     """
     options = {}
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
         if not (key.strip() and equals):
             raise EncodingError(
-                f"the list of encoder options has {part!r}; expected key=value,key=value such as crf=28,bf=0"
+                f"the encoder options contain {part!r}; expected key=value,key=value such as crf=28,bf=0"
             )
         options[key.strip()] = value.strip()
     return options
 
 
 def encode(pictures: Iterable[UInt8Array], encoder: Encoder) -> bytes:
-    """Encode RGB pictures uint8 [height, width, 3], all of one size, at 24 frames per second.
+    """Encode pictures at 24 frames per second into a Matroska file.
 
-    One thread, so that the clip does not depend on the number of cores.
+    The encoder uses one thread, so the clip does not depend on the number of cores.
+
+    Args:
+        pictures: RGB pictures uint8 [height, width, 3], all of one size.
+        encoder: The encoder and its options.
 
     Raises:
-        EncodingError: The encoder refuses its options or the pictures.
+        EncodingError: The encoder rejects its options or the pictures.
     """
     buffer = BytesIO()
     try:
@@ -97,15 +116,17 @@ def encode(pictures: Iterable[UInt8Array], encoder: Encoder) -> bytes:
     except (av.FFmpegError, ValueError) as error:
         given = ",".join(f"{key}={value}" for key, value in encoder.all_options.items())
         reason = getattr(error, "strerror", None) or error
-        raise EncodingError(f"encoder {encoder.name} does not work with the options {given!r}: {reason}") from error
+        raise EncodingError(
+            f"encoder {encoder.name} rejects the options {given!r} or the pictures: {reason}"
+        ) from error
     return buffer.getvalue()
 
 
 @cache
 def _has_avx512() -> bool:
-    """Whether the processor has it; every one that has it has what `_UP_TO_AVX2` names."""
+    """Whether the processor has AVX-512, and so all extensions in `_UP_TO_AVX2`."""
     config: Any = np.show_config(mode="dicts")
-    simd = config.get("SIMD Extensions", {})  # what is empty is left out
+    simd = config.get("SIMD Extensions", {})  # numpy omits empty entries
     found = [*simd.get("baseline", []), *simd.get("found", [])]
     return any(name == "X86_V4" or name.startswith("AVX512") for name in found)
 
@@ -124,12 +145,12 @@ def _encode_into(container: OutputContainer, pictures: Iterable[UInt8Array], enc
 def _add_stream(container: OutputContainer, encoder: Encoder, height: int, width: int) -> VideoStream:
     stream = container.add_stream(encoder.name, rate=RATE, options=encoder.repeatable_options)
     if not isinstance(stream, VideoStream):
-        raise EncodingError(f"encoder {encoder.name} makes no video")
+        raise EncodingError(f"encoder {encoder.name} is not a video encoder")
     stream.width, stream.height = width, height
     stream.pix_fmt = _pixel_format(encoder.name, height, width)
     stream.codec_context.thread_count = 1
     stream.codec_context.open(strict=False)
-    # FFmpeg takes the options it knows out of the dictionary and leaves the others there.
+    # FFmpeg removes the options it knows from the dictionary.
     unknown = sorted(set(stream.codec_context.options))
     if unknown:
         raise EncodingError(f"encoder {encoder.name} has no option {', '.join(unknown)}")
@@ -137,7 +158,7 @@ def _add_stream(container: OutputContainer, encoder: Encoder, height: int, width
 
 
 def _pixel_format(name: str, height: int, width: int) -> str:
-    """4:2:0 where the encoder has it; 4:4:4 for odd sizes, which some encoders cannot do in 4:2:0."""
+    """4:2:0 if the encoder supports it, 4:4:4 for odd sizes, which some encoders reject in 4:2:0."""
     formats = [fmt.name for fmt in _find(name).video_formats or ()]
     wanted = ("yuv444p", "yuv420p") if height % 2 or width % 2 else ("yuv420p", "yuvj420p")
     return next((fmt for fmt in wanted if fmt in formats), formats[0] if formats else "yuv420p")
@@ -149,9 +170,8 @@ def _find(name: str) -> av.Codec:
     except UnknownCodecError:
         codec = None
     if codec is None or codec.type != "video":
-        usual = [usual for usual in sorted(av.codecs_available) if usual in _USUAL]
-        raise EncodingError(f"{name!r} is not a video encoder here; for example: {', '.join(usual)}")
+        available = [suggested for suggested in sorted(av.codecs_available) if suggested in _SUGGESTED_ENCODERS]
+        raise EncodingError(
+            f"{name!r} is not an available video encoder; available are, for example: {', '.join(available)}"
+        )
     return codec
-
-
-_USUAL = ("libx264", "libx265", "mpeg4", "mpeg2video", "mpeg1video", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks")

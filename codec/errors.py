@@ -1,15 +1,15 @@
 """Errors of the codec layer.
 
 CodecError
-├── SourceError            the bytes cannot be read as a video at all
-│   ├── UnreadableError    no file, empty file, not a media container, no decoder
-│   ├── NoVideoError       a media file without a video stream
-│   ├── EncryptedError     the stream is encrypted (Common Encryption)
-│   └── NoFramesError      a video stream that yields no picture
-├── UnsupportedSizeError   more pixels than allowed, or none
-├── BrokenStreamError      decoding stopped in the middle; `.frames` came before the break
-├── MotionError            motion was asked from a bitstream that carries none
-└── EncodingError          no such encoder, or it refuses its options or the pictures
+├── SourceError            the source is not a readable video
+│   ├── UnreadableError    no file, empty file, not a media container, or no decoder
+│   ├── NoVideoError       no video stream
+│   ├── EncryptedError     encrypted video stream (Common Encryption)
+│   └── NoFramesError      no picture in the video stream
+├── UnsupportedSizeError   picture size not allowed
+├── BrokenStreamError      decoding stopped early, after `.frames` frames
+├── MotionError            unknown motion source, or a bitstream without motion vectors
+└── EncodingError          unknown encoder, or it rejects its options or the pictures
 
 Every message says what was given and what is allowed.
 """
@@ -18,19 +18,19 @@ from __future__ import annotations
 
 
 class CodecError(Exception):
-    """Base of every error that reading or making a compressed video raises."""
+    """Base class of all errors in reading and encoding video."""
 
 
 class SourceError(CodecError):
-    """The source is not a video that can be read."""
+    """The source is not a readable video."""
 
 
 class UnreadableError(SourceError):
-    """The source is missing, empty, not a media container, or has no decoder here."""
+    """The source is missing, empty, not a media container, or has no decoder."""
 
 
 class NoVideoError(SourceError):
-    """The container holds no video stream."""
+    """The container has no video stream."""
 
 
 class EncryptedError(SourceError):
@@ -38,18 +38,18 @@ class EncryptedError(SourceError):
 
 
 class NoFramesError(SourceError):
-    """The video stream yields no picture."""
+    """The video stream has no picture that can be decoded."""
 
 
 class UnsupportedSizeError(CodecError):
-    """The picture size is outside what is allowed."""
+    """The picture size is not allowed."""
 
 
 class BrokenStreamError(CodecError):
     """Decoding stopped before the end of the stream.
 
     Attributes:
-        frames: Number of frames that were decoded before the break.
+        frames: Number of frames decoded before the break.
     """
 
     def __init__(self, message: str, frames: int) -> None:
@@ -57,13 +57,13 @@ class BrokenStreamError(CodecError):
         self.frames = frames
 
     def __reduce__(self) -> tuple[type[BrokenStreamError], tuple[str, int]]:
-        """Both arguments, so that the error can be sent from one process to another."""
+        """Pickle both arguments, so that the error can cross processes."""
         return type(self), (str(self), self.frames)
 
 
 class MotionError(CodecError):
-    """Motion was required from a bitstream that exports none."""
+    """The motion source is unknown, or the bitstream exports no motion vectors."""
 
 
 class EncodingError(CodecError):
-    """There is no such encoder, or it refuses its options or the pictures."""
+    """The encoder is unknown, or it rejects its options or the pictures."""

@@ -1,4 +1,4 @@
-"""How loops are compiled: by numba, for one signature, kept for the next process."""
+"""Compile loops with numba and cache the result for later processes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import numba
 
 
 def compiled(*signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile for one signature (none: as its callers need it), for good where a folder can keep the result.
+    """Decorator that compiles a function for one signature and caches the result if a folder is writable.
 
-    The result runs without Python's lock. Its module should be imported late, for compiling takes seconds.
+    The compiled function releases the GIL. Import its module late, since compiling takes seconds.
+
+    Args:
+        signature: A numba signature. Without it, the function is compiled for its arguments when it is first called.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
         compile_: Any = partial(numba.njit, *signature, no_cfunc_wrapper=True, nogil=True, error_model="numpy")
         try:
             return compile_(cache=True)(function)
-        except RuntimeError:  # no folder can be written
+        except RuntimeError:  # no cache folder is writable
             return compile_()(function)
 
     return decorate

@@ -1,8 +1,8 @@
-"""What the reader yields: frozen, checked, shapes in the repr.
+"""The types that the reader returns. All are frozen and validated.
 
-Two orientations exist. *Coded*: as the decoder gives the picture; motion, luma and everything the networks see.
-*Display*: after the container's rotation; prompts come in and masks go out in it.
-*Analysis size* is the coded picture scaled so that it is cheap to look at; vectors are in its pixels.
+Pictures have one of two orientations. *Coded* is that of the decoder's output; luma, motion and the input of the
+networks use it. *Display* is the orientation after the container's rotation; prompts and masks use it.
+*Analysis size* is the size that pictures are scaled down to before analysis. Vectors are in pixels of that size.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ Int16Array: TypeAlias = npt.NDArray[np.int16]
 Int32Array: TypeAlias = npt.NDArray[np.int32]
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 VectorArray: TypeAlias = npt.NDArray[Any]
-"""AVMotionVector records (libavutil/motion_vector.h) [n], as `MotionVectors.to_ndarray()` gives them."""
+"""AVMotionVector records [n] (libavutil/motion_vector.h), as PyAV's `MotionVectors.to_ndarray()` returns them."""
 
 STRIDE = 4
-"""Pixels of the analysis picture to one cell of a motion field or soft mask, in both directions."""
+"""Width and height of a cell of the stride-4 grid in analysis pixels. Motion fields and soft masks use this grid."""
 
 
 class FrameType(StrEnum):
-    """How a picture was coded (H.264 7.4.3 slice_type; the most general slice decides)."""
+    """Coding type of a picture: that of its most general slice (H.264 clause 7.4.3, slice_type)."""
 
-    I = "I"  # noqa: E741 - the standard's own name
+    I = "I"  # noqa: E741 - the standard's name
     P = "P"
     B = "B"
 
 
 class MotionSource(StrEnum):
-    """Where motion vectors come from."""
+    """Origin of the motion vectors: the stream itself or a motion proxy."""
 
     BITSTREAM = "bitstream"
     PROXY = "proxy"
@@ -44,21 +44,21 @@ class MotionSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What is known of a video before its first frame.
+    """Properties of a video that are known before its first frame is read.
 
     Attributes:
         codec: FFmpeg's name of the codec, such as "h264".
-        pixel_format: FFmpeg's name, such as "yuv420p10le".
-        coded_width, coded_height: Decoded picture in pixels, after cropping, before rotation.
-        analysis_width, analysis_height: Picture that is analysed, in pixels, coded orientation.
+        pixel_format: FFmpeg's name of the pixel format, such as "yuv420p10le".
+        coded_width, coded_height: Size of the decoded picture in pixels, after cropping and before rotation.
+        analysis_width, analysis_height: Analysis size in pixels, coded orientation.
         rotation: Degrees clockwise (0, 90, 180 or 270) that turn the decoded picture upright.
-        mirrored: Whether the upright picture is also flipped left to right.
-        sample_aspect_ratio: Width over height of one pixel; masks are in pixels and do not apply it.
-        average_rate: Frames per second by the container, None if it does not say.
-        frames_from_header: Frame count by the container, often wrong, None if it does not say.
-        duration_seconds_from_header: Duration by the container, None if it does not say.
-        motion_source: Where this reader takes motion from.
-        profile: FFmpeg's name of the codec's profile, such as "High", None if it has none.
+        mirrored: Whether the upright picture is then flipped left to right.
+        sample_aspect_ratio: Width of a pixel divided by its height. Masks are in pixels and do not apply it.
+        average_rate: Frames per second according to the container, None if unknown.
+        frames_from_header: Frame count according to the container, often wrong, None if unknown.
+        duration_seconds_from_header: Duration according to the container, None if unknown.
+        motion_source: Where the reader gets motion vectors.
+        profile: FFmpeg's name of the codec's profile, such as "High", None if there is none.
     """
 
     codec: str
@@ -106,13 +106,13 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MotionField:
-    """Block motion of one frame, one value a cell of `STRIDE` x `STRIDE` analysis pixels.
+    """Block motion of one frame, one value per stride-4 cell.
 
     Attributes:
-        vectors: float32 [2, rows, columns, 2], by prediction list (0: past first, 1: future first), (dx, dy) in
-            analysis pixels from the cell to the place it is predicted from; 0 where the list is not used.
-        reference: int32 [2, rows, columns], `decode_index` of the frame a cell is predicted from, -1 where the list is
-            not used. A cell with -1 in both lists is intra coded (or lost).
+        vectors: float32 [2, rows, columns, 2], by prediction list (0 prefers past frames, 1 future frames). (dx, dy) in
+            analysis pixels points from the cell to the place it is predicted from. 0 if the list is unused.
+        reference: int32 [2, rows, columns], `decode_index` of the reference picture, -1 if the list is unused. A cell
+            with -1 in both lists is intra coded or lost.
     """
 
     vectors: Float32Array
@@ -129,7 +129,7 @@ class MotionField:
 
     @classmethod
     def empty(cls, rows: int, columns: int) -> MotionField:
-        """A field without any vector, as an I frame has."""
+        """A field without vectors, as I frames have."""
         return cls(np.zeros((2, rows, columns, 2), np.float32), np.full((2, rows, columns), -1, np.int32))
 
     @property
@@ -144,39 +144,38 @@ class MotionField:
 
     @property
     def coverage(self) -> float:
-        """Share of cells with at least one vector, 0 to 1. 1 minus it is the intra share."""
+        """Share of cells with at least one vector, 0 to 1. The rest is intra coded."""
         return float(self.covered.mean())
 
     @property
     def references(self) -> tuple[int, ...]:
-        """Decode indices of the frames the cells are predicted from, ascending."""
+        """Decode indices of the frames that cells are predicted from, ascending."""
         highest = int(self.reference.max(initial=-1))
         if highest < 0:
             return ()
-        # At most a few dozen frames are in reach, so counting back from the highest is far quicker than sorting.
+        # References are recent, so counting back from the highest index is far faster than sorting.
         counts = np.bincount(highest - self.reference[self.reference >= 0])
         return tuple(int(highest - i) for i in np.flatnonzero(counts)[::-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompressedFrame:
-    """One frame as the bitstream describes it.
+    """One frame with what the bitstream says about it.
 
     Attributes:
-        index: Position in presentation order, counted over the frames that a full decode gives, from 0.
-        decode_index: Position in the order in which this reader yields frames, from 0. Every reference of a frame has a
-            smaller one.
-        pts: Presentation time in `time_base` units, None if the stream has none.
-        time: Presentation time in seconds, from pts; by rate and index where there is no pts.
+        index: Position in presentation order among all decoded frames, from 0.
+        decode_index: Position in decode order, in which the reader yields frames, from 0. References have smaller ones.
+        pts: Presentation time in units of the stream's time base, None if the stream has none.
+        time: Presentation time in seconds, from the pts, or else from frame rate and index.
         type: I, P or B.
         is_reference: Whether later frames may be predicted from this one.
         luma: uint8 [height, width] at analysis size, coded orientation.
-        motion: Motion of the frame, empty for intra frames.
-        residual: int16 [height, width] at analysis size: luma minus its motion-compensated prediction; 0 in cells
-            without a vector, where there is no prediction.
-        available_references: Decode indices of the frames that frames after this one may still refer to. What is kept
-            for any other frame can be dropped.
-        to_rgb: Makes the RGB picture; call `rgb()` instead.
+        motion: Motion field, empty for intra frames.
+        residual: int16 [height, width] at analysis size, luma minus its motion-compensated prediction. 0 in cells
+            without a vector.
+        available_references: Decode indices of the frames that later frames may still refer to. Anything kept for other
+            frames can be dropped.
+        to_rgb: Converts the picture to RGB. Call `rgb()` instead.
     """
 
     index: int
@@ -193,7 +192,7 @@ class CompressedFrame:
 
     def __post_init__(self) -> None:
         if self.luma.shape != self.residual.shape:
-            raise ValueError(f"residual has shape {self.residual.shape}; allowed: {self.luma.shape}, as luma")
+            raise ValueError(f"residual has shape {self.residual.shape}; allowed: {self.luma.shape}, the shape of luma")
         height, width = self.luma.shape
         grid = (-(-height // STRIDE), -(-width // STRIDE))
         if self.motion.shape != grid:
@@ -208,9 +207,9 @@ class CompressedFrame:
         )
 
     def is_predicted(self, source: MotionSource) -> bool:
-        """Whether the frame was coded by motion where its vectors come from: in a proxy all but the first are."""
+        """Whether the frame is inter coded in `source`. In a motion proxy, all frames but the first are."""
         return self.decode_index > 0 if source is MotionSource.PROXY else self.type is not FrameType.I
 
     def rgb(self) -> UInt8Array:
-        """The picture as uint8 [height, width, 3] RGB at analysis size, coded orientation; made at each call."""
+        """The picture as RGB uint8 [height, width, 3] at analysis size, coded orientation. Converted on each call."""
         return self.to_rgb()

@@ -1,1 +1,1 @@
-"""Decode pictures with their side data, in presentation order."""
+"""Decode pictures with their side data."""

@@ -1,4 +1,4 @@
-"""Decode a file's video stream once, from start to end: pictures in presentation order, and whether that end is one."""
+"""Decode a file's video stream once from start to end, and tell a complete stream from a broken one."""
 
 from __future__ import annotations
 
@@ -10,32 +10,13 @@ from typing import Any
 import av
 import av.error
 
+from codec.decode.packet_info import PacketInfo, PacketParser
 from codec.demux.source import VideoFile, check_size, reason_of
-from codec.demux.truncation import is_cut, truncation_reason
+from codec.demux.truncation import is_packet_truncated, truncation_reason
 from codec.errors import BrokenStreamError, CodecError, EncryptedError, NoFramesError
-from codec.h264.access_unit import access_unit, length_size, parameter_sets
-from codec.h264.parameter_sets import SequenceParameters
-from codec.h264.slice_header import Marking
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Packet:
-    """What is known of a packet before it is decoded; travels through the decoder with it (`opaque`).
-
-    Attributes:
-        number: Position in decode order, from 0.
-        pts: Presentation time in stream units, None if unknown.
-        is_reference, is_idr: As in `DecodedPicture`; None where the picture's type decides.
-        parameters: H.264 sequence parameters in force.
-        marking: As in `DecodedPicture`.
-    """
-
-    number: int
-    pts: int | None
-    is_reference: bool | None = None
-    is_idr: bool | None = None
-    parameters: SequenceParameters | None = None
-    marking: Marking | None = None
+_DEFAULT_RATE = 25
+"""Frames per second of a stream without timestamps and rate."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,47 +26,45 @@ class PresentedPicture:
     Attributes:
         frame: The picture.
         index: Position in presentation order, from 0.
-        time: Presentation time in seconds, from pts; by rate and index where there is none.
-        packet: The packet it came from; None where the decoder does not say.
+        time: Presentation time in seconds, from the pts, or else from frame rate and index.
+        packet: Description of the packet it was decoded from, None if the decoder does not say.
     """
 
     frame: av.VideoFrame
     index: int
     time: float
-    packet: Packet | None
+    packet: PacketInfo | None
 
 
 class VideoDecoder:
-    """Decodes a file's video stream once, from start to end.
+    """Decodes a file's video stream once from start to end.
 
     Args:
         file: The opened file.
-        vectors: Whether to export motion vectors. They are only right with one thread.
+        vectors: Whether to export motion vectors. This takes a single thread.
     """
 
     def __init__(self, file: VideoFile, *, vectors: bool) -> None:
         self.file = file
         self._context = file.stream.codec_context
         self._context.copy_opaque = True
-        self._is_h264 = self._context.name == "h264"
         self._context.thread_type = "AUTO"
         if vectors:
             self._context.options = {"flags2": "+export_mvs"}
-        if vectors or self._is_h264:
-            # Frame threads corrupt exported vectors and hide the error at the end of a cut H.264 stream; slice threads
-            # turn off the repair of damaged pictures.
+        if vectors or self._context.name == "h264":
+            # Frame threads corrupt exported vectors and hide the error at the end of a truncated H.264 stream; slice
+            # threads turn off error concealment.
             self._context.thread_count = 1
-        self._length_size = length_size(self._context.extradata) if self._is_h264 else 0
-        self._sets = parameter_sets(self._context.extradata if self._is_h264 else None)
-        self._sent: list[Packet] = []
+        self._parser = PacketParser(self._context)
+        self._sent: list[PacketInfo] = []
         self._count = 0
-        self._reason: str | None = None
+        self._break_reason: str | None = None
         self._is_encrypted = False
         self._pictures = self._decode()
         self._peeked: list[PresentedPicture] = []
 
     def peek(self) -> PresentedPicture:
-        """The first picture; `pictures` will give it again.
+        """Return the first picture without consuming it.
 
         Raises:
             NoFramesError: The stream has no picture.
@@ -96,10 +75,10 @@ class VideoDecoder:
         return self._peeked[0]
 
     def pictures(self) -> Iterator[PresentedPicture]:
-        """Pictures in presentation order, exactly those that a plain full decode gives.
+        """Yield pictures in presentation order, exactly as FFmpeg decodes them.
 
         Raises:
-            BrokenStreamError: Decoding stopped in the middle; what came before has been given.
+            BrokenStreamError: Decoding stopped early. All pictures before the break have been yielded.
         """
         while self._peeked:
             yield self._peeked.pop()
@@ -107,11 +86,11 @@ class VideoDecoder:
 
     @property
     def delay(self) -> int:
-        """Pictures that the decoder holds back to reorder them."""
+        """Number of pictures that the decoder holds back to reorder them."""
         return max(self._context.has_b_frames, 0)
 
-    def pop_sent(self) -> list[Packet]:
-        """Packets that went into the decoder since the last call."""
+    def pop_sent(self) -> list[PacketInfo]:
+        """Packets sent to the decoder since the last call."""
         sent, self._sent = self._sent, []
         return sent
 
@@ -120,38 +99,36 @@ class VideoDecoder:
             for packet in self._packets():
                 yield from map(self._present, packet.decode())
         except av.error.FFmpegError as error:
-            if self._count:  # where a plain decode ends, too
+            if self._count:  # FFmpeg stops here, too
                 raise self._failure(reason_of(error)) from error
-            self._reason = reason_of(error)
-        yield from self._held_back()
+            self._break_reason = reason_of(error)
+        yield from self._drain()
         if self._is_encrypted:
-            raise self._encrypted()
-        if reason := truncation_reason(self.file) or self._reason:
+            raise self._encryption_error()
+        if reason := truncation_reason(self.file) or self._break_reason:
             raise self._failure(reason)
         if not self._count:
             raise NoFramesError(f"{self.file.name} has a video stream without a single picture")
 
     def _packets(self) -> Iterator[av.Packet[Any]]:
-        """The stream's packets up to its end or to a break, which `_reason` or `_is_encrypted` then says."""
-        number = 0
+        """Yield packets up to the end or a break; a break sets `_break_reason` or `_is_encrypted`."""
         try:
             for packet in self.file.packets:
                 if packet.has_sidedata("encryption_info"):
                     self._is_encrypted = True
                     return
-                if is_cut(self.file, packet):
-                    self._reason = "cut off: the file ends in the middle of a frame"
+                if is_packet_truncated(self.file, packet):
+                    self._break_reason = "cut off: the file ends in the middle of a frame"
                     return
                 if packet.size:
-                    packet.opaque = self._describe(packet, number)
+                    packet.opaque = self._parser.parse(packet)
                     self._sent.append(packet.opaque)
-                    number += 1
                 yield packet
         except av.error.FFmpegError as error:
-            self._reason = reason_of(error)
+            self._break_reason = reason_of(error)
 
-    def _held_back(self) -> Iterator[PresentedPicture]:
-        """Pictures that are still in the decoder; none after the stream's own end, which has drained it."""
+    def _drain(self) -> Iterator[PresentedPicture]:
+        """Yield the pictures left in the decoder after a break. At the regular end it is drained already."""
         end: av.Packet[Any] = av.Packet()
         end.stream = self.file.stream
         if self.file.stream.time_base:
@@ -159,23 +136,17 @@ class VideoDecoder:
         with contextlib.suppress(av.error.FFmpegError):
             yield from map(self._present, end.decode())
 
-    def _describe(self, packet: av.Packet[Any], number: int) -> Packet:
-        if not self._is_h264:
-            return Packet(number, packet.pts)
-        unit = access_unit(bytes(packet), self._length_size, self._sets)
-        return Packet(number, packet.pts, unit.is_reference, unit.is_idr, self._sets.sequence, unit.marking)
-
     def _present(self, frame: object) -> PresentedPicture:
         assert isinstance(frame, av.VideoFrame)
         check_size(frame.width, frame.height, self.file.name)
         index, self._count = self._count, self._count + 1
         time = frame.time
         if time is None:
-            time = float(index / (self.file.stream.average_rate or 25))
+            time = float(index / (self.file.stream.average_rate or _DEFAULT_RATE))
         packet = frame.opaque
-        return PresentedPicture(frame, index, time, packet if isinstance(packet, Packet) else None)
+        return PresentedPicture(frame, index, time, packet if isinstance(packet, PacketInfo) else None)
 
-    def _encrypted(self) -> CodecError:
+    def _encryption_error(self) -> CodecError:
         if self._count:
             return BrokenStreamError(f"{self.file.name} is encrypted after its first {self._count} frames", self._count)
         return EncryptedError(f"{self.file.name} is encrypted (Common Encryption); give a decrypted file")

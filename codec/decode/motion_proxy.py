@@ -1,13 +1,11 @@
-"""Motion for streams whose decoder exports none: an H.264 analysis proxy, made on the fly at analysis size.
+"""Motion proxy: vectors from an H.264 re-encode, for streams whose decoder exports none.
 
-Each picture's luma is encoded by libx264 and decoded again at once; only the vectors of that decode are kept. Nothing
-but the previous picture is ever referred to, so which frame a block points to is known, not guessed, and one picture
-goes in for every set of vectors that comes out: no delay, no look-ahead, constant memory.
+libx264 encodes each picture's luma at analysis size, and a decoder returns its motion vectors. Each picture refers only
+to the previous one, so the reference of a block is known. There is no delay, and memory use is constant.
 
-Why these settings: `benchmarks/speed/proxy_settings.py` measures them by carrying true masks. Slower presets cost
-more and
-carry masks worse, since what saves bits (intra 4x4 blocks, larger blocks) is not what moves; splitting blocks down to
-8x8 helps, and some sub-pixel search.
+`benchmarks/speed/proxy_settings.py` compares settings by propagating ground-truth masks. Slower presets cost more and
+propagate worse, because they save bits (intra 4x4 blocks, larger blocks) instead of following motion. Partitions down
+to 8x8 and some sub-pixel search help.
 """
 
 from __future__ import annotations
@@ -29,29 +27,29 @@ VECTOR_CODECS = frozenset(
         *("msmpeg4", "msmpeg4v2", "wmv1", "wmv2", "rv10", "rv20"),
     }
 )
-"""Codecs whose libavcodec 62 decoder exports vectors with `flags2=+export_mvs`."""
+"""Codecs whose decoder in libavcodec 62 exports vectors with `flags2=+export_mvs`."""
 
 MAX_SIDE = 16384
-"""Largest width or height that libx264 encodes."""
+"""Largest width and height that libx264 encodes."""
 
 ENCODER_OPTIONS: Mapping[str, str] = {
     "preset": "ultrafast",
     "tune": "zerolatency",
     "crf": "20",
-    # One thread: with more, results would depend on their number.
+    # The result depends on the number of threads.
     "threads": "1",
     "x264-params": "bframes=0:ref=1:keyint=infinite:scenecut=40:partitions=p8x8:subme=1:aq-mode=1",
 }
-"""Of libx264. Others must keep to one reference, no B frames and no delay."""
+"""Options of libx264. Any replacement must use one reference frame, no B frames and no delay."""
 
 
 def resolve_motion_source(motion: str, codec: str, *, intra_only: bool = False) -> MotionSource:
-    """Decide where motion is taken from.
+    """Choose the source of motion vectors.
 
     Args:
         motion: "auto", "bitstream" or "proxy".
         codec: FFmpeg's name of the codec or decoder.
-        intra_only: Whether the stream is known to hold intra pictures only, so that there are no vectors to export.
+        intra_only: Whether the stream is known to have intra pictures only, and so no vectors.
 
     Raises:
         MotionError: `motion` is unknown, or "bitstream" on a codec that exports no vectors.
@@ -71,12 +69,12 @@ def resolve_motion_source(motion: str, codec: str, *, intra_only: bool = False) 
 
 
 class MotionProxy:
-    """Motion vectors of a sequence of pictures of one size, each predicted from the one before.
+    """Estimates the motion of each picture in a sequence relative to the one before. All pictures have one size.
 
     Args:
         width: Width of every picture in pixels, 1 to 16384.
         height: Height of every picture in pixels, 1 to 16384.
-        options: Of libx264.
+        options: Options of libx264.
 
     Raises:
         UnsupportedSizeError: The size is outside what libx264 encodes.
@@ -86,7 +84,7 @@ class MotionProxy:
     def __init__(self, width: int, height: int, options: Mapping[str, str] = ENCODER_OPTIONS) -> None:
         if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
             raise UnsupportedSizeError(
-                f"analysis size is {width}x{height}; a motion proxy allows 1x1 to {MAX_SIDE}x{MAX_SIDE} pixels"
+                f"the analysis size is {width}x{height}; a motion proxy allows 1x1 to {MAX_SIDE}x{MAX_SIDE} pixels"
             )
         self._shape = (height, width)
         self._pictures = 0
@@ -96,17 +94,20 @@ class MotionProxy:
         self._decoder.options = {"flags2": "+export_mvs"}
 
     def vectors(self, luma: UInt8Array) -> VectorArray | None:
-        """Take the next picture and say how its blocks moved since the previous one.
+        """Encode the next picture and return the motion vectors of its blocks.
 
         Args:
             luma: uint8 [height, width].
 
         Returns:
-            Vectors in pixels of `luma`, all with source -1 (list 0: the previous picture); None where the whole
-            picture is intra coded: the first one, and the first of a new scene.
+            AVMotionVector records [n] in pixels of `luma`, all with source -1 (list 0, the previous picture); None if
+            the picture is intra coded, as at the start and at a scene cut.
+
+        Raises:
+            ValueError: `luma` has another shape.
         """
         if luma.shape != self._shape:
-            raise ValueError(f"luma has shape {luma.shape}; allowed: {self._shape}, as the proxy was made for")
+            raise ValueError(f"luma has shape {luma.shape}; allowed: {self._shape}, the shape of the proxy")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(luma), format="gray")
         picture.pts = self._pictures
         self._pictures += 1
@@ -115,14 +116,14 @@ class MotionProxy:
 
 
 def _open_encoder(width: int, height: int, options: Mapping[str, str]) -> av.VideoCodecContext:
-    """Open libx264 for grey pictures: of colour it would only see half the resolution, at a third more work."""
+    """Open libx264 for gray pictures. Chroma has half the resolution and would cost a third more."""
     try:
         encoder = av.CodecContext.create("libx264", "w")
     except av.error.FFmpegError as error:
         raise MotionError("a motion proxy needs libx264, which this build of PyAV lacks") from error
     encoder.width, encoder.height = width, height
     encoder.pix_fmt = "gray"
-    # The rate only labels the stream: with constant quality and no look-ahead it decides nothing.
+    # With constant quality and no lookahead, the rate has no effect.
     encoder.time_base = Fraction(1, 25)
     encoder.framerate = Fraction(25)
     encoder.options = dict(options)

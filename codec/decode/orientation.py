@@ -1,4 +1,4 @@
-"""How a decoded picture is turned for display: from the container's display matrix (pure)."""
+"""Derive the display orientation of a decoded picture from the container's display matrix."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from codec.decode.side_data import display_matrix
 
 
 def orientation(matrix: npt.NDArray[np.int32]) -> tuple[int, bool]:
-    """Rotation and mirroring that a display matrix stands for.
+    """Rotation and mirroring of a display matrix.
 
     Args:
-        matrix: int32 [3, 3] in FFmpeg's order (libavutil/display.h): a decoded pixel (x, y), y downwards, is shown at
-            (a x + c y, b x + d y) with rows (a, b, u), (c, d, v), (x0, y0, w).
+        matrix: int32 [3, 3] in FFmpeg's order (libavutil/display.h), with rows (a, b, u), (c, d, v), (x0, y0, w). A
+            decoded pixel (x, y), y downwards, is shown at (a x + c y, b x + d y).
 
     Returns:
-        Degrees clockwise (0, 90, 180 or 270; the nearest for a slanted matrix) that turn the picture upright, and
-        whether it is then flipped left to right.
+        Degrees clockwise that turn the picture upright (0, 90, 180 or 270, whichever is nearest), and whether the
+        upright picture is then flipped left to right.
     """
     (a, b), (c, d) = matrix[:2, :2].astype(float)
     mirrored = bool(a * d < b * c)
@@ -29,8 +29,8 @@ def orientation(matrix: npt.NDArray[np.int32]) -> tuple[int, bool]:
 
 
 def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
-    """Rotation and mirroring of a decoded picture, (0, False) if it says nothing."""
+    """Rotation and mirroring of a decoded picture as `orientation` returns them, (0, False) by default."""
     matrix = display_matrix(frame)
-    if matrix is None:  # or hidden by side data that PyAV has no name for: then it still gives the rotation
+    if matrix is None:  # PyAV knows the rotation even where unknown side data hides the matrix
         return -frame.rotation % 360, False
     return orientation(matrix)

@@ -1,4 +1,4 @@
-"""Decoded pictures with motion: in decode order with the stream's vectors, or in presentation order with a proxy's."""
+"""Yield decoded pictures with motion: the stream's vectors in decode order, or a proxy's in presentation order."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator
 import av
 
 from codec.decode.decoded_picture import DecodedPicture
-from codec.decode.decoder import Packet, PresentedPicture, VideoDecoder
+from codec.decode.decoder import PresentedPicture, VideoDecoder
 from codec.decode.motion_proxy import MotionProxy
-from codec.decode.reorder import DecodeOrder
+from codec.decode.packet_info import PacketInfo
+from codec.decode.reorder import DecodeOrderBuffer
 from codec.decode.scaler import Scaler
 from codec.decode.side_data import exported_vectors
 from codec.errors import CodecError
 from codec.types import FrameType, VectorArray
 
-_MPEG_REACH = 2
-_MOST_REORDERED = 16
-_TYPES = {
+_MPEG_REFERENCE_FRAMES = 2
+_MAX_REORDERED_FRAMES = 16
+"""Largest `max_num_reorder_frames` (H.264 clause E.2.1)."""
+_FRAME_TYPES = {
     av.video.frame.PictureType.P: FrameType.P,
     av.video.frame.PictureType.S: FrameType.P,
     av.video.frame.PictureType.SP: FrameType.P,
@@ -26,19 +28,19 @@ _TYPES = {
 
 
 def bitstream_pictures(decoder: VideoDecoder) -> Iterator[DecodedPicture]:
-    """Pictures in decode order, with the stream's own vectors.
+    """Yield pictures in decode order with the stream's own vectors.
 
     Raises:
-        BrokenStreamError: Decoding stopped in the middle; what came before has been given.
+        BrokenStreamError: Decoding stopped early. All pictures before the break have been yielded.
     """
-    order: DecodeOrder[DecodedPicture] = DecodeOrder(_MOST_REORDERED + decoder.delay + 1)
-    last = 0
+    order: DecodeOrderBuffer[DecodedPicture] = DecodeOrderBuffer(_MAX_REORDERED_FRAMES + decoder.delay + 1)
+    last_number = 0
     try:
         for picture in decoder.pictures():
-            for packet in decoder.pop_sent():
-                order.sent(packet.number, packet.pts)
-            packet = picture.packet or Packet(last, picture.frame.pts)
-            last = packet.number
+            for sent in decoder.pop_sent():
+                order.expect(sent.number, sent.pts)
+            packet = picture.packet or PacketInfo(last_number, picture.frame.pts)
+            last_number = packet.number
             yield from order.push(_with_motion(picture, packet), packet.number, picture.frame.pts)
     except CodecError:
         yield from order.flush()
@@ -46,33 +48,11 @@ def bitstream_pictures(decoder: VideoDecoder) -> Iterator[DecodedPicture]:
     yield from order.flush()
 
 
-def _with_motion(picture: PresentedPicture, packet: Packet) -> DecodedPicture:
-    frame = picture.frame
-    vectors = exported_vectors(frame)
-    kind = _type_of(frame, vectors)
-    parameters = packet.parameters
-    return DecodedPicture(
-        frame=frame,
-        index=picture.index,
-        pts=frame.pts,
-        time=picture.time,
-        type=kind,
-        is_reference=kind != FrameType.B if packet.is_reference is None else packet.is_reference,
-        is_idr=bool(packet.is_idr),
-        vectors=vectors,
-        vector_size=(frame.width, frame.height),
-        vector_crop=(parameters.crop_left, parameters.crop_top) if parameters else (0, 0),
-        max_reference_frames=parameters.max_reference_frames if parameters else _MPEG_REACH,
-        has_fields=frame.interlaced_frame,
-        marking=packet.marking,
-    )
-
-
 def proxy_pictures(pictures: Iterable[PresentedPicture], scaler: Scaler) -> Iterator[DecodedPicture]:
-    """Pictures in presentation order, each with a proxy's vectors to the one before; types are the stream's own.
+    """Yield pictures in presentation order with a proxy's vectors to the picture before; types are the stream's own.
 
     Raises:
-        BrokenStreamError: The pictures end in the middle; what came before has been yielded.
+        BrokenStreamError: Decoding stopped early. All pictures before the break have been yielded.
     """
     proxy = MotionProxy(*scaler.size)
     for picture in pictures:
@@ -82,7 +62,7 @@ def proxy_pictures(pictures: Iterable[PresentedPicture], scaler: Scaler) -> Iter
             index=picture.index,
             pts=picture.frame.pts,
             time=picture.time,
-            type=coded_type(picture.frame),
+            type=_coded_type(picture.frame),
             is_reference=True,
             is_idr=False,
             vectors=proxy.vectors(luma),
@@ -93,14 +73,35 @@ def proxy_pictures(pictures: Iterable[PresentedPicture], scaler: Scaler) -> Iter
         )
 
 
-def coded_type(frame: av.VideoFrame) -> FrameType:
-    """The type that the decoder names; I where the codec has no types."""
-    return _TYPES.get(av.video.frame.PictureType(frame.pict_type), FrameType.I)
+def _coded_type(frame: av.VideoFrame) -> FrameType:
+    """Picture type according to the decoder; I for codecs without types."""
+    return _FRAME_TYPES.get(av.video.frame.PictureType(frame.pict_type), FrameType.I)
 
 
-def _type_of(frame: av.VideoFrame, vectors: VectorArray | None) -> FrameType:
-    """The type of the most general slice: a picture with vectors is not intra, whatever its last slice was."""
-    kind = coded_type(frame)
-    if vectors is None or not len(vectors) or kind == FrameType.B:
-        return kind
+def _with_motion(picture: PresentedPicture, packet: PacketInfo) -> DecodedPicture:
+    frame, sps = picture.frame, packet.sps
+    vectors = exported_vectors(frame)
+    frame_type = _most_general_type(frame, vectors)
+    return DecodedPicture(
+        frame=frame,
+        index=picture.index,
+        pts=frame.pts,
+        time=picture.time,
+        type=frame_type,
+        is_reference=frame_type != FrameType.B if packet.is_reference is None else packet.is_reference,
+        is_idr=bool(packet.is_idr),
+        vectors=vectors,
+        vector_size=(frame.width, frame.height),
+        vector_crop=(sps.crop_left, sps.crop_top) if sps else (0, 0),
+        max_reference_frames=sps.max_num_ref_frames if sps else _MPEG_REFERENCE_FRAMES,
+        is_interlaced=frame.interlaced_frame,
+        marking=packet.marking,
+    )
+
+
+def _most_general_type(frame: av.VideoFrame, vectors: VectorArray | None) -> FrameType:
+    """Type of the most general slice. The decoder names that of the last slice, but a picture with vectors is not I."""
+    frame_type = _coded_type(frame)
+    if vectors is None or not len(vectors) or frame_type == FrameType.B:
+        return frame_type
     return FrameType.B if (vectors["source"] > 0).any() else FrameType.P

@@ -1,4 +1,4 @@
-"""Run an iterator ahead in a thread of its own, with a bound, so that decoding and what follows overlap."""
+"""Run an iterator ahead in a thread, so that decoding overlaps with what consumes it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ Item = TypeVar("Item")
 
 
 class _End:
-    """The iterator ended, by an error or not."""
+    """Marks the end of the iterator, with the error that ended it."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class Prefetch(Generic[Item]):
-    """Iterates over `items` in a thread, at most `depth` ahead; an error arrives where it arose.
+    """Iterates over `items` in a thread, up to `depth` items ahead. An error is raised at its place in the sequence.
 
-    `close` stops the thread and waits for it; it is called at the end of the iteration and may be called at any time.
-    An object that is dropped without it lets its thread end by itself.
+    `close` stops the thread and waits for it. It runs at the end of the iteration and may be called at any time. If the
+    object is dropped without `close`, the thread ends by itself.
     """
 
     def __init__(self, items: Iterator[Item], depth: int) -> None:
         self._queue: queue.Queue[Item | _End] = queue.Queue(depth)
         self._stop = threading.Event()
-        # The thread must not know this object, or it would never be dropped.
+        # The thread holds no reference to this object, which would otherwise never be dropped.
         self._thread = threading.Thread(
             target=_run, args=(items, self._queue, self._stop), name="keymask-decode", daemon=True
         )
@@ -57,7 +57,7 @@ class Prefetch(Generic[Item]):
 
 
 def _stop(items: queue.Queue[Any], stop: threading.Event) -> None:
-    """Ask the thread to end; one that waits for room in the queue gets it."""
+    """Ask the thread to end, and empty the queue in case it waits for room."""
     stop.set()
     with contextlib.suppress(queue.Empty):
         while True:

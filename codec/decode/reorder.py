@@ -1,8 +1,8 @@
-"""From presentation order, in which decoders give pictures, back to decode order: references come first (pure).
+"""Restore decode order, in which references come first, from the presentation order of a decoder's output.
 
-A picture's packet number says where it stood in decode order. Packets without a picture of their own (second fields,
-edit lists, damage) leave gaps, so a picture cannot simply wait for all smaller numbers: it waits until they have come
-or can no longer come.
+Each picture carries the number of its packet in decode order. Some packets have no picture of their own (second fields,
+edit lists, damage). So a picture cannot wait for all smaller numbers: it waits until each of them has come or can no
+longer come.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class _Held(Generic[Item]):
     item: Item = field(compare=False)
 
 
-class DecodeOrder(Generic[Item]):
-    """Holds pictures until their turn in decode order.
+class DecodeOrderBuffer(Generic[Item]):
+    """Holds pictures until they are next in decode order.
 
-    A missing packet is waited for until a picture with a later presentation time has come (decoders give pictures by
-    rising time), or, where times are missing or do not rise, until `limit` pictures are held.
+    A missing packet is awaited until a picture with a later presentation time has come, since decoders output pictures
+    by increasing time. If times are missing or do not increase, it is awaited until `limit` pictures are held.
 
     Args:
-        limit: Most pictures to hold. At least as many as a stream may reorder (H.264: 16) lose no order.
+        limit: Most pictures to hold. To keep the order, it must be at least the stream's reorder depth (H.264: 16).
     """
 
     def __init__(self, limit: int) -> None:
@@ -37,45 +37,45 @@ class DecodeOrder(Generic[Item]):
         self._heap: list[_Held[Item]] = []
         self._next = 0
         self._arrivals = 0
-        self._missing: dict[int, int | None] = {}
-        self._last_time: int | None = None
-        self._times_rise = True
+        self._awaited: dict[int, int | None] = {}
+        self._last_pts: int | None = None
+        self._pts_increase = True
 
-    def sent(self, number: int, time: int | None) -> None:
-        """Note that packet `number` with presentation time `time` went into the decoder; numbers rise by 1 from 0."""
-        self._missing[number] = time
+    def expect(self, number: int, pts: int | None) -> None:
+        """Note that packet `number` was sent to the decoder. Numbers start at 0 and increase by 1."""
+        self._awaited[number] = pts
 
-    def push(self, item: Item, number: int, time: int | None) -> Iterator[Item]:
-        """Take the next picture in presentation order; give those whose turn has come, in decode order."""
-        if time is None or (self._last_time is not None and time <= self._last_time):
-            self._times_rise = False
-        self._last_time = time
-        self._missing.pop(number, None)
+    def push(self, item: Item, number: int, pts: int | None) -> Iterator[Item]:
+        """Add the next picture in presentation order and yield the pictures that are due, in decode order."""
+        if pts is None or (self._last_pts is not None and pts <= self._last_pts):
+            self._pts_increase = False
+        self._last_pts = pts
+        self._awaited.pop(number, None)
         heapq.heappush(self._heap, _Held(number, self._arrivals, item))
         self._arrivals += 1
-        while self._heap and (len(self._heap) > self._limit or self._is_turn(self._heap[0].number)):
-            yield self._release()
+        while self._heap and (len(self._heap) > self._limit or self._is_due(self._heap[0].number)):
+            yield self._pop()
 
     def flush(self) -> Iterator[Item]:
-        """Give all that is left, in decode order."""
+        """Yield all remaining pictures in decode order."""
         while self._heap:
-            yield self._release()
+            yield self._pop()
 
-    def _release(self) -> Item:
+    def _pop(self) -> Item:
         held = heapq.heappop(self._heap)
         for number in range(self._next, held.number):
-            self._missing.pop(number, None)
+            self._awaited.pop(number, None)
         self._next = max(self._next, held.number + 1)
         return held.item
 
-    def _is_turn(self, number: int) -> bool:
+    def _is_due(self, number: int) -> bool:
         while self._next < number and self._cannot_come(self._next):
-            self._missing.pop(self._next, None)
+            self._awaited.pop(self._next, None)
             self._next += 1
         return self._next >= number
 
     def _cannot_come(self, number: int) -> bool:
-        if number not in self._missing:
+        if number not in self._awaited:
             return True
-        time = self._missing[number]
-        return self._times_rise and time is not None and self._last_time is not None and time <= self._last_time
+        pts = self._awaited[number]
+        return self._pts_increase and pts is not None and self._last_pts is not None and pts <= self._last_pts

@@ -1,4 +1,4 @@
-"""Decoded pictures at analysis size: luma at once, RGB when asked for, each in one swscale step."""
+"""Scale decoded pictures to analysis size: luma immediately, RGB on demand."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from codec.types import UInt8Array
 
-_LUMA_PLANE = frozenset(
+_FORMATS_WITH_LUMA_PLANE = frozenset(
     {
         *("yuv420p", "yuv422p", "yuv444p", "yuv440p", "yuv411p", "yuv410p", "gray", "nv12", "nv21"),
         *("yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p", "yuva420p", "yuva422p", "yuva444p"),
     }
 )
-"""Formats whose first plane is 8-bit luma."""
+"""Pixel formats whose first plane is 8-bit luma."""
 
-_ONE, _BLEND = np.ones(1, np.float32), np.array((0.25, 0.5, 0.25), np.float32)
+_KERNEL_X, _KERNEL_Y = np.ones(1, np.float32), np.array((0.25, 0.5, 0.25), np.float32)
+"""Filter that blends the two fields of an interlaced picture."""
+
+_MIN_SIDE_LIMIT = 16
 
 
 def analysis_size(width: int, height: int, short_side: int, max_side: int | None) -> tuple[int, int]:
-    """Size (width, height) to analyse a picture at: never larger than the picture, aspect kept.
+    """Analysis size (width, height) of a picture: same aspect ratio, never larger than the picture.
 
     Args:
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
-        short_side: Most pixels of the shorter side.
-        max_side: Most pixels of the longer side, None for any.
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
+        short_side: Limit for the shorter side in pixels.
+        max_side: Limit for the longer side in pixels, None for no limit.
     """
     scale = min(1.0, short_side / min(width, height))
     if max_side is not None:
@@ -39,8 +42,23 @@ def analysis_size(width: int, height: int, short_side: int, max_side: int | None
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def check_side_limits(short_side: int, max_side: int | None) -> None:
+    """Check the limits of the analysis size.
+
+    Raises:
+        ValueError: A limit is below 16 pixels.
+    """
+    for name, value in (("short_side", short_side), ("max_side", max_side)):
+        if value is not None and value < _MIN_SIDE_LIMIT:
+            raise ValueError(f"{name} is {value}; it must be at least {_MIN_SIDE_LIMIT}")
+
+
 class Scaler:
-    """Brings decoded pictures to one analysis size (width, height), whatever size and format they have."""
+    """Scales decoded pictures of any size and pixel format to one analysis size.
+
+    Args:
+        size: Analysis size (width, height) in pixels.
+    """
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
@@ -49,23 +67,25 @@ class Scaler:
         self._rgb_lock = threading.Lock()
 
     def luma(self, picture: av.VideoFrame) -> UInt8Array:
-        """Luma as uint8 [height, width]; the range (limited or full) stays the stream's own.
+        """Luma uint8 [height, width] in the stream's own range (limited or full).
 
-        The two fields of an interlaced picture show different times, as a comb; they are blended (1 2 1 down the
-        columns), so that one vector can predict both.
+        The two fields of an interlaced picture show different times. They are blended, so that one vector can predict
+        both.
         """
         luma = self._luma(picture)
-        return np.asarray(cv2.sepFilter2D(luma, -1, _ONE, _BLEND), np.uint8) if picture.interlaced_frame else luma
+        return (
+            np.asarray(cv2.sepFilter2D(luma, -1, _KERNEL_X, _KERNEL_Y), np.uint8) if picture.interlaced_frame else luma
+        )
 
     def _luma(self, picture: av.VideoFrame) -> UInt8Array:
         width, height = self.size
-        if (picture.width, picture.height) == self.size and picture.format.name in _LUMA_PLANE:
+        if (picture.width, picture.height) == self.size and picture.format.name in _FORMATS_WITH_LUMA_PLANE:
             plane = picture.planes[0]
             if plane.line_size >= width:
                 rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
                 return rows[:height, :width].copy()
-        # swscale takes grey for full range and BT.601; naming the same twice keeps it from converting luma to that.
-        grey = self._to_luma.reformat(
+        # swscale takes gray to be full range and BT.601. With the same values on both sides it converts nothing.
+        gray = self._to_luma.reformat(
             picture,
             width,
             height,
@@ -76,14 +96,14 @@ class Scaler:
             dst_colorspace=Colorspace.ITU601,
             threads=1,
         )
-        return np.ascontiguousarray(grey.to_ndarray(), np.uint8)
+        return np.ascontiguousarray(gray.to_ndarray(), np.uint8)
 
     def rgb(self, picture: av.VideoFrame) -> Callable[[], UInt8Array]:
-        """A function that makes the RGB picture, uint8 [height, width, 3]; it keeps the decoded picture in memory."""
+        """A function that returns the RGB picture uint8 [height, width, 3]. It keeps the decoded picture in memory."""
 
-        def make() -> UInt8Array:
+        def to_rgb() -> UInt8Array:
             with self._rgb_lock:
                 scaled = self._to_rgb.reformat(picture, *self.size, "rgb24", threads=1)
             return cast(UInt8Array, scaled.to_ndarray())
 
-        return make
+        return to_rgb

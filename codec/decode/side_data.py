@@ -1,4 +1,4 @@
-"""What a decoder attaches to a picture: its motion vectors, its display matrix."""
+"""Read the side data of a decoded picture: motion vectors and display matrix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from av.sidedata.sidedata import SideDataContainer
 from codec.types import VectorArray
 
 _container_of = cast(Any, SideDataContainer)
-"""Its stub leaves out that it is made from a frame."""
+"""PyAV's type stub lacks the constructor, which takes a frame."""
 
 
 def exported_vectors(frame: av.VideoFrame) -> VectorArray | None:
@@ -22,7 +22,7 @@ def exported_vectors(frame: av.VideoFrame) -> VectorArray | None:
 
 
 def display_matrix(frame: av.VideoFrame) -> npt.NDArray[np.int32] | None:
-    """The matrix [3, 3] by which a decoded picture is to be shown, as the container gives it, None if it has none."""
+    """The container's display matrix [3, 3] of a decoded picture, None if it has none."""
     found = _side_data(frame, "DISPLAYMATRIX")
     return None if found is None else np.frombuffer(found, np.int32, 9).reshape(3, 3)
 
@@ -30,10 +30,10 @@ def display_matrix(frame: av.VideoFrame) -> npt.NDArray[np.int32] | None:
 def _side_data(frame: av.VideoFrame, kind: str) -> Any:
     """Side data by PyAV's name for its kind.
 
-    Not by `frame.side_data`: the frame then keeps a container that keeps the frame, and both keep the picture until
-    Python looks for cycles, which it does the less often the longer a program runs.
+    `frame.side_data` would create a reference cycle, which keeps the picture in memory until the garbage collector
+    runs.
     """
     try:
         return _container_of(frame).get(kind)
-    except ValueError:  # a kind of side data that PyAV has no name for hides the others
+    except ValueError:  # PyAV fails on every lookup if one kind of side data is unknown to it
         return None

@@ -1,4 +1,4 @@
-"""A stream's packets in decode order, the first few of which can be looked at before they are taken."""
+"""Iterate over a stream's packets, with a peek at the first ones."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-_LOOK_AHEAD = 16
+_PEEKED_PACKETS = 16
 
 
 class Packets(Iterator["av.Packet[Any]"]):
-    """Packets of a video stream, each once, in decode order; the last one, empty, drains the decoder."""
+    """Yields each packet of a video stream once, in decode order; the last packet is empty and drains the decoder."""
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._rest: Iterator[av.Packet[Any]] = container.demux(stream)
-        self._ahead: deque[av.Packet[Any]] = deque()
+        self._peeked: deque[av.Packet[Any]] = deque()
 
     def __next__(self) -> av.Packet[Any]:
-        return self._ahead.popleft() if self._ahead else next(self._rest)
+        return self._peeked.popleft() if self._peeked else next(self._rest)
 
-    def look_intra_only(self) -> bool:
-        """Whether every one of the next packets, at least two and at most 16, can be decoded without another.
+    def peek_intra_only(self) -> bool:
+        """Whether the next packets (at least 2, at most 16) are all intra coded.
 
-        An error on the way is kept and raised where the packet it concerns would be taken.
+        If reading fails, the error is raised when iteration reaches the packet concerned.
         """
-        while len(self._ahead) < _LOOK_AHEAD:
+        while len(self._peeked) < _PEEKED_PACKETS:
             try:
                 packet = next(self._rest)
             except StopIteration:
@@ -37,10 +37,10 @@ class Packets(Iterator["av.Packet[Any]"]):
             except av.error.FFmpegError as error:
                 self._rest = _raising(error)
                 break
-            self._ahead.append(packet)
+            self._peeked.append(packet)
             if packet.size and not packet.is_keyframe:
                 return False
-        return sum(packet.size > 0 for packet in self._ahead) > 1
+        return sum(packet.size > 0 for packet in self._peeked) > 1
 
 
 def _raising(error: Exception) -> Iterator[av.Packet[Any]]:

@@ -15,17 +15,17 @@ from codec.errors import BrokenStreamError, UnreadableError
 from codec.types import UInt8Array
 
 _CODECS = {".jpg": "mjpeg", ".jpeg": "mjpeg", ".png": "png"}
-"""Ending of a picture file -> FFmpeg's name of its codec."""
+"""FFmpeg's name of the codec by file suffix."""
 _NUMBER = re.compile(r"(\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
 class PictureFiles:
-    """Picture files in presentation order; iterate to read them one by one.
+    """Picture files in presentation order. Iteration reads them one by one.
 
     Attributes:
         files: JPEG or PNG files, at least one.
-        missing: Numbers that no file has between the first and the last one; empty where names have no numbers.
+        missing: Numbers missing between the first and the last file; empty if the names have no numbers.
     """
 
     files: tuple[Path, ...]
@@ -40,7 +40,7 @@ class PictureFiles:
         return len(self.files)
 
     def __iter__(self) -> Iterator[UInt8Array]:
-        """RGB pictures uint8 [height, width, 3].
+        """Yield RGB pictures uint8 [height, width, 3].
 
         Raises:
             UnreadableError: The first file is not a picture.
@@ -54,11 +54,11 @@ def find_pictures(folder: Path) -> PictureFiles:
     """List the JPEG and PNG files of a folder by the number at the end of their names, or by name.
 
     Raises:
-        UnreadableError: The folder holds no picture, or two with the same number.
+        UnreadableError: The folder has no picture, or two with the same number.
     """
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _CODECS)
     if not files:
-        raise UnreadableError(f"'{folder}' holds no JPEG or PNG picture; expected files such as 00000.jpg")
+        raise UnreadableError(f"'{folder}' has no JPEG or PNG picture; expected files such as 00000.jpg")
     found = [_NUMBER.search(file.stem) for file in files]
     numbers = [int(match[1]) for match in found if match]
     if len(numbers) < len(files):
@@ -66,13 +66,13 @@ def find_pictures(folder: Path) -> PictureFiles:
     order = sorted(zip(numbers, files, strict=True))
     for (number, file), (following, other) in pairwise(order):
         if number == following:
-            raise UnreadableError(f"'{folder}' holds two pictures with number {number}: {file.name} and {other.name}")
+            raise UnreadableError(f"'{folder}' has two pictures with number {number}: {file.name} and {other.name}")
     missing = sorted(set(range(order[0][0], order[-1][0])) - set(numbers))
     return PictureFiles(tuple(file for _, file in order), tuple(missing))
 
 
 def spans(numbers: Iterable[int]) -> str:
-    """Write ascending numbers in short: "3, 7 to 9"."""
+    """Format ascending numbers as ranges, such as "3, 7 to 9"."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:

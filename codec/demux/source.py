@@ -1,7 +1,7 @@
-"""Open a source and make sure that it is a video which may be read: one file, one video stream, one decoder.
+"""Open a video file and check that it can be read: one file with a video stream that has a decoder.
 
-FFmpeg is given a file object without a name and no protocol, so that nothing a file contains (a playlist, a reference
-to another file, an address) makes it open anything else.
+FFmpeg gets a file object without a name and may use no protocol. So nothing in the file (a playlist, a reference to
+another file, a URL) can make it open anything else.
 """
 
 from __future__ import annotations
@@ -20,27 +20,39 @@ from codec.demux.packets import Packets
 from codec.errors import NoVideoError, UnreadableError, UnsupportedSizeError
 
 VideoSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
+"""A path, the bytes of a file, or a seekable binary file object."""
 
 MAX_PIXELS = 36_000_000
-"""Largest picture in pixels: 8K (7680 x 4320) and a little."""
+"""Most pixels per picture: slightly more than 8K (7680 x 4320)."""
 
-_LISTS = frozenset(("hls", "concat", "dash", "imf", "sdp", "rtsp", "webm_dash_manifest", "vapoursynth", "tty", "lavfi"))
-_STILLS = frozenset(("image2", "image2pipe", "ico", "fits", "dds_pipe"))
-_BUFFER = 1 << 18
-_HEAD = 256
+_PLAYLIST_FORMATS = frozenset(
+    ("hls", "concat", "dash", "imf", "sdp", "rtsp", "webm_dash_manifest", "vapoursynth", "tty", "lavfi")
+)
+_STILL_FORMATS = frozenset(("image2", "image2pipe", "ico", "fits", "dds_pipe"))
+_IO_BUFFER_BYTES = 1 << 18
+_HEAD_BYTES = 256
 
 
 class VideoFile:
-    """A video file, opened and checked.
+    """An opened and checked video file.
+
+    Args:
+        source: Path, bytes, or seekable binary file object. A file object stays open.
 
     Attributes:
-        name: What messages call the source.
+        name: Name of the source in messages.
         container: FFmpeg's demuxer.
-        formats: Its names, such as "mov" and "mp4".
-        stream: The video stream: FFmpeg's choice, never a cover picture.
-        packets: The stream's packets in decode order, each once.
-        size: Bytes of the file.
-        head: The first 256 of them.
+        formats: FFmpeg's names of the container format, such as "mov" and "mp4".
+        stream: The video stream that FFmpeg prefers, never cover art.
+        packets: The stream's packets in decode order.
+        size: Size of the file in bytes.
+        head: The first 256 bytes of the file.
+
+    Raises:
+        UnreadableError: The file is missing, empty, not a video, or has no decoder.
+        NoVideoError: The container has no video stream.
+        UnsupportedSizeError: The pictures are too large.
+        TypeError: The source is of another type.
     """
 
     def __init__(self, source: VideoSource) -> None:
@@ -49,7 +61,7 @@ class VideoFile:
             self._file.seek(0, os.SEEK_END)
             self.size = self._file.tell()
             self._file.seek(0)
-            self.head = self._file.read(_HEAD)
+            self.head = self._file.read(_HEAD_BYTES)
             self._file.seek(0)
             self.container = _open(self._file, self.name)
             self.formats = frozenset(self.container.format.name.split(","))
@@ -65,7 +77,7 @@ class VideoFile:
             raise
 
     def close(self) -> None:
-        """Close the demuxer, and the file if it was opened here."""
+        """Close the demuxer, and the file unless the caller opened it."""
         self.container.close()
         self._close_file()
 
@@ -75,10 +87,15 @@ class VideoFile:
 
 
 def check_size(width: int, height: int, name: str) -> None:
-    """Refuse pictures of more than `MAX_PIXELS`.
+    """Check that a picture has at most `MAX_PIXELS`.
+
+    Args:
+        width: Width in pixels.
+        height: Height in pixels.
+        name: Name of the video in the message.
 
     Raises:
-        UnsupportedSizeError: The picture is too large.
+        UnsupportedSizeError: The picture is larger.
     """
     if width * height > MAX_PIXELS:
         raise UnsupportedSizeError(
@@ -86,8 +103,8 @@ def check_size(width: int, height: int, name: str) -> None:
         )
 
 
-class _Nameless:
-    """The reading half of a file object and nothing else: from a `name` FFmpeg would guess formats."""
+class _NamelessFile:
+    """A file object without `name`, from which FFmpeg would guess the format."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read = file.read
@@ -96,7 +113,7 @@ class _Nameless:
 
 
 def _as_file(source: VideoSource) -> tuple[BinaryIO, str, bool]:
-    """The source as a file object, its name for messages, and whether it has to be closed here."""
+    """The source as a file object, its name in messages, and whether `VideoFile` has to close it."""
     if isinstance(source, bytes | bytearray | memoryview):
         if not len(source):
             raise UnreadableError("the video is empty: 0 bytes")
@@ -105,7 +122,7 @@ def _as_file(source: VideoSource) -> tuple[BinaryIO, str, bool]:
         return _open_path(Path(source)), f"'{os.fspath(source)}'", True
     if not all(hasattr(source, method) for method in ("read", "seek", "tell")):
         raise TypeError(
-            f"a video is given as a path, as bytes or as a seekable binary file object; given: {type(source).__name__}"
+            f"a video must be a path, bytes or a seekable binary file object; given: {type(source).__name__}"
         )
     name = getattr(source, "name", None)
     return source, f"'{name}'" if isinstance(name, str) else "the given file object", False
@@ -130,35 +147,33 @@ def _open_path(path: Path) -> BinaryIO:
 def _open(file: BinaryIO, name: str) -> InputContainer:
     try:
         options = {"protocol_whitelist": "none"}
-        container = av.open(cast(BinaryIO, _Nameless(file)), "r", options=options, buffer_size=_BUFFER)
+        container = av.open(cast(BinaryIO, _NamelessFile(file)), "r", options=options, buffer_size=_IO_BUFFER_BYTES)
     except (av.error.FFmpegError, ValueError) as error:
         raise UnreadableError(f"{name} is not a video that FFmpeg can read: {reason_of(error)}") from error
     formats = set(container.format.name.split(","))
-    if formats & _LISTS:
+    if formats & _PLAYLIST_FORMATS:
         container.close()
-        raise UnreadableError(
-            f"{name} is a text or a list of other files ({container.format.name}); give the video itself"
-        )
-    if formats & _STILLS or container.format.name.endswith("_pipe"):
+        raise UnreadableError(f"{name} is a text file or a playlist ({container.format.name}); give the video itself")
+    if formats & _STILL_FORMATS or container.format.name.endswith("_pipe"):
         container.close()
-        raise UnreadableError(f"{name} is a still picture ({container.format.name}); a video is expected")
+        raise UnreadableError(f"{name} is a still image ({container.format.name}); a video is expected")
     return container
 
 
 def reason_of(error: Exception) -> str:
-    """FFmpeg's words for an error, without its number and file name."""
+    """FFmpeg's message for an error, without its number and file name."""
     return getattr(error, "strerror", None) or str(error)
 
 
 def _video_stream(container: InputContainer, name: str) -> VideoStream:
-    """FFmpeg's choice of video stream, never a cover picture."""
-    pictures = av.stream.Disposition.attached_pic
-    videos = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    """The video stream that FFmpeg prefers, never cover art."""
+    cover_art = av.stream.Disposition.attached_pic
+    videos = [stream for stream in container.streams.video if not stream.disposition & cover_art]
     if not videos:
         kinds = ", ".join(sorted({stream.type or "data" for stream in container.streams})) or "none"
         raise NoVideoError(f"{name} has no video stream; its streams: {kinds}")
     best = container.streams.best("video")
     stream = best if isinstance(best, VideoStream) and best in videos else videos[0]
     if stream.codec_context is None:
-        raise UnreadableError(f"{name} has a video stream in a codec that no decoder here reads")
+        raise UnreadableError(f"{name} has a video stream in a codec without a decoder")
     return stream

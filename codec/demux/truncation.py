@@ -1,33 +1,32 @@
-"""Whether a file ends before its container says so, as a transfer that broke off leaves it.
+"""Detect files that end early, as an interrupted transfer leaves them.
 
-FFmpeg reads such a file as if it were a shorter video. MP4 and MOV list where each frame lies; Matroska and WebM say
-how long they are, unless they were written as a live stream; AVI, FLV and IVF say how long each frame is. MPEG-TS and
-raw streams say nothing.
+FFmpeg reads such a file as a shorter video. MP4 and MOV list the place of each frame; Matroska and WebM state their
+length, unless they were written as a live stream; AVI, FLV and IVF state the length of each frame. MPEG-TS and raw
+streams state nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 
-if TYPE_CHECKING:
-    from codec.demux.source import VideoFile
+from codec.demux.source import VideoFile
 
 INDEXED = frozenset(("mov", "mp4"))
-"""Containers whose index says where each frame lies."""
+"""Formats with an index that lists the place of each frame."""
 SEGMENTED = frozenset(("matroska", "webm"))
-"""Containers of one segment, whose header says how long it is."""
-_SIZED = INDEXED | {"avi", "flv", "ivf"}
-"""Containers that say how long a packet is, where FFmpeg calls one corrupt only because the file ends in it."""
-_EBML = b"\x1a\x45\xdf\xa3"
-_SEGMENT = b"\x18\x53\x80\x67"
+"""Formats with a single segment whose header states its length."""
+_WITH_PACKET_SIZES = INDEXED | {"avi", "flv", "ivf"}
+"""Formats that state the length of each packet: FFmpeg marks a packet as corrupt only if the file ends within it."""
+_EBML_ID = b"\x1a\x45\xdf\xa3"
+_SEGMENT_ID = b"\x18\x53\x80\x67"
 
 
 def truncation_reason(file: VideoFile) -> str | None:
-    """Why the file is known to end too early, in words that follow "it is"; None where nothing says so.
+    """Why the file is known to end early, in words that follow "it is"; None if nothing says so.
 
-    The index of a fragmented MP4 grows while its packets are read, so ask after the last one.
+    Call it after the last packet: the index of a fragmented MP4 grows while packets are read.
     """
     if file.formats & INDEXED:
         end = max((entry.pos + entry.size for entry in file.stream.index_entries), default=0)
@@ -38,35 +37,38 @@ def truncation_reason(file: VideoFile) -> str | None:
     return f"cut off: its {promise} byte {end:,}, the file has {file.size:,} bytes" if end > file.size else None
 
 
-def is_cut(file: VideoFile, packet: av.Packet[Any]) -> bool:
-    """Whether the file ends in the middle of this packet."""
-    return packet.is_corrupt and bool(file.formats & _SIZED)
+def is_packet_truncated(file: VideoFile, packet: av.Packet[Any]) -> bool:
+    """Whether the file ends within this packet."""
+    return packet.is_corrupt and bool(file.formats & _WITH_PACKET_SIZES)
 
 
 def segment_end(head: bytes) -> int | None:
-    """Where a Matroska segment ends, in bytes from the start of the file; None where that is not known (RFC 8794, 6).
+    """End of a Matroska segment in bytes from the start of the file, None if unknown (RFC 8794, section 6).
 
     Args:
         head: The first bytes of the file.
     """
-    if not head.startswith(_EBML):
+    if not head.startswith(_EBML_ID):
         return None
-    header = _sized(head, len(_EBML))
-    if header is None or head[sum(header) :][:4] != _SEGMENT:
+    header = _element_range(head, len(_EBML_ID))
+    if header is None or head[sum(header) :][:4] != _SEGMENT_ID:
         return None
-    segment = _sized(head, sum(header) + len(_SEGMENT))
+    segment = _element_range(head, sum(header) + len(_SEGMENT_ID))
     return None if segment is None else sum(segment)
 
 
-def _sized(data: bytes, place: int) -> tuple[int, int] | None:
-    """Where an element's content begins, and its bytes, from the size at `place`; None if that is unknown or absent.
+def _element_range(data: bytes, position: int) -> tuple[int, int] | None:
+    """Start and length in bytes of the content of an element whose size field is at `position`.
 
-    A size of n bytes begins with n - 1 zero bits and a one; all ones after that stand for an unknown size.
+    A size field of n bytes starts with n - 1 zero bits and a one. If all other bits are ones, the size is unknown.
+
+    Returns:
+        None if the size is unknown or `data` ends before it.
     """
-    length = 9 - data[place].bit_length() if place < len(data) else 9
-    field = data[place : place + length]
+    length = 9 - data[position].bit_length() if position < len(data) else 9
+    field = data[position : position + length]
     if length > 8 or len(field) < length:
         return None
-    most = (1 << 7 * length) - 1
-    size = int.from_bytes(field, "big") & most
-    return None if size == most else (place + length, size)
+    all_ones = (1 << 7 * length) - 1
+    size = int.from_bytes(field, "big") & all_ones
+    return None if size == all_ones else (position + length, size)

@@ -1,1 +1,1 @@
-"""Parse the H.264 headers that motion analysis needs (ITU-T H.264, clauses 7 and 8)."""
+"""Parse H.264 headers and track reference frames (ITU-T H.264, clauses 7 and 8)."""

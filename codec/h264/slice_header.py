@@ -1,123 +1,127 @@
-"""What an H.264 slice header says of the pictures that stay references (clause 7.3.3).
+"""Read decoded reference picture marking from a slice header (ITU-T H.264, clause 7.3.3).
 
 Clause numbers are those of ITU-T H.264 (08/2021).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from codec.h264.bit_reader import Bits
-
-if TYPE_CHECKING:
-    from codec.h264.parameter_sets import SequenceParameters
-from codec.h264.parameter_sets import PictureParameters
+from codec.h264.bit_reader import BitReader
+from codec.h264.nal_unit import NalUnitType, nal_unit_type
+from codec.h264.parameter_sets import PictureParameterSet, SequenceParameterSet
 
 _P, _B, _SP = 0, 1, 3
-_IDR = 5
-_MOST_COMMANDS = 66
+"""Values of `slice_type` modulo 5 (table 7-6)."""
+_MAX_OPERATIONS = 66
 
 
 @dataclass(frozen=True, slots=True)
-class Marking:
-    """How a reference frame changes which frames are references (clause 8.2.5).
+class RefPicMarking:
+    """How a reference frame changes the marking of reference frames (`dec_ref_pic_marking`, clause 7.4.3.3).
 
     Attributes:
-        number: `frame_num`; the frame's short-term number.
-        modulus: Frame numbers count up to this, then from 0 again.
-        commands: Memory management control operations (operation, first value, second value), in order; None: the
-            oldest short-term frame leaves when there is no room.
-        is_long_term: An IDR picture that is a long-term reference.
+        frame_num: Number of the frame as a short-term reference.
+        max_frame_num: `frame_num` counts modulo this.
+        mmco: Memory management control operations in order, each (operation, first operand, second operand) with 0 for
+            absent operands; None for sliding window marking.
+        long_term_reference_flag: Whether an IDR picture is a long-term reference.
     """
 
-    number: int
-    modulus: int
-    commands: tuple[tuple[int, int, int], ...] | None = None
-    is_long_term: bool = False
+    frame_num: int
+    max_frame_num: int
+    mmco: tuple[tuple[int, int, int], ...] | None = None
+    long_term_reference_flag: bool = False
 
 
-def parse_marking(nal: bytes, sequence: SequenceParameters, pictures: dict[int, PictureParameters]) -> Marking | None:
-    """Marking of a reference picture by its first slice; None for a field, a damaged header or unknown parameters."""
+def parse_ref_pic_marking(
+    nal: bytes, sps: SequenceParameterSet, pps_by_id: Mapping[int, PictureParameterSet]
+) -> RefPicMarking | None:
+    """Marking in the first slice of a reference frame; None for a field, damage or an unknown parameter set."""
+    is_idr = nal_unit_type(nal) == NalUnitType.IDR_SLICE
     try:
-        return _read_slice(Bits(nal), nal[0] & 31 == _IDR, sequence, pictures)
+        return _parse_slice_header(BitReader(nal), is_idr, sps, pps_by_id)
     except (KeyError, ValueError):
         return None
 
 
-def _read_slice(
-    bits: Bits, is_idr: bool, sequence: SequenceParameters, pictures: dict[int, PictureParameters]
-) -> Marking | None:
-    bits.unsigned()  # first_mb_in_slice
-    kind = bits.unsigned() % 5
-    picture = pictures[bits.unsigned()]
-    if sequence.has_separate_planes:
-        bits.read(2)
-    number = bits.read(sequence.number_bits)
-    modulus = 1 << sequence.number_bits
-    if not sequence.is_frames_only and bits.read(1):  # field_pic_flag
+def _parse_slice_header(
+    bits: BitReader, is_idr: bool, sps: SequenceParameterSet, pps_by_id: Mapping[int, PictureParameterSet]
+) -> RefPicMarking | None:
+    bits.ue()  # first_mb_in_slice
+    slice_type = bits.ue() % 5
+    pps = pps_by_id[bits.ue()]
+    if sps.separate_colour_plane_flag:
+        bits.u(2)  # colour_plane_id
+    frame_num = bits.u(sps.log2_max_frame_num)
+    max_frame_num = 1 << sps.log2_max_frame_num
+    if not sps.frame_mbs_only_flag and bits.flag():  # field_pic_flag
         return None
     if is_idr:
-        bits.unsigned()  # idr_pic_id
-    _skip_order(bits, sequence, picture)
-    _skip_references(bits, kind, sequence, picture)
+        bits.ue()  # idr_pic_id
+    _skip_pic_order_cnt(bits, sps, pps)
+    _skip_reference_lists(bits, slice_type, sps, pps)
     if is_idr:
-        bits.read(1)  # no_output_of_prior_pics_flag
-        return Marking(number, modulus, is_long_term=bool(bits.read(1)))
-    return Marking(number, modulus, _read_commands(bits) if bits.read(1) else None)
+        bits.u(1)  # no_output_of_prior_pics_flag
+        return RefPicMarking(frame_num, max_frame_num, long_term_reference_flag=bits.flag())
+    is_adaptive = bits.flag()  # adaptive_ref_pic_marking_mode_flag
+    return RefPicMarking(frame_num, max_frame_num, _parse_mmco(bits) if is_adaptive else None)
 
 
-def _skip_order(bits: Bits, sequence: SequenceParameters, picture: PictureParameters) -> None:
-    """Picture order count and what stands behind it."""
-    if sequence.order_kind == 0:
-        bits.read(sequence.order_bits)
-        if picture.has_field_order:
-            bits.signed()
-    elif sequence.order_kind == 1 and not sequence.order_is_implied:
-        bits.signed()
-        if picture.has_field_order:
-            bits.signed()
-    if picture.has_redundancy:
-        bits.unsigned()
+def _skip_pic_order_cnt(bits: BitReader, sps: SequenceParameterSet, pps: PictureParameterSet) -> None:
+    """Skip the picture order count and `redundant_pic_cnt`."""
+    if sps.pic_order_cnt_type == 0:
+        bits.u(sps.log2_max_pic_order_cnt_lsb)
+        if pps.bottom_field_pic_order_in_frame_present_flag:
+            bits.se()
+    elif sps.pic_order_cnt_type == 1 and not sps.delta_pic_order_always_zero_flag:
+        bits.se()
+        if pps.bottom_field_pic_order_in_frame_present_flag:
+            bits.se()
+    if pps.redundant_pic_cnt_present_flag:
+        bits.ue()
 
 
-def _skip_references(bits: Bits, kind: int, sequence: SequenceParameters, picture: PictureParameters) -> None:
-    """Lengths, modification and weights of the reference lists."""
-    if kind not in (_P, _B, _SP):
+def _skip_reference_lists(
+    bits: BitReader, slice_type: int, sps: SequenceParameterSet, pps: PictureParameterSet
+) -> None:
+    """Skip lengths, modifications and weights of the reference lists."""
+    if slice_type not in (_P, _B, _SP):
         return
-    lists = 2 if kind == _B else 1
-    if kind == _B:
-        bits.read(1)  # direct_spatial_mv_pred_flag
-    lengths = list(picture.references)
-    if bits.read(1):  # num_ref_idx_active_override_flag
-        lengths[:lists] = [bits.unsigned() + 1 for _ in range(lists)]
+    lists = 2 if slice_type == _B else 1
+    if slice_type == _B:
+        bits.u(1)  # direct_spatial_mv_pred_flag
+    lengths = list(pps.num_ref_idx_default_active)
+    if bits.flag():  # num_ref_idx_active_override_flag
+        lengths[:lists] = [bits.ue() + 1 for _ in range(lists)]
     for _ in range(lists):
-        if bits.read(1):  # ref_pic_list_modification_flag
-            while bits.unsigned() != 3:
-                bits.unsigned()
-    if picture.weighted[kind == _B]:
-        _skip_weights(bits, lengths[:lists], has_chroma=sequence.chroma != 0)
+        if bits.flag():  # ref_pic_list_modification_flag
+            while bits.ue() != 3:  # modification_of_pic_nums_idc
+                bits.ue()
+    if pps.has_weights[slice_type == _B]:
+        _skip_pred_weight_table(bits, sum(lengths[:lists]), has_chroma=sps.chroma_array_type != 0)
 
 
-def _skip_weights(bits: Bits, lengths: list[int], *, has_chroma: bool) -> None:
-    """Prediction weights (clause 7.3.3.2)."""
-    bits.unsigned()
+def _skip_pred_weight_table(bits: BitReader, entries: int, *, has_chroma: bool) -> None:
+    """Skip the weights of `entries` references (clause 7.3.3.2)."""
+    bits.ue()  # luma_log2_weight_denom
     if has_chroma:
-        bits.unsigned()
-    for _ in range(sum(lengths)):
-        for values in (2, 4) if has_chroma else (2,):
-            if bits.read(1):
+        bits.ue()  # chroma_log2_weight_denom
+    for _ in range(entries):
+        for values in (2, 4) if has_chroma else (2,):  # weight and offset of luma, then of both chroma planes
+            if bits.flag():
                 for _ in range(values):
-                    bits.signed()
+                    bits.se()
 
 
-def _read_commands(bits: Bits) -> tuple[tuple[int, int, int], ...]:
+def _parse_mmco(bits: BitReader) -> tuple[tuple[int, int, int], ...]:
     """Memory management control operations (clause 7.3.3.3)."""
-    commands: list[tuple[int, int, int]] = []
-    for _ in range(_MOST_COMMANDS):
-        operation = bits.unsigned()
+    operations: list[tuple[int, int, int]] = []
+    for _ in range(_MAX_OPERATIONS):
+        operation = bits.ue()
         if operation == 0:
-            return tuple(commands)
-        first = bits.unsigned() if operation in (1, 2, 3, 4, 6) else 0
-        commands.append((operation, first, bits.unsigned() if operation == 3 else 0))
-    raise ValueError("the commands do not end")
+            return tuple(operations)
+        first = bits.ue() if operation in (1, 2, 3, 4, 6) else 0
+        operations.append((operation, first, bits.ue() if operation == 3 else 0))
+    raise ValueError("the memory management control operations do not end")

@@ -1,5 +1,5 @@
-"""Compile every kernel and keep it, so that the first video need not wait: `python -m codec.kernels`."""
+"""Compile all kernels ahead of time: `python -m codec.kernels`."""
 
 from codec.kernels import compensate
 
-print(f"The kernels are compiled; numba keeps them in {compensate.stats.cache_path}")
+print(f"The kernels are compiled. numba's cache is in {compensate.stats.cache_path}")

@@ -1,4 +1,4 @@
-"""What the kernels share: types of arrays, and small functions that become part of each."""
+"""Array types and small functions shared by the kernels."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import numba
 import numpy as np
 from numba import types as nb
 
-GRID = nb.int32[:, :, ::1]
-VECTORS = nb.float32[:, ::1]
-NUMBERS = nb.int32[::1]
-PICTURES = nb.uint8[:, :, ::1]
-FRAME = nb.Array(nb.uint8, 2, "C", readonly=True)
+INT32_1D = nb.int32[::1]
+INT32_3D = nb.int32[:, :, ::1]
+FLOAT32_1D = nb.float32[::1]
+FLOAT32_2D = nb.float32[:, ::1]
+UINT8_2D_READONLY = nb.Array(nb.uint8, 2, "C", readonly=True)
+UINT8_3D = nb.uint8[:, :, ::1]
 
-WHOLE = 16
-"""Weight of a whole pixel: vectors are placed to 1/16 pixel, so that two weights and a value multiply to 16 bits."""
-
+SUBPIXELS = 16
+"""Vectors are rounded to 1/16 pixel, so that the product of two weights and a pixel fits 16 bits."""
 
 _njit: Any = numba.njit
 inlined: Any = _njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
-"""Makes a function part of the compiled ones that call it."""
+"""Decorator for functions that are inlined into the kernels calling them."""
 
 
 @inlined
-def clamped(value, low, high):
+def clamp(value, low, high):
     """The nearest value in [low, high]."""
     return min(max(value, low), high)
 
 
 @inlined
-def placed(distance):
-    """A vector's part in 1/16 pixels -> whole pixels and the weight of the next one, 0 to 15."""
-    steps = int(np.floor(distance * WHOLE + 0.5))
-    return steps >> 4, steps & 15
+def split_subpixels(distance):
+    """Split a vector component into whole pixels and the weight of the next pixel, 0 to 15 sixteenths."""
+    sixteenths = int(np.floor(distance * SUBPIXELS + 0.5))
+    return sixteenths >> 4, sixteenths & 15

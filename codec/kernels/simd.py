@@ -1,7 +1,7 @@
-"""Rows of 16, 8 or 4 pixels as one LLVM vector of 16-bit numbers.
+"""SIMD operations on rows of 16, 8 or 4 pixels, as LLVM vectors of 16-bit integers.
 
-Left to itself, LLVM turns a loop over 16 pixels into 16 times the same scalar code, since it cannot know that input and
-output do not overlap. Here the vectors are spelled out; LLVM makes the best instructions of any processor of them.
+LLVM does not vectorize such loops by itself, because it cannot know that input and output do not overlap. With explicit
+vectors it selects the best instructions of any processor.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 
-class Lanes(types.Type):
-    """`count` unsigned 16-bit numbers, in compiled code only."""
+class UInt16Vector(types.Type):
+    """numba type of `width` unsigned 16-bit integers. It exists in compiled code only."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        super().__init__(name=f"Lanes({count})")
-
-
-@register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, lanes: Lanes) -> None:
-        super().__init__(manager, lanes, _vector(lanes.count, 16))
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__(name=f"UInt16Vector({width})")
 
 
-_emitted: Any = intrinsic(prefer_literal=True)
-"""Makes a function that returns a signature and an emitter of LLVM code callable in compiled ones."""
+@register_model(UInt16Vector)
+class _UInt16VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, vector: UInt16Vector) -> None:
+        super().__init__(manager, vector, _llvm_vector(vector.width, 16))
 
 
-def _vector(count: int, bits: int) -> Any:
-    return ir.VectorType(ir.IntType(bits), count)
+_intrinsic: Any = intrinsic(prefer_literal=True)
+"""Decorator for functions that return a signature and a generator of LLVM code."""
+
+
+def _llvm_vector(width: int, bits: int) -> Any:
+    return ir.VectorType(ir.IntType(bits), width)
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, kind: Any) -> Any:
@@ -41,47 +41,47 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any
     return builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
 
 
-@_emitted
-def load(typing, pixels, index, count):  # noqa: ARG001
-    """`count` (a literal) numbers of uint8 [n] from `index` on. No bounds are checked."""
-    lanes = count.literal_value
+@_intrinsic
+def load(typing, pixels, index, width):  # noqa: ARG001
+    """Load `width` (a literal) pixels of uint8 [n] starting at `index`, without a bounds check."""
+    elements = width.literal_value
 
     def generate(context, builder, signature, values):
-        address = _address(context, builder, signature.args[0], values[0], values[1], _vector(lanes, 8))
-        return builder.zext(builder.load(address, align=1), _vector(lanes, 16))
+        address = _address(context, builder, signature.args[0], values[0], values[1], _llvm_vector(elements, 8))
+        return builder.zext(builder.load(address, align=1), _llvm_vector(elements, 16))
 
-    return Lanes(lanes)(pixels, types.uint64, count), generate
+    return UInt16Vector(elements)(pixels, types.uint64, width), generate
 
 
-@_emitted
-def store(typing, numbers, index, lanes):  # noqa: ARG001
-    """Write lanes into int16 [n] from `index` on. No bounds are checked."""
+@_intrinsic
+def store(typing, out, index, vector):  # noqa: ARG001
+    """Store a vector into int16 [n] starting at `index`, without a bounds check."""
 
     def generate(context, builder, signature, values):
-        address = _address(context, builder, signature.args[0], values[0], values[1], _vector(lanes.count, 16))
+        address = _address(context, builder, signature.args[0], values[0], values[1], _llvm_vector(vector.width, 16))
         builder.store(values[2], address, align=1)
         return context.get_dummy_value()
 
-    return types.void(numbers, types.uint64, lanes), generate
+    return types.void(out, types.uint64, vector), generate
 
 
-@_emitted
-def spread(typing, number, count):  # noqa: ARG001
-    """`count` (a literal) times the same number."""
-    lanes = count.literal_value
+@_intrinsic
+def splat(typing, value, width):  # noqa: ARG001
+    """A vector of `width` (a literal) equal values."""
+    elements = width.literal_value
 
     def generate(context, builder, signature, values):  # noqa: ARG001
-        nothing = ir.Constant(_vector(lanes, 16), ir.Undefined)
-        first = builder.insert_element(nothing, values[0], ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(first, nothing, ir.Constant(_vector(lanes, 32), [0] * lanes))
+        undefined = ir.Constant(_llvm_vector(elements, 16), ir.Undefined)
+        first = builder.insert_element(undefined, values[0], ir.Constant(ir.IntType(32), 0))
+        return builder.shuffle_vector(first, undefined, ir.Constant(_llvm_vector(elements, 32), [0] * elements))
 
-    return Lanes(lanes)(types.uint16, count), generate
+    return UInt16Vector(elements)(types.uint16, width), generate
 
 
-def _of_two(instruction: str) -> Any:
+def _binary(instruction: str) -> Any:
     """An LLVM instruction on two vectors."""
 
-    @_emitted
+    @_intrinsic
     def apply(typing, one, other):  # noqa: ARG001
         def generate(context, builder, signature, values):  # noqa: ARG001
             return getattr(builder, instruction)(*values)
@@ -91,12 +91,12 @@ def _of_two(instruction: str) -> Any:
     return apply
 
 
-add, subtract, multiply, shift_right = map(_of_two, ("add", "sub", "mul", "lshr"))
+add, subtract, multiply, shift_right = map(_binary, ("add", "sub", "mul", "lshr"))
 
 
-@_emitted
-def distance(typing, one, other):  # noqa: ARG001
-    """Absolute differences."""
+@_intrinsic
+def abs_diff(typing, one, other):  # noqa: ARG001
+    """Absolute difference of each pair of elements."""
 
     def generate(context, builder, signature, values):  # noqa: ARG001
         larger = builder.icmp_unsigned(">", *values)
@@ -105,14 +105,14 @@ def distance(typing, one, other):  # noqa: ARG001
     return one(one, other), generate
 
 
-@_emitted
-def total(typing, lanes):  # noqa: ARG001
-    """Sum of all lanes, uint32."""
+@_intrinsic
+def reduce_add(typing, vector):  # noqa: ARG001
+    """Sum of all elements, uint32."""
 
     def generate(context, builder, signature, values):  # noqa: ARG001
-        wide = _vector(lanes.count, 32)
+        wide = _llvm_vector(vector.width, 32)
         kind = ir.FunctionType(ir.IntType(32), [wide])
-        add_all = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{lanes.count}i32")
+        add_all = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{vector.width}i32")
         return builder.call(add_all, [builder.zext(values[0], wide)])
 
-    return types.uint32(lanes), generate
+    return types.uint32(vector), generate

@@ -1,4 +1,4 @@
-"""A decoded picture with its vectors -> CompressedFrame: the one place where motion, references and residual meet."""
+"""Turn a decoded picture with its vectors into a CompressedFrame: motion field, references and residual."""
 
 from __future__ import annotations
 
@@ -8,38 +8,40 @@ import numpy as np
 
 from codec.decode.decoded_picture import DecodedPicture
 from codec.decode.scaler import Scaler
-from codec.h264.dpb import Reach, Reference
-from codec.motion.block_grid import Geometry, lay_blocks
-from codec.motion.compensation import Prediction
-from codec.motion.reference_pictures import Stack
-from codec.motion.reference_selection import Matcher
+from codec.h264.dpb import DecodedPictureBuffer, ReferenceFrame
+from codec.h264.parameter_sets import MAX_NUM_REF_FRAMES
+from codec.motion.block_grid import GridGeometry, build_block_grid
+from codec.motion.compensation import MotionCompensation
+from codec.motion.reference_pictures import ReferencePictures
+from codec.motion.reference_selection import ReferenceSelector
 from codec.types import CompressedFrame, Int16Array, MotionField, UInt8Array
-
-MOST_REFERENCES = 16
-"""Most frames in reach (H.264 max_num_ref_frames, clause 7.4.2.1.1)."""
 
 
 class FrameAnalyzer:
-    """Turns decoded pictures, given in decode order, into frames; remembers the reference frames in reach."""
+    """Analyzes pictures in decode order and keeps the reference pictures that later ones need.
+
+    Args:
+        scaler: Scales pictures to analysis size.
+    """
 
     def __init__(self, scaler: Scaler) -> None:
         self._scaler = scaler
-        self._stack = Stack(scaler.size, MOST_REFERENCES)
-        self._reach = Reach(capacity=1)
+        self._references = ReferencePictures(scaler.size, MAX_NUM_REF_FRAMES)
+        self._dpb = DecodedPictureBuffer(capacity=1)
         self._decode_index = 0
         self._vector_size = (0, 0)
 
     def analyze(self, picture: DecodedPicture) -> CompressedFrame:
-        """Describe the next picture in decode order."""
+        """Analyze the next picture in decode order."""
         luma = self._scaler.luma(picture.frame) if picture.luma is None else picture.luma
         if picture.is_idr or picture.vector_size != self._vector_size:
-            self._reach.clear()
+            self._dpb.clear()
         self._vector_size = picture.vector_size
         motion, residual = self._compensate(picture, luma)
         if picture.is_reference:
-            self._reach.capacity = min(max(1, picture.max_reference_frames), MOST_REFERENCES)
-            self._reach.add(Reference(self._decode_index, picture.index), picture.marking)
-            self._stack.put(self._decode_index, luma, self._reach.decode_indices)
+            self._dpb.capacity = min(max(1, picture.max_reference_frames), MAX_NUM_REF_FRAMES)
+            self._dpb.add(ReferenceFrame(self._decode_index, picture.index), picture.marking)
+            self._references.add(self._decode_index, luma, keep=self._dpb.decode_indices)
         frame = CompressedFrame(
             index=picture.index,
             decode_index=self._decode_index,
@@ -50,24 +52,24 @@ class FrameAnalyzer:
             luma=luma,
             motion=motion,
             residual=residual,
-            available_references=self._reach.decode_indices,
+            available_references=self._dpb.decode_indices,
             to_rgb=self._scaler.rgb(picture.frame),
         )
         self._decode_index += 1
         return frame
 
     def _compensate(self, picture: DecodedPicture, luma: UInt8Array) -> tuple[MotionField, Int16Array]:
-        """Motion with its references, and what it leaves over."""
-        geometry = Geometry.between(picture.vector_size, self._scaler.size, picture.vector_crop)
-        frames = self._reach.frames
+        """Motion field and residual of a picture."""
+        geometry = GridGeometry.between(picture.vector_size, self._scaler.size, picture.vector_crop)
+        frames = self._dpb.frames
         if picture.vectors is None or not len(picture.vectors) or not frames:
             return MotionField.empty(geometry.rows, geometry.columns), np.zeros(luma.shape, np.int16)
-        blocks = lay_blocks(picture.vectors, geometry)
-        matcher = Matcher(self._stack, frames, picture.index)
-        slot = matcher.nearest(blocks)
-        if picture.has_fields:
-            blocks = replace(blocks, vectors=matcher.unfold(blocks, slot, luma))
-        prediction = Prediction(blocks, slot, self._stack, luma)
+        grid = build_block_grid(picture.vectors, geometry)
+        selector = ReferenceSelector(self._references, frames, picture.index)
+        slots = selector.nearest(grid)
+        if picture.is_interlaced:
+            grid = replace(grid, vectors=selector.scale_field_vectors(grid, slots, luma))
+        compensation = MotionCompensation(grid, slots, self._references, luma)
         if len(frames) > 1:
-            prediction.change(matcher.improve(blocks, slot, luma, prediction.excess))
-        return prediction.motion(), prediction.residual
+            compensation.update_slots(selector.reselect(grid, slots, luma, compensation.excess))
+        return compensation.motion_field(), compensation.residual

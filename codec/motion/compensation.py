@@ -1,7 +1,8 @@
-"""Motion-compensated prediction of a frame's cells from the reference pictures.
+"""Predict a frame from its reference pictures by motion compensation.
 
-The prediction is bilinear, edges repeated; the two lists of a bi-predicted cell are averaged. It differs from the
-codec's own by the interpolation filter, weighted prediction and deblocking.
+The prediction is bilinear and repeats the edges of the reference picture. The two lists of a bi-predicted cell are
+averaged. Compared with the codec's own prediction, the interpolation filter differs, and weighted prediction and
+deblocking are missing.
 """
 
 from __future__ import annotations
@@ -9,53 +10,54 @@ from __future__ import annotations
 import numpy as np
 
 from codec import kernels
-from codec.motion.block_grid import BlockMotion
-from codec.motion.reference_pictures import Stack
+from codec.motion.block_grid import BlockGrid
+from codec.motion.reference_pictures import ReferencePictures
 from codec.types import Float32Array, Int16Array, Int32Array, MotionField, UInt8Array
 
-SUSPECT = 3.0
-"""Mean absolute error, in levels, from which on a block's reference is questioned."""
+ERROR_TOLERANCE = 3.0
+"""Mean absolute error in luma levels above which the reference of a block is in question."""
 
 
-class Prediction:
-    """Prediction of one frame from its blocks and the slots of their references.
+class MotionCompensation:
+    """Motion-compensated prediction of one frame.
 
     Args:
-        blocks: Blocks of the frame.
-        slot: int32 [n + 1], by block the slot of its reference, -1 for none; the last entry is -1.
-        stack: Holds the references.
-        luma: uint8 [height, width], the frame itself.
+        grid: Blocks of the frame.
+        slots: int32 [blocks + 1], slot of the reference picture of each block, -1 for none. The last entry is -1.
+        references: The reference pictures.
+        luma: uint8 [height, width], the frame.
 
     Attributes:
-        residual: int16 [height, width], luma minus prediction; 0 where there is no vector.
-        excess: float32 [n + 1], by block the sum over its cells of what their mean absolute errors exceed `SUSPECT` by;
-            of those cells that were predicted last. The last entry means nothing.
+        residual: int16 [height, width], luma minus prediction, 0 in cells without a vector.
+        excess: float32 [blocks + 1], mean absolute error above `ERROR_TOLERANCE`, summed over the cells of each block.
+            After `update_slots`, only cells that were predicted again count. The last entry is undefined.
     """
 
-    def __init__(self, blocks: BlockMotion, slot: Int32Array, stack: Stack, luma: UInt8Array) -> None:
-        self._blocks, self._slot, self._stack, self._luma = blocks, slot, stack, luma
+    def __init__(self, grid: BlockGrid, slots: Int32Array, references: ReferencePictures, luma: UInt8Array) -> None:
+        self._grid, self._slots, self._references, self._luma = grid, slots, references, luma
         self.residual: Int16Array = np.empty(luma.shape, np.int16)
-        self.excess: Float32Array = np.empty(len(slot), np.float32)
-        self._predict(np.ones(len(slot), np.bool_))
+        self.excess: Float32Array = np.empty(len(slots), np.float32)
+        self._predict(np.ones(len(slots), np.bool_))
 
-    def change(self, slot: Int32Array) -> None:
-        """Take other slots [n + 1] and predict the cells again that they concern."""
-        changed = self._slot != slot
-        self._slot = slot
+    def update_slots(self, slots: Int32Array) -> None:
+        """Predict the cells again whose reference differs in `slots` [blocks + 1]."""
+        changed = self._slots != slots
+        self._slots = slots
         if changed.any():
             self._predict(changed)
 
-    def motion(self) -> MotionField:
-        """The motion that the prediction follows."""
-        shape = self._blocks.block.shape
+    def motion_field(self) -> MotionField:
+        """The motion field that the prediction uses."""
+        shape = self._grid.block_of_cell.shape
         field = MotionField(np.empty((*shape, 2), np.float32), np.empty(shape, np.int32))
-        kernels.gather(
-            self._blocks.block, self._blocks.vectors, self._slot, self._stack.names, field.vectors, field.reference
-        )
+        kernels.fill_motion_field(
+            self._grid.block_of_cell, self._grid.vectors, self._slots, self._references.decode_indices,
+            field.vectors, field.reference,
+        )  # fmt: skip
         return field
 
-    def _predict(self, wanted: np.typing.NDArray[np.bool_]) -> None:
+    def _predict(self, selected: np.typing.NDArray[np.bool_]) -> None:
         kernels.compensate(
-            self._blocks.block, self._blocks.vectors, self._slot, wanted, SUSPECT, self._stack.pictures, self._luma,
-            self.residual, self.excess,
+            self._grid.block_of_cell, self._grid.vectors, self._slots, selected, ERROR_TOLERANCE,
+            self._references.pictures, self._luma, self.residual, self.excess,
         )  # fmt: skip

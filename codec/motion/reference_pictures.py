@@ -1,4 +1,4 @@
-"""The reference pictures in one array, a slot each."""
+"""Keep the reference pictures in one array, each in a slot."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ import numpy as np
 from codec.types import Int32Array, UInt8Array
 
 
-class Stack:
-    """Pictures of one size, each in a slot of its own.
+class ReferencePictures:
+    """Reference pictures of one size.
 
     Args:
-        size: (width, height) of the pictures.
-        slots: Most pictures to hold at once.
+        size: Size (width, height) of the pictures in pixels.
+        slots: Most pictures to hold.
 
     Attributes:
         pictures: uint8 [slots, height, width].
-        names: int32 [slots + 1], the decode index of each slot's picture, -1 for none; the last entry stays -1.
+        decode_indices: int32 [slots + 1], decode index of the picture in each slot, -1 if it was never used. The last
+            entry is -1.
     """
 
     def __init__(self, size: tuple[int, int], slots: int) -> None:
         self.pictures: UInt8Array = np.empty((slots, size[1], size[0]), np.uint8)
-        self.names: Int32Array = np.full(slots + 1, -1, np.int32)
+        self.decode_indices: Int32Array = np.full(slots + 1, -1, np.int32)
         self._slots: dict[int, int] = {}
 
-    def put(self, name: int, picture: UInt8Array, keep: Collection[int]) -> None:
-        """Copy a picture [height, width] into a slot, and give those away whose pictures are not in `keep`.
+    def add(self, decode_index: int, picture: UInt8Array, keep: Collection[int]) -> None:
+        """Copy a picture [height, width] into a slot and free the slots of pictures whose index is not in `keep`.
 
-        The first free slot is taken: it was used a short while ago, so its memory is near.
+        The lowest free slot is used, since its memory is the likeliest to be cached.
         """
-        self._slots = {held: slot for held, slot in self._slots.items() if held in keep}
-        taken = set(self._slots.values())
-        slot = next(slot for slot in range(len(self.pictures)) if slot not in taken)
+        self._slots = {index: slot for index, slot in self._slots.items() if index in keep}
+        used = set(self._slots.values())
+        slot = next(slot for slot in range(len(self.pictures)) if slot not in used)
         self.pictures[slot] = picture
-        self.names[slot] = name
-        self._slots[name] = slot
+        self.decode_indices[slot] = decode_index
+        self._slots[decode_index] = slot
 
-    def slot(self, name: int) -> int:
-        """Where a picture is."""
-        return self._slots[name]
+    def slot(self, decode_index: int) -> int:
+        """Slot of a picture."""
+        return self._slots[decode_index]

@@ -1,9 +1,9 @@
-"""Which decoded frame each block is predicted from.
+"""Select the reference picture of each block.
 
-A block's vector says by which prediction list it was found, not by which entry of that list. The frames in reach are
-known, and encoders refer mostly to the nearest one in the list's direction. So the nearest is taken, unless it explains
-the block badly and another one clearly better. The same holds for a vector of a bi-predicted block that stands for no
-prediction at all: FFmpeg exports a zero vector for each unused half of a macroblock.
+An exported vector names its prediction list, but not the entry of that list. Encoders mostly refer to the nearest frame
+in the list's direction. So the nearest one is selected, unless it predicts the block badly and another reference frame
+does so clearly better. A bi-predicted block may also turn out to use one list only: FFmpeg exports a zero vector for
+each unused part of a macroblock.
 """
 
 from __future__ import annotations
@@ -11,84 +11,82 @@ from __future__ import annotations
 import numpy as np
 
 from codec import kernels
-from codec.h264.dpb import Reference
-from codec.motion.block_grid import BlockMotion
-from codec.motion.reference_pictures import Stack
+from codec.h264.dpb import ReferenceFrame
+from codec.motion.block_grid import BlockGrid
+from codec.motion.reference_pictures import ReferencePictures
 from codec.types import Float32Array, Int32Array, UInt8Array
 
-_CLEARLY = 0.75
-"""Another reference is clearly better when its error is below this share of the nearest one's ..."""
-
-_GAIN = 1.0
-"""... and lower by this many levels at least."""
-
-_FIELD_FACTORS = (2.0, 0.5)
-"""What a vector of a field may be multiplied by to count lines of the frame."""
+_MAX_ERROR_RATIO = 0.75
+"""An alternative is clearly better if its error is below this share of the first choice's error ..."""
+_MIN_ERROR_DROP = 1.0
+"""... and lower by at least this many luma levels."""
+_FIELD_VECTOR_FACTORS = (2.0, 0.5)
+"""Factors that may turn a field vector into lines of the frame."""
 
 
-def by_distance(frames: tuple[Reference, ...], index: int, prediction_list: int) -> tuple[Reference, ...]:
-    """Frames in reach, likeliest first, for a block of the frame at presentation `index`.
+def rank_references(frames: tuple[ReferenceFrame, ...], index: int, prediction_list: int) -> tuple[ReferenceFrame, ...]:
+    """Sort reference frames by likelihood for a block of the frame at presentation `index`.
 
-    List 0 prefers past frames, nearest first, then future ones; list 1 the other way round (clause 8.2.4.2.3).
+    List 0 starts with past frames from near to far, then come future ones; list 1 is the other way round (H.264 clause
+    8.2.4.2.3).
     """
 
-    def rank(frame: Reference) -> tuple[bool, int]:
+    def rank(frame: ReferenceFrame) -> tuple[bool, int]:
         distance = frame.index - index
         return (distance > 0) != (prediction_list == 1), abs(distance)
 
     return tuple(sorted(frames, key=rank))
 
 
-class Matcher:
-    """Finds each block's reference: first guesses, and what to do with those that are doubtful.
+class ReferenceSelector:
+    """Selects references for the blocks of one frame.
 
     Args:
-        stack: Holds the frames in reach.
-        frames: Frames in reach.
-        index: The frame's position in presentation order.
+        references: The reference pictures.
+        frames: The frames that the frame may refer to.
+        index: Position of the frame in presentation order.
     """
 
-    def __init__(self, stack: Stack, frames: tuple[Reference, ...], index: int) -> None:
-        self._stack = stack
-        self._orders = [
-            np.array([stack.slot(f.decode_index) for f in by_distance(frames, index, which)], np.int32)
+    def __init__(self, references: ReferencePictures, frames: tuple[ReferenceFrame, ...], index: int) -> None:
+        self._pictures = references.pictures
+        self._ranked_slots = [
+            np.array([references.slot(f.decode_index) for f in rank_references(frames, index, which)], np.int32)
             for which in (0, 1)
         ]
 
-    def nearest(self, blocks: BlockMotion) -> Int32Array:
-        """First guess: slot [n + 1] of the nearest frame in each block's direction, -1 for "no block", the last one."""
-        slot = np.empty(len(blocks.lists) + 1, np.int32)
-        slot[:-1] = np.array([order[0] for order in self._orders])[blocks.lists]
-        slot[-1] = -1
-        return slot
+    def nearest(self, grid: BlockGrid) -> Int32Array:
+        """Slot [blocks + 1] of the nearest reference in the direction of each block's list; the last entry is -1."""
+        slots = np.empty(len(grid.lists) + 1, np.int32)
+        slots[:-1] = np.array([ranked[0] for ranked in self._ranked_slots])[grid.lists]
+        slots[-1] = -1
+        return slots
 
-    def improve(self, blocks: BlockMotion, slot: Int32Array, luma: UInt8Array, excess: Float32Array) -> Int32Array:
-        """Slots [n + 1] after questioning those of blocks that `slot` explains badly.
+    def reselect(self, grid: BlockGrid, slots: Int32Array, luma: UInt8Array, excess: Float32Array) -> Int32Array:
+        """Slots [blocks + 1] after other references were tried for blocks that are predicted badly.
 
         Args:
-            blocks: Blocks of the frame.
-            slot: int32 [n + 1], first guess.
+            grid: Blocks of the frame.
+            slots: int32 [blocks + 1], first choice.
             luma: uint8 [height, width], the frame.
-            excess: float32 [n + 1], above 0 for blocks that the first guess explains badly.
+            excess: float32 [blocks + 1], above 0 for blocks that the first choice predicts badly.
         """
-        improved = slot.copy()
+        selected = slots.copy()
         for which in (0, 1):
-            kernels.rematch(
-                which, self._orders[which], excess, _CLEARLY, _GAIN,
-                blocks.block, blocks.vectors, blocks.lists, blocks.corners, improved, self._stack.pictures, luma,
+            kernels.reselect_references(
+                which, self._ranked_slots[which], excess, _MAX_ERROR_RATIO, _MIN_ERROR_DROP,
+                grid.block_of_cell, grid.vectors, grid.lists, grid.boxes, selected, self._pictures, luma,
             )  # fmt: skip
-        return improved
+        return selected
 
-    def unfold(self, blocks: BlockMotion, slot: Int32Array, luma: UInt8Array) -> Float32Array:
-        """Vectors [n + 1, 2] of an interlaced frame, in lines of the frame.
+    def scale_field_vectors(self, grid: BlockGrid, slots: Int32Array, luma: UInt8Array) -> Float32Array:
+        """Vectors [blocks + 1, 2] of an interlaced frame in lines of the frame.
 
-        Blocks of one field are exported with vectors that count the lines of that field, by some decoders twice over,
-        and nothing says which blocks those are. So the vertical part is doubled or halved where that explains a block
-        clearly better.
+        Decoders may export the vectors of field blocks at half or twice their length, and nothing marks these blocks.
+        So the vertical component is doubled or halved if that predicts the block clearly better.
         """
-        vectors = blocks.vectors.copy()
-        kernels.unfold(
-            np.array(_FIELD_FACTORS), _CLEARLY, _GAIN,
-            blocks.block, blocks.vectors, blocks.lists, blocks.corners, slot, self._stack.pictures, luma, vectors,
+        vectors = grid.vectors.copy()
+        kernels.scale_field_vectors(
+            np.array(_FIELD_VECTOR_FACTORS), _MAX_ERROR_RATIO, _MIN_ERROR_DROP,
+            grid.block_of_cell, grid.vectors, grid.lists, grid.boxes, slots, self._pictures, luma, vectors,
         )  # fmt: skip
         return vectors

@@ -47,7 +47,7 @@ def audio() -> bytes:
 
 
 def picture(form: str) -> bytes:
-    """A still picture."""
+    """A still image."""
     buffer = io.BytesIO()
     Image.fromarray(pan(1).frames[0]).save(buffer, form)
     return buffer.getvalue()
@@ -90,10 +90,10 @@ VIDEOS: dict[str, tuple[Callable[[], bytes], type[CodecError], str]] = {
     "random bytes": (lambda: np.random.default_rng(0).bytes(20000), UnreadableError, r"not a video that FFmpeg can"),
     "zeros": (lambda: bytes(20000), UnreadableError, r"not a video that FFmpeg can read"),
     "zip archive": (lambda: b"PK\x03\x04" + bytes(500), UnreadableError, r"not a video that FFmpeg can read"),
-    "png picture": (lambda: picture("PNG"), UnreadableError, r"is a still picture.*a video is expected"),
-    "jpeg picture": (lambda: picture("JPEG"), UnreadableError, r"is a still picture.*a video is expected"),
-    "webp picture": (lambda: picture("WEBP"), UnreadableError, r"is a still picture.*a video is expected"),
-    "bmp picture": (lambda: picture("BMP"), UnreadableError, r"is a still picture.*a video is expected"),
+    "png picture": (lambda: picture("PNG"), UnreadableError, r"is a still image.*a video is expected"),
+    "jpeg picture": (lambda: picture("JPEG"), UnreadableError, r"is a still image.*a video is expected"),
+    "webp picture": (lambda: picture("WEBP"), UnreadableError, r"is a still image.*a video is expected"),
+    "bmp picture": (lambda: picture("BMP"), UnreadableError, r"is a still image.*a video is expected"),
     "audio only": (audio, NoVideoError, r"has no video stream; its streams: audio"),
     "subtitles": (lambda: b"1\n00:00:01,000 --> 00:00:02,000\nHello\n\n" * 9, NoVideoError, r"streams: subtitle"),
     "playlist": (
@@ -111,7 +111,7 @@ VIDEOS: dict[str, tuple[Callable[[], bytes], type[CodecError], str]] = {
     "header only": (header_only, NoFramesError, r"a video stream without a single picture"),
     "zeroed pictures": (zeroed_pictures, NoFramesError, r"a video stream"),
     "encrypted": (encrypted, EncryptedError, r"is encrypted \(Common Encryption\); give a decrypted file"),
-    "unknown codec": (unknown_codec, UnreadableError, r"in a codec that no decoder here reads"),
+    "unknown codec": (unknown_codec, UnreadableError, r"in a codec without a decoder"),
     "huge header": (huge_header, UnsupportedSizeError, r"12000x12000; at most 36 million pixels are allowed"),
 }
 

@@ -1,14 +1,32 @@
-"""Block grids made by hand."""
+"""Synthetic motion vector records."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from codec.motion.block_grid import VectorArray
+from codec.types import VectorArray
+
+RECORD = np.dtype(
+    [
+        ("source", "i4"),
+        ("w", "u1"),
+        ("h", "u1"),
+        ("src_x", "i2"),
+        ("src_y", "i2"),
+        ("dst_x", "i2"),
+        ("dst_y", "i2"),
+        ("flags", "u8"),
+        ("motion_x", "i4"),
+        ("motion_y", "i4"),
+        ("motion_scale", "u2"),
+    ],
+    align=True,
+)
+"""Layout of AVMotionVector (libavutil/motion_vector.h)."""
 
 
-def grid_of_blocks(width: int, height: int, seed: int, scale: int = 4) -> VectorArray:
-    """Macroblocks that cover a picture, each split in one of the four ways, in one list or both; some are missing."""
+def random_records(width: int, height: int, seed: int, scale: int = 4) -> VectorArray:
+    """Records of random macroblocks that cover a picture: four partitions, one list, both or none."""
     rng = np.random.default_rng(seed)
     rows = []
     for top in range(0, height, 16):
@@ -20,20 +38,3 @@ def grid_of_blocks(width: int, height: int, seed: int, scale: int = 4) -> Vector
                         mx, my = rng.integers(-70, 70, 2)
                         rows.append((source, w, h, 0, 0, x + w // 2, y + h // 2, 0, mx, my, scale))
     return np.array(rows, RECORD)
-
-
-RECORD = np.dtype(
-    [
-        *(
-            ("source", "i4"),
-            ("w", "u1"),
-            ("h", "u1"),
-            ("src_x", "i2"),
-            ("src_y", "i2"),
-            ("dst_x", "i2"),
-            ("dst_y", "i2"),
-        ),
-        *(("flags", "u8"), ("motion_x", "i4"), ("motion_y", "i4"), ("motion_scale", "u2")),
-    ],
-    align=True,
-)

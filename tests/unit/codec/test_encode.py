@@ -1,4 +1,4 @@
-"""Clips made for evaluation: the same in every process, with the options that were asked for."""
+"""Encoding clips: reproducible in every process, with the given options."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from codec.encode import Encoder, encode
 rng = np.random.default_rng(0)
 base = rng.integers(0, 255, (30, 40, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
 clip = encode((np.roll(base, 3 * t, axis=1) for t in range(40)), Encoder())
-packets = b"".join(map(bytes, av.open(io.BytesIO(clip)).demux(video=0)))  # Matroska has a random number of its own
+packets = b"".join(map(bytes, av.open(io.BytesIO(clip)).demux(video=0)))  # Matroska contains a random id
 print(len(packets), hashlib.sha256(packets).hexdigest())
 """
 
 
 def test_clips_are_the_same_in_every_process() -> None:
-    """Three processes, with different things in their memory, make one and the same clip."""
+    """Three processes with different memory contents encode the same clip."""
     junk = [f"junk = bytes({size})\n" for size in (1, 10_000_000, 37_000_000)]
     runs = [subprocess.run([sys.executable, "-c", j + _MAKE], capture_output=True, text=True, check=True) for j in junk]
     assert len({run.stdout for run in runs}) == 1
@@ -38,8 +38,8 @@ def test_clips_are_the_same_in_every_process() -> None:
         ("x264-params=asm=SSE2Fast:scenecut=0", "asm=SSE2Fast:scenecut=0"),
     ],
 )
-def test_x264_is_kept_from_avx512(given: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the processor has it, x264's own options get a limit, unless they have one already."""
+def test_x264_does_not_use_avx512(given: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On processors with AVX-512, x264's options limit the instruction set, unless they have `asm` already."""
     monkeypatch.setattr(module, "_has_avx512", lambda: True)
     encoder = Encoder("libx264", parse_options(given))
     assert encoder.repeatable_options == {**encoder.all_options, "x264-params": expected}
@@ -58,15 +58,13 @@ def test_x264_is_kept_from_avx512(given: str, expected: str, monkeypatch: pytest
         (None, False),
     ],
 )
-def test_processors_are_told_apart(
-    simd: dict[str, list[str]] | None, has: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By what numpy found, under its newer and older names; on the smallest ones it says nothing."""
+def test_avx512_is_detected(simd: dict[str, list[str]] | None, has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AVX-512 is found in numpy's report under its newer and older names; the report may be empty."""
     monkeypatch.setattr(np, "show_config", lambda mode: {} if simd is None else {"SIMD Extensions": simd})  # noqa: ARG005
     assert module._has_avx512.__wrapped__() is has
 
 
-def test_only_x264_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another encoder's options are the defaults and what was asked for."""
+def test_only_x264_gets_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other encoders get the defaults and the given options."""
     monkeypatch.setattr(module, "_has_avx512", lambda: True)
     assert Encoder("mpeg4", {"b": "1M"}).repeatable_options == {"b": "1M"}

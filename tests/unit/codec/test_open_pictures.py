@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from codec import open_pictures, open_video
 from codec.demux.picture_files import find_pictures, spans
 from codec.errors import BrokenStreamError, UnreadableError
-from codec.reader import open_pictures, open_video
 from codec.types import MotionSource, UInt8Array
 from tests.support.synthetic import pan
 
@@ -73,7 +73,7 @@ def test_names_without_numbers_are_sorted(tmp_path: Path) -> None:
 
 def test_a_folder_without_usable_pictures_is_refused(tmp_path: Path) -> None:
     """No picture, two pictures with one number, and a first file that is no picture are named."""
-    with pytest.raises(UnreadableError, match="holds no JPEG or PNG picture"):
+    with pytest.raises(UnreadableError, match="has no JPEG or PNG picture"):
         find_pictures(tmp_path)
     (tmp_path / "7.jpg").write_bytes(b"no picture")
     with pytest.raises(UnreadableError, match=r"7.jpg' is not a picture"):

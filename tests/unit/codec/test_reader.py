@@ -1,4 +1,4 @@
-"""open_video: which frames come, in which order, from which sources, and what is left behind."""
+"""open_video: frames, their order, kinds of sources and cleanup."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 import codec
 from codec import BrokenStreamError, CompressedFrame, MotionSource, UnsupportedSizeError
-from codec.demux import source as codec_container
+from codec.demux import source as source_module
 from tests.support import synthetic
 
 STREAMS = {  # encoder, its options, container, pixel format
@@ -41,21 +41,21 @@ STREAMS = {  # encoder, its options, container, pixel format
 }
 
 
-def plain(data: bytes) -> list[int | None]:
-    """Times of all frames by a plain full decode."""
+def pts_from_ffmpeg(data: bytes) -> list[int | None]:
+    """Pts of all frames according to FFmpeg."""
     with av.open(io.BytesIO(data)) as file:
         return [frame.pts for frame in file.decode(file.streams.video[0])]
 
 
 def encode(name: str, count: int = 11) -> bytes:
-    """One of STREAMS."""
+    """Encode one of STREAMS."""
     encoder, options, container, pixel_format = STREAMS[name]
     frames = synthetic.pan(count).frames
     return synthetic.encode(frames, encoder, options, container=container, pixel_format=pixel_format)
 
 
 def same(one: CompressedFrame, other: CompressedFrame) -> bool:
-    """Whether all that is known of two frames is equal."""
+    """Whether two frames are equal in all their data."""
     return (
         (one.index, one.pts, one.type, one.available_references)
         == (other.index, other.pts, other.type, other.available_references)
@@ -67,19 +67,19 @@ def same(one: CompressedFrame, other: CompressedFrame) -> bool:
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_frames_are_those_of_a_plain_decode(name: str) -> None:
-    """Every stream gives each frame of a full decode once, with its index and pts, references first."""
+def test_frames_match_ffmpeg(name: str) -> None:
+    """Each frame that FFmpeg decodes is yielded once with its index and pts, after its references."""
     data = encode(name)
     with codec.open_video(data) as video:
         frames = list(video)
-    assert sorted((frame.index, frame.pts) for frame in frames) == list(enumerate(plain(data)))
+    assert sorted((frame.index, frame.pts) for frame in frames) == list(enumerate(pts_from_ffmpeg(data)))
     assert [frame.decode_index for frame in frames] == list(range(len(frames)))
-    assert all(name < frame.decode_index for frame in frames for name in frame.motion.references)
+    assert all(index < frame.decode_index for frame in frames for index in frame.motion.references)
 
 
 @pytest.mark.parametrize("name", ["h264", "h264-interlaced", "mpeg4", "mpeg2", "vp9"])
-def test_repeats_are_equal(name: str) -> None:
-    """The same file gives the same fields, references and residuals on every run."""
+def test_reading_is_deterministic(name: str) -> None:
+    """Reading a file again returns the same frames."""
     data = encode(name)
     with codec.open_video(data) as video:
         first = list(video)
@@ -90,7 +90,7 @@ def test_repeats_are_equal(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["h264-interlaced", "mpeg2-interlaced"])
 def test_interlaced_motion_is_in_frame_lines(name: str) -> None:
-    """Two fields of different times still give the camera's motion, in lines of the frame."""
+    """The motion of interlaced video is the camera's motion in lines of the frame."""
     fields = synthetic.pan(24, velocity=(3.0, 1.5)).frames
     woven = fields[0::2].copy()
     woven[:, 1::2] = fields[1::2, 1::2]
@@ -105,8 +105,8 @@ def test_interlaced_motion_is_in_frame_lines(name: str) -> None:
     assert np.abs(np.median(medians, axis=0) - (6.0, 3.0)).max() <= 0.5
 
 
-def test_path_bytes_and_file_give_the_same(tmp_path: Path) -> None:
-    """A path, bytes and a file object are the same video; a given file object stays open."""
+def test_path_bytes_and_file_are_equivalent(tmp_path: Path) -> None:
+    """A path, bytes and a file object yield the same frames, and the file object stays open."""
     data = encode("h264")
     (tmp_path / "clip.mp4").write_bytes(data)
     file = io.BytesIO(data)
@@ -131,7 +131,7 @@ def test_path_bytes_and_file_give_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_analysis_size(size: tuple[int, int], short_side: int, max_side: int | None, expected: tuple[int, int]) -> None:
-    """The short side is bounded, then the long one; aspect is kept and nothing is enlarged."""
+    """Both sides are limited, the aspect ratio is kept, and nothing is scaled up."""
     data = synthetic.encode(synthetic.pan(3, size).frames, options=synthetic.x264(bframes=0))
     with codec.open_video(data, short_side=short_side, max_side=max_side) as video:
         frames = list(video)
@@ -140,8 +140,8 @@ def test_analysis_size(size: tuple[int, int], short_side: int, max_side: int | N
     assert frames[0].rgb().shape == (expected[1], expected[0], 3)
 
 
-def test_scaled_vectors_follow_each_axis() -> None:
-    """Vectors are in analysis pixels: x scaled by the widths, y by the heights."""
+def test_vectors_are_scaled_per_axis() -> None:
+    """Vectors are in analysis pixels: x is scaled with the width, y with the height."""
     data = synthetic.encode(synthetic.pan(6, velocity=(6.0, 3.0)).frames, options=synthetic.x264(bframes=0, ref=1))
     with codec.open_video(data, short_side=64) as video:
         moving = [frame for frame in video if frame.type == "P"]
@@ -150,8 +150,8 @@ def test_scaled_vectors_follow_each_axis() -> None:
         assert np.allclose(median, (3.0, 1.5), atol=0.25)
 
 
-def test_rgb_is_the_picture() -> None:
-    """RGB made when asked for, also after the reader was closed, is the source picture up to compression."""
+def test_rgb_matches_the_source() -> None:
+    """`rgb()` returns the source picture up to compression loss, also after the reader is closed."""
     clip = synthetic.pan(4)
     with codec.open_video(synthetic.encode(clip.frames, options=synthetic.x264(bframes=2, crf=4))) as video:
         frames = list(video)
@@ -160,8 +160,8 @@ def test_rgb_is_the_picture() -> None:
         assert np.abs(frame.rgb().astype(int) - clip.frames[frame.index]).mean() < 6
 
 
-def test_info_says_what_the_file_is() -> None:
-    """VideoInfo names codec, format, sizes and rate of the stream."""
+def test_info_describes_the_stream() -> None:
+    """VideoInfo has codec, pixel format, sizes and frame rate of the stream."""
     with codec.open_video(encode("h264")) as video:
         info = video.info
     assert (info.codec, info.pixel_format, info.average_rate) == ("h264", "yuv420p", Fraction(25))
@@ -170,7 +170,7 @@ def test_info_says_what_the_file_is() -> None:
 
 
 def test_variable_rate_keeps_times() -> None:
-    """Uneven times come out as they went in."""
+    """Uneven presentation times are preserved."""
     times = [0, 1, 5, 6, 14, 15, 16, 40]
     frames = synthetic.pan(8).frames
     data = synthetic.encode(frames, options=synthetic.x264(bframes=2), pts=times, rate=100)
@@ -179,8 +179,8 @@ def test_variable_rate_keeps_times() -> None:
     assert [seconds[i] for i in range(8)] == pytest.approx([time / 100 for time in times])
 
 
-def test_missing_times_are_made_of_rate_and_index() -> None:
-    """Frames of a raw stream without any times get a time by their index."""
+def test_missing_times_are_computed_from_rate_and_index() -> None:
+    """Frames without a pts get their time from index and frame rate."""
     with codec.open_video(encode("h264-annexb")) as video:
         rate = video.info.average_rate
         frames = sorted(video, key=lambda frame: frame.index)
@@ -190,8 +190,8 @@ def test_missing_times_are_made_of_rate_and_index() -> None:
     assert [frame.time for frame in frames] == sorted(frame.time for frame in frames)
 
 
-def test_a_cover_picture_is_not_the_video() -> None:
-    """Of several video streams the one that FFmpeg prefers is read; a cover picture never is."""
+def test_ffmpegs_preferred_stream_is_read() -> None:
+    """Of several video streams, the one that FFmpeg prefers is read."""
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as output:
         streams = [output.add_stream("libx264", rate=25, options=synthetic.x264(bframes=0)) for _ in range(2)]
@@ -209,7 +209,7 @@ def test_a_cover_picture_is_not_the_video() -> None:
 
 
 def test_a_change_of_size_keeps_the_first_analysis_size() -> None:
-    """Frames of another size are brought to the size of the first ones and refer to nothing before the change."""
+    """After a change of size, frames are scaled to the first analysis size and refer to no earlier frame."""
     options = synthetic.x264(bframes=0)
     parts = [
         synthetic.encode(synthetic.pan(4, size).frames, options=options, container="h264")
@@ -219,12 +219,12 @@ def test_a_change_of_size_keeps_the_first_analysis_size() -> None:
         frames = list(video)
     assert len(frames) == 8
     assert {frame.luma.shape for frame in frames} == {(128, 192)}
-    assert min((name for frame in frames[4:] for name in frame.motion.references), default=4) >= 4
+    assert min((index for frame in frames[4:] for index in frame.motion.references), default=4) >= 4
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.8])
-def test_trailing_garbage_and_truncation_give_what_a_plain_decode_gives(kept: float) -> None:
-    """A cut file, and one with garbage behind it, give what a plain decode gives, then its end or a clear error."""
+def test_trailing_garbage_and_truncation_match_ffmpeg(kept: float) -> None:
+    """A truncated file and one with trailing garbage yield FFmpeg's frames, then end or raise BrokenStreamError."""
     whole = encode("mpeg2", 24)
     for data in (whole[: int(len(whole) * kept)], whole + bytes(range(256)) * 20):
         times: list[int | None] = []
@@ -246,7 +246,7 @@ def test_trailing_garbage_and_truncation_give_what_a_plain_decode_gives(kept: fl
     ("clip", "count"), [("androidx_media/mp4__sample_with_invalid_nalu.mp4", 26), ("decord/corrupted.mp4", 28)]
 )
 def test_a_break_in_the_middle(shared_dir: Path, clip: str, count: int) -> None:
-    """A stream that breaks gives the frames before the break, then an error that counts them."""
+    """A broken stream yields the frames before the break, then raises an error with their number."""
     frames: list[int] = []
     with codec.open_video(shared_dir / "data" / "clips" / clip, short_side=64) as video:
         indices = (frame.index for frame in video)
@@ -257,14 +257,14 @@ def test_a_break_in_the_middle(shared_dir: Path, clip: str, count: int) -> None:
 
 
 def fail_inside(data: bytes) -> None:
-    """Read a video and raise at the first frame."""
+    """Read a video and raise KeyError at the first frame."""
     with codec.open_video(data) as video:
         for frame in video:
             raise KeyError(frame.index)
 
 
-def test_nothing_is_left_running() -> None:
-    """After the end, after an early close and after an exception no thread of the reader is alive."""
+def test_no_thread_is_left_running() -> None:
+    """No thread of the reader survives the end, an early close or an exception."""
     data = encode("h264", 40)
 
     def alive() -> list[str]:
@@ -281,8 +281,8 @@ def test_nothing_is_left_running() -> None:
     assert alive() == []
 
 
-def test_an_abandoned_reader_ends() -> None:
-    """A reader that is dropped without being closed stops its thread."""
+def test_an_abandoned_reader_stops_its_thread() -> None:
+    """The thread ends when the reader is dropped without `close`."""
     video = codec.open_video(encode("h264", 40))
     next(iter(video))
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("keymask-decode")]
@@ -293,21 +293,21 @@ def test_an_abandoned_reader_ends() -> None:
         assert not thread.is_alive()
 
 
-def test_pictures_that_are_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More pixels than allowed are refused before decoding, naming the size and the limit."""
-    monkeypatch.setattr(codec_container, "MAX_PIXELS", 20_000)
+def test_large_pictures_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error for too many pixels names the size and the limit."""
+    monkeypatch.setattr(source_module, "MAX_PIXELS", 20_000)
     with pytest.raises(UnsupportedSizeError, match=r"pictures of 192x128; at most 0.02 million pixels are allowed"):
         codec.open_video(encode("h264"))
 
 
 @pytest.mark.parametrize(("name", "value"), [("short_side", 8), ("max_side", 0)])
 def test_sizes_have_a_lower_limit(name: str, value: int) -> None:
-    """An analysis size below 16 pixels names the value and the limit."""
+    """The error for an analysis size below 16 pixels names the value and the limit."""
     with pytest.raises(ValueError, match=f"{name} is {value}; it must be at least 16"):
         codec.open_video(b"x", **{name: value})
 
 
-def test_other_sources_are_refused() -> None:
-    """A source that is no path, bytes or file names what is allowed and what was given."""
-    with pytest.raises(TypeError, match="a path, as bytes or as a seekable binary file object; given: int"):
+def test_other_source_types_are_rejected() -> None:
+    """The error for another type of source names the allowed types and the given one."""
+    with pytest.raises(TypeError, match="a path, bytes or a seekable binary file object; given: int"):
         codec.open_video(3)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Pictures coded as two fields (PAFF), of a stream written bit by bit, whose frames and motion are known exactly."""
+"""Pictures coded as two fields (PAFF), from a hand-written stream with known frames and motion."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MOTION = (6, 2)
 
 
 def stream(motion: tuple[int, int] = MOTION, *, is_second_predicted: bool = False) -> FieldPictures:
-    """A camera that moves over a texture."""
+    """A camera pan over a texture."""
     first = synthetic.texture(3)[100 : 100 + HEIGHT, 100 : 100 + WIDTH, 1].copy()
     return field_pictures.write(first, motion, COUNT, is_second_predicted=is_second_predicted)
 
 
 def mux(pictures: FieldPictures, container: str) -> bytes:
-    """The stream in a container, both fields of a frame in one packet; as it is for "h264"."""
+    """The stream in a container with both fields of a frame in one packet; unchanged for "h264"."""
     if container == "h264":
         return pictures.annex_b
     file = io.BytesIO()
@@ -41,8 +41,8 @@ def mux(pictures: FieldPictures, container: str) -> bytes:
     return file.getvalue()
 
 
-def plain(data: bytes) -> list[tuple[int | None, UInt8Array]]:
-    """Pts and luma of each frame of a full decode, which must be interlaced."""
+def decode_with_ffmpeg(data: bytes) -> list[tuple[int | None, UInt8Array]]:
+    """Pts and luma of each frame according to FFmpeg. All frames must be interlaced."""
     with av.open(io.BytesIO(data)) as container:
         container.streams.video[0].codec_context.thread_count = 1
         frames = list(container.decode(video=0))
@@ -58,7 +58,7 @@ def read(data: bytes) -> list[CompressedFrame]:
 
 
 def blended(luma: UInt8Array) -> np.ndarray:
-    """The fields blended: each line takes a quarter of the lines above and below, line by line."""
+    """Both fields blended: each line gets a quarter of the lines above and below."""
     lines = luma.astype(int)
     last = len(lines) - 1
     rows = [lines[abs(y - 1)] + 2 * lines[y] + lines[y + 1 if y < last else last - 1] for y in range(last + 1)]
@@ -66,7 +66,7 @@ def blended(luma: UInt8Array) -> np.ndarray:
 
 
 def slow_residual(frame: CompressedFrame, reference: UInt8Array) -> np.ndarray:
-    """Luma minus the reference at the place that each cell's vector, in whole pixels, says; edges repeated."""
+    """Luma minus the reference displaced by each cell's vector of whole pixels; edges repeated."""
     residual = np.zeros(frame.luma.shape, int)
     for row, column in np.ndindex(HEIGHT // STRIDE, WIDTH // STRIDE):
         dx, dy = frame.motion.vectors[0, row, column].astype(int)
@@ -77,19 +77,19 @@ def slow_residual(frame: CompressedFrame, reference: UInt8Array) -> np.ndarray:
     return residual
 
 
-def test_the_stream_decodes_to_what_was_written() -> None:
-    """FFmpeg's decoder, without any option, gives every sample as written: the stream is one of field pictures."""
+def test_the_written_stream_decodes_exactly() -> None:
+    """FFmpeg decodes the written stream to interlaced frames that are exact to the sample."""
     pictures = stream()
-    decoded = plain(pictures.annex_b)
+    decoded = decode_with_ffmpeg(pictures.annex_b)
     assert len(decoded) == COUNT
     assert all(np.array_equal(luma, frame) for (_, luma), frame in zip(decoded, pictures.frames, strict=True))
 
 
 @pytest.mark.parametrize("container", ["h264", "matroska", "mp4", "mpegts"])
-def test_frames_are_those_of_a_full_decode(container: str) -> None:
-    """Two fields are one frame, whether a packet holds both or each its own, with index, time and picture."""
+def test_frames_match_ffmpeg(container: str) -> None:
+    """Two fields become one frame with the right index, pts and luma, in one packet or in two."""
     data = mux(stream(), container)
-    expected, frames = plain(data), read(data)
+    expected, frames = decode_with_ffmpeg(data), read(data)
     assert [(frame.index, frame.pts) for frame in frames] == [(i, pts) for i, (pts, _) in enumerate(expected)]
     for frame, (_, luma) in zip(frames, expected, strict=True):
         assert np.abs(frame.luma - blended(luma)).max() <= 1
@@ -97,15 +97,15 @@ def test_frames_are_those_of_a_full_decode(container: str) -> None:
 
 @pytest.mark.parametrize("motion", [(6, 2), (-4, 6), (3, -2)])
 @pytest.mark.parametrize("container", ["h264", "matroska"])
-def test_motion_is_that_of_the_camera(motion: tuple[int, int], container: str) -> None:
-    """Every cell refers to the frame before, by a vector in the frame's lines but where blocks are too flat to tell."""
+def test_motion_matches_the_camera(motion: tuple[int, int], container: str) -> None:
+    """Every cell refers to the previous frame; its vector is in frame lines unless the block is too flat to tell."""
     for frame in read(mux(stream(motion), container))[1:]:
         assert (frame.motion.reference[0] == frame.decode_index - 1).all()
-        assert_follows(frame, motion)
+        assert_matches_camera(frame, motion)
 
 
-def assert_follows(frame: CompressedFrame, motion: tuple[int, int]) -> None:
-    """The camera's motion in all cells but a fifth, in which the field's own lines may be counted instead."""
+def assert_matches_camera(frame: CompressedFrame, motion: tuple[int, int]) -> None:
+    """At least 80 % of the cells have the camera's motion in frame lines, the rest have it in field lines."""
     vectors = frame.motion.vectors[0]
     assert (vectors[..., 0] == motion[0]).all()
     in_frame_lines, in_field_lines = vectors[..., 1] == motion[1], vectors[..., 1] == motion[1] / 2
@@ -113,8 +113,8 @@ def assert_follows(frame: CompressedFrame, motion: tuple[int, int]) -> None:
     assert in_frame_lines.mean() > 0.8
 
 
-def test_residual_is_that_of_a_slow_loop() -> None:
-    """The residual is luma minus the moved frame before, and far smaller than what no motion would leave."""
+def test_residual_matches_a_loop_over_pixels() -> None:
+    """The residual is luma minus the displaced previous frame, and far smaller than the plain difference."""
     frames = read(stream().annex_b)
     assert not frames[0].residual.any()
     for before, frame in pairwise(frames):
@@ -123,14 +123,15 @@ def test_residual_is_that_of_a_slow_loop() -> None:
         assert np.abs(frame.residual).mean() < 0.1 * still.mean()
 
 
-def test_a_field_that_is_predicted_from_its_own_frame() -> None:
-    """A first frame whose second field refers to the first one has no frame to refer to: no motion and no residual."""
+def test_a_field_predicted_from_its_own_frame() -> None:
+    """If the second field of the first frame refers to the first field, the frame has no motion and no residual."""
     pictures = stream(is_second_predicted=True)
     assert all(
-        np.array_equal(luma, frame) for (_, luma), frame in zip(plain(pictures.annex_b), pictures.frames, strict=True)
+        np.array_equal(luma, frame)
+        for (_, luma), frame in zip(decode_with_ffmpeg(pictures.annex_b), pictures.frames, strict=True)
     )
     first, *others = read(pictures.annex_b)
     assert (first.type, first.motion.coverage, first.motion.references) == (FrameType.P, 0, ())
     assert not first.residual.any()
     for frame in others:
-        assert_follows(frame, MOTION)
+        assert_matches_camera(frame, MOTION)

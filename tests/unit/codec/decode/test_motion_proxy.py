@@ -1,4 +1,4 @@
-"""Motion proxy: known motion comes out, one picture in gives one set of vectors out."""
+"""Motion proxy: it finds known motion and returns one set of vectors per picture."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def texture(height: int, width: int, seed: int = 0) -> UInt8Array:
 
 
 def encode(encoder: str, pictures: list[UInt8Array]) -> bytes:
-    """Encode grey pictures with one of PyAV's encoders."""
+    """Encode gray pictures with one of PyAV's encoders."""
     container_format, pixel_format = ENCODERS[encoder]
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container_format) as container:
@@ -58,8 +58,8 @@ def encode(encoder: str, pictures: list[UInt8Array]) -> bytes:
 
 @pytest.mark.parametrize(("width", "height"), [(320, 240), (161, 121), (854, 480)])
 @pytest.mark.parametrize(("dx", "dy"), [(3, 0), (-2, 1), (0, -4), (0, 0)])
-def test_a_pan_gives_its_own_vector(width: int, height: int, dx: int, dy: int) -> None:
-    """When the view moves by (dx, dy), nine of ten whole blocks are predicted from (dx, dy) away."""
+def test_a_pan_is_found(width: int, height: int, dx: int, dy: int) -> None:
+    """When the view moves by (dx, dy), more than 90 % of the whole blocks have the vector (dx, dy)."""
     scene = texture(height + 60, width + 60)
     proxy = MotionProxy(width, height)
     for step in range(6):
@@ -76,7 +76,7 @@ def test_a_pan_gives_its_own_vector(width: int, height: int, dx: int, dy: int) -
 
 
 def test_a_cut_to_another_scene_has_no_vectors() -> None:
-    """The first picture of a new scene is not predicted from the old one."""
+    """The first picture of a new scene has no vectors."""
     proxy = MotionProxy(320, 240)
     shots = [texture(240, 320, seed=1)] * 10 + [255 - cv2.resize(texture(60, 80, seed=2), (320, 240))] * 2
     motion = [proxy.vectors(picture) for picture in shots]
@@ -84,7 +84,7 @@ def test_a_cut_to_another_scene_has_no_vectors() -> None:
 
 
 def test_the_same_pictures_give_the_same_vectors() -> None:
-    """Two proxies fed alike agree in every field of every vector."""
+    """Two proxies with the same input return equal records."""
     scene = texture(300, 400)
     one, two = MotionProxy(320, 240), MotionProxy(320, 240)
     for step in range(10):
@@ -97,14 +97,14 @@ def test_the_same_pictures_give_the_same_vectors() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 2), (15, 1), (3, 200)])
 def test_tiny_pictures_pass_through(width: int, height: int) -> None:
-    """A picture smaller than a macroblock is no error."""
+    """Pictures smaller than a macroblock raise no error."""
     proxy = MotionProxy(width, height)
     for _ in range(3):
         proxy.vectors(np.zeros((height, width), np.uint8))
 
 
-def test_sizes_outside_the_encoder_are_named() -> None:
-    """A size that libx264 refuses gives the size and the allowed range."""
+def test_other_sizes_are_rejected() -> None:
+    """The error for a size that libx264 cannot encode names the size and the allowed range."""
     with pytest.raises(UnsupportedSizeError, match=r"20000x16.*1x1 to 16384x16384"):
         MotionProxy(20000, 16)
     with pytest.raises(ValueError, match=r"\(8, 8\).*\(16, 16\)"):
@@ -112,8 +112,8 @@ def test_sizes_outside_the_encoder_are_named() -> None:
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_the_codecs_with_vectors_are_those_whose_decoder_exports_them(encoder: str) -> None:
-    """A moving scene decoded with export_mvs carries vectors exactly where the table says so."""
+def test_vector_codecs_are_those_whose_decoder_exports_vectors(encoder: str) -> None:
+    """A moving scene decoded with export_mvs has vectors if and only if `VECTOR_CODECS` lists the codec."""
     scene = texture(160, 200)
     data = encode(encoder, [scene[i : i + 144, i : i + 176] for i in range(6)])
     with av.open(io.BytesIO(data)) as container:
@@ -123,8 +123,8 @@ def test_the_codecs_with_vectors_are_those_whose_decoder_exports_them(encoder: s
         assert any(exported) == (stream.codec_context.name in VECTOR_CODECS)
 
 
-def test_auto_takes_the_bitstream_where_it_can() -> None:
-    """Auto prefers the bitstream, and the proxy where a codec or an intra-only stream offers no vectors."""
+def test_auto_prefers_the_bitstream() -> None:
+    """Motion "auto" selects the proxy only if the codec or an intra-only stream has no vectors."""
     assert resolve_motion_source("auto", "h264") is MotionSource.BITSTREAM
     assert resolve_motion_source("auto", "hevc") is MotionSource.PROXY
     assert resolve_motion_source("auto", "h264", intra_only=True) is MotionSource.PROXY
@@ -132,8 +132,8 @@ def test_auto_takes_the_bitstream_where_it_can() -> None:
     assert resolve_motion_source("proxy", "h264") is MotionSource.PROXY
 
 
-def test_motion_that_cannot_be_had_is_refused() -> None:
-    """Asking for bitstream motion of HEVC names the codec and what is possible."""
+def test_unavailable_motion_sources_are_rejected() -> None:
+    """The error for bitstream motion of HEVC names the codec and the alternatives."""
     with pytest.raises(MotionError, match=r"hevc streams export no motion vectors.*auto, proxy"):
         resolve_motion_source("bitstream", "hevc")
     with pytest.raises(MotionError, match=r"'quick'; allowed: auto, bitstream, proxy"):

@@ -1,4 +1,4 @@
-"""Display orientation against the display matrix applied to corner points."""
+"""Display orientation against the display matrix applied to each pixel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MATRICES = {
 
 
 def shown(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
-    """Move each pixel (x, y) to (a x + c y, b x + d y), then shift all into the picture."""
+    """The picture with each pixel (x, y) moved to (a x + c y, b x + d y), shifted to start at 0."""
     a, b, c, d = matrix
     height, width = picture.shape[:2]
     y, x = np.mgrid[:height, :width]
@@ -39,7 +39,7 @@ def shown(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def with_matrix(matrix: tuple[int, int, int, int]) -> bytes:
-    """A short MP4 whose display matrix is set."""
+    """A short MP4 with this display matrix."""
     a, b, c, d = matrix
     unit, file = 1 << 16, io.BytesIO()
     with av.open(file, "w", format="mp4") as output:
@@ -56,7 +56,7 @@ def with_matrix(matrix: tuple[int, int, int, int]) -> bytes:
 
 @pytest.mark.parametrize("name", MATRICES)
 def test_display_orientation_follows_the_matrix(name: str) -> None:
-    """All eight orientations turn a picture as the container's matrix moves its pixels, and back."""
+    """In all eight orientations, `to_display` moves pixels as the matrix does, and `to_coded` moves them back."""
     with codec.open_video(with_matrix(MATRICES[name])) as video:
         info = video.info
     picture = np.arange(48 * 64).reshape(48, 64)
@@ -77,14 +77,14 @@ def test_display_orientation_follows_the_matrix(name: str) -> None:
     ],
 )
 def test_real_clips(shared_dir: Path, clip: str, matrix: tuple[int, int, int, int]) -> None:
-    """Real rotated clips are turned as the matrix in their header (read by hand) says."""
+    """Real rotated clips are turned by the matrix in their header, which was read by hand."""
     with codec.open_video(shared_dir / "data" / "clips" / clip) as video:
         picture = np.arange(video.info.coded_height * video.info.coded_width).reshape(video.info.coded_height, -1)
         assert np.array_equal(video.info.to_display(picture), shown(picture, matrix))
 
 
-def test_rotation_outside_the_four_is_refused() -> None:
-    """A rotation that is no quarter turn names the allowed ones."""
+def test_other_rotations_are_rejected() -> None:
+    """A rotation other than a quarter turn raises an error that names the allowed values."""
     with pytest.raises(ValueError, match="rotation is 45; allowed: 0, 90, 180, 270"):
         VideoInfo(
             codec="h264",

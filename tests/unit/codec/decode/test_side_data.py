@@ -1,4 +1,4 @@
-"""Reading what is attached to a picture does not keep the picture."""
+"""Reading a picture's side data does not keep the picture in memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.support import synthetic
 
 FRAMES = 60
 MOST_ALIVE = 24
-"""Decoded pictures that the reader may hold at once: those that wait to be shown or looked at."""
+"""Most decoded pictures that the reader may hold: those in reordering and in its queues."""
 
 
 @pytest.mark.parametrize("motion", [MotionSource.BITSTREAM, MotionSource.PROXY])
-def test_a_decoded_picture_goes_when_its_frame_was_given(motion: MotionSource) -> None:
-    """Without the help of Python's search for cycles, of which a picture with side data would otherwise be one."""
+def test_decoded_pictures_are_freed_without_garbage_collection(motion: MotionSource) -> None:
+    """Pictures are freed by reference counting alone: `frame.side_data` would put each in a reference cycle."""
     clip = synthetic.encode(synthetic.pan(FRAMES).frames, options=synthetic.x264(bframes=2))
     gc.collect()
     before = _pictures()
@@ -33,5 +33,5 @@ def test_a_decoded_picture_goes_when_its_frame_was_given(motion: MotionSource) -
 
 
 def _pictures() -> int:
-    # Not isinstance, which asks objects for their class: one of torch's then warns.
+    # isinstance would read __class__, at which an object of torch warns.
     return sum(issubclass(type(thing), av.VideoFrame) for thing in gc.get_objects())

@@ -1,22 +1,22 @@
-"""Laying block vectors on the cells of the analysis picture."""
+"""Rasterizing block vectors onto the stride-4 grid."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from codec.motion.block_grid import Geometry, VectorArray, lay_blocks
-from codec.types import STRIDE
-from tests.support.block_grids import RECORD, grid_of_blocks
+from codec.motion.block_grid import GridGeometry, build_block_grid
+from codec.types import STRIDE, VectorArray
+from tests.support.block_grids import RECORD, random_records
 
 
-def slow_field(records: VectorArray, geometry: Geometry) -> np.ndarray:
-    """[2, rows, columns, 3] of (dx, dy, covered): for each cell, look through all blocks."""
+def slow_field(records: VectorArray, geometry: GridGeometry) -> np.ndarray:
+    """Array [2, rows, columns, 3] of (dx, dy, covered), from a search through all blocks for each cell."""
     field = np.zeros((2, geometry.rows, geometry.columns, 3))
     for row in range(geometry.rows):
         for column in range(geometry.columns):
-            x = (column + 0.5) * STRIDE / geometry.scale_x + geometry.left
-            y = (row + 0.5) * STRIDE / geometry.scale_y + geometry.top
+            x = (column + 0.5) * STRIDE / geometry.scale_x + geometry.crop_left
+            y = (row + 0.5) * STRIDE / geometry.scale_y + geometry.crop_top
             for r in records:
                 left, top = int(r["dst_x"]) - int(r["w"]) / 2, int(r["dst_y"]) - int(r["h"]) / 2
                 if left <= x < left + int(r["w"]) and top <= y < top + int(r["h"]):
@@ -37,44 +37,44 @@ def slow_field(records: VectorArray, geometry: Geometry) -> np.ndarray:
         ((96, 64), (24, 16), (2, 6)),
     ],
 )
-def test_cells_take_the_block_over_their_centre(
+def test_cells_get_the_block_over_their_center(
     picture: tuple[int, int], analysis: tuple[int, int], cropped: tuple[int, int]
 ) -> None:
-    """A cell gets, by list, the vector of the block that covers its centre, scaled x by width and y by height."""
-    records = grid_of_blocks(picture[0] + cropped[0], picture[1] + cropped[1], seed=sum(picture))
-    geometry = Geometry.between(picture, analysis, cropped)
-    blocks = lay_blocks(records, geometry)
+    """Each cell gets, by list, the vector of the block that covers its center, with x and y scaled separately."""
+    records = random_records(picture[0] + cropped[0], picture[1] + cropped[1], seed=sum(picture))
+    geometry = GridGeometry.between(picture, analysis, cropped)
+    grid = build_block_grid(records, geometry)
     slow = slow_field(records, geometry)
-    assert np.array_equal(blocks.block >= 0, slow[..., 2] > 0)
-    assert np.allclose(blocks.vectors[blocks.block], slow[..., :2], atol=1e-4)
+    assert np.array_equal(grid.block_of_cell >= 0, slow[..., 2] > 0)
+    assert np.allclose(grid.vectors[grid.block_of_cell], slow[..., :2], atol=1e-4)
 
 
-def test_every_cell_of_the_picture_is_in_the_field() -> None:
-    """The field has a cell for every started 4 x 4 pixels, also where the picture ends within one."""
-    geometry = Geometry.between((13, 9), (13, 9))
+def test_partial_cells_are_part_of_the_grid() -> None:
+    """The grid also has cells for incomplete 4 x 4 pixels at the right and bottom."""
+    geometry = GridGeometry.between((13, 9), (13, 9))
     assert (geometry.rows, geometry.columns) == (3, 4)
 
 
 def test_smaller_block_wins_an_overlap() -> None:
-    """Where blocks overlap, the smaller one gives the vector."""
+    """Where blocks overlap, a cell gets the vector of the smaller one."""
     records = np.array([(-1, 8, 8, 0, 0, 4, 4, 0, 4, 0, 4), (-1, 16, 16, 0, 0, 8, 8, 0, 8, 0, 4)], RECORD)
-    blocks = lay_blocks(records, Geometry.between((16, 16), (16, 16)))
-    x = blocks.vectors[blocks.block[0], 0]
+    grid = build_block_grid(records, GridGeometry.between((16, 16), (16, 16)))
+    x = grid.vectors[grid.block_of_cell[0], 0]
     assert np.array_equal(x, np.array([[1, 1, 2, 2], [1, 1, 2, 2], [2, 2, 2, 2], [2, 2, 2, 2]]))
 
 
 def test_blocks_outside_the_picture_are_ignored() -> None:
-    """Blocks beyond every border change nothing and raise nothing."""
+    """Blocks beyond any border change nothing and raise no error."""
     places = [(-40, 8), (8, -40), (400, 8), (8, 400), (-4, -4), (20, 20)]
     records = np.array([(-1, 16, 16, 0, 0, x, y, 0, 4, 4, 4) for x, y in places], RECORD)
-    geometry = Geometry.between((16, 16), (16, 16))
-    blocks = lay_blocks(records, geometry)
-    assert np.array_equal(blocks.block >= 0, slow_field(records, geometry)[..., 2] > 0)
+    geometry = GridGeometry.between((16, 16), (16, 16))
+    grid = build_block_grid(records, geometry)
+    assert np.array_equal(grid.block_of_cell >= 0, slow_field(records, geometry)[..., 2] > 0)
 
 
 def test_half_and_quarter_pixels_are_kept() -> None:
-    """A vector is motion / motion_scale in pixels: nothing is rounded."""
+    """A vector is motion / motion_scale in pixels, without rounding."""
     records = np.array([(-1, 16, 16, 0, 0, 8, 8, 0, 5, -7, 4), (1, 16, 16, 0, 0, 8, 8, 0, 3, 1, 2)], RECORD)
-    blocks = lay_blocks(records, Geometry.between((16, 16), (16, 16)))
-    assert blocks.vectors[blocks.block[0, 0, 0]].tolist() == [1.25, -1.75]
-    assert blocks.vectors[blocks.block[1, 0, 0]].tolist() == [1.5, 0.5]
+    grid = build_block_grid(records, GridGeometry.between((16, 16), (16, 16)))
+    assert grid.vectors[grid.block_of_cell[0, 0, 0]].tolist() == [1.25, -1.75]
+    assert grid.vectors[grid.block_of_cell[1, 0, 0]].tolist() == [1.5, 0.5]

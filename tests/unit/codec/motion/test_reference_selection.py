@@ -1,4 +1,4 @@
-"""Which frame a block points to: on clips whose motion is known, and by exhaustive comparison."""
+"""Selection of reference pictures, on clips with known motion and against exhaustive search."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import pytest
 
 import codec
 from codec import STRIDE, CompressedFrame
-from codec.h264.dpb import Reference
-from codec.motion.reference_selection import by_distance
+from codec.h264.dpb import ReferenceFrame
+from codec.motion.reference_selection import rank_references
 from tests.support import synthetic
 from tests.support.synthetic import Clip
 
 
 def read(clip: Clip, **params: object) -> list[CompressedFrame]:
-    """Encode a clip by x264 and read it."""
+    """Encode a clip with x264 and read it."""
     with codec.open_video(synthetic.encode(clip.frames, options=synthetic.x264(**params))) as video:
         return list(video)
 
 
-def explained(frame: CompressedFrame, clip: Clip, by_decode_index: dict[int, int]) -> tuple[int, int]:
-    """Cells whose vector is the true motion to the frame that it is said to point to; cells with a vector."""
+def explained(frame: CompressedFrame, clip: Clip, index_of: dict[int, int]) -> tuple[int, int]:
+    """Number of cells whose vector is the true motion to their reference, and of all cells with a vector."""
     good = total = 0
     for which in (0, 1):
-        for name in frame.motion.references:
-            cells = frame.motion.reference[which] == name
-            true = clip.motion(frame.index, by_decode_index[name])[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+        for reference in frame.motion.references:
+            cells = frame.motion.reference[which] == reference
+            true = clip.motion(frame.index, index_of[reference])[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
             error = np.abs(frame.motion.vectors[which] - true).max(axis=-1)
             good += int((error[cells] < 0.75).sum())
             total += int(cells.sum())
@@ -44,7 +44,7 @@ def explained(frame: CompressedFrame, clip: Clip, by_decode_index: dict[int, int
     ],
 )
 def test_vectors_are_the_true_motion_to_their_reference(clip: Clip, params: dict[str, object]) -> None:
-    """The vectors of nearly all cells are the camera's motion to the very frame that they are said to point to."""
+    """For nearly all cells, the vector is the camera's motion to the selected reference."""
     frames = read(clip, **params)
     positions = {frame.decode_index: frame.index for frame in frames}
     good, total = np.sum([explained(frame, clip, positions) for frame in frames], axis=0)
@@ -53,24 +53,24 @@ def test_vectors_are_the_true_motion_to_their_reference(clip: Clip, params: dict
     assert covered > 0.75 * sum(frame.motion.covered.size for frame in frames if frame.type != "I")
 
 
-def test_two_scenes_refer_to_their_own() -> None:
-    """Where two scenes alternate, cells refer to frames of their own scene although the other one is nearer."""
+def test_alternating_scenes_refer_to_the_same_scene() -> None:
+    """Where two scenes alternate, cells refer to frames of their own scene, although the other scene is nearer."""
     clip = synthetic.alternating()
     frames = read(clip, bframes=0, ref=4)
     scene = {frame.decode_index: clip.scenes[frame.index] for frame in frames}
     for frame in frames[2:]:
         used = frame.motion.reference[frame.motion.reference >= 0]
         assert used.size
-        assert np.mean([scene[int(name)] == clip.scenes[frame.index] for name in used]) > 0.99
+        assert np.mean([scene[int(reference)] == clip.scenes[frame.index] for reference in used]) > 0.99
         assert np.abs(frame.residual).mean() < 2
 
 
 @pytest.mark.parametrize(("pyramid", "b_frames"), [("normal", 3), ("strict", 7)])
-def test_references_of_a_pyramid_are_the_best_of_all_pictures(pyramid: str, b_frames: int) -> None:
-    """In a B pyramid the named reference is as good as the best of all pictures before it in decode order."""
+def test_references_in_a_pyramid_match_an_exhaustive_search(pyramid: str, b_frames: int) -> None:
+    """In a B pyramid, the selected reference predicts as well as the best of all earlier frames in decode order."""
     clip = synthetic.pan(25, velocity=(4.0, -3.0))
     frames = read(clip, bframes=b_frames, b_pyramid=pyramid, ref=3, b_adapt=0)
-    by_name = {frame.decode_index: frame for frame in frames}
+    by_decode_index = {frame.decode_index: frame for frame in frames}
     wrong = total = 0
     for frame in frames:
         for which in (0, 1):
@@ -82,8 +82,8 @@ def test_references_of_a_pyramid_are_the_best_of_all_pictures(pyramid: str, b_fr
                     continue
                 patch = frame.luma[row * STRIDE : row * STRIDE + 4, column * STRIDE : column * STRIDE + 4].astype(float)
                 corner = (row * STRIDE + dy, column * STRIDE + dx)
-                sad = {name: _sad(patch, other.luma, corner) for name, other in by_name.items()}
-                best = min(value for name, value in sad.items() if name < frame.decode_index)
+                sad = {index: _sad(patch, other.luma, corner) for index, other in by_decode_index.items()}
+                best = min(value for index, value in sad.items() if index < frame.decode_index)
                 wrong += sad[int(frame.motion.reference[which, row, column])] > best + 16 * 4
                 total += 1
     assert total > 300
@@ -91,7 +91,7 @@ def test_references_of_a_pyramid_are_the_best_of_all_pictures(pyramid: str, b_fr
 
 
 def _sad(patch: np.ndarray, luma: np.ndarray, corner: tuple[float, float]) -> float:
-    """Sum of absolute differences of a 4 x 4 patch to the bilinear picture at `corner` (y, x)."""
+    """Sum of absolute differences between a 4 x 4 patch and the bilinear picture at `corner` (y, x)."""
     y, x = int(np.floor(corner[0])), int(np.floor(corner[1]))
     fy, fx = corner[0] - y, corner[1] - x
     area = luma[y : y + 5, x : x + 5].astype(float)
@@ -99,32 +99,32 @@ def _sad(patch: np.ndarray, luma: np.ndarray, corner: tuple[float, float]) -> fl
     return float(np.abs(patch - (lines[:, :-1] * (1 - fx) + lines[:, 1:] * fx)).sum())
 
 
-def test_references_come_before_and_stay_in_reach() -> None:
-    """A frame refers to earlier frames in decode order that all frames between still listed as in reach."""
+def test_references_are_available_when_used() -> None:
+    """A frame refers only to frames that the frame before it in decode order lists as available."""
     frames = read(synthetic.pan(24), bframes=3, b_pyramid="normal", ref=4, keyint=10)
-    reach: tuple[int, ...] = ()
+    available: tuple[int, ...] = ()
     for frame in frames:
-        assert set(frame.motion.references) <= set(reach)
-        reach = frame.available_references
-        assert (frame.decode_index in reach) == frame.is_reference
+        assert set(frame.motion.references) <= set(available)
+        available = frame.available_references
+        assert (frame.decode_index in available) == frame.is_reference
 
 
-def test_an_idr_frame_empties_the_reach() -> None:
-    """After an IDR frame nothing before it is in reach."""
+def test_an_idr_frame_clears_the_references() -> None:
+    """After an IDR frame, no earlier frame is available."""
     frames = read(synthetic.pan(12), bframes=0, keyint=4, min_keyint=4, ref=4)
     starts = [frame for frame in frames if frame.type == "I"]
     assert len(starts) == 3
     assert all(frame.available_references == (frame.decode_index,) for frame in starts)
 
 
-def test_reach_is_as_long_as_the_stream_allows() -> None:
-    """No more frames are in reach than the stream's own limit (max_num_ref_frames)."""
+def test_references_respect_the_limit_of_the_stream() -> None:
+    """At most `max_num_ref_frames` frames are available."""
     frames = read(synthetic.pan(12), bframes=0, ref=2)
     assert max(len(frame.available_references) for frame in frames) == 2
 
 
-def test_lists_prefer_their_direction() -> None:
-    """List 0 looks at past frames first, list 1 at future ones, each from near to far."""
-    frames = tuple(Reference(decode_index, index) for decode_index, index in enumerate((0, 8, 4, 2)))
-    assert [f.index for f in by_distance(frames, 3, 0)] == [2, 0, 4, 8]
-    assert [f.index for f in by_distance(frames, 3, 1)] == [4, 8, 2, 0]
+def test_each_list_prefers_its_direction() -> None:
+    """List 0 ranks past frames first and list 1 future frames, each from near to far."""
+    frames = tuple(ReferenceFrame(decode_index, index) for decode_index, index in enumerate((0, 8, 4, 2)))
+    assert [f.index for f in rank_references(frames, 3, 0)] == [2, 0, 4, 8]
+    assert [f.index for f in rank_references(frames, 3, 1)] == [4, 8, 2, 0]

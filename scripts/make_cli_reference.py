@@ -56,7 +56,8 @@ def _placeholder(parameter: Any) -> str:
 def _spelled(parameter: Any) -> str:
     """The option's name with its value; of a switch that is on, also the name that turns it off."""
     names = [max(opts, key=len) for opts in (parameter.opts, parameter.secondary_opts) if opts]
-    value = "" if parameter.is_flag else f" {parameter.metavar or _kind(parameter)}"
+    kind = parameter.metavar.replace("|", "\\|") if parameter.metavar else _kind(parameter)
+    value = "" if parameter.is_flag else f" {kind}"
     return ", ".join(f"`{name}{value}`" for name in names)
 
 

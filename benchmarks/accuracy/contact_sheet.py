@@ -16,15 +16,13 @@ from PIL import Image, ImageDraw
 
 from benchmarks.accuracy.methods import Method, load
 from benchmarks.harness import DATA, ROOT  # before torch
-from codec import open_video
 from codec.encode import Encoder, encode
 from codec.types import UInt8Array
 from vos.evaluation.davis import Sequence as DavisSequence
 from vos.evaluation.davis import find_sequences
-from vos.evaluation.evaluate import read_picture
+from vos.evaluation.evaluate import SegmentClip, read_picture
 from vos.evaluation.metrics import boundary, score_objects
-from vos.runtime.protocol import SegmenterLike
-from vos.types import FrameMask, Prompt
+from vos.types import FrameMask
 
 COLUMNS, ROWS = 3, 2
 TILE = (320, 180)
@@ -43,12 +41,12 @@ class Judged:
     j: float
 
 
-def judged(sequence: DavisSequence, segmenter: SegmenterLike) -> list[Judged]:
+def judged(sequence: DavisSequence, segment: SegmentClip) -> list[Judged]:
     """Segment an x264 clip and judge every annotated frame after the prompt frame."""
     clip = encode(map(read_picture, sequence.pictures), Encoder())
     found = []
-    with open_video(clip) as video:
-        for mask in segmenter.run(video, video.info, Prompt(sequence.labels(0))):
+    with segment(clip, sequence.labels(0)) as run:
+        for mask in run:
             if mask.index and mask.index in sequence.annotations:
                 scores = score_objects(mask.labels, sequence.labels(mask.index), sequence.object_ids)
                 found.append(Judged(mask, float(np.mean([score.j for score in scores.values()]))))
@@ -123,9 +121,9 @@ def main() -> None:
     parser.add_argument("--model", default="compact")
     parser.add_argument("--weights")
     arguments = parser.parse_args()
-    segmenter, _ = load(Method("adaptive"), arguments)
+    segment, _ = load(Method("adaptive"), arguments)
     names = arguments.sequences.split(",") if arguments.sequences else None
-    found = [(sequence, judged(sequence, segmenter)) for sequence in find_sequences(arguments.data, names)]
+    found = [(sequence, judged(sequence, segment)) for sequence in find_sequences(arguments.data, names)]
     found.sort(key=lambda pair: mean_j(pair[1]))
     for sequence, frames in found[: arguments.worst]:
         print(f"{sequence.name}: J {100 * mean_j(frames):.1f}")

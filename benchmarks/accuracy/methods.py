@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
-from codec import open_video
 from codec.encode import Encoder, encode
 from service.config import load_settings
-from service.run.model_loader import ModelChoice, load_model
+from service.run.model_loader import choice_of, load_model
+from service.run.options import RunOptions
+from service.run.segment import segment
 from vos.evaluation.davis import Sequence as DavisSequence
-from vos.evaluation.evaluate import MethodResult, SequenceResult, read_picture, run_sequence, warm_up
+from vos.evaluation.evaluate import MethodResult, SegmentClip, SequenceResult, read_picture, run_sequence, warm_up
 from vos.evaluation.summary import summarize
-from vos.runtime.protocol import SegmenterLike
-from vos.types import MaskSource, Options
+from vos.types import MaskSource
 
 _KEPT = ("J", "F", "JF", "fps", "key_share", "loss", "speedup", "copy")
 """Figures kept per sequence, over all its encodings."""
@@ -53,12 +54,11 @@ class Method:
 BASELINE = Method("every:1", refine=False)
 
 
-def load(method: Method, arguments: argparse.Namespace) -> tuple[SegmenterLike, dict[str, Any]]:
-    """Return a method's segmenter and the description of its network; all methods share the loaded networks."""
-    choice = ModelChoice(arguments.model, arguments.weights, refine=method.refine)
-    options = Options(keyframes=method.keyframes, quality=method.quality, max_key_share=method.max_key_share)
-    engine = load_model(choice, options, load_settings())
-    return engine.segmenter, engine.description
+def load(method: Method, arguments: argparse.Namespace) -> tuple[SegmentClip, dict[str, Any]]:
+    """Return how a method segments a clip, and the description of its networks, which all methods share."""
+    options = RunOptions(model=arguments.model, weights=arguments.weights, **asdict(method))
+    model = load_model(choice_of(options), options.for_segmenter(), load_settings())
+    return partial(segment, options=options, load=lambda *_: model), model.description
 
 
 def compare(
@@ -66,7 +66,6 @@ def compare(
     encoders: Sequence[Encoder],
     methods: Sequence[Method],
     arguments: argparse.Namespace,
-    motion: str = "auto",
 ) -> dict[str, Any]:
     """Run the network on every frame, and all methods, over every sequence in every encoding.
 
@@ -84,15 +83,13 @@ def compare(
         clip = encode(map(read_picture, sequence.pictures), encoder)
         if sequence.size not in warmed:
             for segmenter in segmenters.values():
-                warm_up(clip, sequence, segmenter, motion)
+                warm_up(clip, sequence, segmenter)
             warmed.add(sequence.size)
-        with open_video(clip, motion=motion) as video:
-            source = video.info.motion_source
         outcomes: dict[Method, MethodResult] = {}
         for method in rotated(list(segmenters), turn):
-            outcomes[method] = run_sequence(clip, sequence, segmenters[method], motion)
+            outcomes[method] = run_sequence(clip, sequence, segmenters[method])
         for method in methods:
-            base = outcomes[BASELINE]
+            base, source = outcomes[BASELINE], outcomes[method].motion_source
             results[method].append(
                 SequenceResult(sequence.name, len(sequence.pictures), len(clip), source, outcomes[method], base)
             )

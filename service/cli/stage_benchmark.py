@@ -6,7 +6,7 @@ import os
 import platform
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -16,10 +16,9 @@ from typing import Any
 from codec.demux.source import VideoFile
 from codec.reader import open_video
 from service.config import Settings
-from service.run.model_loader import ModelChoice, load_model
-from service.run.prompt_mask import read_mask
-from vos.runtime.protocol import SegmenterLike
-from vos.types import Options, Prompt
+from service.run.model_loader import LoadedModel, choice_of, load_model
+from service.run.options import RunOptions
+from service.run.segment import segment
 
 STAGES = {
     "decode": "plain decode, nothing else",
@@ -51,7 +50,7 @@ class Timing:
 def measure(
     video: Path,
     mask: Path,
-    choice: ModelChoice,
+    options: RunOptions,
     settings: Settings,
     rounds: int,
     *,
@@ -67,19 +66,19 @@ def measure(
     """
     with open_video(video) as reader:
         info = reader.info
-    prompt = Prompt(read_mask(mask, info.display_width, info.display_height))
 
-    def segment(keyframes: str, *, refine: bool = True) -> Callable[[], tuple[int, float]]:
-        segmenter = load_model(replace(choice, refine=refine), Options(keyframes=keyframes), settings).segmenter
-        return partial(_segment, video, prompt, segmenter)
+    def segmented(keyframes: str, *, refine: bool = True) -> Callable[[], tuple[int, float]]:
+        chosen = options.model_copy(update={"keyframes": keyframes, "refine": refine})
+        model = load_model(choice_of(chosen), chosen.for_segmenter(), settings)
+        return partial(_segment, video, mask, chosen, model)
 
     stages: dict[str, Callable[[], tuple[int, float]]] = {
         "decode": partial(_decode, video),
         "decode + motion": partial(_read, video),
-        "propagated": segment("every:1000000", refine=False),
-        "repaired": segment("every:1000000"),
-        "key": segment("every:1"),
-        "adaptive": segment("adaptive"),
+        "propagated": segmented("every:1000000", refine=False),
+        "repaired": segmented("every:1000000"),
+        "key": segmented("every:1"),
+        "adaptive": segmented("adaptive"),
     }
     frames = 0
     seconds: dict[str, list[float]] = {stage: [] for stage in stages}
@@ -92,7 +91,7 @@ def measure(
     return {
         "machine": {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
         "video": {"path": str(video), "codec": info.codec, "size": f"{info.coded_width}x{info.coded_height}"},
-        "model": asdict(choice),
+        "model": asdict(choice_of(options)),
         "frames": frames,
         "rounds": rounds,
         "stages": [asdict(_timing(stage, spent, seconds["decode"], frames)) for stage, spent in seconds.items()],
@@ -122,11 +121,11 @@ def _read(video: Path) -> tuple[int, float]:
     return frames, perf_counter() - started
 
 
-def _segment(video: Path, prompt: Prompt, segmenter: SegmenterLike) -> tuple[int, float]:
+def _segment(video: Path, mask: Path, options: RunOptions, model: LoadedModel) -> tuple[int, float]:
     started = perf_counter()
-    with open_video(video) as reader:
-        deque(segmenter.run(reader, reader.info, prompt), maxlen=0)
-    return segmenter.stats.total, perf_counter() - started
+    with segment(video, mask, options, load=lambda *_: model) as run:
+        deque(run, maxlen=0)
+    return run.stats.total, perf_counter() - started
 
 
 def _cpu() -> str:

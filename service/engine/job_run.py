@@ -5,23 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from codec.reader import open_video
-from codec.types import VideoInfo
+from codec.types import CompressedFrame
 from service.engine.reporting import DrainedError
-from service.errors import RunError, TooManyFramesError
+from service.errors import TooManyFramesError
 from service.jobs.types import Job, JobProgress
-from service.run.bitstream_stats import BitstreamStats
 from service.run.model_loader import LoadedModel
-from service.run.prompt_mask import read_mask
+from service.run.options import RunOptions
+from service.run.segment import Segmentation, segment
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import MaskLog
 from vos.runtime.run_state import RunState
-from vos.types import FrameMask, MaskSource, Options, Prompt, Stats
+from vos.types import FrameMask, MaskSource, Options, Stats
 
 _MAX_STATE_SHARE = 0.02
 """Largest share of a job's time that saving resume states may take."""
@@ -73,7 +72,7 @@ class JobRun:
         self._observe = observe
         self._state_seconds = state_seconds
         self._max_frames = max_frames
-        self._model: LoadedModel | None = None
+        self._run: Segmentation | None = None
         self._log: MaskLog | None = None
         self._fingerprint = ""
         self._began = time.monotonic()
@@ -89,41 +88,32 @@ class JobRun:
         Raises:
             CodecError, VosError, ServiceError: The job fails.
         """
-        chosen = self._job.options
         self._report("loading")
-        with open_video(self._files.video, max_side=chosen.max_side) as reader:
-            info = reader.info
-            prompt = Prompt(read_mask(self._files.mask, info.display_width, info.display_height), chosen.prompt_frame)
-            options = Options(
-                chosen.keyframes,
-                chosen.start,
-                chosen.end,
-                quality=chosen.quality,
-                max_key_share=chosen.max_key_share,
-            )
-            model = self._model = self._load(options)
-            self._fingerprint = self._make_fingerprint(model)
-            tally = BitstreamStats()
-            with closing(MaskLog(self._files.mask_log)) as log:
-                self._log = log
-                state = self._restore(log)
-                try:
-                    for mask in model.segmenter.run(self._watch(tally, reader), info, prompt, state):
-                        self._append(mask)
-                except DrainedError:
-                    self._save_state()
-                    raise
-                done = self._done
-            if not done:
-                raise RunError("the video has no frame to segment")
-            return self._finish(model, tally, info, done)
+        run = segment(
+            self._files.video,
+            self._files.mask,
+            RunOptions(**self._job.options.model_dump(exclude={"model"})),
+            load=lambda _choice, options, _settings: self._load(options),
+            on_frame=self._check_frame,
+        )
+        with run, closing(MaskLog(self._files.mask_log)) as log:
+            self._run, self._log = run, log
+            self._fingerprint = self._make_fingerprint(run.model)
+            self._restore(run, log)
+            try:
+                for mask in run:
+                    self._append(mask)
+            except DrainedError:
+                self._save_state()
+                raise
+            return self._finish(run)
 
     @property
     def stats(self) -> Stats | None:
         """Frames and seconds of this attempt so far, None before its first mask."""
-        if self._model is None or not self._new:
+        if self._run is None or not self._new:
             return None
-        total = self._model.segmenter.stats
+        total = self._run.stats
         return Stats({s: n - self._earlier_counts.get(s, 0) for s, n in total.frames.items()}, total.seconds)
 
     def delete_state(self) -> None:
@@ -133,30 +123,28 @@ class JobRun:
 
     def _save_state(self) -> None:
         """Save the resume state if the run has begun."""
-        state = self._model.segmenter.state if self._model else None
+        state = self._run.state if self._run else None
         if state is not None and self._log is not None:
             self._log.sync()  # the state must never be ahead of the masks
             state.save(self._files.state, self._fingerprint)
 
-    def _restore(self, log: MaskLog) -> RunState | None:
-        """Return the resume state of an earlier attempt. Without a usable state, clear the log to start over."""
+    def _restore(self, run: Segmentation, log: MaskLog) -> None:
+        """Resume from the state of an earlier attempt. Without a usable state, clear the log to start over."""
         state = RunState.load(self._files.state, self._fingerprint)
-        if state is not None and state.next_index - 1 <= max(log.last, self._first - 1):
+        if state is not None and state.next_index - 1 <= max(log.last, self._job.options.first_frame - 1):
             self.resumed = True
             self._earlier_counts = state.counts
+            run.resume(state)
             self._report("resuming")
-            return state
-        log.clear()
-        return None
+        else:
+            log.clear()
 
-    def _watch(self, tally: BitstreamStats, frames: Any) -> Iterator[Any]:
-        """Pass frames on and report before the first mask too, so the job can be stopped at any time."""
-        for frame in tally.watch(frames):
-            if frame.index >= self._max_frames:
-                raise TooManyFramesError(f"the video has more than the {self._max_frames} frames allowed")
-            if not self._new:
-                self._report("resuming" if self.resumed else "segmenting")
-            yield frame
+    def _check_frame(self, frame: CompressedFrame) -> None:
+        """Report before the first mask too, so that the job can be stopped at any time."""
+        if frame.index >= self._max_frames:
+            raise TooManyFramesError(f"the video has more than the {self._max_frames} frames allowed")
+        if not self._new:
+            self._report("resuming" if self.resumed else "segmenting")
 
     def _append(self, mask: FrameMask) -> None:
         """Write a mask, save the resume state if due, and report."""
@@ -181,47 +169,35 @@ class JobRun:
         total = None if total is None else max(done, total)
         self._observe(JobProgress(done, total, stage, fps and round(fps, 2)), self.stats)
 
-    def _finish(self, model: LoadedModel, tally: BitstreamStats, info: VideoInfo, done: int) -> JobOutcome:
-        stats = model.segmenter.stats
-        report = {
-            "complete": True,
-            "codec": tally.report(info),
-            # The path of the weights is internal to the server; their digest identifies them.
-            "model": {name: value for name, value in model.description.items() if name != "weights"},
-            "options": asdict(self._job.options),
-            "frames": stats.total,
-            "sources": {str(source): count for source, count in stats.frames.items()},
-            "key_share": round(stats.key_share, 4),
-            "seconds": {stage: round(spent, 3) for stage, spent in stats.seconds.items()}
-            | {"write": round(self._write_seconds, 3), "total": round(time.monotonic() - self._began, 3)},
-            "resumed": self.resumed,
-        }
+    def _finish(self, run: Segmentation) -> JobOutcome:
+        done, options = self._done, self._job.options
+        # The path of the weights is internal to the server; their digest identifies them.
+        model = {name: value for name, value in run.model.description.items() if name != "weights"}
+        seconds = {"write": self._write_seconds, "total": time.monotonic() - self._began}
+        resumed_frames = sum(self._earlier_counts.values()) if self.resumed else None
+        report = replace(run.report(seconds, resumed_frames=resumed_frames), model=model).to_json()
+        # Names that HTTP clients know from before files and HTTP shared one shape.
+        report |= {"codec": run.bitstream.to_json(run.info), "frames": run.stats.total}
+        report["options"]["model"] = options.model
         part = self._files.report.with_suffix(".part")
         part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         part.replace(self._files.report)
         self.delete_state()
         fps = self._new / max(1e-6, time.monotonic() - self._began)
         progress = JobProgress(done, done, "finished", round(fps, 2))
-        return JobOutcome(report, progress, tally.frames if self._job.options.end is None else None)
+        return JobOutcome(report, progress, run.bitstream.frames if options.end is None else None)
 
     @property
     def _done(self) -> int:
         """Number of masks in the log, whose indices are consecutive."""
-        return 0 if self._log is None else max(0, self._log.last - self._first + 1)
-
-    @property
-    def _first(self) -> int:
-        """Presentation index of the first frame of the output."""
-        options = self._job.options
-        return options.prompt_frame if options.start is None else options.start
+        return 0 if self._log is None else max(0, self._log.last - self._job.options.first_frame + 1)
 
     @property
     def _total(self) -> int | None:
         """Expected number of masks."""
-        ends = [end for end in (self._job.options.end, self._job.video.frames) if end is not None]
-        return max(1, min(ends) - self._first) if ends else None
+        return self._job.options.mask_count(self._job.video.frames)
 
     def _make_fingerprint(self, model: LoadedModel) -> str:
         """Return a digest of everything that the masks depend on."""
-        about = [self._job.payload_sha256, asdict(self._job.options), model.description]
+        about = [self._job.payload_sha256, self._job.options.model_dump(), model.description]
         return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()

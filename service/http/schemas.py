@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from service.http.examples import JOB, JOB_ID
-from service.jobs.types import Job, JobOptions, JobStatus
+from service.jobs.types import Job, JobStatus
 from service.problems import type_of
-
-MAX_INDEX = 2**31 - 1
+from service.run.options import JobOptions
 
 
 def _rfc3339(moment: datetime) -> str:
@@ -20,53 +19,12 @@ def _rfc3339(moment: datetime) -> str:
 
 Moment = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str)]
 """UTC, RFC 3339 with milliseconds."""
-FrameIndex = Annotated[int, Field(ge=0, le=MAX_INDEX)]
 
 
-def _known_policy(text: str) -> str:
-    if text in ("adaptive", "codec"):
-        return text
-    kind, _, number = text.partition(":")
-    if kind == "every" and number.isascii() and number.isdecimal() and 1 <= int(number) <= MAX_INDEX:
-        return text
-    raise ValueError("must be adaptive, codec or every:N with N of at least 1")
-
-
-class Options(BaseModel):
+class Options(JobOptions):
     """How to segment."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"keyframes": "adaptive", "start": 0, "end": 90}]}
-    )
-
-    model: Annotated[
-        str | None, Field(max_length=64, description="One of `GET /v1/models`; the service's default by default.")
-    ] = None
-    keyframes: Annotated[
-        str,
-        AfterValidator(_known_policy),
-        Field(
-            pattern=r"^(adaptive|codec|every:[1-9][0-9]{0,8})$",
-            description="Frames that the network segments: `adaptive`, `codec` (I and P frames) or `every:N`.",
-        ),
-    ] = "adaptive"
-    prompt_frame: Annotated[FrameIndex, Field(description="Frame that the mask belongs to, counted from 0.")] = 0
-    start: Annotated[FrameIndex | None, Field(description="First frame wanted; the mask's frame by default.")] = None
-    end: Annotated[FrameIndex | None, Field(description="Frame to stop before; the video's end by default.")] = None
-    max_side: Annotated[
-        int | None, Field(ge=16, le=16384, description="Longest side in pixels at which frames are analysed.")
-    ] = None
-    quality: Annotated[
-        Literal["fast", "balanced", "best"],
-        Field(description="How many key frames `adaptive` takes, and how closely carried masks are looked at."),
-    ] = "balanced"
-    max_key_share: Annotated[
-        float, Field(gt=0, le=1, description="Most key frames that `adaptive` takes, as a share of the frames so far.")
-    ] = 1.0
-
-    def to_record(self) -> JobOptions:
-        """The same as the jobs have it."""
-        return JobOptions(**self.model_dump())
+    model_config = ConfigDict(json_schema_extra={"examples": [{"keyframes": "adaptive", "start": 0, "end": 90}]})
 
 
 class Progress(BaseModel):
@@ -130,7 +88,7 @@ class JobView(BaseModel):
                 "started_at": job.started_at,
                 "finished_at": job.finished_at,
                 "expires_at": job.expires_at,
-                "options": _fields(job.options),
+                "options": job.options.model_dump(),
                 "video": _fields(job.video),
                 "report": None if job.report is None else dict(job.report),
                 "error": None if job.error is None else {"type": type_of(job.error.type), "detail": job.error.detail},

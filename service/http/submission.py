@@ -12,10 +12,10 @@ from starlette.requests import Request
 from service.errors import IdempotencyConflictError, QueueFullError
 from service.http.context import Services
 from service.http.multipart import Part, receive_form
-from service.http.schemas import Options
 from service.jobs.requests import QueueLimits
-from service.jobs.types import Job, JobOptions, JobProgress, JobStatus, JobVideo, new_job_id
+from service.jobs.types import Job, JobProgress, JobStatus, JobVideo, new_job_id
 from service.problems import ProblemError
+from service.run.options import JobOptions
 from service.sandbox.inspection import inspect_job
 from service.storage.job_files import JobFiles
 from service.threads import in_thread
@@ -78,7 +78,7 @@ def read_options(text: bytes) -> JobOptions:
     if not text.strip():
         return JobOptions()
     try:
-        return Options.model_validate_json(text).to_record()
+        return JobOptions.model_validate_json(text)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
         first = found[0]
@@ -130,15 +130,13 @@ def _same(job: Job, digest: str) -> Job:
 
 
 def _new_job(options: JobOptions, video: JobVideo, digest: str, caller: str | None, key: str | None) -> Job:
-    start = options.prompt_frame if options.start is None else options.start
-    total = None if video.frames is None else min(video.frames, options.end or video.frames) - start
     return Job(
         id=new_job_id(),
         options=options,
         video=video,
         payload_sha256=digest,
         created_at=datetime.now(UTC),
-        progress=JobProgress(total=total),
+        progress=JobProgress(total=options.mask_count(video.frames)),
         api_key_id=caller,
         idempotency_key=key,
     )

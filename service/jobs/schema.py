@@ -24,7 +24,8 @@ from sqlalchemy import (
     false,
 )
 
-from service.jobs.types import Job, JobError, JobOptions, JobProgress, JobStatus, JobVideo
+from service.jobs.types import Job, JobError, JobProgress, JobStatus, JobVideo
+from service.run.options import JobOptions
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -91,7 +92,9 @@ def to_columns(**attributes: Any) -> dict[str, Any]:
     columns = dict(attributes)
     if "progress" in columns:
         columns |= asdict(columns.pop("progress"))
-    for name in ("options", "video", "error"):
+    if "options" in columns:
+        columns["options"] = columns["options"].model_dump()
+    for name in ("video", "error"):
         if columns.get(name) is not None:
             columns[name] = asdict(columns[name])
     if "status" in columns:

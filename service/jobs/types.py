@@ -11,6 +11,8 @@ from enum import StrEnum
 from threading import Lock
 from typing import Any
 
+from service.run.options import JobOptions
+
 
 class JobStatus(StrEnum):
     """State of a job."""
@@ -37,31 +39,6 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
 """Status -> the statuses that may follow it. A running job is queued again if its worker dies or the service stops."""
 
 UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING)
-
-
-@dataclass(frozen=True, slots=True)
-class JobOptions:
-    """Options that a client may choose.
-
-    Attributes:
-        model: Name of a base network. None selects the service's default.
-        keyframes: Key-frame policy: "adaptive", "codec" or "every:N".
-        prompt_frame: Presentation index of the frame that the mask belongs to.
-        start: First frame of the output. None selects the prompt frame.
-        end: End of the output, exclusive. None selects the end of the video.
-        max_side: Longest side of the analyzed picture in pixels. None limits the short side to 480.
-        quality: "fast", "balanced" or "best"; sets how many key frames "adaptive" picks and how much is refined.
-        max_key_share: Largest share of key frames among the frames so far that "adaptive" may pick.
-    """
-
-    model: str | None = None
-    keyframes: str = "adaptive"
-    prompt_frame: int = 0
-    start: int | None = None
-    end: int | None = None
-    max_side: int | None = None
-    quality: str = "balanced"
-    max_key_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Counts what the bitstream offered while its frames pass by on their way to the segmenter."""
+"""Count what the bitstream offers while its frames pass on their way to the segmenter."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from codec.types import CompressedFrame, FrameType, MotionSource, VideoInfo
 
 
 class BitstreamStats:
-    """Adds up frame types and motion coverage."""
+    """Frame types and motion coverage of the frames so far."""
 
     def __init__(self) -> None:
         self._types: Counter[FrameType] = Counter()
-        # Where motion comes from is known before the first frame to the reader alone; so both are counted.
+        # A frame does not say where its motion comes from, so each source is counted.
         self._predicted: Counter[MotionSource] = Counter()
         self._coverage = dict.fromkeys(MotionSource, 0.0)
 
-    def watch(self, frames: Iterable[CompressedFrame]) -> Iterator[CompressedFrame]:
-        """Pass frames on, counting them."""
+    def count(self, frames: Iterable[CompressedFrame]) -> Iterator[CompressedFrame]:
+        """Count frames and pass them on."""
         for frame in frames:
             self._types[frame.type] += 1
             sources = [source for source in MotionSource if frame.is_predicted(source)]
@@ -34,11 +34,11 @@ class BitstreamStats:
         """Frames so far."""
         return self._types.total()
 
-    def report(self, info: VideoInfo) -> dict[str, Any]:
-        """The part of a report that describes the bitstream.
+    def to_json(self, info: VideoInfo) -> dict[str, Any]:
+        """Return the report's part on the bitstream.
 
-        `motion_coverage` is the mean share of a predicted frame that has vectors, `intra_share` the rest; None without
-        such frames. Predicted are P and B frames, and in a proxy all but the first.
+        `motion_coverage` is the mean share of a predicted frame that has vectors, `intra_share` the rest; both are None
+        without predicted frames. P and B frames are predicted, and with the proxy every frame but the first.
         """
         predicted = self._predicted[info.motion_source]
         coverage = self._coverage[info.motion_source] / predicted if predicted else None

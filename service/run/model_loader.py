@@ -1,4 +1,4 @@
-"""Loads the network of a run. The runner knows only the `LoadedModel` that comes out, so a fake can take its place."""
+"""Load the networks of a run. The run only knows the `LoadedModel`, so tests can put a fake in its place."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.config import Settings
+from service.run.options import RunOptions
 from vos.runtime.protocol import SegmenterLike
 from vos.types import Options
 
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """Which network, and where and how it runs.
+    """Which networks, and where and how they run.
 
     Attributes:
-        name: A name that `keymask models list` shows.
-        weights: A weights file, "seeded" for seeded values, or None for the model's own.
+        name: Base network, a name that `keymask models list` shows.
+        weights: Weights file of the base network, "seeded" for seeded values, or None for its own.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "float32", "bfloat16" or "float16".
-        refine: Whether the refiner repairs carried masks.
+        refine: Whether the refiner refines propagated masks.
     """
 
     name: str = "compact"
@@ -37,9 +38,19 @@ class ModelChoice:
     refine: bool = True
 
 
+def choice_of(options: RunOptions) -> ModelChoice:
+    """Return the networks that the options name."""
+    return ModelChoice(options.model, options.weights, options.device, options.precision, options.refine)
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A segmenter and the part of the report that describes its network."""
+    """A segmenter with loaded networks.
+
+    Attributes:
+        segmenter: Segments one video after another.
+        description: The report's part on the networks.
+    """
 
     segmenter: SegmenterLike
     description: dict[str, Any]
@@ -49,10 +60,10 @@ ModelLoader: TypeAlias = Callable[[ModelChoice, Options, Settings], LoadedModel]
 
 
 def load_model(choice: ModelChoice, options: Options, settings: Settings) -> LoadedModel:
-    """Load the network that was chosen; this is where torch is imported.
+    """Load the chosen networks; torch is imported here.
 
     Raises:
-        OptionError: No such model, device, precision or key-frame policy.
+        OptionError: There is no such model, device, precision or key-frame policy.
         WeightsError: The weights are missing or damaged.
     """
     from vos.segmenter import Segmenter  # noqa: PLC0415 - torch takes seconds; `keymask --help` must not pay for it
@@ -65,7 +76,7 @@ def load_model(choice: ModelChoice, options: Options, settings: Settings) -> Loa
 
 @lru_cache(maxsize=1)
 def _load_network(choice: ModelChoice, store: Path) -> tuple[VOSNetwork, dict[str, Any]]:
-    """The network and its part of the report; the latest one stays loaded, so a worker's next job starts at once."""
+    """Load the base network. The latest one stays loaded, so that a worker starts its next job at once."""
     from vos.weights.catalog import weights_path  # noqa: PLC0415
     from vos.weights.load import SEEDED, load_network  # noqa: PLC0415
 
@@ -85,7 +96,7 @@ def _load_network(choice: ModelChoice, store: Path) -> tuple[VOSNetwork, dict[st
 
 @lru_cache(maxsize=1)
 def _load_refiner(device: str, precision: str) -> Refiner:
-    """The refiner; it stays loaded like the network."""
+    """Load the refiner; like the base network, it stays loaded."""
     from vos.weights.load import load_refiner  # noqa: PLC0415
 
     return load_refiner(device=device, precision=precision)

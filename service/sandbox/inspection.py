@@ -20,13 +20,14 @@ from codec.demux.source import VideoFile
 from codec.reader import open_video
 from codec.types import VideoInfo
 from service.errors import error_mapping, message_of
-from service.jobs.types import JobOptions, JobVideo
+from service.jobs.types import JobVideo
 from service.problems import ProblemError
+from service.run.options import JobOptions
 from service.run.prompt_mask import read_mask
 from service.sandbox.video_length import VideoLength, measure_length
 from vos.keyframes.policy import parse_policy
 from vos.probe.probe import probe
-from vos.types import Options, Prompt
+from vos.types import Prompt
 
 _pixel_limit = Lock()
 
@@ -215,7 +216,7 @@ def _check_options(options: JobOptions, prompt: Prompt, frame_count: int | None)
                 "invalid-options", f"{name} is {getattr(options, name)}; it must be {allowed}", option=name
             )
     try:
-        Options(keyframes=options.keyframes, start=options.start, end=options.end)
+        options.for_segmenter()
         parse_policy(options.keyframes, quality=options.quality, max_key_share=options.max_key_share)
     except Exception as error:
         raise _problem(error) from None

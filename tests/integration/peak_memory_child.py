@@ -77,10 +77,10 @@ def main() -> None:
 
     outputs = Outputs(folder, rle=folder / "masks.ndjson")
     settings = Settings(home=folder / "home")
-    summary = run_to_files(RunRequest(video, mask, outputs), settings, on_progress=watch, load=load)
+    report = run_to_files(RunRequest(video, mask, outputs), settings, on_progress=watch, load=load)
     peaks["end"] = peak_kib()
-    sources = {source.value: count for source, count in summary.stats.frames.items()}
-    print(json.dumps({"sources": sources, "seconds": summary.stats.seconds, "peak_kib": peaks}))
+    sources = {source.value: count for source, count in report.stats.frames.items()}
+    print(json.dumps({"sources": sources, "seconds": report.stats.seconds, "peak_kib": peaks}))
 
 
 def peak_kib() -> int:

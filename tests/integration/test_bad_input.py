@@ -303,7 +303,7 @@ def test_masks_that_are_no_files_are_named(tmp_path: Path, video: Path, refuses:
 
 OPTIONS: dict[str, tuple[Sequence[str], str]] = {
     "prompt past the end": (["--prompt-frame", "24"], r"prompt's frame is 24; the video has 24 frames, 0 to 23"),
-    "prompt below 0": (["--prompt-frame", "-1"], r"prompt frame is -1; it must be 0 or more"),
+    "prompt below 0": (["--prompt-frame", "-1"], r"prompt_frame is -1; it must be 0 or more"),
     "start past the end": (["--start", "99"], r"start is 99; the video has 24 frames, 0 to 23"),
     "start before the prompt": (["--prompt-frame", "5", "--start", "2"], r"start is 2, before the prompt's frame 5"),
     "start below 0": (["--start", "-3"], r"start is -3; it must be 0 or more"),
@@ -318,7 +318,7 @@ OPTIONS: dict[str, tuple[Sequence[str], str]] = {
     "no such policy": (["--keyframes", "all"], r"keyframes is 'all'; allowed: adaptive, codec, every:N"),
     "no such model": (["--model", "sam"], r"model is 'sam'; it must be one of compact, stm, stcn"),
     "no such device": (["--device", "tpu"], r"device is 'tpu'; it must be auto, cpu, cuda or cuda:N"),
-    "no such precision": (["--precision", "int4"], r"precision is 'int4'; it must be auto, float32, bfloat16, float16"),
+    "no such precision": (["--precision", "int4"], r"precision is 'int4'; allowed: auto, float32, bfloat16, float16"),
     "no such motion": (["--motion", "magic"], r"motion is 'magic'; allowed: auto, bitstream, proxy"),
     "max side 0": (["--max-side", "0"], r"max_side is 0; it must be at least 16"),
     "not a number": (["--prompt-frame", "first"], r"'--prompt-frame': Input should be a valid integer"),

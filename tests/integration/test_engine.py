@@ -45,7 +45,7 @@ def test_a_job_runs_from_queue_to_success(site: Site) -> None:
     assert (done.progress.done, done.progress.total, done.progress.stage) == (FRAMES, FRAMES, "finished")
     assert done.progress.fps
     assert done.report == json.loads(site.files(job).report.read_text())
-    assert done.report["sources"] == {"prompt": 1, "key": FRAMES - 1}
+    assert done.report["sources"] == {"prompt": 1, "key": FRAMES - 1, "propagated": 0, "fallback": 0}
     assert done.created_at <= done.started_at <= done.finished_at < done.expires_at
     totals = wait_for(lambda: (t := engine.totals()).jobs.get("succeeded") and t)
     assert totals.frames == {"prompt": 1, "key": FRAMES - 1}

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from service.jobs.types import Job, JobOptions, JobStatus, JobVideo, new_job_id
+from service.jobs.types import Job, JobStatus, JobVideo, new_job_id
 from service.run.model_loader import ModelChoice
+from service.run.options import JobOptions
 from tests.support.engine_site import Site
 from tests.support.fakes import behave
 from vos.keyframes.policy import KEYFRAME_ALLOWANCE

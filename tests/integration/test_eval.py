@@ -16,6 +16,7 @@ from codec.encode import Encoder, parse_options
 from codec.types import CompressedFrame, UInt8Array, VideoInfo
 from service.cli.main import main
 from service.run.model_loader import LoadedModel
+from tests.support.still_engine import segment_with
 from vos.evaluation.davis import find_sequences, read_split
 from vos.evaluation.evaluate import SequenceResult, evaluate
 from vos.evaluation.summary import summarize
@@ -76,7 +77,11 @@ class FakeSegmenter:
         self._guess, self._score = guess, score
         self.stats = Stats({}, {})
 
-    def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:  # noqa: ARG002
+    state = None
+
+    def run(
+        self, frames: Iterable[CompressedFrame], _info: VideoInfo, prompt: Prompt, _state: object = None
+    ) -> Iterator[FrameMask]:
         """The masks, in presentation order."""
         counts: dict[MaskSource, int] = {}
         for frame in sorted(frames, key=lambda frame: frame.index):
@@ -111,8 +116,8 @@ def run(
     results = evaluate(
         find_sequences(root, names),
         Encoder("mpeg4"),
-        FakeSegmenter(guess, score),
-        FakeSegmenter(baseline) if baseline else None,
+        segment_with(FakeSegmenter(guess, score)),
+        segment_with(FakeSegmenter(baseline)) if baseline else None,
         **options,
     )
     return summarize(list(results))
@@ -237,7 +242,7 @@ def test_clip_has_every_picture(tmp_path: Path, encoder: str, options: str, size
     save_sequence(tmp_path, "clip", labels)
     result: SequenceResult
     (result,) = evaluate(
-        find_sequences(tmp_path), Encoder(encoder, parse_options(options)), FakeSegmenter(exact), motion="auto"
+        find_sequences(tmp_path), Encoder(encoder, parse_options(options)), segment_with(FakeSegmenter(exact))
     )
     assert result.method.objects[1].jf == 1
     assert result.method.stats.total == FRAMES
@@ -341,7 +346,7 @@ def _two_frames(root: Path) -> None:
         (None, ["--encoder-options", "bogus=1"], "encoder libx264 has no option bogus"),
         (None, ["--encoder-options", "crf=high"], "rejects the options 'preset=medium,crf=high'"),
         (None, ["--encoder", "gif"], "does not support 'gif'"),
-        (None, ["--motion", "flow"], "'flow' is not one of"),
+        (None, ["--motion", "flow"], "motion is 'flow'; allowed: auto, bitstream, proxy"),
         (None, ["--keyframes", "often"], "keyframes is 'often'; allowed: adaptive, codec, every:N"),
         (None, ["--model", "huge"], "must be one of compact, stm, stcn"),
         (None, ["--encoder", "libx265", "--motion", "bitstream"], "hevc streams export no motion vectors"),

@@ -13,7 +13,8 @@ from PIL import Image
 from service.engine.supervisor import Supervisor
 from service.engine.types import EngineConfig
 from service.jobs.store import JobStore
-from service.jobs.types import Job, JobOptions, JobStatus, JobVideo, new_job_id
+from service.jobs.types import Job, JobStatus, JobVideo, new_job_id
+from service.run.options import JobOptions
 from service.storage.job_files import JobFiles, Storage
 from tests.support.waiting import wait_for
 

@@ -1,20 +1,24 @@
-"""A segmenter without a network, so that tests of the service layer are quick and their numbers known beforehand."""
+"""A segmenter without a network, which makes tests of the service layer quick and their numbers known."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings
 from service.run.model_loader import LoadedModel, ModelChoice
+from service.run.segment import segment
+from vos.evaluation.evaluate import SegmentClip
+from vos.runtime.protocol import SegmenterLike
 from vos.runtime.run_state import RunState
 from vos.types import FrameMask, MaskSource, Options, Prompt, Stats
 
 
 @dataclass
 class StillSegmenter:
-    """Gives every frame the prompt's mask with score 0.5; the first is `prompt`, the others `propagated`."""
+    """Yields the prompt's mask for every frame with score 0.5; the first is `prompt`, the rest `propagated`."""
 
     options: Options
     given: dict[MaskSource, int] = field(default_factory=dict)
@@ -26,12 +30,12 @@ class StillSegmenter:
 
     @property
     def state(self) -> None:
-        """Nothing to go on from: an interrupted run starts over."""
+        """None: an interrupted run starts over."""
 
     def run(
         self, frames: Iterable[CompressedFrame], _info: VideoInfo, prompt: Prompt, _state: RunState | None = None
     ) -> Iterator[FrameMask]:
-        """One mask a frame, held back until its turn in presentation order."""
+        """One mask per frame, in presentation order."""
         waiting: dict[int, CompressedFrame] = {}
         wanted = 0
         for frame in frames:
@@ -50,5 +54,10 @@ class StillSegmenter:
 
 
 def load_still(_choice: ModelChoice, options: Options, _settings: Settings) -> LoadedModel:
-    """Stands in for `service.run.model_loader.load_model`."""
+    """Replace `service.run.model_loader.load_model`."""
     return LoadedModel(StillSegmenter(options), {"name": "still"})
+
+
+def segment_with(segmenter: SegmenterLike) -> SegmentClip:
+    """Return `segment` with this segmenter in place of the networks."""
+    return partial(segment, load=lambda *_: LoadedModel(segmenter, {"name": "fake"}))

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from codec import open_video
 from codec.encode import Encoder, encode
-from codec.types import MotionSource, UInt8Array
+from codec.types import MotionSource, UInt8Array, VideoInfo
 from vos.errors import EvaluationError
 from vos.evaluation.davis import Sequence
 from vos.evaluation.metrics import Score, counted_frames, mean_by_object, score_objects
-from vos.runtime.protocol import SegmenterLike
 from vos.runtime.stage_timer import StageTimer
-from vos.types import FrameMask, MaskSource, Prompt, Stats
+from vos.types import FrameMask, MaskSource, Stats
 
 _NETWORK = (MaskSource.PROMPT, MaskSource.KEY)
 """Sources of masks that no motion carried."""
@@ -46,10 +45,11 @@ class MethodResult:
     Attributes:
         objects: Object id -> its score over the frames that count.
         copies: The same if every carried mask were that of the last key frame before it: the floor for carrying.
-        confidence_samples: Of each frame that counts and each object, but where it is neither found nor there: J is 1 by
-            convention then, and a score of 0 is no doubt.
+        confidence_samples: One per counted frame and object, but where the object is neither found nor there: J is 1 by
+            convention then, and a score of 0 is no sign of uncertainty.
         seconds: From opening the clip to the last mask.
         stats: What the segmenter counted.
+        motion_source: Where the motion came from.
     """
 
     objects: dict[int, Score]
@@ -57,6 +57,7 @@ class MethodResult:
     confidence_samples: tuple[ConfidenceSample, ...]
     seconds: float
     stats: Stats
+    motion_source: MotionSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +81,45 @@ class SequenceResult:
     baseline: MethodResult | None
 
 
+class Run(Protocol):
+    """A clip that is being segmented: its masks in presentation order, and what they cost so far."""
+
+    @property
+    def info(self) -> VideoInfo:
+        """The clip."""
+
+    @property
+    def stats(self) -> Stats:
+        """Frames and seconds so far."""
+
+    def __iter__(self) -> Iterator[FrameMask]: ...
+
+
+SegmentClip: TypeAlias = Callable[[bytes, UInt8Array], AbstractContextManager[Run]]
+"""Begins to segment a clip from the labels uint8 [height, width] of its first frame, as `service.run.segment` does."""
+
+
 def evaluate(
     sequences: Iterable[Sequence],
     encoder: Encoder,
-    method: SegmenterLike,
-    baseline: SegmenterLike | None = None,
+    method: SegmentClip,
+    baseline: SegmentClip | None = None,
     *,
-    motion: str = "auto",
     progress: Callable[[int], None] = lambda _frames: None,
 ) -> Iterator[SequenceResult]:
     """Evaluate sequence by sequence; method and baseline take turns, so that both meet the same machine.
 
     Args:
-        sequences: What to segment; the first annotation is the prompt.
+        sequences: Sequences to segment; the first annotation is the prompt.
         encoder: How the clips are made.
-        method: The segmenter that is measured.
-        baseline: A segmenter that runs the network on every frame.
-        motion: "auto", "bitstream" or "proxy".
+        method: The method to measure.
+        baseline: The base network on every frame.
         progress: Called with the number of masks so far.
 
     Raises:
         EncodingError: The encoder does not work.
         DatasetError: An annotation cannot be used.
-        EvaluationError: A clip does not give one mask a picture.
+        EvaluationError: A clip does not yield one mask per picture.
     """
     done = 0
     warmed: set[tuple[int, int]] = set()
@@ -115,48 +132,44 @@ def evaluate(
 
     for sequence in sequences:
         clip = encode(map(read_picture, sequence.pictures), encoder)
-        segmenters = [method] if baseline is None else [method, baseline]
+        methods = [method] if baseline is None else [method, baseline]
         if sequence.size not in warmed:
-            for segmenter in segmenters:
-                warm_up(clip, sequence, segmenter, motion)
+            for each in methods:
+                warm_up(clip, sequence, each)
             warmed.add(sequence.size)
-        with open_video(clip, motion=motion) as video:
-            source = video.info.motion_source
-        outcomes = [run_sequence(clip, sequence, segmenter, motion, count) for segmenter in segmenters]
+        outcomes = [run_sequence(clip, sequence, each, count) for each in methods]
         yield SequenceResult(
             sequence.name,
             len(sequence.pictures),
             len(clip),
-            source,
+            outcomes[0].motion_source,
             outcomes[0],
             None if baseline is None else outcomes[1],
         )
 
 
-def warm_up(clip: bytes, sequence: Sequence, segmenter: SegmenterLike, motion: str) -> None:
+def warm_up(clip: bytes, sequence: Sequence, segment: SegmentClip) -> None:
     """Segment until the network has run once after the prompt, so that no first call is timed."""
-    with open_video(clip, motion=motion) as video:
-        masks = segmenter.run(video, video.info, Prompt(sequence.labels(0)))
-        next((mask for mask in masks if mask.source is MaskSource.KEY), None)
+    with segment(clip, sequence.labels(0)) as run:
+        next((mask for mask in run if mask.source is MaskSource.KEY), None)
 
 
 def run_sequence(
     clip: bytes,
     sequence: Sequence,
-    segmenter: SegmenterLike,
-    motion: str,
+    segment: SegmentClip,
     each: Callable[[FrameMask], FrameMask] = lambda mask: mask,
 ) -> MethodResult:
     """Segment a clip and score it; the clock runs only while a mask is waited for."""
-    prompt = Prompt(sequence.labels(0))
+    labels = sequence.labels(0)
     scorer = Scorer(sequence)
     watch = StageTimer()
     with watch.stage("open"):
-        video = open_video(clip, motion=motion)
-    with closing(video):
-        for mask in watch.timed("run", segmenter.run(video, video.info, prompt)):
+        run = segment(clip, labels)
+    with run as masks:
+        for mask in watch.timed("run", masks):
             scorer.add(each(mask))
-    return scorer.result(sum(watch.seconds.values()), segmenter.stats)
+        return scorer.outcome(sum(watch.seconds.values()), masks.stats, masks.info.motion_source)
 
 
 class Scorer:
@@ -192,7 +205,7 @@ class Scorer:
         copied = self._held is mask.labels
         self._copies.append(scores if copied else score_objects(self._held, truth, self._ids))
 
-    def result(self, seconds: float, stats: Stats) -> MethodResult:
+    def outcome(self, seconds: float, stats: Stats, motion_source: MotionSource) -> MethodResult:
         """The scores, once every frame has been added.
 
         Raises:
@@ -204,7 +217,12 @@ class Scorer:
                 f"{self._sequence.name}: {frames} pictures were encoded, {self._next} masks came back"
             )
         return MethodResult(
-            mean_by_object(self._scores), mean_by_object(self._copies), tuple(self._judgements), seconds, stats
+            mean_by_object(self._scores),
+            mean_by_object(self._copies),
+            tuple(self._judgements),
+            seconds,
+            stats,
+            motion_source,
         )
 
 

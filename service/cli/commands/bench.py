@@ -9,38 +9,37 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.console import JsonOption, json_path, progress_bar, text_console, write_json
+from service.cli.options import run_options
 from service.config import load_settings
 from service.errors import UsageError
+from service.run.options import RunOptions
 from service.run.output_paths import check_paths
 
 
+@run_options("model", "weights", "device", "precision")
 def bench_command(
     video: Annotated[
         Path | None, typer.Argument(help="Video to time; the clip that ships with keymask by default.")
     ] = None,
     *,
     mask: Annotated[Path | None, typer.Option(help="PNG with the objects of its first frame.")] = None,
-    model: Annotated[str, typer.Option(help="Network: compact, stm or stcn.")] = "compact",
-    weights: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Weights file; 'seeded' for seeded values.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     rounds: Annotated[int, typer.Option(min=1, help="Times that each stage is timed, after one to warm up.")] = 3,
     json_file: JsonOption = None,
+    **values: Any,
 ) -> None:
     """Time decoding, motion, key frames and propagated frames on this machine."""
     from service.cli.stage_benchmark import measure  # noqa: PLC0415 - av and cv2 are not needed for --help
-    from service.run.model_loader import ModelChoice  # noqa: PLC0415
 
     if (video is None) != (mask is None):
         raise UsageError("VIDEO and --mask go together; give both, or neither for the clip that ships with keymask")
-    check_paths((video, mask, Path(weights) if weights else None), {"--json": json_path(json_file)})
+    options = RunOptions.checked(**values)
+    weights = None if options.weights is None else Path(options.weights)
+    check_paths((video, mask, weights), {"--json": json_path(json_file)})
     with as_file(files("service") / "sample") as sample, progress_bar("timing") as update:
         result = measure(
             video or sample / "clip.mp4",
             mask or sample / "mask.png",
-            ModelChoice(model, weights, device, precision),
+            options,
             load_settings(),
             rounds,
             on_progress=update,

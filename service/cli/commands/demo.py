@@ -29,7 +29,7 @@ def demo_command(
             outputs=Outputs(out, overlay=out / "overlay.mp4", json=json_path(json_file)),
             force=True,
         )
-        summary = run_to_files(request, load_settings(), on_progress=update)
-    write_json(summary.to_json(), json_file)
-    for line in summary.lines():
+        report = run_to_files(request, load_settings(), on_progress=update)
+    write_json(report.to_json(), json_file)
+    for line in report.lines():
         text_console(json_file).print(line)

@@ -14,10 +14,11 @@ from fastapi.responses import StreamingResponse
 from service.http.context import Services
 from service.http.dependencies import COMMON, JobDep, ServicesDep
 from service.http.problem_responses import documented
-from service.http.schemas import MAX_INDEX, JobView
+from service.http.schemas import JobView
 from service.http.streaming.mask_stream import follow_masks
 from service.jobs.types import Job, JobProgress, JobStatus
 from service.problems import PROBLEMS, body_of
+from service.run.options import MAX_INDEX
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 

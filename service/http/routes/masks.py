@@ -14,10 +14,10 @@ from fastapi.responses import StreamingResponse
 from service.http.context import Services
 from service.http.dependencies import COMMON, JobDep, ServicesDep
 from service.http.problem_responses import documented
-from service.http.schemas import MAX_INDEX
 from service.http.streaming.mask_stream import follow_masks
 from service.jobs.types import Job
 from service.problems import ProblemError
+from service.run.options import MAX_INDEX
 from service.storage.mask_log import find_line, index_of
 from service.threads import in_thread
 from service.writers.mask_line import labels_of

@@ -14,6 +14,7 @@ from benchmarks.accuracy import methods
 from benchmarks.accuracy.methods import Method
 from codec.encode import Encoder
 from codec.types import CompressedFrame, MotionSource, VideoInfo
+from tests.support.still_engine import segment_with
 from vos.evaluation.davis import find_sequences
 from vos.evaluation.evaluate import ConfidenceSample, MethodResult, SequenceResult
 from vos.evaluation.metrics import Score
@@ -30,7 +31,13 @@ class FakeSegmenter:
         self.stats = Stats({}, {})
         self.state = None
 
-    def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:  # noqa: ARG002
+    def run(
+        self,
+        frames: Iterable[CompressedFrame],
+        info: VideoInfo,  # noqa: ARG002
+        prompt: Prompt,
+        _state: object = None,
+    ) -> Iterator[FrameMask]:
         """Yield masks in presentation order, with half a second of refinement in total."""
         counts = dict.fromkeys(MaskSource, 0)
         for frame in sorted(frames, key=lambda frame: frame.index):
@@ -59,7 +66,9 @@ def davis(tmp_path: Path) -> Path:
 
 def test_methods_are_compared_with_the_network_on_every_frame(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All methods share one baseline per clip, and refinement is counted per propagated frame."""
-    monkeypatch.setattr(methods, "load", lambda method, _arguments: (FakeSegmenter(method), {"name": "fake"}))
+    monkeypatch.setattr(
+        methods, "load", lambda method, _arguments: (segment_with(FakeSegmenter(method)), {"name": "fake"})
+    )
     chosen = (Method("every:2"), Method("every:2", refine=False))
     found = methods.compare(find_sequences(davis), [Encoder("mpeg4")], chosen, argparse.Namespace())
     assert (found["sequences"], found["frames"], found["model"]) == (["cow", "dog"], 2 * FRAMES, {"name": "fake"})
@@ -80,11 +89,13 @@ def test_every_sequence_is_segmented_in_every_encoding(davis: Path, monkeypatch:
     seen: list[str] = []
 
     class Watched(FakeSegmenter):
-        def run(self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt) -> Iterator[FrameMask]:
+        def run(
+            self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt, _state: object = None
+        ) -> Iterator[FrameMask]:
             seen.append(info.codec)
             return super().run(frames, info, prompt)
 
-    monkeypatch.setattr(methods, "load", lambda method, _arguments: (Watched(method), {"name": "fake"}))
+    monkeypatch.setattr(methods, "load", lambda method, _arguments: (segment_with(Watched(method)), {"name": "fake"}))
     encoders = [Encoder("mpeg4", {"b": "2M"}), Encoder("mpeg2video")]
     found = methods.compare(find_sequences(davis), encoders, [Method("every:2")], argparse.Namespace())
     assert found["encoders"] == [
@@ -103,7 +114,9 @@ def outcome(j: float, seconds: float, keys: int, propagated: int, correct: float
         {MaskSource.PROMPT: 1, MaskSource.KEY: keys - 1, MaskSource.PROPAGATED: propagated}, {"correct": correct}
     )
     copies = {1: Score(j - 0.2, j - 0.1)}
-    return MethodResult({1: Score(j, j + 0.1)}, copies, (ConfidenceSample(True, j, j),), seconds, stats)
+    return MethodResult(
+        {1: Score(j, j + 0.1)}, copies, (ConfidenceSample(True, j, j),), seconds, stats, MotionSource.BITSTREAM
+    )
 
 
 def encodings() -> list[SequenceResult]:

@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import create_engine
 
 from service.jobs.store import JobStore
-from service.jobs.types import Job, JobOptions, JobVideo, new_job_id
+from service.jobs.types import Job, JobVideo, new_job_id
+from service.run.options import JobOptions
 
 
 def make_job(**changes: Any) -> Job:

@@ -31,7 +31,7 @@ NewJob = Callable[..., Job]
 def test_a_job_is_stored_unchanged(store: JobStore, new_job: NewJob) -> None:
     """Every attribute of a job is the same after storing and loading it, with times in UTC."""
     job = new_job(
-        options=JobOptions("stm", "every:3", 2, 4, 9, 640),
+        options=JobOptions(model="stm", keyframes="every:3", prompt_frame=2, start=4, end=9, max_side=640),
         video=JobVideo("hevc", 1080, 1920, None, None, None, 90),
         api_key_id="key",
         idempotency_key="a b",

@@ -1,4 +1,4 @@
-"""What a report says of the bitstream: the same as the probe, which sees every frame by itself."""
+"""The report's part on the bitstream."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from vos.probe.probe import probe
 
 
 @pytest.mark.parametrize("name", ["mjpeg", "prores", "hevc", "B pyramid", "ffv1"])
-def test_coverage_is_that_of_the_probe(name: str) -> None:
-    """Also where all frames of the stream are intra coded and a proxy gives their motion."""
+def test_coverage_equals_that_of_the_probe(name: str) -> None:
+    """The probe looks at every frame by itself; both agree, also where the proxy gives the motion."""
     data = ODD_STREAMS[name].make()
-    tally = BitstreamStats()
+    stats = BitstreamStats()
     with open_video(data) as reader:
-        deque(tally.watch(reader), maxlen=0)
-        report = tally.report(reader.info)
+        deque(stats.count(reader), maxlen=0)
+        report = stats.to_json(reader.info)
     expected = probe(data)
     assert expected.motion_coverage is not None
     assert report["motion_coverage"] == pytest.approx(expected.motion_coverage, abs=1e-4)
@@ -28,9 +28,9 @@ def test_coverage_is_that_of_the_probe(name: str) -> None:
 
 
 def test_a_stream_without_motion_has_no_coverage() -> None:
-    """Intra frames read for their own vectors, of which there are none, cover nothing: the report says null."""
-    tally = BitstreamStats()
+    """Without predicted frames, coverage and intra share are null."""
+    stats = BitstreamStats()
     with open_video(ODD_STREAMS["one frame"].make()) as reader:
-        deque(tally.watch(reader), maxlen=0)
-        report = tally.report(reader.info)
+        deque(stats.count(reader), maxlen=0)
+        report = stats.to_json(reader.info)
     assert (report["motion_coverage"], report["intra_share"]) == (None, None)

@@ -14,12 +14,12 @@ from PIL import Image
 from codec.errors import BrokenStreamError, UnreadableError
 from service.config import Settings
 from service.errors import MaskFileError, UsageError
+from service.run.options import RunOptions
 from service.run.outputs import Outputs
 from service.run.run_to_files import RunRequest, run_to_files
 from tests.support.media import square, write_broken, write_clip, write_mask
 from tests.support.still_engine import load_still
 from vos.errors import PromptError
-from vos.types import Options
 
 TIMES = [0, 40, 50, 130, 131, 300, 460, 470]
 
@@ -84,7 +84,7 @@ def test_the_report_counts(request_: RunRequest) -> None:
 def test_progress_is_told_after_each_frame(request_: RunRequest) -> None:
     """The callback hears of every frame that was written, and of the number expected."""
     told: list[tuple[int, int | None]] = []
-    request = replace(request_, options=Options(end=5), prompt_frame=2)
+    request = replace(request_, options=RunOptions(end=5, prompt_frame=2))
     run(request, on_progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert indices(request) == [2, 3, 4]
@@ -140,5 +140,5 @@ def test_force_leaves_no_old_mask(request_: RunRequest) -> None:
     run(request_)
     with pytest.raises(UsageError, match="from an earlier run"):
         run(request_)
-    run(replace(request_, force=True, options=Options(end=2)))
+    run(replace(request_, force=True, options=RunOptions(end=2)))
     assert indices(request_) == [0, 1]

@@ -13,8 +13,9 @@ import pytest
 from service.http.streaming.job_watch import JobSnapshot, JobWatch
 from service.http.streaming.job_watcher import JobWatcher
 from service.jobs.store import JobStore
-from service.jobs.types import Job, JobOptions, JobStatus, JobVideo, new_job_id
+from service.jobs.types import Job, JobStatus, JobVideo, new_job_id
 from service.problems import ProblemError
+from service.run.options import JobOptions
 from service.storage.job_files import Storage
 from service.storage.mask_log import read_lines
 

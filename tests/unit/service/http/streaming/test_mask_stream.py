@@ -14,7 +14,8 @@ import pytest
 
 from service.http.streaming import mask_stream
 from service.http.streaming.job_watch import JobSnapshot, JobWatch
-from service.jobs.types import Job, JobOptions, JobStatus, JobVideo
+from service.jobs.types import Job, JobStatus, JobVideo
+from service.run.options import JobOptions
 from service.storage.job_files import Storage
 from service.storage.mask_log import index_of, offset_of
 

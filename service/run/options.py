@@ -1,0 +1,155 @@
+"""The options of a run: name, type, range, default and help of each, once.
+
+The HTTP schema, the command line and `docs/reference` are made from these fields. To add an option, add a field here
+and use it; an option of the segmenter also goes into `vos.types.Options`, under the same name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from service.errors import UsageError
+
+if TYPE_CHECKING:
+    from vos.types import Options
+
+MAX_INDEX = 2**31 - 1
+"""Largest frame index."""
+MIN_SIDE = 16
+"""Smallest `max_side` in pixels: one cell of the network's features."""
+_KEYFRAMES = r"^(adaptive|codec|every:[1-9][0-9]{0,8})$"
+
+Index = Annotated[int, Field(ge=0, le=MAX_INDEX)]
+
+
+def _check_keyframes(text: str) -> str:
+    if not re.match(_KEYFRAMES, text):
+        raise ValueError("allowed: adaptive, codec, every:N with N of 1 or more")
+    return text
+
+
+class JobOptions(BaseModel):
+    """Options of a job, over HTTP and elsewhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[
+        str | None,
+        Field(
+            max_length=64,
+            description="Base network, one of `GET /v1/models`; the service's default by default.",
+            examples=["compact", "stm", "stcn"],
+        ),
+    ] = None
+    keyframes: Annotated[
+        str,
+        AfterValidator(_check_keyframes),
+        Field(
+            description="Frames that the base network segments: `adaptive`, `codec` (I and P frames) or `every:N`.",
+            examples=["adaptive", "codec", "every:8"],
+            json_schema_extra={"pattern": _KEYFRAMES},
+        ),
+    ] = "adaptive"
+    prompt_frame: Annotated[Index, Field(description="Frame that the mask belongs to, counted from 0.")] = 0
+    start: Annotated[
+        Index | None, Field(description="First frame to return, counted from 0; the prompt frame by default.")
+    ] = None
+    end: Annotated[Index | None, Field(description="Frame to stop before; the end of the video by default.")] = None
+    max_side: Annotated[
+        int | None,
+        Field(
+            ge=MIN_SIDE,
+            le=16384,
+            description="Longest side in pixels at which frames are analyzed; by default the shorter side is at most "
+            "480.",
+        ),
+    ] = None
+    quality: Annotated[
+        Literal["fast", "balanced", "best"],
+        Field(description="How many key frames `adaptive` chooses, and how much of each frame the refiner refines."),
+    ] = "balanced"
+    max_key_share: Annotated[
+        float,
+        Field(gt=0, le=1, description="Largest share of key frames that `adaptive` chooses, above 0 and at most 1."),
+    ] = 1.0
+
+    @property
+    def first_frame(self) -> int:
+        """Presentation index of the first mask."""
+        return self.prompt_frame if self.start is None else self.start
+
+    def mask_count(self, frames: int | None) -> int | None:
+        """Number of masks of a video with this many frames, at least 1; None where neither it nor `end` is known."""
+        ends = [end for end in (self.end, frames) if end is not None]
+        return max(1, min(ends) - self.first_frame) if ends else None
+
+    def for_segmenter(self) -> Options:
+        """Return the segmenter's part.
+
+        Raises:
+            OptionError: The range of frames is empty.
+        """
+        from vos.types import Options  # noqa: PLC0415 - brings av, which `keymask --help` does not need
+
+        names = {field.name for field in fields(Options)}
+        return Options(**{name: value for name, value in self if name in names})
+
+
+class RunOptions(JobOptions):
+    """Options of a run on this machine: those of a job, and those that only its owner may choose."""
+
+    model: Annotated[
+        str,
+        Field(description="Base network: compact, stm or stcn.", examples=["compact", "stm", "stcn"]),
+    ] = "compact"
+    weights: Annotated[
+        str | None,
+        Field(description="Weights file of the base network; `seeded` for seeded values, which only measure speed."),
+    ] = None
+    refine: Annotated[bool, Field(description="Whether the refiner refines propagated masks.")] = True
+    motion: Annotated[
+        Literal["auto", "bitstream", "proxy"],
+        Field(description="Where motion comes from; `proxy` is an H.264 re-encode."),
+    ] = "auto"
+    device: Annotated[
+        str, Field(description="Device: auto, cpu, cuda or cuda:N.", examples=["auto", "cpu", "cuda", "cuda:0"])
+    ] = "auto"
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], Field(description="Precision of the networks.")
+    ] = "auto"
+
+    @classmethod
+    def checked(cls, **values: Any) -> RunOptions:
+        """Make options from values that a user gave.
+
+        Raises:
+            UsageError: A value is not allowed; the message says which one and what is allowed.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = ".".join(map(str, first["loc"]))
+            raise UsageError(f"{name} is {first['input']!r}; {_allowed(first)}") from None
+
+
+def _allowed(error: ErrorDetails) -> str:
+    """Say what is allowed, in the words of the other layers' errors."""
+    given = error.get("ctx", {})
+    match error["type"]:
+        case "literal_error":
+            return "allowed: " + str(given["expected"]).replace(" or ", ", ").replace("'", "")
+        case "greater_than_equal":
+            return "it must be 0 or more" if given["ge"] == 0 else f"it must be at least {given['ge']}"
+        case "greater_than":
+            return f"it must be above {given['gt']:g}"
+        case "less_than_equal":
+            return f"it must be at most {given['le']:g}"
+        case _:
+            message: str = error["msg"].removeprefix("Value error, ")
+            return message[0].lower() + message[1:]

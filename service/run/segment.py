@@ -1,0 +1,176 @@
+"""The one way from a video and a prompt to masks.
+
+The command line, the workers of the service, `eval`, `bench` and the Python API take their masks from `segment`; they
+differ only in what they do with each mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+from codec.reader import VideoReader
+from codec.types import CompressedFrame, UInt8Array, VideoInfo
+from service.config import Settings, load_settings
+from service.errors import RunError
+from service.run.bitstream_stats import BitstreamStats
+from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
+from service.run.options import RunOptions
+from service.run.prompt_mask import read_prompt
+from service.run.report import Report
+from service.run.video_input import Video, open_input
+from vos.runtime.run_state import RunState
+from vos.types import FrameMask, Prompt, Stats
+
+FrameCallback = Callable[[CompressedFrame], None]
+
+
+def segment(
+    video: Video,
+    prompt: Path | UInt8Array,
+    options: RunOptions | None = None,
+    *,
+    settings: Settings | None = None,
+    load: ModelLoader = load_model,
+    on_frame: FrameCallback = lambda _frame: None,
+) -> Segmentation:
+    """Segment a video: open it, check the prompt, load the network; iterate over the result for the masks.
+
+    Example:
+        with segment("dog.mp4", Path("mask.png"), RunOptions(quality="fast")) as masks:
+            for mask in masks:
+                print(mask.index, mask.labels.shape)
+
+    Args:
+        video: Path, bytes or binary file of a video; a folder or list of pictures; RGB pictures uint8 [T, H, W, 3].
+        prompt: PNG file, or labels uint8 [height, width] in display size: 0 background, other values object ids.
+        options: How to segment.
+        settings: Where pulled weights lie; read from the environment by default.
+        load: Loads the network.
+        on_frame: Called with each frame, in decode order, before it is segmented; it may raise to stop the run.
+
+    Raises:
+        CodecError: The video cannot be read.
+        VosError: The prompt, an option or the weights cannot be used.
+        MaskFileError: The mask file cannot be used.
+    """
+    options = options or RunOptions()
+    segmenter_options = options.for_segmenter()
+    started = perf_counter()
+    reader, notes = open_input(video, max_side=options.max_side, motion=options.motion)
+    try:
+        labels = read_prompt(prompt, reader.info, options.prompt_frame)
+        opened = perf_counter()
+        model = load(choice_of(options), segmenter_options, settings or load_settings())
+        seconds = {"open": opened - started, "load": perf_counter() - opened}
+        return Segmentation(reader, labels, options, model, on_frame=on_frame, seconds=seconds, notes=notes)
+    except BaseException:
+        reader.close()
+        raise
+
+
+class Segmentation:
+    """A video that is being segmented: iterate over it once, inside `with`.
+
+    Attributes:
+        info: Sizes and orientation of the video.
+        model: The loaded network.
+        bitstream: What the bitstream has offered so far.
+        options: How it is segmented.
+        seconds: Seconds spent before the first frame: "open" and "load".
+        notes: What the user should know, in plain words.
+    """
+
+    def __init__(
+        self,
+        reader: VideoReader,
+        prompt: Prompt,
+        options: RunOptions,
+        model: LoadedModel,
+        *,
+        on_frame: FrameCallback,
+        seconds: dict[str, float],
+        notes: list[str],
+    ) -> None:
+        self.info: VideoInfo = reader.info
+        self.model = model
+        self.options = options
+        self.bitstream = BitstreamStats()
+        self.seconds = seconds
+        self.notes = notes
+        self._reader = reader
+        self._prompt = prompt
+        self._on_frame = on_frame
+        self._resume_state: RunState | None = None
+
+    def __enter__(self) -> Segmentation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[FrameMask]:
+        """Masks in presentation order, one per frame from `options.start` to `options.end`.
+
+        Raises:
+            BrokenStreamError: Decoding stopped in the middle; the masks of the frames before have been yielded.
+            OptionError: The prompt frame or the range lies outside the video.
+            RunError: The video yields no frame to segment.
+        """
+        frames = self._observed(self.bitstream.count(self._reader))
+        masks = self.model.segmenter.run(frames, self.info, self._prompt, self._resume_state)
+        is_empty = self._resume_state is None
+        for mask in masks:
+            is_empty = False
+            yield mask
+        if is_empty:
+            raise RunError("the video yields no frame to segment")
+
+    def resume(self, state: RunState) -> None:
+        """Start after the masks that an earlier run with the same video, prompt, options and network returned."""
+        self._resume_state = state
+
+    @property
+    def stats(self) -> Stats:
+        """Frames and seconds so far; with a resume state, including the earlier run's frames."""
+        return self.model.segmenter.stats
+
+    @property
+    def state(self) -> RunState | None:
+        """Where the run stands, for `resume`; None before the first mask."""
+        return self.model.segmenter.state
+
+    @property
+    def mask_count(self) -> int | None:
+        """Masks that are expected, by the video's header; None if unknown."""
+        return self.options.mask_count(self.info.frames_from_header)
+
+    def report(self, seconds: dict[str, float], **other: Any) -> Report:
+        """Return the report so far.
+
+        Args:
+            seconds: What the caller measured: "write" and "total".
+            other: Further attributes of the report.
+        """
+        return Report(
+            codec=self.bitstream.to_json(self.info),
+            model=self.model.description,
+            options=self.options,
+            stats=self.stats,
+            seconds=self.seconds | seconds,
+            **other,
+        )
+
+    def close(self) -> None:
+        """Stop decoding and close the video."""
+        self._reader.close()
+
+    def _observed(self, frames: Iterator[CompressedFrame]) -> Iterator[CompressedFrame]:
+        for frame in frames:
+            self._on_frame(frame)
+            yield frame

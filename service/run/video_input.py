@@ -1,0 +1,55 @@
+"""Open what a user gives as a video: a file that FFmpeg reads, a folder or list of pictures, or an array."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeAlias, TypeGuard
+
+import numpy as np
+
+from codec.demux.picture_files import PictureFiles, find_pictures, spans
+from codec.demux.source import VideoSource
+from codec.errors import MotionError
+from codec.reader import VideoReader, open_pictures, open_video
+from codec.types import UInt8Array
+
+Video: TypeAlias = VideoSource | UInt8Array | list[Path] | tuple[Path, ...]
+"""Path of a video or of a folder of pictures, bytes, binary file, RGB pictures uint8 [T, H, W, 3], or picture files."""
+
+
+def open_input(video: Video, *, max_side: int | None = None, motion: str = "auto") -> tuple[VideoReader, list[str]]:
+    """Open a video.
+
+    Returns:
+        The reader, and notes for the user, such as on missing pictures.
+
+    Raises:
+        CodecError: The video or its first picture cannot be read, or it has no motion of the kind asked for.
+    """
+    if is_folder(video):
+        pictures: PictureFiles | UInt8Array = find_pictures(Path(video))
+    elif isinstance(video, list | tuple):
+        pictures = PictureFiles(tuple(map(Path, video)))
+    elif isinstance(video, np.ndarray):
+        pictures = video
+    else:
+        return open_video(video, max_side=max_side, motion=motion), []
+    if motion == "bitstream":
+        raise MotionError("motion is 'bitstream', but pictures have no bitstream; allowed here: auto, proxy")
+    if isinstance(pictures, PictureFiles):
+        notes = [_gaps(pictures)] if pictures.missing else []
+        return open_pictures(pictures, codec=pictures.codec, max_side=max_side), notes
+    return open_pictures(pictures, max_side=max_side), []
+
+
+def is_folder(video: Video) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether the video is a folder of pictures."""
+    return isinstance(video, str | os.PathLike) and Path(video).is_dir()
+
+
+def _gaps(pictures: PictureFiles) -> str:
+    return (
+        f"{pictures.files[0].parent} has no picture {spans(pictures.missing)} ({len(pictures.missing)} missing); "
+        f"masks are numbered by position, 0 to {len(pictures) - 1}"
+    )

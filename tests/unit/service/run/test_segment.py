@@ -1,0 +1,106 @@
+"""The one way from a video and a prompt to masks, with a segmenter that needs no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codec.errors import BrokenStreamError, MotionError
+from codec.types import CompressedFrame, UInt8Array
+from service.errors import MaskSizeError
+from service.run.options import RunOptions
+from service.run.segment import segment
+from service.run.video_input import Video
+from tests.support.media import square, write_clip, write_mask
+from tests.support.still_engine import load_still
+from vos.errors import OptionError, PromptError
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of 5 pictures of 64x48, numbered 0 to 6 without 2 and 3."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in (0, 1, 4, 5, 6):
+        Image.new("RGB", (64, 48), (40 * number, 0, 0)).save(folder / f"{number:05d}.jpg")
+    return folder
+
+
+def test_a_path_bytes_a_folder_a_list_and_an_array_are_videos(tmp_path: Path, pictures: Path) -> None:
+    """Each yields one mask per frame; only a bitstream has its own motion."""
+    clip = write_clip(tmp_path / "in.mp4")
+    array = np.zeros((4, 48, 64, 3), np.uint8)
+    videos: list[tuple[Video, int, str]] = [
+        (clip, 12, "bitstream"),
+        (str(clip), 12, "bitstream"),
+        (clip.read_bytes(), 12, "bitstream"),
+        (pictures, 5, "proxy"),
+        (sorted(pictures.iterdir())[:3], 3, "proxy"),
+        (array, 4, "proxy"),
+    ]
+    for video, count, source in videos:
+        with segment(video, square(64, 48), load=load_still) as run:
+            assert [mask.index for mask in run] == list(range(count))
+            assert run.info.motion_source == source
+            assert run.bitstream.frames == run.stats.total == count
+
+
+def test_missing_numbers_are_noted(pictures: Path) -> None:
+    """A folder with gaps is segmented as it is, and the note names the missing numbers."""
+    with segment(pictures, square(64, 48), load=load_still) as run:
+        assert run.notes == [f"{pictures} has no picture 2 to 3 (2 missing); masks are numbered by position, 0 to 4"]
+
+
+def test_a_mask_is_a_file_or_an_array(tmp_path: Path) -> None:
+    """Both give the same prompt; an array of another size than the video is refused before the network is loaded."""
+    clip, mask = write_clip(tmp_path / "in.mp4"), write_mask(tmp_path / "mask.png")
+    for prompt in (mask, square(64, 48)):
+        with segment(clip, prompt, load=load_still) as run:
+            assert np.array_equal(next(iter(run)).labels, square(64, 48))
+    with pytest.raises(MaskSizeError, match="the mask is 48x64; the video is displayed at 64x48"):
+        segment(clip, square(48, 64), load=load_still)
+
+
+@pytest.mark.parametrize(
+    ("options", "prompt", "error"),
+    [
+        (RunOptions(start=3, end=3), square(64, 48), OptionError),
+        (RunOptions(), np.zeros((48, 64), np.uint8), PromptError),
+        (RunOptions(motion="bitstream"), square(64, 48), MotionError),
+    ],
+)
+def test_bad_input_is_refused_at_once(
+    pictures: Path, options: RunOptions, prompt: UInt8Array, error: type[Exception]
+) -> None:
+    """The call itself raises, not the first step of the iteration."""
+    with pytest.raises(error):
+        segment(pictures, prompt, options, load=load_still)
+
+
+def test_masks_before_a_break_are_yielded(pictures: Path) -> None:
+    """A picture that cannot be read ends the masks with an error, after the ones before it."""
+    (pictures / "00004.jpg").write_bytes(b"no picture")
+    found: list[int] = []
+    with segment(pictures, square(64, 48), load=load_still) as run, pytest.raises(BrokenStreamError):
+        found.extend(mask.index for mask in run)
+    assert found == [0, 1]
+
+
+def test_each_frame_is_announced_before_its_mask(tmp_path: Path) -> None:
+    """The callback sees frames in decode order, and what it raises ends the run."""
+    seen: list[int] = []
+
+    def stop(frame: CompressedFrame) -> None:
+        seen.append(frame.decode_index)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with (
+        segment(write_clip(tmp_path / "in.mp4"), square(64, 48), load=load_still, on_frame=stop) as run,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        list(run)
+    assert seen == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""An engine with real worker processes and a network that is none."""
+"""Fixtures of a site whose workers segment without a network."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.support.synthetic import encode, pan, x264
 
 @pytest.fixture(scope="session")
 def clip() -> bytes:
-    """A clip whose frames are shown in the order in which they are decoded."""
+    """A clip whose presentation order equals its decode order."""
     return encode(pan(FRAMES, SIZE, velocity=(1.0, 0.5)).frames, options=x264(bframes=0), container="mp4")
 
 
 @pytest.fixture
 def site(tmp_path: Path, clip: bytes) -> Iterator[Site]:
-    """An empty site; its engines are stopped at the end."""
+    """An empty site, whose engines are stopped at the end."""
     config = EngineConfig(
         devices=("cpu",),
         loader="tests.support.fakes:load",

@@ -1,7 +1,8 @@
-"""The service as a process of its own, with a light engine; it may be told to die at one point of taking a job in.
+"""A service with a light engine in a separate process, which can be killed at one point of accepting a job.
 
-Argument: "none", or where SIGKILL strikes: "adopt" (the upload is inspected, its files are not the job's yet), "create"
-(they are, but there is no row), "created" (the row is committed, nobody has been told).
+Argument: "none", or the point at which the process gets SIGKILL: "adopt" (the upload is inspected, but not yet moved
+to the job's folder), "create" (it is moved, but the job has no row) or "created" (the row is committed, but the engine
+has not been woken).
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ LIGHT_SERVICE = "benchmarks.serving.light_service"
 
 
 def die(*_: Any, **__: Any) -> None:
-    """As the kernel does when memory is out."""
+    """Kill this process, as the kernel does when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def dying_after(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method, then death."""
+    """Return a function that calls the method and then kills the process."""
 
     def call(*args: Any, **kwargs: Any) -> None:
         method(*args, **kwargs)

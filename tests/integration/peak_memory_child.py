@@ -1,8 +1,8 @@
-"""Runs a job with a light network and prints the peak memory on the way; in a process of its own.
+"""Segments a video with a light base network in a separate process and prints its peak memory.
 
-All but the base network is what `keymask run` has by default: the adaptive policy, the refiner and its correction, and
-the writers of masks and report; and that of run-length masks. (The overlay, which decodes the video once more, is part
-of `benchmarks/speed/memory.py`.)
+Except for the base network, it uses the defaults of `keymask run`: the adaptive policy, the refiner, and the writers of
+masks and report. It also writes run-length masks. `benchmarks/speed/memory.py` covers the overlay, which decodes the
+video a second time.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from vos.weights.catalog import PACKAGE_FOLDER, REFINER
 from vos.weights.load import read_weights
 
 
-class ColourNetwork(VOSNetwork):
-    """Follows colours: the key is the mean colour of a position, the value its share of object."""
+class ColorNetwork(VOSNetwork):
+    """Matches colors: the key is the mean color of a cell, the value the share of object pixels in it."""
 
     name = "colour"
     stride = 4
@@ -40,35 +40,35 @@ class ColourNetwork(VOSNetwork):
         self.scale = nn.Parameter(torch.tensor(20.0), requires_grad=False)
 
     def normalize(self, rgb: Tensor) -> Tensor:
-        """To 0..1."""
+        """Scale to 0..1."""
         return rgb.float() / 255
 
     def encode(self, image: Tensor) -> Features:
-        """Mean colours at stride 4."""
+        """Return the mean colors at stride 4."""
         return Features(image, F.avg_pool2d(image, 4) * self.scale, {})
 
     def memorize(self, features: Features, masks: Tensor) -> Memory:
-        """Colour -> share of object."""
+        """Store the share of object pixels per color."""
         return Memory(features.key.flatten(2), F.avg_pool2d(masks, 4).flatten(2))
 
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:  # noqa: ARG002
-        """Share of object of the most similar colours, as logits."""
+        """Return the share of object pixels of the most similar colors, as logits."""
         rows, columns = features.key.shape[2:]
         read = read_top_k(l2_affinity(memory.key, features.key.flatten(2)), memory.value, top_k)
         return read.view(-1, 1, rows, columns).clamp(0.01, 0.99).logit()
 
 
 def load(_choice: ModelChoice, options: Options, _settings: Settings) -> LoadedModel:
-    """The light network with the shipped refiner, whose convolutions are not packed: that is slow on maps so small."""
+    """Return the light network with the shipped refiner, not packed, because packing is slow for such small maps."""
     refiner = Refiner().eval().to(memory_format=torch.channels_last)
     refiner.load_state_dict(read_weights(refiner, PACKAGE_FOLDER / REFINER.file, REFINER.name))
-    return LoadedModel(Segmenter(ColourNetwork().eval(), options, refiner), {"name": "colour"})
+    return LoadedModel(Segmenter(ColorNetwork().eval(), options, refiner), {"name": "colour"})
 
 
 def main() -> None:
-    """Segment sys.argv[1] from the mask sys.argv[2] into the folder sys.argv[3]."""
+    """Segment the video sys.argv[1] from the mask sys.argv[2] into the folder sys.argv[3]."""
     video, mask, folder = (Path(argument) for argument in sys.argv[1:])
-    torch.set_num_threads(1)  # on so small pictures threads would wait for each other, long on a busy machine
+    torch.set_num_threads(1)  # on such small pictures several threads mostly wait for each other
     peaks = {}
 
     def watch(done: int, _total: int | None) -> None:
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def peak_kib() -> int:
-    """Peak resident size so far; Linux counts it in KiB, macOS in bytes."""
+    """Return the peak resident size so far in KiB; Linux reports KiB, macOS bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // 1024 if sys.platform == "darwin" else peak
 

@@ -1,7 +1,7 @@
-"""A service without HTTP, as a process of its own that a test can kill: an engine on a given site.
+"""An engine without HTTP in a separate process that a test can kill.
 
-Arguments: the site's folder and the clip's worker behaviour home. It prints "ready" when a worker is, and ends in an
-orderly way on SIGTERM.
+Argument: the site's folder, which contains the home of the worker's behavior. The process prints "ready" and the
+worker's process id once a worker is ready, and stops on SIGTERM.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from service.storage.job_files import Storage
 
 
 def main(root: Path) -> None:
-    """Serve until SIGTERM."""
+    """Run the engine until SIGTERM."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     config = EngineConfig(

@@ -1,4 +1,4 @@
-"""The local engine with a real network: a job whose worker was killed ends as if nothing had happened."""
+"""The engine with a real network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vos.keyframes.policy import KEYFRAME_ALLOWANCE
 
 
 def submit(site: Site, video: Path, mask: Path, options: JobOptions) -> Job:
-    """A job on the sample clip."""
+    """Submit a job on the sample clip."""
     job_id = new_job_id()
     with site.storage.upload() as upload:
         upload.video.write_bytes(video.read_bytes())
@@ -29,7 +29,7 @@ def submit(site: Site, video: Path, mask: Path, options: JobOptions) -> Job:
 
 
 def test_a_killed_worker_changes_no_mask(site: Site) -> None:
-    """With memory, references and network as they are in use, every line of the masks is that of a run in one piece."""
+    """With a real memory bank and refiner, every line of the mask log equals that of an uninterrupted run."""
     site.config = replace(
         site.config, loader="tests.support.fakes:load_network", model=ModelChoice("compact", "seeded", "cpu", "float32")
     )
@@ -41,7 +41,7 @@ def test_a_killed_worker_changes_no_mask(site: Site) -> None:
         assert site.finished(whole).status is JobStatus.SUCCEEDED
         expected = site.files(whole).mask_log.read_bytes()
         count = expected.count(b"\n")
-        behave(site.home, trouble={"at": count // 2, "kind": "kill"})
+        behave(site.home, fault={"at": count // 2, "kind": "kill"})
         broken = submit(site, video, mask, options)
     done = site.finished(broken)
     assert (done.status, done.deaths) == (JobStatus.SUCCEEDED, 1)
@@ -51,8 +51,8 @@ def test_a_killed_worker_changes_no_mask(site: Site) -> None:
     assert sum(done.report["sources"].values()) == count
 
 
-def test_jobs_choose_how_many_key_frames_there_are(site: Site) -> None:
-    """Quality and the bound on key frames reach the network's policy."""
+def test_options_change_the_number_of_key_frames(site: Site) -> None:
+    """`quality` and `max_key_share` reach the key-frame policy."""
     site.config = replace(
         site.config, loader="tests.support.fakes:load_network", model=ModelChoice("compact", "seeded", "cpu", "float32")
     )

@@ -1,4 +1,4 @@
-"""The whole service dies and comes back: nothing is lost, nothing runs twice, nothing ownerless stays."""
+"""Death and restart of the whole service: no mask is lost, and no job runs twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import wait_for
 
 
 class Service:
-    """A service in a process of its own."""
+    """A service in a separate process."""
 
     def __init__(self, site: Site) -> None:
         command = [sys.executable, "-m", "tests.integration.service_child", str(site.root)]
@@ -25,12 +25,12 @@ class Service:
         self.worker = int(self.process.stdout.readline().split()[1])
 
     def kill(self) -> None:
-        """SIGKILL, as the kernel does when memory is out; the worker is left to itself."""
+        """Send SIGKILL, as the kernel does when memory runs out."""
         self.process.kill()
         self._end()
 
     def stop(self) -> int:
-        """SIGTERM, as an orderly restart does; gives the exit code."""
+        """Send SIGTERM, as an orderly restart does; return the exit code."""
         self.process.terminate()
         self._end()
         return self.process.returncode
@@ -42,7 +42,7 @@ class Service:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process, and not only its exit code that nobody has asked for."""
+    """Return whether the process exists and is not a zombie."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     except FileNotFoundError:
@@ -51,7 +51,7 @@ def is_running(pid: int) -> bool:
 
 
 def test_a_killed_service_finishes_its_jobs_after_the_restart(site: Site) -> None:
-    """The running job goes on from its masks, the waiting one runs, and the old worker ends by itself."""
+    """The running job resumes from its masks, the queued one runs, and the old worker exits by itself."""
     reference = site.start()
     expected = site.expected(reference)
     reference.stop()
@@ -77,8 +77,8 @@ def test_a_killed_service_finishes_its_jobs_after_the_restart(site: Site) -> Non
     assert expected.startswith(begun[: begun.rfind(b"\n") + 1])
 
 
-def test_a_terminated_service_ends_at_a_safe_point(site: Site) -> None:
-    """It exits with 0, its worker is gone, and the job waits with its masks."""
+def test_a_terminated_service_stops_at_a_safe_point(site: Site) -> None:
+    """It exits with 0, its worker is gone, and the job is queued with its resume state."""
     behave(site.home, seconds=0.3)
     service = Service(site)
     job = site.submit()
@@ -89,8 +89,8 @@ def test_a_terminated_service_ends_at_a_safe_point(site: Site) -> None:
     assert site.files(job).state.exists()
 
 
-def test_without_a_state_the_job_is_started_over(site: Site) -> None:
-    """A lost or damaged state costs time, not correctness: the masks are computed anew and no line is there twice."""
+def test_a_damaged_resume_state_starts_the_job_over(site: Site) -> None:
+    """The masks are computed again, and no line is written twice."""
     engine = site.start()
     expected = site.expected(engine)
     behave(site.home, seconds=0.3)
@@ -106,8 +106,8 @@ def test_without_a_state_the_job_is_started_over(site: Site) -> None:
     assert site.files(job).mask_log.read_bytes() == expected
 
 
-def test_masks_beyond_the_state_are_not_written_twice(site: Site) -> None:
-    """Masks that were written after the last state are computed again and compared by index only: none is doubled."""
+def test_masks_after_the_resume_state_are_not_written_twice(site: Site) -> None:
+    """Masks written after the last resume state are computed again but not appended again."""
     engine = site.start()
     expected = site.expected(engine)
     behave(site.home, seconds=0.3)
@@ -123,8 +123,8 @@ def test_masks_beyond_the_state_are_not_written_twice(site: Site) -> None:
     assert site.files(job).mask_log.read_bytes() == expected
 
 
-def test_masks_that_are_missing_before_the_state_start_the_job_over(site: Site) -> None:
-    """A state that is ahead of the masks, as after a power cut, is not believed."""
+def test_a_resume_state_ahead_of_the_masks_starts_the_job_over(site: Site) -> None:
+    """A resume state ahead of the mask log, as after a power cut, is ignored."""
     engine = site.start()
     expected = site.expected(engine)
     behave(site.home, seconds=0.3)
@@ -141,7 +141,7 @@ def test_masks_that_are_missing_before_the_state_start_the_job_over(site: Site) 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Path:
-    """A file system of 256 KiB; the test is skipped where it cannot be mounted."""
+    """A file system of 256 KiB; skips the test if it cannot be mounted."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(
@@ -153,7 +153,7 @@ def small_disk(tmp_path: Path) -> Path:
 
 
 def test_a_full_disk_fails_the_job_and_not_the_service(site: Site, small_disk: Path) -> None:
-    """The job says that the disk is full; once there is room, the same worker runs the next job."""
+    """The job fails with `storage-full`; once there is room, the engine runs the next job."""
     site.storage.root.rename(site.root / "old-files")
     site.storage.root.symlink_to(small_disk)
     try:
@@ -178,7 +178,7 @@ def test_a_full_disk_fails_the_job_and_not_the_service(site: Site, small_disk: P
 
 
 def fill(path: Path) -> None:
-    """Write until nothing fits."""
+    """Write until the disk is full."""
     with path.open("wb", buffering=0) as file:
         try:
             while True:

@@ -1,6 +1,6 @@
-"""The whole service in a process of its own, and what may happen to it.
+"""Faults of the whole service, which runs in a separate process.
 
-After each fault: nothing is lost that was acknowledged, and nothing is on the disk that nobody owns.
+No fault loses an acknowledged job or leaves orphaned files on the disk.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FRAMES = 30
 
 @dataclass(frozen=True)
 class Running:
-    """A service and what is on its disk."""
+    """A running service and its files."""
 
     process: subprocess.Popen[str]
     client: httpx.Client
@@ -44,28 +44,28 @@ class Running:
     files: Path
 
     def post(self, key: str | None = None, **changes: Any) -> httpx.Response:
-        """Post the clip."""
+        """Post the clip as a job."""
         files = {"video": (self.home / "clip.mp4").read_bytes(), "mask": (self.home / "mask.png").read_bytes()}
         headers = {} if key is None else {"Idempotency-Key": key}
         return self.client.post("/v1/jobs", files=files | changes, headers=headers)
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """The job as it is."""
+        """Return the job as JSON."""
         found: dict[str, Any] = self.client.get(f"/v1/jobs/{job_id}").raise_for_status().json()
         return found
 
     def finished(self, job_id: str) -> dict[str, Any]:
-        """The job once it is finished."""
+        """Wait until the job is finished and return it."""
         ends = ("succeeded", "failed", "canceled")
         found: dict[str, Any] = wait_for(lambda: (job := self.job(job_id))["status"] in ends and job)
         return found
 
     def indices(self, job_id: str) -> list[int]:
-        """Frames that have a mask."""
+        """Return the presentation indices of the frames that have a mask."""
         return [json.loads(line)["index"] for line in self.client.get(f"/v1/jobs/{job_id}/masks").text.splitlines()]
 
     def is_tidy(self) -> bool:
-        """Whether the disk holds the folders of the jobs there are, and no other file but locks."""
+        """Return whether the disk holds only the folders of existing jobs, and locks."""
         store = JobStore(f"sqlite:///{self.home}/service/jobs.db", migrate=False)
         try:
             folders = {entry.name for entry in (self.files / "jobs").iterdir()}
@@ -75,13 +75,13 @@ class Running:
             store.close()
 
     def uploads(self) -> list[Path]:
-        """Files of uploads that are on their way in."""
+        """Return the files of unfinished uploads."""
         return files_below(self.files / "incoming")
 
 
 @contextmanager
 def running(home: Path, fault: str = "none", **settings: str) -> Iterator[Running]:
-    """A service that is ready; whatever is left of it at the end is killed."""
+    """Start a service, wait until it is ready, and kill it at the end."""
     home.mkdir(exist_ok=True)
     if not (home / "clip.mp4").exists():
         drawn = pan(FRAMES, (64, 48), velocity=(1.0, 0.5)).frames
@@ -112,13 +112,13 @@ def _is_ready(client: httpx.Client) -> bool:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A service that nothing happens to but bad clients."""
+    """A service that the tests of this module do not kill."""
     with running(tmp_path_factory.mktemp("service")) as started:
         yield started
 
 
-def test_a_service_killed_anywhere_between_upload_and_answer(tmp_path: Path) -> None:
-    """A post that was not answered either made a job, which runs to its end, or left nothing; asking again tells."""
+def test_a_service_killed_while_it_accepts_a_job(tmp_path: Path) -> None:
+    """A post without an answer has either created a job, which runs, or left nothing; repeating it shows which."""
     for fault in ("adopt", "create", "created"):
         with running(tmp_path / "home", fault) as service:
             with pytest.raises(httpx.TransportError):
@@ -138,8 +138,8 @@ def test_a_service_killed_anywhere_between_upload_and_answer(tmp_path: Path) -> 
         assert service.is_tidy()
 
 
-def test_a_service_killed_in_mid_job(tmp_path: Path) -> None:
-    """After the restart the running and the waiting job are run to their ends, one mask a frame."""
+def test_a_service_killed_during_a_job(tmp_path: Path) -> None:
+    """After the restart, the running and the queued job finish with one mask per frame."""
     home = tmp_path / "home"
     behave(home, seconds=0.3)
     with running(home) as service:
@@ -155,8 +155,8 @@ def test_a_service_killed_in_mid_job(tmp_path: Path) -> None:
         assert service.is_tidy()
 
 
-def test_clients_that_follow_survive_a_restart(tmp_path: Path) -> None:
-    """Whoever takes masks or waits while the service ends and comes back gets every mask once, and the job's end."""
+def test_following_clients_survive_a_restart(tmp_path: Path) -> None:
+    """A client that follows a job through a restart gets every mask once, and the job's end."""
     home = tmp_path / "home"
     behave(home, seconds=0.3)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -178,25 +178,25 @@ def test_clients_that_follow_survive_a_restart(tmp_path: Path) -> None:
 
 
 def masks_of(url: str, job_id: str) -> list[int]:
-    """Indices of the masks that a client is given."""
+    """Return the indices of the masks that a client receives."""
     with Client(url) as client:
         return [frame.index for frame in client.masks(job_id)]
 
 
 async def masks_of_async(url: str, job_id: str) -> list[int]:
-    """As `masks_of`."""
+    """Like `masks_of`, with the asynchronous client."""
     async with AsyncClient(url) as client:
         return [frame.index async for frame in client.masks(job_id)]
 
 
 def wait_for_end(url: str, job_id: str) -> str:
-    """How the job ended, as a client that waits is told."""
+    """Wait for the end of a job as a client and return its status."""
     with Client(url) as client:
         return client.wait(job_id).status
 
 
 def test_fifty_simultaneous_posts_with_one_key(service: Running) -> None:
-    """All are answered with the same job, one of them as new; the files of the others are gone."""
+    """All answers name the same job, one of them as new; the files of the other posts are deleted."""
     start = Barrier(50)
 
     def post(_: int) -> httpx.Response:
@@ -212,12 +212,12 @@ def test_fifty_simultaneous_posts_with_one_key(service: Running) -> None:
     assert service.is_tidy()
 
 
-def test_a_client_that_is_gone_in_mid_upload(service: Running) -> None:
-    """What it has sent is removed when the connection breaks, and no job is made."""
+def test_a_client_that_disconnects_during_its_upload(service: Running) -> None:
+    """Its files are deleted when the connection breaks, and no job is created."""
     jobs = service.client.get("/v1/jobs").json()["jobs"]
     url = service.client.base_url
     with socket.create_connection((url.host, url.port), timeout=240) as connection:
-        # Closing then resets the connection, as the end of a killed client's machine does.
+        # Closing the socket then resets the connection, as the crash of a client's machine does.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.sendall(
             b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
@@ -229,8 +229,8 @@ def test_a_client_that_is_gone_in_mid_upload(service: Running) -> None:
     assert [job["id"] for job in service.client.get("/v1/jobs").json()["jobs"]] == [job["id"] for job in jobs]
 
 
-def test_cancel_and_delete_at_every_state(service: Running) -> None:
-    """A waiting, a running and a finished job can be canceled and deleted; then nothing of them is left."""
+def test_cancel_and_delete_in_every_state(service: Running) -> None:
+    """A queued, a running and a finished job can be canceled and deleted, which leaves nothing behind."""
     behave(service.home, seconds=0.3)
     before = {job["id"] for job in service.client.get("/v1/jobs").json()["jobs"]}
     running_job, waiting = (service.post().json()["id"] for _ in range(2))
@@ -252,7 +252,7 @@ def test_cancel_and_delete_at_every_state(service: Running) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system on which the service finds 3 MiB beyond what it keeps free; skipped where it cannot be mounted."""
+    """A file system with 3 MiB more than the service's reserve; skips the test if it cannot be mounted."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={64 + 3}m", "tmpfs", str(folder)]
@@ -263,8 +263,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_disk_that_fills_up_in_mid_upload(tmp_path: Path, small_disk: Path) -> None:
-    """An upload that does not say how long it is and does not fit is refused, and what came of it is removed."""
+def test_a_disk_that_becomes_full_during_an_upload(tmp_path: Path, small_disk: Path) -> None:
+    """An upload of unknown size that does not fit is refused with 507, and its files are deleted."""
     boundary = b"b"
     head = b'--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
     with running(tmp_path / "home", STORAGE_DIR=str(small_disk)) as service:

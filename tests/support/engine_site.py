@@ -1,4 +1,4 @@
-"""A database, a folder of files and engines with real worker processes."""
+"""A job store, a folder of files, and supervisors with real worker processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIZE = (64, 48)
 
 @dataclass
 class Site:
-    """A database, a folder of files, and engines that work on them."""
+    """A job store, a folder of files, and the engines that work on them."""
 
     root: Path
     clip: bytes
@@ -37,11 +37,11 @@ class Site:
 
     @property
     def home(self) -> Path:
-        """Where workers look for how to behave."""
+        """Folder of `behaviour.json` (see `tests.support.fakes`)."""
         return self.config.settings.home
 
     def start(self, **changes: Any) -> Supervisor:
-        """An engine that is ready."""
+        """Start an engine and wait until it is ready."""
         engine = Supervisor(replace(self.config, **changes), self.store, self.storage)
         self.engines.append(engine)
         engine.start()
@@ -51,7 +51,7 @@ class Site:
     def submit(
         self, engine: Supervisor | None = None, video: bytes | None = None, frames: int = FRAMES, **options: Any
     ) -> Job:
-        """A new job with its files, as the API makes it; `frames` is what the API believes that the video has."""
+        """Create a job with its files, as the API does; `frames` is the number of frames that the API assumes."""
         job_id = new_job_id()
         with self.storage.upload() as upload:
             upload.video.write_bytes(self.clip if video is None else video)
@@ -61,29 +61,36 @@ class Site:
             picture.putpalette(list(range(256)) * 3)
             picture.save(upload.mask)
             self.storage.adopt(upload, job_id)
-        video_about = JobVideo("h264", *SIZE, 25.0, frames, frames / 25, 0)
-        job = Job(job_id, JobOptions(**options), video_about, "0" * 64, datetime.now(UTC))
+        about = JobVideo("h264", *SIZE, 25.0, frames, frames / 25, 0)
+        job = Job(job_id, JobOptions(**options), about, "0" * 64, datetime.now(UTC))
         self.store.create(job)
         if engine is not None:
             engine.wake()
         return job
 
     def files(self, job: Job) -> JobFiles:
-        """The job's files."""
+        """Return the files of a job."""
         return self.storage.job(job.id)
 
     def lines(self, job: Job) -> int:
-        """Masks in the job's file so far."""
+        """Return the number of lines in the mask log of a job."""
         path = self.files(job).mask_log
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
     def finished(self, job: Job) -> Job:
-        """The job, once it is finished."""
+        """Wait until a job is finished and return it."""
         found: Job = wait_for(lambda: (now := self.store.get(job.id)).status.finished and now)
         return found
 
     def expected(self, engine: Supervisor) -> bytes:
-        """The masks of an uninterrupted run."""
+        """Run a job and return its mask log, which is that of an uninterrupted run."""
         job = self.submit(engine)
         assert self.finished(job).status is JobStatus.SUCCEEDED
         return self.files(job).mask_log.read_bytes()
+
+    def is_tidy(self) -> bool:
+        """Return whether every job folder has a row, and no upload, resume state or temporary file is left."""
+        ids = self.storage.job_ids()
+        leftovers = [p for p in (self.root / "files").rglob("*") if p.suffix == ".part" or p.name == "state.npz"]
+        uploads = list((self.root / "files" / "incoming").glob("*/*"))
+        return self.store.known(ids) == set(ids) and not leftovers and not uploads

@@ -1,8 +1,8 @@
-"""A network that is none, for tests of the service: light enough for a worker that starts in a moment.
+"""Segmenters without a network, so workers start quickly, and faults that tests inject into workers.
 
-`load` is an `ModelLoader` that a spawned worker can import ("tests.support.fakes:load"). What it does is read from
-`behaviour.json` in the settings' home at each start of a run, so a test can change it while a worker lives:
-`seconds` to sleep a frame, and `trouble` = {"at": frame, "kind": ..., "times": n} that strikes n times.
+`load` is a `ModelLoader` that a spawned worker can import ("tests.support.fakes:load"). At the start of each run, the
+segmenter reads `behaviour.json` in the settings' home, so a test can change it while a worker is alive: `seconds` is
+the time to sleep per frame, and `fault` = {"at": frame, "kind": ..., "times": n} injects a fault n times.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vos.types import FrameMask, MaskSource, Options, Prompt, Stats
 
 
 def behave(home: Path, **behaviour: Any) -> None:
-    """Say how the workers with this home are to behave from their next run on."""
+    """Set the behavior of workers with this home from their next run on."""
     home.mkdir(parents=True, exist_ok=True)
     part = home / "behaviour.part"
     part.write_text(json.dumps(behaviour))
@@ -38,20 +38,20 @@ def behave(home: Path, **behaviour: Any) -> None:
 
 
 def load(choice: ModelChoice, options: Options, settings: Settings) -> LoadedModel:
-    """Stands in for `service.run.model_loader.load_model`."""
+    """Replace `service.run.model_loader.load_model`."""
     if (settings.home / "no-weights").exists():
         raise WeightsError("the weights are missing")
     return LoadedModel(ChainSegmenter(options, settings.home), {"name": choice.name, "device": "none"})
 
 
 def load_network(choice: ModelChoice, options: Options, settings: Settings) -> LoadedModel:
-    """The real loader; its segmenter meets the trouble that `behaviour.json` names."""
-    engine = load_model(choice, options, settings)
-    return LoadedModel(TroubledSegmenter(engine.segmenter, settings.home), engine.description)
+    """Load the real network, with the faults of `behaviour.json`."""
+    model = load_model(choice, options, settings)
+    return LoadedModel(FaultySegmenter(model.segmenter, settings.home), model.description)
 
 
-class TroubledSegmenter:
-    """Another segmenter's masks, until trouble strikes."""
+class FaultySegmenter:
+    """Yields the masks of another segmenter until a fault is injected."""
 
     def __init__(self, inner: SegmenterLike, home: Path) -> None:
         self._inner = inner
@@ -59,24 +59,24 @@ class TroubledSegmenter:
 
     @property
     def stats(self) -> Stats:
-        """The other's."""
+        """Statistics of the other segmenter."""
         return self._inner.stats
 
     @property
     def state(self) -> RunState | None:
-        """The other's."""
+        """Resume state of the other segmenter."""
         return self._inner.state
 
     def run(self, *arguments: Any) -> Iterator[FrameMask]:
-        """The other's."""
+        """Yield the masks of the other segmenter."""
         behaviour = _behaviour(self._home)
         for mask in self._inner.run(*arguments):
-            _strike(self._home, mask.index, behaviour)
+            _inject_if_due(self._home, mask.index, behaviour)
             yield mask
 
 
 class ChainSegmenter:
-    """Each mask depends on all frames before it: the prompt's, rolled by a checksum of every picture so far."""
+    """Rolls the prompt mask by a checksum of all pictures so far, so each mask depends on every frame before it."""
 
     def __init__(self, options: Options, home: Path) -> None:
         self.options = options
@@ -88,12 +88,12 @@ class ChainSegmenter:
 
     @property
     def stats(self) -> Stats:
-        """Frames by source."""
+        """Number of frames per source."""
         return Stats(dict(self._counts), {"decode": 0.25 * self._counts.total()})
 
     @property
     def state(self) -> RunState | None:
-        """The checksum travels as the only "key frame"."""
+        """The resume state, which stores the checksum as the only key frame."""
         if not self._begun:
             return None
         layout = MemoryLayout((0,), 0, ())
@@ -114,7 +114,7 @@ class ChainSegmenter:
     def run(
         self, frames: Iterable[CompressedFrame], _info: VideoInfo, prompt: Prompt, state: RunState | None = None
     ) -> Iterator[FrameMask]:
-        """One mask a frame in presentation order, which must be the decode order here."""
+        """Yield one mask per frame; presentation order must equal decode order."""
         behaviour = _behaviour(self._home)
         if state is not None:
             self._counts, self._chain = Counter(state.counts), state.keys[0]
@@ -125,7 +125,7 @@ class ChainSegmenter:
                 continue
             if frame.index == self.options.end:
                 return
-            _strike(self._home, frame.index, behaviour)
+            _inject_if_due(self._home, frame.index, behaviour)
             self._chain = zlib.crc32(frame.luma.tobytes(), self._chain)
             source = MaskSource.KEY if self._begun or state is not None else MaskSource.PROMPT
             self._counts[source] += 1
@@ -145,17 +145,17 @@ def _behaviour(home: Path) -> dict[str, Any]:
         return {}
 
 
-def _strike(home: Path, index: int, behaviour: dict[str, Any]) -> None:
-    trouble = behaviour.get("trouble")
-    if trouble is None or trouble["at"] != index or trouble.get("times", 1) < 1:
+def _inject_if_due(home: Path, index: int, behaviour: dict[str, Any]) -> None:
+    fault = behaviour.get("fault")
+    if fault is None or fault["at"] != index or fault.get("times", 1) < 1:
         return
-    trouble["times"] = trouble.get("times", 1) - 1
+    fault["times"] = fault.get("times", 1) - 1
     behave(home, **behaviour)
-    strike(trouble["kind"])
+    inject_fault(fault["kind"])
 
 
-def strike(kind: str) -> None:
-    """What can happen to a worker."""
+def inject_fault(kind: str) -> None:
+    """Let something happen to this process."""
     if kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif kind == "segfault":

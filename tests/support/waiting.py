@@ -1,4 +1,4 @@
-"""Waits for what another thread or process does."""
+"""Waiting for other threads and processes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from typing import Any
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
-    """The condition's first true value; an error if it stays false for so long."""
+    """Return the first true value of a condition.
+
+    Raises:
+        AssertionError: The condition stayed false for this many seconds.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if value := condition():
             return value
         time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
+    raise AssertionError(f"the condition stayed false for {seconds:g} s")
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Files in a folder and all below it, but locks; folders that go while they are listed count as gone."""
-    walk = os.walk(folder)  # unlike Path.rglob, it passes over what is no longer there
+    """Return all files below a folder except locks; files that vanish meanwhile do not count."""
+    walk = os.walk(folder)  # unlike Path.rglob, it skips folders that no longer exist
     return [Path(parent, name) for parent, _, names in walk for name in names if not name.endswith(".lock")]

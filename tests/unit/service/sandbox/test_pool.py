@@ -14,7 +14,7 @@ import pytest
 from codec.errors import BrokenStreamError
 from service.errors import RunError
 from service.sandbox.pool import Sandbox, SandboxClosedError, SandboxDiedError, SandboxTimeoutError
-from tests.support.fakes import strike
+from tests.support.fakes import inject_fault
 from tests.support.waiting import wait_for
 
 
@@ -84,7 +84,7 @@ def test_errors_are_raised_unchanged(sandbox: Sandbox) -> None:
 def test_a_crash_fails_only_its_own_call(sandbox: Sandbox, kind: str) -> None:
     """A call whose process crashes raises an error, and the next call works."""
     with pytest.raises(SandboxDiedError):
-        sandbox.call(strike, kind)
+        sandbox.call(inject_fault, kind)
     assert sandbox.call(double, 1) == 2
 
 

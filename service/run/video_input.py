@@ -11,7 +11,8 @@ import numpy as np
 from codec.demux.picture_files import PictureFiles, find_pictures, spans
 from codec.demux.source import VideoSource
 from codec.errors import MotionError
-from codec.reader import VideoReader, open_pictures, open_video
+from codec.picture_sequence import open_pictures
+from codec.reader import VideoReader, open_video
 from codec.types import UInt8Array
 
 Video: TypeAlias = VideoSource | UInt8Array | list[Path] | tuple[Path, ...]

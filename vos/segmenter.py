@@ -1,4 +1,4 @@
-"""From the frames of a compressed video and a prompt to a mask a frame."""
+"""Segment a video: the frames of a compressed video and a prompt mask -> one mask per frame."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from vos.modeling.refiner import Refiner
 from vos.runtime.run_state import RunState
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import ThreadPools
-from vos.session import Session, Tools
+from vos.session import Session
 from vos.types import FrameMask, MaskSource, Options, Prompt, Stats
 
 
 class Segmenter:
-    """Segments one video after another with one network.
+    """Segments one video after another with the same networks.
 
     Args:
         network: Base network for key frames, in eval mode.
         options: How to segment.
-        refiner: Repairs masks that motion propagated, in eval mode; None leaves them as they are.
+        refiner: Refines propagated masks, in eval mode; None leaves them as they are.
+
+    Raises:
+        OptionError: An option has a value that is not allowed.
     """
 
     def __init__(self, network: VOSNetwork, options: Options | None = None, refiner: Refiner | None = None) -> None:
@@ -36,20 +39,20 @@ class Segmenter:
             max_key_share=self.options.max_key_share,
             refined=refiner is not None,
         )
-        self._workers = ThreadPools(next(network.parameters()).device)
+        self._pools = ThreadPools(next(network.parameters()).device)
         self._counts: Counter[MaskSource] = Counter()
-        self._watch = StageTimer()
-        self._pass: Session | None = None
+        self._timer = StageTimer()
+        self._session: Session | None = None
 
     @property
     def stats(self) -> Stats:
-        """What the latest run cost so far."""
-        return Stats(dict(self._counts), self._watch.seconds)
+        """Statistics of the latest run so far."""
+        return Stats(dict(self._counts), self._timer.seconds)
 
     @property
     def state(self) -> RunState | None:
-        """Where the latest run stands: one that starts from here gives the masks after the one given last."""
-        return self._pass.state(self._counts) if self._pass is not None else None
+        """Resume state of the latest run; None before its first mask. `run` continues from it with the next mask."""
+        return self._session.capture(self._counts) if self._session is not None else None
 
     def run(
         self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt, state: RunState | None = None
@@ -57,40 +60,54 @@ class Segmenter:
         """Segment a video.
 
         Args:
-            frames: Its frames in decode order, as `codec.open_video` yields them.
-            info: Its sizes and orientation.
+            frames: Frames in decode order, as `codec.open_video` yields them.
+            info: Sizes and orientation of the video.
             prompt: Mask of one frame.
-            state: Where an earlier run on the same video, with the same prompt, options and network, stood.
+            state: Resume state of an interrupted run with the same video, prompt, options and network.
 
         Yields:
-            One mask a frame from `options.start` to `options.end`, in presentation order; after `state` only those that
-            it did not give.
+            One mask per frame from `options.start` to `options.end`, in presentation order. After `state`, only the
+            masks that the interrupted run has not yielded.
 
         Raises:
-            PromptError: The mask does not have the video's display size.
-            OptionError: The prompt's frame or the range lies outside the video.
+            PromptError: The mask does not match the video's display size.
+            OptionError: The prompt frame or the range lies outside the video.
         """
-        self._counts, self._watch = Counter(state.counts if state else {}), StageTimer()
-        first = prompt.index if self.options.start is None else self.options.start
-        if first < prompt.index:
-            raise OptionError(
-                f"start is {first}, before the prompt's frame {prompt.index}; masks are propagated forward only, "
-                f"so start must be {prompt.index} or more"
-            )
-        last = self.options.end
-        if last is not None and last <= prompt.index:
-            raise OptionError(f"end is {last}; it must be more than the prompt's frame, which is {prompt.index}")
-        tools = Tools(self.network, self.refiner, self.options, self._policy, self._workers, self._watch)
-        pass_ = self._pass = Session(tools, info, prompt, state)
-        seen = 0
-        for wave in pass_.schedule(self._watch.timed("decode", frames)):
-            seen += len(wave.frames)
-            for mask in pass_.give(wave, last):
-                if mask.index >= first:
+        self._counts, self._timer = Counter(state.counts if state else {}), StageTimer()
+        start, end = self._range(prompt.index)
+        session = self._session = Session(
+            network=self.network,
+            refiner=self.refiner,
+            options=self.options,
+            policy=self._policy,
+            pools=self._pools,
+            timer=self._timer,
+            info=info,
+            prompt=prompt,
+        )
+        if state is not None:
+            session.restore(state)
+        frame_count = 0
+        for wave in session.schedule(self._timer.timed("decode", frames)):
+            frame_count += len(wave.frames)
+            for mask in session.process(wave, end):
+                if mask.index >= start:
                     self._counts[mask.source] += 1
                     yield mask
-            if last is not None and pass_.wanted >= last:
+            if end is not None and session.next_index >= end:
                 return
-        if pass_.wanted <= max(prompt.index, first):
-            name = "the prompt's frame" if pass_.wanted == prompt.index else "start"
-            raise OptionError(f"{name} is {max(prompt.index, first)}; the video has {seen} frames, 0 to {seen - 1}")
+        if session.next_index <= start:
+            name = "the prompt frame" if session.next_index == prompt.index else "start"
+            raise OptionError(f"{name} is {start}; the video has {frame_count} frames, 0 to {frame_count - 1}")
+
+    def _range(self, prompt_index: int) -> tuple[int, int | None]:
+        """Return the first frame of the output, and the one after the last."""
+        start, end = self.options.start, self.options.end
+        if start is not None and start < prompt_index:
+            raise OptionError(
+                f"start is {start}, before the prompt frame {prompt_index}; masks are propagated forward only, so "
+                f"start must be {prompt_index} or more"
+            )
+        if end is not None and end <= prompt_index:
+            raise OptionError(f"end is {end}; it must be more than the prompt frame, which is {prompt_index}")
+        return prompt_index if start is None else start, end

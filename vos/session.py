@@ -1,19 +1,20 @@
-"""One video on its way: each wave of frames is propagated, refined or segmented, and leaves what later ones need."""
+"""One video being segmented, wave by wave: propagate -> decide -> segment or refine -> store -> emit."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from codec.types import STRIDE, CompressedFrame, VideoInfo
-from vos.geometry import PaddedSize, mask_confidence, prompt_to_soft, soft_to_labels, to_grid
+from vos.geometry import PaddedSize, prompt_to_soft, to_grid
+from vos.keyframes.history import KeyframeHistory
 from vos.keyframes.keyframe_segmenter import KeyframeSegmenter
 from vos.keyframes.policy import FrameContext, KeyframePolicy
+from vos.labels import Labeler
 from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Features, VOSNetwork
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
@@ -26,295 +27,250 @@ from vos.runtime.thread_pools import ThreadPools, one_thread
 from vos.runtime.waves import Wave, one_by_one, waves
 from vos.types import FrameMask, MaskSource, Options, Prompt
 
-_Brought: TypeAlias = tuple[CompressedFrame, Propagated, Tensor]
-"""A frame, what was propagated there, and the uncertainty of each object, float32 [K]."""
-_RECENT_KEYS = 32
-"""Key frames whose places are refiner_keys, to tell how far a frame is from the nearest one."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tools:
-    """What a pass works with.
+class _Estimate:
+    """Masks of a frame that the base network has not segmented, and the uncertainty per object, float32 [K]."""
 
-    Attributes:
-        network: Base network for key frames.
-        refiner: Repairs propagated masks; None leaves them as they are.
-        options: How to segment.
-        policy: Says which frames are key.
-        pools: Threads for frames side by side.
-        watch: Takes the time of each stage.
-    """
-
-    network: VOSNetwork
-    refiner: Refiner | None
-    options: Options
-    policy: KeyframePolicy
-    pools: ThreadPools
-    watch: StageTimer
+    frame: CompressedFrame
+    masks: Propagated
+    uncertainty: Tensor
 
 
 class Session:
-    """State of one video: memory of key frames, masks of references, masks whose turn has not come.
+    """State of one video: the memory of key frames, the references to propagate from, and masks not yet emitted.
+
+    Args:
+        network: Base network, in eval mode.
+        refiner: Refines propagated masks, in eval mode; None leaves them as they are.
+        options: How to segment.
+        policy: Decides which frames are key frames.
+        pools: Threads for the frames of a wave.
+        timer: Takes the time of each stage.
+        info: Sizes and orientation of the video.
+        prompt: Mask of one frame.
 
     Attributes:
-        wanted: Presentation index of the next mask.
+        next_index: Presentation index of the next mask to emit.
+
+    Raises:
+        PromptError: The prompt mask does not match the video's display size.
     """
 
-    def __init__(self, tools: Tools, info: VideoInfo, prompt: Prompt, state: RunState | None) -> None:
-        self._network = tools.network
-        self._options = options = tools.options
-        self._policy = tools.policy
-        self._workers = tools.pools
-        self._watch = tools.watch
-        self._info = info
-        self._prompt = prompt
-        self._object_ids = prompt.object_ids  # looked up once, for the mask is searched for them
-        self._soft_prompt = torch.from_numpy(prompt_to_soft(prompt.labels, self._object_ids, info))
-        parameter = next(self._network.parameters())
-        self._device, self._dtype = parameter.device, parameter.dtype
-        self._canvas = PaddedSize.of(info.analysis_height, info.analysis_width, self._network.stride)
-        # Without repairs, propagated frames cost too little to hide anything behind them.
-        repairs = tools.refiner is not None and tools.policy.propagates
-        beside = tools.pools if repairs and tools.pools.can_work_beside else None
-        layout = state.memory if state else None
-        self._base = KeyframeSegmenter(self._network, options, self._canvas, beside, tools.watch, layout)
-        refiner, objects = tools.refiner, len(self._object_ids)
-        self._correction = (
-            None
-            if refiner is None
-            else MaskRefiner(refiner, state.refiner_keys if state else (), BUDGETS[options.quality])
-        )
+    def __init__(
+        self, *, network: VOSNetwork, refiner: Refiner | None, options: Options, policy: KeyframePolicy,
+        pools: ThreadPools, timer: StageTimer, info: VideoInfo, prompt: Prompt,
+    ) -> None:  # fmt: skip
+        self._policy, self._pools, self._timer = policy, pools, timer
+        self._prompt, self._labeler = prompt, Labeler(prompt, info, timer)
+        self._device = next(network.parameters()).device
+        self._size = PaddedSize.of(info.analysis_height, info.analysis_width, network.stride)
+        self._object_ids = prompt.object_ids
+        self._prompt_masks = torch.from_numpy(prompt_to_soft(prompt.labels, self._object_ids, info)).to(self._device)
+        self._refiner = None if refiner is None else MaskRefiner(refiner, BUDGETS[options.quality])
+        # Without refinement, propagated frames take too little time to hide other work behind them.
+        self._refines = refiner is not None and policy.propagates
+        beside = pools if self._refines and pools.can_work_beside else None
+        self._base = KeyframeSegmenter(network, options, self._size, beside, timer)
+        self._history = KeyframeHistory(prompt.index)
+        self._key_logits: dict[int, Tensor] = {}
+        self._key_uncertainty = torch.zeros(len(self._object_ids), device=self._device)
         light = 0 if refiner is None else LIGHT_CHANNELS
-        self._references = ReferenceStore(objects + light + 1, *self._canvas.grid, self._device)
+        self._references = ReferenceStore(len(self._object_ids) + light + 1, *self._size.grid, self._device)
         self._early: list[CompressedFrame] = []
-        self._keys = list(state.keys) if state else []
-        self._key_count = state.key_count if state else 0
-        self._frame_count = state.frame_count if state else 0
-        self._logits = {i: torch.from_numpy(logits) for i, logits in state.logits.items()} if state else {}
-        self._waves = 0
-        self._done = state.waves if state else 0
-        self._waiting = {mask.index: mask for mask in state.pending} if state else {}
-        self.wanted = state.next_index if state else prompt.index
-        self._key_doubt = self._doubt_of_key()
-        for held in state.references if state else ():
-            self._references.put_at(held.slot, held.decode_index, torch.from_numpy(held.channels).to(self._device))
-
-    @property
-    def _remembered(self) -> tuple[int, ...]:
-        """Key frames that the refiner remembers."""
-        return () if self._correction is None else self._correction.keys
-
-    def state(self, counts: Counter[MaskSource]) -> RunState | None:
-        """All of it, between two masks; None before the first one."""
-        if not self._keys:
-            return None
-        held = self._references.held().items()
-        return RunState(
-            next_index=self.wanted,
-            waves=self._done,
-            keys=tuple(self._keys),
-            key_count=self._key_count,
-            frame_count=self._frame_count,
-            memory=self._base.layout,
-            refiner_keys=self._remembered,
-            logits={i: logits.cpu().numpy() for i, logits in self._logits.items()},
-            references=tuple(HeldReference(i, slot, channels.cpu().numpy()) for i, (slot, channels) in held),
-            pending=tuple(self._waiting.values()),
-            counts=dict(counts),
-        )
+        self._waves_seen = self._waves_done = 0
+        self._unordered: dict[int, FrameMask] = {}
+        self.next_index = prompt.index
 
     def schedule(self, frames: Iterable[CompressedFrame]) -> Iterator[Wave]:
-        """Frames in decode order -> waves. Only repairs take long enough to be worth another order."""
-        side_by_side = self._correction is not None and self._policy.propagates
-        return waves(frames, self._prompt.index) if side_by_side else one_by_one(frames)
+        """Group frames in decode order into waves. Only refinement takes long enough to be worth it."""
+        return waves(frames, self._prompt.index) if self._refines else one_by_one(frames)
 
-    def give(self, wave: Wave, last: int | None) -> Iterator[FrameMask]:
-        """Take the next wave; give the masks before `last` whose turn in presentation order has come."""
-        self._waves += 1
-        if self._waves <= self._done:
+    def process(self, wave: Wave, end: int | None) -> Iterator[FrameMask]:
+        """Process the next wave and emit the masks before `end` that are next in presentation order."""
+        self._waves_seen += 1
+        if self._waves_seen <= self._waves_done:
             for frame in wave.frames:
-                self._recall(frame)
+                self._restore_key(frame)
         else:
-            for mask in self._take(wave):
-                self._waiting[mask.index] = mask
-            self._done = self._waves
-        while self.wanted in self._waiting and (last is None or self.wanted < last):
-            mask = self._waiting.pop(self.wanted)
-            self.wanted += 1
-            yield mask
+            for mask in self._segment(wave) if self._history.recent else self._await_prompt(wave):
+                self._unordered[mask.index] = mask
+            self._references.keep(wave.needed)
+            self._waves_done = self._waves_seen
+        while self.next_index in self._unordered and (end is None or self.next_index < end):
+            self.next_index += 1
+            yield self._unordered.pop(self.next_index - 1)
 
     @torch.inference_mode()
-    def _recall(self, frame: CompressedFrame) -> None:
-        """A frame that was done before the run went on: memorised again if the memory held it."""
-        in_memory, refiner_keys = frame.index in self._base.indices, frame.index in self._remembered
-        if not (in_memory or refiner_keys):
-            return
-        logits = self._logits.get(frame.index)
-        full = self._canvas.pad(self._soft_prompt.to(self._device)) if logits is None else self._base.to_full(logits)
-        if in_memory:
-            self._base.restore(frame, full)
-        if refiner_keys and self._correction is not None:
-            self._correction.add_keyframe(frame, to_grid(self._canvas.crop(full)))
+    def _segment(self, wave: Wave) -> list[FrameMask]:
+        """Segment the frames of a wave, which do not depend on each other. Return their masks, key frames first."""
+        masks: list[FrameMask] = []
+        estimates: list[_Estimate] = []
 
-    def _take(self, wave: Wave) -> Iterator[FrameMask]:
-        """Segment a wave, and with the prompt's frame those that were decoded before it but are shown after."""
-        if self._keys:
-            yield from self._segment(tuple(f for f in wave.frames if f.index > self._prompt.index), wave.ahead)
-        else:
-            yield from self._await_prompt(wave.frames)
-        self._references.keep(wave.needed)
+        # Propagate masks from the references along the motion vectors.
+        with self._timer.stage("warp"):
+            propagated = self._pools.map(self._propagate, [f for f in wave.frames if f.index > self._prompt.index])
 
-    def _await_prompt(self, frames: tuple[CompressedFrame, ...]) -> Iterator[FrameMask]:
-        """Until the prompt's frame comes, keep those that are shown after it."""
-        for frame in frames:
-            if frame.index == self._prompt.index:
-                yield self._start(frame)
-                for early in self._early:
-                    yield from self._segment((early,))
-                self._early.clear()
-            elif frame.index > self._prompt.index:
-                self._early.append(frame)
-
-    @torch.inference_mode()
-    def _start(self, frame: CompressedFrame) -> FrameMask:
-        """The prompt's frame: its mask is given."""
-        full = self._soft_prompt.to(self._device)
-        features = self._base.encode(frame)
-        self._hold(frame, self._certain(frame, full))
-        self._memorize(frame, features, self._canvas.pad(full))
-        labels = self._prompt.labels.copy()
-        return FrameMask(
-            frame.index,
-            frame.pts,
-            frame.time,
-            frame.type,
-            MaskSource.PROMPT,
-            labels,
-            dict.fromkeys(self._object_ids, 1.0),
-        )
-
-    @torch.inference_mode()
-    def _segment(self, frames: tuple[CompressedFrame, ...], ahead: tuple[CompressedFrame, ...] = ()) -> list[FrameMask]:
-        """Frames that do not depend on each other: key frames first, so that the others' refine can look at them.
-
-        While these are refined, the next key frame is begun, if it is among those ahead.
-        """
-        policy, masks, rest = self._policy, [], []
-        with self._watch.stage("warp"):
-            brought = self._workers.map(self._bring, frames)
-        for frame, propagated, uncertainty in brought:
-            if policy.is_key(frame, self._context(frame, uncertainty, propagated)):
-                masks.append(self._segment_key(frame, propagated))
+        # Decide. Key frames are segmented first, so that the refiner can match the other frames with them.
+        for estimate in propagated:
+            if self._policy.is_key(estimate.frame, self._context(estimate, estimate.uncertainty)):
+                masks.append(self._segment_key(estimate))
             else:
-                rest.append((frame, propagated, uncertainty))
-        if rest and self._base.works_ahead:
-            self._begin_next_key(ahead)
-        for frame, propagated, uncertainty in self._repaired(rest):
-            beyond = (uncertainty - self._key_doubt).clamp(min=0)
-            if policy.is_key_after_refinement(frame, self._context(frame, beyond, propagated)):
-                masks.append(self._segment_key(frame, propagated))
+                estimates.append(estimate)
+
+        # Refine the other masks. If one stays too uncertain, segment its frame after all.
+        if estimates:
+            self._prefetch_next_key(wave.ahead)
+        for estimate in self._refine(estimates):
+            excess = (estimate.uncertainty - self._key_uncertainty).clamp(min=0)
+            if self._policy.is_key_after_refinement(estimate.frame, self._context(estimate, excess)):
+                masks.append(self._segment_key(estimate))
             else:
-                self._hold(frame, propagated)
-                source = MaskSource.PROPAGATED if propagated.reference_coverage else MaskSource.FALLBACK
-                masks.append(self._emit(frame, source, propagated.soft, STRIDE, 1 - uncertainty))
+                self._store(estimate.frame, estimate.masks)
+                source = MaskSource.PROPAGATED if estimate.masks.reference_coverage else MaskSource.FALLBACK
+                masks.append(
+                    self._labeler.label(estimate.frame, source, estimate.masks.soft, STRIDE, 1 - estimate.uncertainty)
+                )
         return masks
 
     @one_thread()
-    def _bring(self, frame: CompressedFrame) -> _Brought:
-        """What motion propagates to a frame."""
-        propagated = propagate(frame, self._references, len(self._object_ids))
-        return frame, propagated, propagated.uncertainty_per_object()
-
-    def _repaired(self, brought: list[_Brought]) -> list[_Brought]:
-        """The same after the refiner, if there is one, has looked where that is worth it."""
-        mask_refiner = self._correction
-        if mask_refiner is None:
-            return brought
-        wanted = [task for task in brought if mask_refiner.needs_refinement(task[0], task[2])]
-
-        def refine(task: _Brought) -> _Brought:
-            return task[0], *mask_refiner.refine(task[0], task[1])
-
-        with self._watch.stage("correct"):
-            refined = {task[0].index: task for task in self._workers.map(refine, wanted)}
-        return [refined.get(task[0].index, task) for task in brought]
-
-    def _begin_next_key(self, frames: tuple[CompressedFrame, ...]) -> None:
-        """Begin the first of some frames to come, in decode order, that will be key if all goes well until then."""
-        for frame in frames:
-            if self._policy.will_be_key(frame, self._expected(frame, frame.index - self._prompt.index)):
-                self._base.begin(frame)
-                return
-
-    def _expected(self, frame: CompressedFrame, frame_count: int) -> FrameContext:
-        """The context of a frame before which there are so many, if all goes well until then."""
-        return FrameContext(
-            from_prompt=frame.index - self._prompt.index,
-            latest_key=max(self._keys) - self._prompt.index,
-            since_key=min(abs(frame.index - key) for key in self._keys),
-            uncertainty=0.0,
-            reference_coverage=1.0,
-            lost=False,
-            key_count=self._key_count,
-            frame_count=frame_count,
-        )
+    def _propagate(self, frame: CompressedFrame) -> _Estimate:
+        masks = propagate(frame, self._references, len(self._object_ids))
+        return _Estimate(frame, masks, masks.uncertainty_per_object())
 
     @one_thread()
-    def _context(self, frame: CompressedFrame, uncertainty: Tensor, propagated: Propagated) -> FrameContext:
-        lost = float(propagated.soft.flatten(1).amax(dim=1).min()) <= 0.5
-        expected = self._expected(frame, self._frame_count)
-        return replace(
-            expected, uncertainty=float(uncertainty.max()), reference_coverage=propagated.reference_coverage, lost=lost
+    def _context(self, estimate: _Estimate, uncertainty: Tensor) -> FrameContext:
+        return self._history.context(
+            estimate.frame,
+            uncertainty=float(uncertainty.max()),
+            reference_coverage=estimate.masks.reference_coverage,
+            lost=estimate.masks.loses_object(),
         )
 
-    def _segment_key(self, frame: CompressedFrame, propagated: Propagated) -> FrameMask:
-        """Segment with the base network; what motion propagated here is its hint."""
+    def _segment_key(self, estimate: _Estimate) -> FrameMask:
+        """Segment a frame with the base network, which takes the estimate as a hint."""
+        frame = estimate.frame
         features = self._base.encode(frame)
-        logits = self._base.segment(features, propagated.soft)
+        logits = self._base.segment(features, estimate.masks.soft)
         full = self._base.to_full(logits)
-        picture = self._canvas.crop(full)
-        self._hold(frame, self._certain(frame, picture))
-        self._memorize(frame, features, full)
-        wanted = {*self._base.indices, *self._remembered}
-        self._logits = {i: kept for i, kept in self._logits.items() if i in wanted}
-        self._logits[frame.index] = logits
-        self._key_doubt = self._doubt_of_key()
-        return self._emit(frame, MaskSource.KEY, picture, 1, torch.ones(len(full)))
+        self._add_key(frame, features, full, logits)
+        return self._labeler.label(frame, MaskSource.KEY, self._size.crop(full), 1, torch.ones(len(full)))
 
-    def _doubt_of_key(self) -> Tensor:
-        """How mask_uncertainty the masks of the latest key frame were, float32 [K]; the prompt's were not.
+    def _refine(self, estimates: list[_Estimate]) -> list[_Estimate]:
+        """Refine the estimates that need it, in their order; without a refiner, none does."""
+        refiner = self._refiner
+        if refiner is None:
+            return estimates
 
-        Another key frame would hardly take this much of the uncertainty away, so it is no reason for one.
+        def refine(estimate: _Estimate) -> _Estimate:
+            return _Estimate(estimate.frame, *refiner.refine(estimate.frame, estimate.masks))
+
+        chosen = [e for e in estimates if refiner.needs_refinement(e.frame, e.uncertainty)]
+        with self._timer.stage("correct"):
+            refined = {e.frame.index: e for e in self._pools.map(refine, chosen)}
+        return [refined.get(e.frame.index, e) for e in estimates]
+
+    @torch.inference_mode()
+    def _await_prompt(self, wave: Wave) -> list[FrameMask]:
+        """Before the prompt frame, keep frames that are shown after it; segment them as soon as it has come."""
+        masks: list[FrameMask] = []
+        for frame in wave.frames:
+            if frame.index == self._prompt.index:
+                self._add_key(frame, self._base.encode(frame), self._size.pad(self._prompt_masks), None)
+                masks.append(self._labeler.label_prompt(frame))
+                for early in self._early:
+                    masks += self._segment(Wave((early,), ()))
+                self._early.clear()
+            elif frame.index > self._prompt.index:
+                self._early.append(frame)
+        return masks
+
+    def _add_key(self, frame: CompressedFrame, features: Features, full: Tensor, logits: Tensor | None) -> None:
+        """Memorize a key frame with its soft masks [K, padded_height, padded_width]; the prompt has no logits."""
+        soft = to_grid(self._size.crop(full))
+        with self._timer.stage("correct"):
+            light = soft[:0] if self._refiner is None else self._refiner.add_keyframe(frame, soft)
+        self._store(frame, Propagated(soft, light, torch.zeros_like(soft[0]), 1.0))
+        self._base.memorize(frame.index, features, full)
+        self._history.add_key(frame.index)
+        memorized = {*self._base.indices, *self._refiner_keys}
+        self._key_logits = {i: kept for i, kept in self._key_logits.items() if i in memorized}
+        if logits is not None:
+            self._key_logits[frame.index] = logits
+            self._key_uncertainty = self._uncertainty_of_key(frame.index)
+
+    def _uncertainty_of_key(self, index: int) -> Tensor:
+        """Uncertainty of a key frame's masks, float32 [K]; 0 for the prompt, and without a refiner.
+
+        Another key frame would be about as uncertain, so only what exceeds this is a reason for one.
         """
-        logits = self._logits.get(self._keys[-1]) if self._keys and self._correction is not None else None
+        logits = None if self._refiner is None else self._key_logits.get(index)
         if logits is None:
             return torch.zeros(len(self._object_ids), device=self._device)
         return mask_uncertainty(soft_aggregate(torch.sigmoid(logits.to(self._device).squeeze(1)))[1:])
 
-    def _memorize(self, frame: CompressedFrame, features: Features, masks: Tensor) -> None:
-        """Remember a key frame with its soft masks [K, padded_height, padded_width]."""
-        self._base.memorize(frame.index, features, masks)
-        self._keys = [*self._keys[-_RECENT_KEYS:], frame.index]
-        self._key_count += 1
+    def _prefetch_next_key(self, ahead: tuple[CompressedFrame, ...]) -> None:
+        """Start to encode the first frame ahead that will be key, provided that masks stay certain until then."""
+        if not self._base.can_prefetch:
+            return
+        for frame in ahead:
+            context = self._history.context(frame, uncertainty=0.0, reference_coverage=1.0, lost=False)
+            if self._policy.will_be_key(frame, replace(context, frame_count=context.position)):
+                self._base.prefetch(frame)
+                return
 
-    def _certain(self, frame: CompressedFrame, picture: Tensor) -> Propagated:
-        """What a key frame passes on: its masks [K, height, width] by cells, without uncertainty."""
-        soft = to_grid(picture)
-        with self._watch.stage("correct"):
-            light = soft[:0] if self._correction is None else self._correction.add_keyframe(frame, soft)
-        return Propagated(soft, light, torch.zeros_like(soft[0]), 1.0)
-
-    @one_thread()
-    def _hold(self, frame: CompressedFrame, propagated: Propagated) -> None:
-        """Keep a frame's masks for those that refer to it."""
-        self._frame_count += 1
-        self._references.put(frame.decode_index, propagated.channels())
+    @property
+    def _refiner_keys(self) -> tuple[int, ...]:
+        return () if self._refiner is None else self._refiner.keys
 
     @one_thread()
-    def _emit(self, frame: CompressedFrame, source: MaskSource, soft: Tensor, stride: int, belief: Tensor) -> FrameMask:
-        with self._watch.stage("labels"):
-            masks = soft.cpu().numpy()
-            labels = soft_to_labels(masks, stride, self._object_ids, self._info)
-            scores = (mask_confidence(masks) * belief.cpu().numpy()).tolist()
-        named = dict(zip(self._object_ids, scores, strict=True))
-        return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, named)
+    def _store(self, frame: CompressedFrame, masks: Propagated) -> None:
+        """Keep the masks of a frame for the frames that refer to it."""
+        self._history.frame_count += 1
+        self._references.put(frame.decode_index, masks.channels())
+
+    def capture(self, counts: Counter[MaskSource]) -> RunState | None:
+        """Return the resume state between two masks, with the masks emitted per source; None before the first one."""
+        if not self._history.recent:
+            return None
+        held = self._references.held().items()
+        return RunState(
+            next_index=self.next_index,
+            waves=self._waves_done,
+            keys=self._history.recent,
+            key_count=self._history.key_count,
+            frame_count=self._history.frame_count,
+            memory=self._base.layout,
+            refiner_keys=self._refiner_keys,
+            logits={i: logits.cpu().numpy() for i, logits in self._key_logits.items()},
+            references=tuple(HeldReference(i, slot, channels.cpu().numpy()) for i, (slot, channels) in held),
+            pending=tuple(self._unordered.values()),
+            counts=dict(counts),
+        )
+
+    def restore(self, state: RunState) -> None:
+        """Continue where `capture` was called. Call before the first wave; key frames are memorized again on the way."""
+        self.next_index, self._waves_done = state.next_index, state.waves
+        self._history.recent, self._history.key_count = state.keys, state.key_count
+        self._history.frame_count = state.frame_count
+        self._base.reserve(state.memory)
+        if self._refiner is not None:
+            self._refiner.reserve(state.refiner_keys)
+        self._key_logits = {i: torch.from_numpy(logits) for i, logits in state.logits.items()}
+        self._key_uncertainty = self._uncertainty_of_key(state.keys[-1])
+        for held in state.references:
+            self._references.put_at(held.slot, held.decode_index, torch.from_numpy(held.channels).to(self._device))
+        self._unordered = {mask.index: mask for mask in state.pending}
+
+    @torch.inference_mode()
+    def _restore_key(self, frame: CompressedFrame) -> None:
+        """Memorize a frame of an earlier run again, if the memory bank or the refiner held it."""
+        in_memory, in_refiner = frame.index in self._base.indices, frame.index in self._refiner_keys
+        if not (in_memory or in_refiner):
+            return
+        logits = self._key_logits.get(frame.index)
+        full = self._size.pad(self._prompt_masks) if logits is None else self._base.to_full(logits)
+        if in_memory:
+            self._base.restore(frame, full)
+        if in_refiner and self._refiner is not None:
+            self._refiner.add_keyframe(frame, to_grid(self._size.crop(full)))

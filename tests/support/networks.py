@@ -45,7 +45,7 @@ class BrightnessNetwork(VOSNetwork):
         return (50 - (grey - levels).abs()).clamp(-20, 20)
 
 
-class ForgetfulNetwork(BrightnessNetwork):
+class MemoryNetwork(BrightnessNetwork):
     """Its masks depend on every position and slot of the memory, and on the hint: nothing may be lost on the way."""
 
     def segment(self, features: Features, memory: Memory, previous: torch.Tensor | None, top_k: int) -> torch.Tensor:

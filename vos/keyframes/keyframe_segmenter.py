@@ -1,10 +1,9 @@
-"""The base network on one video: key frames are segmented with a memory of those before.
+"""The base network on one video: segment key frames with a memory of earlier ones.
 
-A frame that is propagated leaves a core idle while it is refined, and there are two things to do that no mask waits for:
-what the memory takes from the latest key frame, and the features of the next one, for the backbone needs no mask. Which
-frame that will be is foretold from stream, policy and masks so far, and features are the same on whatever core they are
-computed, so that masks do not depend on what was ready in time. A frame that was foretold and is not key after all
-costs the work and nothing else.
+Refining a single frame leaves half of the cores idle. Two things that no mask waits for run there: the memory entry of
+the latest key frame, and the features of the next one, because the backbone needs no mask. The policy predicts which
+frame that is. Features do not depend on the core that computes them, so masks do not depend on what was ready in time.
+A wrong prediction costs its work and nothing else.
 """
 
 from __future__ import annotations
@@ -28,107 +27,107 @@ from vos.types import Options
 
 
 class KeyframeSegmenter:
-    """Network and memory of one video.
+    """Base network and memory bank of one video.
 
     Args:
-        network: In eval mode.
-        options: How much is refiner_keys and read.
-        canvas: Sizes of the video's pictures.
-        pools: Where to work beside the caller; None works at once.
-        watch: Takes the time of each stage.
-        layout: The key frames that the memory is to hold, in a run that goes on; `restore` brings them.
+        network: Base network, in eval mode.
+        options: How many frames the memory holds, and how many positions are read.
+        size: Sizes of the video's pictures.
+        pools: Threads for work beside the caller; None does all work in the caller's thread.
+        timer: Takes the time of each stage.
     """
 
-    def __init__(  # noqa: PLR0917 - made in one place
-        self, network: VOSNetwork, options: Options, canvas: PaddedSize, pools: ThreadPools | None, watch: StageTimer,
-        layout: MemoryLayout | None,
-    ) -> None:  # fmt: skip
+    def __init__(
+        self, network: VOSNetwork, options: Options, size: PaddedSize, pools: ThreadPools | None, timer: StageTimer
+    ) -> None:
         self._network = network
         self._top_k = options.top_k
-        self._canvas = canvas
-        self._workers = pools
-        self._watch = watch
-        self._memory = MemoryBank(options.memory_frames, options.memory_spacing, layout)
+        self._size = size
+        self._pools = pools
+        self._timer = timer
+        self._memory = MemoryBank(options.memory_frames, options.memory_spacing)
         parameter = next(network.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
-        self._begun: tuple[CompressedFrame, Future[Features]] | None = None
+        self._prefetched: tuple[CompressedFrame, Future[Features]] | None = None
 
     @property
     def indices(self) -> tuple[int, ...]:
         """Presentation indices of the key frames in memory."""
-        return self._memory.indices
+        return self._memory.layout.indices
 
     @property
     def layout(self) -> MemoryLayout:
-        """The key frames in memory, for a run that goes on."""
+        """Which key frames the memory holds, for the resume state."""
         return self._memory.layout
 
     @property
-    def works_ahead(self) -> bool:
-        """Whether it is worth foretelling the next key frame."""
-        return self._workers is not None
+    def can_prefetch(self) -> bool:
+        """Whether `prefetch` has a core to run on."""
+        return self._pools is not None
 
-    def begin(self, frame: CompressedFrame) -> None:
-        """Begin a frame that will be key as things stand; what was begun for another one is given up."""
-        if self._workers is not None and (self._begun is None or self._begun[0] is not frame):
-            self._give_up()
-            self._begun = frame, self._workers.beside(self._features, frame)
+    def prefetch(self, frame: CompressedFrame) -> None:
+        """Start to encode a frame that is expected to be key, and drop the one that was expected before."""
+        if self._pools is not None and (self._prefetched is None or self._prefetched[0] is not frame):
+            self._drop_prefetched()
+            self._prefetched = frame, self._pools.beside(self._encode, frame)
 
     def encode(self, frame: CompressedFrame) -> Features:
-        """Features of a key frame, waited for where they were begun."""
-        with self._watch.stage("encode"):
-            begun = self._begun[1] if self._begun is not None and self._begun[0] is frame else None
-            # What has not been started is sooner done here, with all cores.
-            features = self._features(frame) if begun is None or begun.cancel() else begun.result()
-        self._give_up()
+        """Return the features of a key frame, prefetched or not."""
+        with self._timer.stage("encode"):
+            future = self._prefetched[1] if self._prefetched is not None and self._prefetched[0] is frame else None
+            # If it has not started, it is faster here, on all cores.
+            features = self._encode(frame) if future is None or future.cancel() else future.result()
+        self._drop_prefetched()
         return features
 
     def segment(self, features: Features, hint: Tensor) -> Tensor:
         """Segment a frame.
 
         Args:
-            features: That `encode` gave.
-            hint: The soft masks [K, rows, columns] that are expected in it.
+            features: Of the frame, from `encode`.
+            hint: Soft masks [K, rows, columns] that are expected in it.
 
         Returns:
             Logits float32 [K, 1, rows, columns] of the padded picture at stride 4.
         """
-        with self._watch.stage("read"):
-            padded = self._canvas.pad_grid(hint).unsqueeze(1).to(self._dtype)
+        with self._timer.stage("read"):
+            padded = self._size.pad_grid(hint).unsqueeze(1).to(self._dtype)
             return self._network.segment(features, self._memory.view(), padded, self._top_k).float()
 
-    def memorize(self, index: int, features: Features, masks: Tensor) -> None:
-        """Remember a key frame with its soft masks [K, padded_height, padded_width]."""
-        with self._watch.stage("memorize"):
-            self._memory.add(index, self._coming(features, masks))
-
-    def restore(self, frame: CompressedFrame, masks: Tensor) -> None:
-        """Bring a frame that the memory is to hold, with its soft masks [K, padded_height, padded_width]."""
-        self._memory.refill(frame.index, self._entry((self.encode(frame), masks)))
-
     def to_full(self, logits: Tensor) -> Tensor:
-        """The logits that `segment` gave -> soft masks [K, padded_height, padded_width]."""
+        """Logits from `segment` -> soft masks [K, padded_height, padded_width]."""
         full = F.interpolate(logits.to(self._device), scale_factor=STRIDE, mode="bilinear", align_corners=False)
         return soft_aggregate(torch.sigmoid(full.squeeze(1)))[1:]
 
-    def _give_up(self) -> None:
-        if self._begun is not None:
-            self._begun[1].cancel()  # no effect on what runs or is done
-            self._begun = None
+    def memorize(self, index: int, features: Features, masks: Tensor) -> None:
+        """Add a key frame with its soft masks [K, padded_height, padded_width] to the memory."""
+        with self._timer.stage("memorize"):
+            self._memory.add(index, self._start_memorizing(features, masks))
 
-    def _coming(self, features: Features, masks: Tensor) -> Callable[[], Memory]:
-        if self._workers is not None:
-            return self._workers.beside(self._entry, (features, masks)).result
-        entry = self._entry((features, masks))
+    def reserve(self, layout: MemoryLayout) -> None:
+        """Reserve the memory slots of an interrupted run; `restore` fills them."""
+        self._memory.reserve(layout)
+
+    def restore(self, frame: CompressedFrame, masks: Tensor) -> None:
+        """Memorize a frame with a reserved slot again, with its soft masks [K, padded_height, padded_width]."""
+        self._memory.refill(frame.index, self._memorize((self.encode(frame), masks)))
+
+    def _drop_prefetched(self) -> None:
+        if self._prefetched is not None:
+            self._prefetched[1].cancel()  # has no effect on work that is running or done
+            self._prefetched = None
+
+    def _start_memorizing(self, features: Features, masks: Tensor) -> Callable[[], Memory]:
+        """Return a function that waits for the memory entry."""
+        if self._pools is not None:
+            return self._pools.beside(self._memorize, (features, masks)).result
+        entry = self._memorize((features, masks))
         return lambda: entry
 
-    def _features(self, frame: CompressedFrame) -> Features:
+    def _encode(self, frame: CompressedFrame) -> Features:
         picture = self._network.normalize(rgb_to_tensor(frame.rgb(), self._device)).to(self._dtype)
-        return self._network.encode(self._canvas.pad(picture))
+        return self._network.encode(self._size.pad(picture))
 
-    def _entry(self, key: tuple[Features, Tensor]) -> Memory:
+    def _memorize(self, key: tuple[Features, Tensor]) -> Memory:
         features, masks = key
         return self._network.memorize(features, masks.unsqueeze(1).to(self._dtype))
-
-
-# ruff: noqa: E501

@@ -1,4 +1,4 @@
-"""Memory of key frames, bounded however long the video is."""
+"""Memory of key frames, of bounded size however long the video is."""
 
 from __future__ import annotations
 
@@ -14,54 +14,67 @@ from vos.runtime.run_state import MemoryLayout
 class MemoryBank:
     """Keys and values of the first key frame, of spaced ones, and of the latest one.
 
-    Slots: 0 holds the first frame for ever; the latest frame has a slot that the next one overwrites, unless it lies
-    `spacing` or more frames after the last one that was kept: then it stays, and the oldest spaced one makes room.
+    The first frame stays forever. The latest frame has a slot that the next frame overwrites, unless it lies `spacing`
+    or more frames after the last spaced one. Then it becomes a spaced frame itself, and the oldest spaced frame is
+    dropped once the bank is full.
 
     Args:
-        capacity: Most frames held, at least 2.
-        spacing: Least distance of kept frames, in presentation indices.
-        layout: The frames that it is to hold; `refill` brings their contents.
+        capacity: Maximum number of frames, at least 2.
+        spacing: Minimum distance of spaced frames, in presentation order.
     """
 
-    def __init__(self, capacity: int, spacing: int, layout: MemoryLayout | None = None) -> None:
+    def __init__(self, capacity: int, spacing: int) -> None:
         self._capacity = capacity
         self._spacing = spacing
-        self._indices = list(layout.indices) if layout else []
-        self._latest = layout.latest if layout else 0
-        self._kept = deque(layout.kept if layout else ())
+        self._indices: list[int] = []
+        self._latest = 0
+        self._spaced: deque[int] = deque()
         self._key: Tensor | None = None
         self._value: Tensor | None = None
-        self._coming: tuple[int, Callable[[], Memory]] | None = None
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """Presentation indices of the frames held, by slot."""
-        return tuple(self._indices)
+        self._pending: tuple[int, Callable[[], Memory]] | None = None
 
     @property
     def layout(self) -> MemoryLayout:
-        """The frames held, to make a bank that holds the same."""
-        return MemoryLayout(self.indices, self._latest, tuple(self._kept))
+        """Which frames the bank holds, and in which slots."""
+        return MemoryLayout(tuple(self._indices), self._latest, tuple(self._spaced))
 
-    def add(self, index: int, coming: Callable[[], Memory]) -> None:
-        """Remember a key frame: key [Kk, Ck, h*w] and value [K, Cv, h*w], which are asked for when they are needed."""
-        self._settle()
-        self._coming = self._slot_for(index), coming
+    def reserve(self, layout: MemoryLayout) -> None:
+        """Reserve the slots of another bank's layout; `refill` brings their contents."""
+        self._indices, self._latest, self._spaced = list(layout.indices), layout.latest, deque(layout.kept)
 
     def refill(self, index: int, entry: Memory) -> None:
-        """Bring the contents of a frame of the layout that the bank was made with."""
-        self._put(self._indices.index(index), entry)
+        """Fill the reserved slot of a frame, given by its presentation index."""
+        self._write(self._indices.index(index), entry)
 
-    def _settle(self) -> None:
-        if self._coming is not None:
-            slot, coming = self._coming
-            self._put(slot, coming())
-            self._coming = None
+    def add(self, index: int, entry: Callable[[], Memory]) -> None:
+        """Add a key frame.
 
-    def _put(self, slot: int, entry: Memory) -> None:
+        Args:
+            index: Its presentation index.
+            entry: Returns its key [Kk, Ck, h*w] and value [K, Cv, h*w]; called when the bank is next used.
+        """
+        self._write_pending()
+        self._pending = self._slot_for(index), entry
+
+    def view(self) -> Memory:
+        """Return the keys and values of all frames side by side.
+
+        Raises:
+            LookupError: The bank is empty.
+        """
+        self._write_pending()
+        if self._key is None or self._value is None:
+            raise LookupError("the memory is empty: add a key frame first")
+        used = self._key.shape[-1] // self._capacity * len(self._indices)
+        return Memory(self._key[..., :used], self._value[..., :used])
+
+    def _write_pending(self) -> None:
+        if self._pending is not None:
+            slot, entry = self._pending
+            self._write(slot, entry())
+            self._pending = None
+
+    def _write(self, slot: int, entry: Memory) -> None:
         if self._key is None or self._value is None:
             self._key = _slots(entry.key, self._capacity)
             self._value = _slots(entry.value, self._capacity)
@@ -70,33 +83,25 @@ class MemoryBank:
         self._key[..., where] = entry.key
         self._value[..., where] = entry.value
 
-    def view(self) -> Memory:
-        """All that is refiner_keys, side by side; waits for what is coming."""
-        self._settle()
-        if self._key is None or self._value is None:
-            raise LookupError("the memory is empty: add a key frame first")
-        used = self._key.shape[-1] // self._capacity * len(self._indices)
-        return Memory(self._key[..., :used], self._value[..., :used])
-
     def _slot_for(self, index: int) -> int:
-        """The slot of a new latest frame, after the one before it was kept or given up."""
+        """Return the slot of a new latest frame, after deciding whether the one before it becomes a spaced frame."""
         held = self._indices
         if len(held) > 1:
-            last_kept = held[self._kept[-1]] if self._kept else held[0]
-            if abs(held[self._latest] - last_kept) < self._spacing:
+            last_spaced = held[self._spaced[-1]] if self._spaced else held[0]
+            if abs(held[self._latest] - last_spaced) < self._spacing:
                 held[self._latest] = index
                 return self._latest
-            self._kept.append(self._latest)
+            self._spaced.append(self._latest)
         if len(held) < self._capacity:
             held.append(index)
             self._latest = len(held) - 1
         else:
-            self._latest = self._kept.popleft()
+            self._latest = self._spaced.popleft()
             held[self._latest] = index
         return self._latest
 
 
 def _slots(entry: Tensor, capacity: int) -> Tensor:
-    """Room for `capacity` entries [A, C, n]: [A, C, capacity * n], laid out position by position, as reads fetch it."""
+    """Room for `capacity` entries [A, C, n]: [A, C, capacity * n], stored position by position, as reads fetch it."""
     objects, channels, positions = entry.shape
     return entry.new_zeros(capacity * positions, objects, channels).permute(1, 2, 0)

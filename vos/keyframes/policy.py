@@ -1,9 +1,9 @@
 """Which frames the base network segments.
 
-`codec` is the policy of Xu & Yao (CVPR 2022, section 3.2): I and P frames. `every:N` is the plain
-comparison.
-`adaptive` follows the uncertainty that propagation gathers, or with a refiner how mask_uncertainty the refined masks are, so
-that P frames are propagated too while that goes well.
+`codec` is the policy of Xu & Yao (CVPR 2022, section 3.2): I and P frames. `every:N` is the baseline with a fixed
+interval. `adaptive` propagates P frames too, as long as the uncertainty of the masks stays low.
+
+Importing this module does not load torch: `vos.probe.forecast` and the API process use it.
 """
 
 from __future__ import annotations
@@ -16,26 +16,33 @@ from typing import ClassVar, Protocol
 from codec.types import CompressedFrame, FrameType
 from vos.errors import OptionError
 
+QUALITIES = ("fast", "balanced", "best")
+"""Settings of `adaptive`, from few key frames to many."""
+KEYFRAME_ALLOWANCE = 2
+"""Key frames granted on top of a maximum key share: a video may need some before many frames have passed."""
+_NO_LIMIT = 1e9
+"""More frames than any video has."""
+
 
 @dataclass(frozen=True, slots=True)
 class FrameContext:
-    """What is known of a frame before it is segmented.
+    """State of a session when it decides on a frame. Distances are in presentation order.
 
     Attributes:
-        from_prompt: Frames since the prompt's, in presentation order.
-        latest_key: Frames between the prompt's and the last of the key frames so far, in presentation order.
-        since_key: Frames to the nearest key frame so far, in presentation order.
-        uncertainty: How little the mask of the worst object is to be believed, 0 to 1: as propagated, or as refined, in excess
-            of what is doubtful in the latest key frame too.
-        reference_coverage: Share of the frame that references at hand predict, 0 to 1.
-        lost: Whether an object is in no pixel of the mask: it left, or it was lost.
-        key_count: Key frames so far, the prompt's included.
+        position: Frames after the prompt frame.
+        latest_key: Position of the last key frame so far.
+        key_distance: Frames to the nearest key frame so far.
+        uncertainty: Of the worst object, 0 to 1. Before refinement: as propagated. After it: what exceeds the
+            uncertainty of the latest key frame.
+        reference_coverage: Share of the frame that available references predict, 0 to 1.
+        lost: Whether some object has no pixel in the mask: it left the picture, or propagation lost it.
+        key_count: Key frames so far, including the prompt frame.
         frame_count: Frames so far.
     """
 
-    from_prompt: int
+    position: int
     latest_key: int
-    since_key: int
+    key_distance: int
     uncertainty: float
     reference_coverage: float
     lost: bool
@@ -44,92 +51,88 @@ class FrameContext:
 
 
 class KeyframePolicy(Protocol):
-    """Says which frames are key frames."""
+    """Decides which frames are key frames."""
 
     @property
     def propagates(self) -> bool:
-        """Whether any frame may be other than key."""
+        """Whether any frame can be other than a key frame."""
         ...
 
     def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        """Whether the base network segments this frame."""
+        """Return whether the base network segments this frame, before refinement."""
         ...
 
     def will_be_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        """Whether it will, however well carrying goes, if no frame before it becomes key."""
+        """Return whether a future frame will be key, provided that no frame before it becomes one."""
         ...
 
     def is_key_after_refinement(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        """Whether it does so although the refiner has already done what it can."""
+        """Return whether the base network segments this frame although it has been refined."""
         ...
 
 
 class FixedPolicy(ABC):
-    """What is decided before anything is propagated stays so."""
+    """A policy that ignores masks, so every key frame is known in advance."""
 
     @abstractmethod
     def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        """Whether the base network segments this frame."""
+        """Return whether the base network segments this frame."""
 
     def will_be_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        """Whether it will be key: that is known."""
+        """Return the same as `is_key`."""
         return self.is_key(frame, context)
 
     def is_key_after_refinement(self, frame: CompressedFrame, context: FrameContext) -> bool:  # noqa: ARG002
-        """Never."""
+        """Return False."""
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class CodecPolicy(FixedPolicy):
-    """I and P frames are key, B frames are not."""
+    """I and P frames are key frames, B frames are not."""
 
     propagates: ClassVar[bool] = True
 
-    def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:  # noqa: ARG002 - the protocol's shape
-        """Whether the frame is not a B frame."""
+    def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:  # noqa: ARG002 - required by the protocol
+        """Return whether the frame is an I or P frame."""
         return frame.type is not FrameType.B
 
 
 @dataclass(frozen=True, slots=True)
 class EveryPolicy(FixedPolicy):
-    """One frame in n is key: the first one of each run of n frames that others may be predicted from.
+    """One key frame per `interval` frames.
 
-    A key frame that nothing is predicted from would help no other frame, so the others wait for one that does. With an
-    interval of 1 every frame is key.
+    A key frame that no frame refers to improves no other mask, so the key frame of each interval is its first
+    reference frame. With an interval of 1 every frame is key.
     """
 
     interval: int
 
     @property
     def propagates(self) -> bool:
-        """Whether any frame may be other than key."""
+        """Whether any frame can be other than a key frame."""
         return self.interval > 1
 
     def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        """Whether the frame is the first useful one of its run."""
+        """Return whether the frame is the first reference frame of its interval."""
         if self.interval == 1:
             return True
-        begins_run = context.from_prompt // self.interval > context.latest_key // self.interval
-        return frame.is_reference and begins_run
-
-
-KEYFRAME_ALLOWANCE = 2
-"""Key frames that a bound on their share grants beyond it: a video may need some before many frames have passed."""
+        begins_interval = context.position // self.interval > context.latest_key // self.interval
+        return frame.is_reference and begins_interval
 
 
 @dataclass(frozen=True, slots=True)
 class AdaptivePolicy:
-    """A frame is key when carrying masks to it goes wrong, or has gone on for long.
+    """A frame is key when propagation to it fails, or has gone on for too long.
 
     Attributes:
-        reference_uncertainty: Doubt from which a frame that others may be predicted from is key.
-        disposable_uncertainty: The same for frames that nothing depends on: their errors end with them.
+        reference_uncertainty: Uncertainty above which a reference frame is key.
+        disposable_uncertainty: The same for a frame that no frame refers to, whose errors spread no further.
         longest_gap: Most frames from one key frame to the next.
-        lost_gap: The same while an object is not to be seen: only the base network finds it again.
-        least_reference_coverage: A frame is key when less of it than this is predicted from frames at hand (a cut, an I frame).
-        refined: Whether uncertainty says something only after the refiner has looked.
-        max_key_share: Most key frames, as a share of the frames so far, with `KEYFRAME_ALLOWANCE` granted on top.
+        lost_gap: The same while an object is lost, since only the base network can find it again.
+        least_reference_coverage: Reference coverage below which a frame is key (a cut, an I frame).
+        refined: Whether masks are refined, so that uncertainty is judged after refinement.
+        max_key_share: Upper bound on the share of key frames among the frames so far, plus `KEYFRAME_ALLOWANCE`.
     """
 
     reference_uncertainty: float = 0.35
@@ -142,7 +145,7 @@ class AdaptivePolicy:
     propagates: ClassVar[bool] = True
 
     def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        """Whether the last key frame is too far, or carrying has failed."""
+        """Return whether propagation to the frame fails, or the last key frame is too far away."""
         return self._may_be_key(context) and (
             context.reference_coverage < self.least_reference_coverage
             or self._too_far(frame, context)
@@ -150,11 +153,11 @@ class AdaptivePolicy:
         )
 
     def will_be_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        """Whether the last key frame is too far."""
+        """Return whether the last key frame will be too far away."""
         return self._may_be_key(context) and self._too_far(frame, context)
 
     def is_key_after_refinement(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        """Whether the refined mask is still too doubtful."""
+        """Return whether the refined mask is still too uncertain."""
         return self._may_be_key(context) and self._too_uncertain(frame, context)
 
     def _may_be_key(self, context: FrameContext) -> bool:
@@ -162,55 +165,53 @@ class AdaptivePolicy:
         return self.max_key_share >= 1 or context.key_count + 1 <= allowed
 
     def _too_far(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        return frame.is_reference and context.since_key >= (self.lost_gap if context.lost else self.longest_gap)
+        return frame.is_reference and context.key_distance >= (self.lost_gap if context.lost else self.longest_gap)
 
     def _too_uncertain(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        return context.uncertainty > (self.reference_uncertainty if frame.is_reference else self.disposable_uncertainty)
+        limit = self.reference_uncertainty if frame.is_reference else self.disposable_uncertainty
+        return context.uncertainty > limit
 
 
-_NEVER = 1e9
-"""More frames than a video has."""
-QUALITIES = ("fast", "balanced", "best")
-"""The dial of `adaptive`, from few key frames to many."""
-_CARRIED = {
+# Both tables were tuned on training sequences.
+PROPAGATED = {
     "fast": AdaptivePolicy(reference_uncertainty=0.45, disposable_uncertainty=0.7, longest_gap=12),
     "balanced": AdaptivePolicy(),
     "best": AdaptivePolicy(reference_uncertainty=0.25, disposable_uncertainty=0.45, longest_gap=5),
 }
-"""Without a refiner. Set on training sequences."""
-_REPAIRED = {
+"""Quality -> policy without a refiner."""
+REFINED = {
     "fast": AdaptivePolicy(reference_uncertainty=0.35, disposable_uncertainty=0.6, refined=True),
     "balanced": AdaptivePolicy(reference_uncertainty=0.25, disposable_uncertainty=0.5, longest_gap=5, refined=True),
     "best": AdaptivePolicy(
         reference_uncertainty=0.2, disposable_uncertainty=0.4, longest_gap=3, lost_gap=3, refined=True
     ),
 }
-"""With one. Set on training sequences too."""
+"""Quality -> policy with a refiner."""
 
 
 def parse_policy(
     text: str, *, quality: str = "balanced", max_key_share: float = 1.0, refined: bool = False
 ) -> KeyframePolicy:
-    """Policy by its name in options: "adaptive", "codec" or "every:N".
+    """Return the policy of an option's value: "adaptive", "codec" or "every:N".
 
     Args:
-        text: The name.
-        quality: One of `QUALITIES`; "adaptive" depends on it.
-        max_key_share: Above 0, at most 1; below 1 for "adaptive" only.
-        refined: Whether a refiner looks at propagated masks.
+        text: The value.
+        quality: One of `QUALITIES`; only "adaptive" depends on it.
+        max_key_share: Above 0 and at most 1; below 1 only for "adaptive".
+        refined: Whether a refiner refines propagated masks.
 
     Raises:
-        OptionError: Another text, or N below 1; a quality or share that does not exist.
+        OptionError: The text is another one or N is below 1, or the quality or share is not allowed.
     """
     if quality not in QUALITIES:
         raise OptionError(f"quality is {quality!r}; allowed: {', '.join(QUALITIES)}")
     if not 0 < max_key_share <= 1:
         raise OptionError(f"max_key_share is {max_key_share}; it must be above 0 and at most 1")
     if text == "adaptive":
-        policy = (_REPAIRED if refined else _CARRIED)[quality]
-        # With smaller gaps than the share allows, the first frames would use it up and the last ones get nothing. While
-        # an object is lost, key frames may come sooner nevertheless: nothing else finds it again.
-        gap = max(policy.longest_gap, ceil(min(1 / max_key_share, _NEVER)))
+        policy = (REFINED if refined else PROPAGATED)[quality]
+        # A gap shorter than the share allows would spend all key frames on the start of the video. The gap for lost
+        # objects stays, because nothing but a key frame finds them again.
+        gap = max(policy.longest_gap, ceil(min(1 / max_key_share, _NO_LIMIT)))
         return replace(policy, max_key_share=max_key_share, longest_gap=gap)
     if max_key_share < 1 and (text == "codec" or text.startswith("every:")):
         raise OptionError(f"max_key_share is {max_key_share}; only adaptive keeps a share, and keyframes is {text!r}")
@@ -220,6 +221,3 @@ def parse_policy(
     if name == "every" and number.isdecimal() and int(number) > 0:
         return EveryPolicy(int(number))
     raise OptionError(f"keyframes is {text!r}; allowed: adaptive, codec, every:N with N of 1 or more")
-
-
-# ruff: noqa: E501

@@ -1,4 +1,7 @@
-"""Uncertainty of propagated masks, per cell, from hops, intra blocks and residual."""
+"""Uncertainty that one hop of propagation adds to each cell: the hop itself, intra blocks, the residual.
+
+Importing this module does not load torch: `vos.probe.forecast` uses it.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,23 @@ from codec.types import STRIDE, CompressedFrame, Float32Array, Int16Array
 from vos import kernels
 
 HOP_UNCERTAINTY = 0.02
-"""Doubt that one hop adds everywhere: interpolation and the codec's own liberties."""
-
-
+"""Uncertainty that a hop adds everywhere, for interpolation and motion that the encoder did not follow exactly."""
 INTRA_UNCERTAINTY = 0.5
-"""Doubt of a cell without any vector."""
-
-
+"""Uncertainty of a cell without motion vectors."""
 RESIDUAL_FLOOR = 8.0
-"""Mean absolute residual of a cell, in grey levels, that is plain coding noise."""
-
-
+"""Mean absolute residual of a cell, in grey levels, that is only coding noise."""
 RESIDUAL_RANGE = 60.0
-"""Grey levels above the floor at which a cell's prediction is worth nothing."""
-
-
+"""Grey levels above the floor at which the prediction of a cell is worthless."""
 RESIDUAL_SCALE = 64.0
-"""Grey levels of residual that the refiner is told as 1."""
-
-
+"""Grey levels of residual that become 1 in the bitstream features."""
+UNCERTAINTY_AFTER_REFINEMENT = 0.5
+"""Share of a cell's uncertainty that remains after refinement."""
 _NEIGHBOURHOOD = 5
-"""Cells, in both directions, over which uncertainty is averaged: what happens beside an object endangers its edge."""
+"""Cells in each direction over which uncertainty is averaged, since errors next to an object threaten its edge."""
 
 
 def hop_uncertainty(frame: CompressedFrame) -> Float32Array:
-    """Doubt that the hop to this frame adds on and beside each cell, float32 [rows, columns], 0 to 1."""
+    """Uncertainty that the hop to this frame adds in and around each cell, float32 [rows, columns], 0 to 1."""
     uncertainty = mean_absolute(frame.residual)
     uncertainty -= RESIDUAL_FLOOR
     uncertainty /= RESIDUAL_RANGE
@@ -43,12 +38,8 @@ def hop_uncertainty(frame: CompressedFrame) -> Float32Array:
 
 
 def mean_absolute(residual: Int16Array) -> Float32Array:
-    """Mean absolute residual a cell: int16 [height, width] -> float32 [rows, columns], grey levels."""
+    """Mean absolute residual per cell: int16 [height, width] -> float32 [rows, columns], in grey levels."""
     height, width = residual.shape
     cells = np.empty((-(-height // STRIDE), -(-width // STRIDE)), np.float32)
     kernels.mean_absolute(np.ascontiguousarray(residual), cells)
     return cells
-
-
-UNCERTAINTY_AFTER_REFINEMENT = 0.5
-"""Share of a cell's uncertainty that is left once it was refined."""

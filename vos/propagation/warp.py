@@ -34,7 +34,8 @@ class Warped:
 
     Attributes:
         channels: float32 [C, rows, columns]; 0 far from every object.
-        reference_coverage: Share of cells that a reference at hand predicts, 0 to 1. Where it is 0 the channels are a plain copy.
+        reference_coverage: Share of cells that available references predict, 0 to 1. At 0 the channels are a copy of the
+            latest frame.
     """
 
     channels: Tensor
@@ -178,6 +179,3 @@ def fill_missing(vectors: Float32Array, slots: Int32Array) -> tuple[Float32Array
     vectors, slots = vectors.copy(), slots.copy()
     kernels.fill_missing(vectors, slots)
     return vectors, slots
-
-
-# ruff: noqa: E501

@@ -1,4 +1,4 @@
-"""What several tests of this folder start from."""
+"""Fixtures of several tests in this folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vos.runtime.thread_pools import ThreadPools
 
 @pytest.fixture
 def pools() -> ThreadPools:
-    """Two of them, whatever the machine."""
-    made = ThreadPools(torch.device("cpu"))
-    made._count = 2
-    return made
+    """Thread pools for two cores, however many the machine has."""
+    pools = ThreadPools(torch.device("cpu"))
+    pools._count = 2
+    return pools

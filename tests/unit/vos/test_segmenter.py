@@ -54,7 +54,7 @@ def test_network_runs_on_key_frames_only() -> None:
 
 @pytest.mark.parametrize("prompt_index", [1, 2, 3, 5])
 def test_prompt_in_mid_video_starts_there(prompt_index: int) -> None:
-    """Frames decoded before the prompt's frame but shown after it are segmented too, none is lost."""
+    """Frames decoded before the prompt frame but shown after it are segmented too, none is lost."""
     masks, _ = run(pyramid(), prompt_index=prompt_index, keyframes="adaptive")
     assert [m.index for m in masks] == list(range(prompt_index, 7))
     assert min(overlap(m.labels, m.index) for m in masks) > 0.9
@@ -122,9 +122,9 @@ def test_masks_come_out_in_display_orientation(rotation: int) -> None:
 @pytest.mark.parametrize(
     ("prompt_index", "options", "message"),
     [
-        (9, {}, r"the prompt's frame is 9; the video has 4 frames, 0 to 3"),
+        (9, {}, r"the prompt frame is 9; the video has 4 frames, 0 to 3"),
         (0, {"start": 7}, r"start is 7; the video has 4 frames, 0 to 3"),
-        (2, {"start": 1}, r"start is 1, before the prompt's frame 2"),
+        (2, {"start": 1}, r"start is 1, before the prompt frame 2"),
     ],
 )
 def test_a_range_outside_the_video_is_refused(prompt_index: int, options: dict[str, int], message: str) -> None:

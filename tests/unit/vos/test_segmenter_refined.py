@@ -14,7 +14,7 @@ from torch import Tensor
 from codec import open_video
 from codec.types import CompressedFrame
 from tests.support.frames import assert_same, chain, info, overlap, pyramid, stored, truth
-from tests.support.networks import BrightnessNetwork, ForgetfulNetwork, UncertainRefiner
+from tests.support.networks import BrightnessNetwork, MemoryNetwork, UncertainRefiner
 from tests.support.synthetic import encode, pan, x264
 from vos.keyframes.policy import KEYFRAME_ALLOWANCE
 from vos.modeling.network import Features, Memory, VOSNetwork
@@ -110,10 +110,10 @@ def test_b_frames_go_on_as_if_nothing_had_happened(
         Options(keyframes=keyframes, max_key_share=0.5 if keyframes == "adaptive" else 1.0),
         Prompt(truth(prompt_index), prompt_index),
     )
-    whole = list(Segmenter(ForgetfulNetwork(), options, refiner).run(pyramid(), info(64, 48), prompt))
-    first = Segmenter(ForgetfulNetwork(), options, refiner)
+    whole = list(Segmenter(MemoryNetwork(), options, refiner).run(pyramid(), info(64, 48), prompt))
+    first = Segmenter(MemoryNetwork(), options, refiner)
     begun = list(islice(first.run(pyramid(), info(64, 48), prompt), cut))
-    second = Segmenter(ForgetfulNetwork(), options, refiner)
+    second = Segmenter(MemoryNetwork(), options, refiner)
     rest = list(second.run(pyramid(), info(64, 48), prompt, stored(first.state, tmp_path)))
     assert_same(begun + rest, whole)
     assert any(mask.source is MaskSource.PROPAGATED for mask in whole)
@@ -123,10 +123,10 @@ def test_b_frames_go_on_as_if_nothing_had_happened(
 def test_a_run_can_be_interrupted_after_every_mask(prompt_index: int, refiner: Refiner, tmp_path: Path) -> None:
     """Stopping after every single mask, also while key frames are refiner_keys again, changes nothing."""
     options, prompt = Options(keyframes="every:2"), Prompt(truth(prompt_index), prompt_index)
-    whole = list(Segmenter(ForgetfulNetwork(), options, refiner).run(pyramid(), info(64, 48), prompt))
+    whole = list(Segmenter(MemoryNetwork(), options, refiner).run(pyramid(), info(64, 48), prompt))
     state, masks = None, []
     for _ in whole:
-        segmenter = Segmenter(ForgetfulNetwork(), options, refiner)
+        segmenter = Segmenter(MemoryNetwork(), options, refiner)
         masks.append(next(segmenter.run(pyramid(), info(64, 48), prompt, state)))
         state = stored(segmenter.state, tmp_path)
     assert_same(masks, whole)
@@ -141,7 +141,7 @@ def test_a_real_stream_goes_on_as_if_nothing_had_happened(cut: int, refiner: Ref
     prompt, options = Prompt(labels), Options(keyframes="every:2", memory_frames=2)
 
     def masks(limit: int | None, state: RunState | None) -> tuple[list[FrameMask], RunState | None]:
-        segmenter = Segmenter(ForgetfulNetwork(), options, refiner)
+        segmenter = Segmenter(MemoryNetwork(), options, refiner)
         with open_video(io.BytesIO(clip)) as reader:
             return list(islice(segmenter.run(reader, reader.info, prompt, state), limit)), segmenter.state
 
@@ -150,6 +150,3 @@ def test_a_real_stream_goes_on_as_if_nothing_had_happened(cut: int, refiner: Ref
     rest, _ = masks(None, stored(state, tmp_path))
     assert len(whole) == 18
     assert_same(begun + rest, whole)
-
-
-# ruff: noqa: E501

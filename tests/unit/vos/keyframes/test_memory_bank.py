@@ -1,4 +1,4 @@
-"""The memory bank: bounded, first frame for ever, latest always, others spaced."""
+"""The memory bank is bounded and holds the first frame, the latest one and spaced ones."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vos.modeling.network import Memory
 
 
 def entry(index: int) -> Memory:
-    """A frame of memory that is recognised by its values."""
+    """Memory of a frame, filled with its index."""
     return Memory(torch.full((1, 2, 3), float(index)), torch.full((2, 4, 3), float(index)))
 
 
 def held(bank: MemoryBank) -> list[int]:
-    """Which frames the memory's own tensors hold."""
+    """Frames that the tensors of the memory hold."""
     memory = bank.view()
     keys = memory.key[0, 0, ::3].tolist()
     values = memory.value[1, 3, ::3].tolist()
@@ -37,33 +37,48 @@ def held(bank: MemoryBank) -> list[int]:
         ([7, 9, 15, 16, 30], [7, 15, 30]),
     ],
 )
-def test_bank_holds_first_spaced_and_latest(indices: list[int], expected: list[int]) -> None:
-    """With room for 4 and a spacing of 5: the first, the latest, and the youngest that lie 5 or more apart."""
+def test_bank_holds_first_spaced_and_latest_frames(indices: list[int], expected: list[int]) -> None:
+    """A bank for 4 frames with spacing 5 holds the first, the latest, and the most recent ones 5 or more apart."""
     bank = MemoryBank(capacity=4, spacing=5)
     for index in indices:
         bank.add(index, partial(entry, index))
-    assert held(bank) == sorted(bank.indices) == expected
+    assert held(bank) == sorted(bank.layout.indices) == expected
 
 
-def test_an_empty_bank_says_so() -> None:
-    """Reading before anything was memorised is an error that names the remedy."""
+def test_reading_an_empty_bank_is_an_error() -> None:
+    """The message says what to do."""
     with pytest.raises(LookupError, match="add a key frame first"):
         MemoryBank(2, 5).view()
 
 
-def test_what_is_coming_is_asked_for_when_it_is_needed() -> None:
-    """A frame's place is taken at once; its contents are asked for by the next look or the next frame, and once."""
-    bank, asked = MemoryBank(capacity=3, spacing=1), []
+def test_an_entry_is_requested_once_and_only_when_needed() -> None:
+    """Adding a frame reserves its slot; the next read or the next frame requests its entry, once."""
+    bank, requested = MemoryBank(capacity=3, spacing=1), []
 
-    def coming(index: int) -> Memory:
-        asked.append(index)
+    def request(index: int) -> Memory:
+        requested.append(index)
         return entry(index)
 
-    bank.add(0, partial(coming, 0))
-    assert bank.indices == bank.layout.indices == (0,)
-    assert asked == []
-    bank.add(7, partial(coming, 7))
-    assert asked == [0]
+    bank.add(0, partial(request, 0))
+    assert bank.layout.indices == (0,)
+    assert requested == []
+    bank.add(7, partial(request, 7))
+    assert requested == [0]
     assert held(bank) == [0, 7]
     assert held(bank) == [0, 7]
-    assert asked == [0, 7]
+    assert requested == [0, 7]
+
+
+def test_a_reserved_bank_continues_like_the_one_it_copies() -> None:
+    """A bank with another bank's layout and refilled contents, in any order, replaces the same frames later on."""
+    whole, resumed = MemoryBank(capacity=3, spacing=2), MemoryBank(capacity=3, spacing=2)
+    for index in range(6):
+        whole.add(index, partial(entry, index))
+    resumed.reserve(whole.layout)
+    for index in reversed(whole.layout.indices):
+        resumed.refill(index, entry(index))
+    for index in range(6, 10):
+        whole.add(index, partial(entry, index))
+        resumed.add(index, partial(entry, index))
+        assert torch.equal(whole.view().key, resumed.view().key)
+        assert whole.layout == resumed.layout

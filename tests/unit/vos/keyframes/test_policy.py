@@ -1,7 +1,9 @@
-"""Key-frame policies on single situations."""
+"""Key-frame policies decide on single frames."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +21,9 @@ from vos.keyframes.policy import (
 )
 
 CALM = FrameContext(
-    from_prompt=3,
+    position=3,
     latest_key=0,
-    since_key=3,
+    key_distance=3,
     uncertainty=0.05,
     reference_coverage=1.0,
     lost=False,
@@ -31,7 +33,7 @@ CALM = FrameContext(
 
 
 def frame(kind: FrameType = FrameType.P, *, is_reference: bool = True) -> CompressedFrame:
-    """A frame of which only the type matters."""
+    """A frame of which only the type and the references to it matter."""
     luma = np.zeros((8, 8), np.uint8)
     return CompressedFrame(
         3, 3, 3, 0.1, kind, is_reference, luma, MotionField.empty(2, 2), luma.astype(np.int16), (), lambda: luma
@@ -39,8 +41,8 @@ def frame(kind: FrameType = FrameType.P, *, is_reference: bool = True) -> Compre
 
 
 @pytest.mark.parametrize(("kind", "key"), [(FrameType.I, True), (FrameType.P, True), (FrameType.B, False)])
-def test_codec_policy_takes_all_but_b_frames(kind: FrameType, key: bool) -> None:
-    """The paper's rule: I and P frames are key, B frames never."""
+def test_codec_policy_takes_all_frames_but_b_frames(kind: FrameType, key: bool) -> None:
+    """The paper's rule: I and P frames are key frames, whatever the uncertainty."""
     assert parse_policy("codec").is_key(frame(kind), replace(CALM, uncertainty=1.0)) is key
 
 
@@ -53,15 +55,14 @@ def test_codec_policy_takes_all_but_b_frames(kind: FrameType, key: bool) -> None
         (10, range(0, 41, 4), [12, 20, 32, 40]),
     ],
 )
-def test_every_n_takes_the_first_useful_frame_of_each_run(
+def test_every_n_takes_the_first_reference_frame_of_each_interval(
     interval: int, references: range, expected: list[int]
 ) -> None:
-    """One frame in N is key, on frames that others are predicted from, and with N = 1 every frame."""
+    """One frame per N is key, always a reference frame; with N = 1 every frame is."""
     policy = parse_policy(f"every:{interval}")
     keys = [0]
     for n in range(1, references.stop):
-        context = replace(CALM, from_prompt=n, latest_key=max(keys))
-        if policy.is_key(frame(is_reference=n in references), context):
+        if policy.is_key(frame(is_reference=n in references), replace(CALM, position=n, latest_key=max(keys))):
             keys.append(n)
     assert keys[1:] == expected
 
@@ -73,50 +74,59 @@ def test_every_n_takes_the_first_useful_frame_of_each_run(
         ({"uncertainty": 0.4}, True, True),
         ({"uncertainty": 0.4}, False, False),
         ({"uncertainty": 0.9}, False, True),
-        ({"since_key": 40}, True, True),
-        ({"since_key": 40}, False, False),
+        ({"key_distance": 40}, True, True),
+        ({"key_distance": 40}, False, False),
         ({"reference_coverage": 0.0}, True, True),
     ],
 )
-def test_adaptive_policy_asks_for_a_key_when_carrying_goes_wrong(
+def test_adaptive_policy_takes_a_key_frame_where_propagation_fails(
     change: dict[str, float], is_reference: bool, key: bool
 ) -> None:
-    """Doubt, a long gap or missing references make a key frame; frames that nothing depends on bear more uncertainty."""
+    """Uncertainty, a long gap or missing references make a frame key; non-reference frames may be more uncertain."""
     policy = AdaptivePolicy(reference_uncertainty=0.25, disposable_uncertainty=0.5, longest_gap=12)
     assert policy.is_key(frame(is_reference=is_reference), replace(CALM, **change)) is key
 
 
+@pytest.mark.parametrize(("lost", "distance", "key"), [(False, 4, False), (True, 3, False), (True, 4, True)])
+def test_a_lost_object_shortens_the_longest_gap(lost: bool, distance: int, key: bool) -> None:
+    """While an object is lost, the next key frame comes after 4 frames instead of 8."""
+    policy = parse_policy("adaptive", quality="fast", refined=True)
+    assert policy.is_key(frame(), replace(CALM, lost=lost, key_distance=distance)) is key
+
+
 @pytest.mark.parametrize(
-    ("change", "is_reference", "due"),
+    ("change", "is_reference", "will_be_key"),
     [
         ({}, True, False),
         ({"uncertainty": 0.9}, True, False),
         ({"reference_coverage": 0.0}, True, False),
-        ({"since_key": 40}, True, True),
-        ({"since_key": 40}, False, False),
-        ({"since_key": 40, "key_count": 9}, True, False),
+        ({"key_distance": 40}, True, True),
+        ({"key_distance": 40}, False, False),
+        ({"key_distance": 40, "key_count": 9}, True, False),
     ],
 )
-def test_a_key_frame_is_due_when_the_last_one_is_far(change: dict[str, float], is_reference: bool, due: bool) -> None:
-    """What is not known before masks are propagated does not count, the share of key frames does."""
+def test_a_future_key_frame_is_predicted_from_the_gap(
+    change: dict[str, float], is_reference: bool, will_be_key: bool
+) -> None:
+    """The gap and the share of key frames are known in advance; uncertainty and coverage are not."""
     policy = AdaptivePolicy(reference_uncertainty=0.25, disposable_uncertainty=0.5, longest_gap=12, max_key_share=0.5)
-    assert policy.will_be_key(frame(is_reference=is_reference), replace(CALM, **change)) is due
+    assert policy.will_be_key(frame(is_reference=is_reference), replace(CALM, **change)) is will_be_key
 
 
 @pytest.mark.parametrize("text", ["codec", "every:3", "every:1"])
 @pytest.mark.parametrize("kind", list(FrameType))
-def test_fixed_key_frames_are_always_known(text: str, kind: FrameType) -> None:
-    """A frame is due with a fixed policy just when it is key, wherever it lies."""
+def test_fixed_policies_predict_every_key_frame(text: str, kind: FrameType) -> None:
+    """`will_be_key` and `is_key` agree for every frame."""
     policy = parse_policy(text)
     for distance in range(1, 8):
-        context = replace(CALM, from_prompt=distance, since_key=distance)
+        context = replace(CALM, position=distance, key_distance=distance)
         for is_reference in (False, True):
             this = frame(kind, is_reference=is_reference)
             assert policy.will_be_key(this, context) is policy.is_key(this, context)
 
 
 @pytest.mark.parametrize("text", ["", "every", "every:", "every:0", "every:-3", "every:x", "all", "Codec", "every:²"])
-def test_an_unknown_policy_is_refused_with_the_allowed_ones(text: str) -> None:
+def test_an_unknown_policy_is_refused(text: str) -> None:
     """The message repeats what was given and lists what is allowed."""
     with pytest.raises(OptionError, match=r"allowed: adaptive, codec, every:N") as error:
         parse_policy(text)
@@ -124,15 +134,16 @@ def test_an_unknown_policy_is_refused_with_the_allowed_ones(text: str) -> None:
 
 
 def keys_of(policy: KeyframePolicy, seed: int) -> list[bool]:
-    """Which frames of a long stream are key, where uncertainty gathers from one key frame to the next at random."""
+    """Say for each frame of a long stream whether it is key; uncertainty grows at random until the next key frame."""
     rng = np.random.default_rng(seed)
     keys, uncertainty = [True], 0.0
     for n in range(1, 300):
         latest = max(i for i, key in enumerate(keys) if key)
         uncertainty = 1 - (1 - uncertainty) * (1 - rng.exponential(0.04))
-        context = FrameContext(n, latest, n - latest, uncertainty, float(rng.random() > 0.01), False, sum(keys), n)
+        coverage = float(rng.random() > 0.01)
+        context = FrameContext(n, latest, n - latest, uncertainty, coverage, False, sum(keys), n)
         this = frame(is_reference=n % 3 == 0)
-        # A refiner gives another uncertainty, which here is half of what was propagated.
+        # The refiner halves the uncertainty.
         after = replace(context, uncertainty=uncertainty / 2)
         keys.append(policy.is_key(this, context) or (policy.refined and policy.is_key_after_refinement(this, after)))
         uncertainty = 0.0 if keys[-1] else uncertainty
@@ -141,7 +152,7 @@ def keys_of(policy: KeyframePolicy, seed: int) -> list[bool]:
 
 @pytest.mark.parametrize("refined", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_quality_dial_orders_the_number_of_key_frames(refined: bool, seed: int) -> None:
+def test_qualities_are_ordered_by_the_number_of_key_frames(refined: bool, seed: int) -> None:
     """On one stream, fast takes fewer key frames than balanced, and balanced fewer than best."""
     counts = [sum(keys_of(parse_policy("adaptive", quality=q, refined=refined), seed)) for q in QUALITIES]
     assert counts == sorted(set(counts))
@@ -150,7 +161,7 @@ def test_the_quality_dial_orders_the_number_of_key_frames(refined: bool, seed: i
 @pytest.mark.parametrize("refined", [False, True])
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.25])
 def test_the_share_of_key_frames_is_never_exceeded(refined: bool, share: float) -> None:
-    """Whenever a key frame is taken, the key frames up to then are at most the given share and the credit."""
+    """At every key frame, the key frames so far are at most the share plus the allowance."""
     keys = keys_of(parse_policy("adaptive", quality="best", max_key_share=share, refined=refined), 0)
     taken = [n for n, key in enumerate(keys) if key][1:]
     assert taken
@@ -158,13 +169,14 @@ def test_the_share_of_key_frames_is_never_exceeded(refined: bool, share: float) 
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
-def test_a_bound_spreads_the_key_frames(quality: str) -> None:
-    """In a calm stream, where only the gap makes key frames, a share of 4 % comes as a key frame every 25 frames."""
+def test_a_bounded_share_spreads_the_key_frames(quality: str) -> None:
+    """In a calm stream, where only the gap makes key frames, a share of 4 % takes one key frame per 25 frames."""
     policy = parse_policy("adaptive", quality=quality, max_key_share=0.04, refined=True)
     keys = [0]
     for n in range(1, 200):
+        distance = n - keys[-1]
         context = replace(
-            CALM, from_prompt=n, latest_key=keys[-1], since_key=n - keys[-1], key_count=len(keys), frame_count=n
+            CALM, position=n, latest_key=keys[-1], key_distance=distance, key_count=len(keys), frame_count=n
         )
         if policy.is_key(frame(), context):
             keys.append(n)
@@ -175,28 +187,28 @@ def test_a_bound_spreads_the_key_frames(quality: str) -> None:
     ("uncertainty", "is_reference", "key_count", "key"),
     [(0.3, True, 1, True), (0.3, False, 1, False), (0.6, False, 1, True), (0.6, True, 6, True), (0.6, True, 7, False)],
 )
-def test_after_repair_only_doubt_and_share_count(
+def test_after_refinement_only_uncertainty_and_share_count(
     uncertainty: float, is_reference: bool, key_count: int, key: bool
 ) -> None:
-    """A refined frame is key when its uncertainty passes the limit of its kind, not for a long gap, and within the share."""
+    """A refined frame becomes key by its uncertainty, within the share, and not by a long gap."""
     policy = AdaptivePolicy(
         reference_uncertainty=0.25, disposable_uncertainty=0.5, longest_gap=4, refined=True, max_key_share=0.5
     )
-    context = replace(CALM, uncertainty=uncertainty, key_count=key_count, since_key=40, reference_coverage=0.0)
+    context = replace(CALM, uncertainty=uncertainty, key_count=key_count, key_distance=40, reference_coverage=0.0)
     assert policy.is_key_after_refinement(frame(is_reference=is_reference), context) is key
 
 
-def test_with_a_refiner_carried_doubt_alone_makes_no_key_frame() -> None:
-    """Before the refiner has looked, only a long gap or missing references make a key frame."""
+def test_with_a_refiner_propagated_uncertainty_makes_no_key_frame() -> None:
+    """Before refinement, only a long gap or missing references make a frame key."""
     policy = parse_policy("adaptive", refined=True)
     assert not policy.is_key(frame(), replace(CALM, uncertainty=1.0))
-    assert policy.is_key(frame(), replace(CALM, since_key=40))
+    assert policy.is_key(frame(), replace(CALM, key_distance=40))
     assert policy.is_key(frame(), replace(CALM, reference_coverage=0.0))
 
 
 @pytest.mark.parametrize("text", ["codec", "every:3"])
-def test_fixed_policies_stay_fixed_after_repair(text: str) -> None:
-    """What `codec` and `every:N` decided, no uncertainty about a refine changes."""
+def test_refinement_does_not_change_fixed_policies(text: str) -> None:
+    """Under `codec` and `every:N` no frame becomes key after refinement."""
     assert not parse_policy(text).is_key_after_refinement(frame(), replace(CALM, uncertainty=1.0))
 
 
@@ -214,12 +226,15 @@ def test_an_unknown_quality_is_refused() -> None:
 
 
 @pytest.mark.parametrize("keyframes", ["codec", "every:3"])
-def test_only_adaptive_keeps_a_share(keyframes: str) -> None:
-    """A bound that a policy would not keep is refused, and so is one that is none."""
+def test_only_adaptive_accepts_a_share(keyframes: str) -> None:
+    """A share that a policy would ignore is refused, and so is one outside its range."""
     with pytest.raises(OptionError, match="only adaptive keeps a share, and keyframes is"):
         parse_policy(keyframes, max_key_share=0.5)
     with pytest.raises(OptionError, match="max_key_share is 7; it must be above 0 and at most 1"):
         parse_policy(keyframes, max_key_share=7)
 
 
-# ruff: noqa: E501
+def test_the_policy_and_its_forecast_load_no_torch() -> None:
+    """The API process imports both, and starts without torch."""
+    code = "import sys, vos.keyframes.policy, vos.probe.forecast; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

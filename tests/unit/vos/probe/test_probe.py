@@ -15,19 +15,8 @@ from codec import UnreadableError
 from codec.types import FrameType
 from tests.support.odd_streams import ODD_STREAMS, h264, with_stream
 from tests.support.synthetic import alternating, encode, pan, x264
-from vos.probe.forecast import (
-    DISPOSABLE_UNCERTAINTY,
-    HOP_UNCERTAINTY,
-    INTRA_UNCERTAINTY,
-    LEAST_REFERENCE_COVERAGE,
-    LONGEST_GAP,
-    PROPAGATED_FRAME_COST,
-    REFERENCE_UNCERTAINTY,
-    RESIDUAL_FLOOR,
-    RESIDUAL_RANGE,
-    UNCERTAINTY_AFTER_REFINEMENT,
-    speedup,
-)
+from vos.keyframes.policy import REFINED
+from vos.probe.forecast import PROPAGATED_FRAME_COST, speedup
 from vos.probe.probe import probe
 from vos.probe.report import ProbeReport
 
@@ -102,7 +91,7 @@ def test_rates_are_measured() -> None:
 def test_a_still_scene_needs_fewer_keys_than_a_cut_up_one() -> None:
     """Adaptive keys follow what happens: a still scene one each longest gap, noise on every frame."""
     still = probe(encode(np.repeat(pan(1).frames, 10, axis=0), "libx264", x264(bframes=0)))
-    assert forecast(still, "adaptive")[0] == 1 + (still.frames - 1) // LONGEST_GAP
+    assert forecast(still, "adaptive")[0] == 1 + (still.frames - 1) // REFINED["balanced"].longest_gap
     noise = np.random.default_rng(0).integers(0, 256, (10, 96, 160, 3), dtype=np.uint8)
     assert forecast(probe(encode(noise, "libx264", x264(bframes=0))), "adaptive")[0] > 5
 
@@ -111,27 +100,6 @@ def test_the_cost_model_is_that_of_its_constants() -> None:
     """The network on every frame gains nothing; on one frame in ten, what the costs add up to."""
     assert speedup(1) == 1
     assert speedup(0.1) == pytest.approx(10 / (1 + 9 * PROPAGATED_FRAME_COST))
-
-
-def test_the_estimate_uses_the_numbers_of_the_default_policy() -> None:
-    """What codec may not import from vos, it repeats: the numbers must stay those of a run without options."""
-    from service.run.model_loader import ModelChoice
-    from vos.keyframes.policy import AdaptivePolicy, parse_policy
-    from vos.propagation import uncertainty
-    from vos.refinement import mask_refiner
-    from vos.types import Options
-
-    default = Options()
-    policy = parse_policy(default.keyframes, quality=default.quality, refined=ModelChoice().refine)
-    assert isinstance(policy, AdaptivePolicy)
-    assert (policy.reference_uncertainty, policy.disposable_uncertainty) == (
-        REFERENCE_UNCERTAINTY,
-        DISPOSABLE_UNCERTAINTY,
-    )
-    assert (policy.longest_gap, policy.least_reference_coverage) == (LONGEST_GAP, LEAST_REFERENCE_COVERAGE)
-    assert mask_refiner.UNCERTAINTY_AFTER_REFINEMENT == UNCERTAINTY_AFTER_REFINEMENT
-    assert (HOP_UNCERTAINTY, INTRA_UNCERTAINTY) == (uncertainty.HOP_UNCERTAINTY, uncertainty.INTRA_UNCERTAINTY)
-    assert (RESIDUAL_FLOOR, RESIDUAL_RANGE) == (uncertainty.RESIDUAL_FLOOR, uncertainty.RESIDUAL_RANGE)
 
 
 def test_work_can_be_bounded() -> None:

@@ -195,6 +195,3 @@ def test_holes_are_filled_from_the_least_square_that_knows(size: tuple[int, int]
     assert (filled_slots[used][holes] == common).all()
     filled_slots[used][holes] = -1
     np.testing.assert_array_equal(filled_slots, slots)
-
-
-# ruff: noqa: E501

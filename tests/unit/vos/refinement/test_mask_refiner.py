@@ -68,7 +68,8 @@ def test_a_frame_is_matched_with_the_first_and_the_nearest_key_frames(seed: int)
 def test_a_run_that_goes_on_remembers_in_the_same_order() -> None:
     """Key frames that come again in another order stay where they were, and are all named from the start."""
     network = TracingRefiner()
-    mask_refiner = MaskRefiner(network, (30, 10, 20))
+    mask_refiner = MaskRefiner(network)
+    mask_refiner.reserve((30, 10, 20))
     assert mask_refiner.keys == (30, 10, 20)
     for index in (10, 20, 30):
         mask_refiner.add_keyframe(frame(index), soft_box(slice(4, 8), slice(4, 8)))
@@ -213,6 +214,3 @@ def test_a_region_as_large_as_the_picture_is_the_network_on_the_picture() -> Non
         sure = [p for p in expected[k].flatten().tolist() if p > 0.5]
         assert uncertainty[k] == pytest.approx(min(1, 2 * (1 - sum(sure) / len(sure))) if sure else 0, abs=0.01)
     torch.testing.assert_close(after.uncertainty, before.uncertainty / 2)
-
-
-# ruff: noqa: E501

@@ -110,6 +110,3 @@ def test_pixels_beyond_the_picture_repeat_its_edge() -> None:
     pixels = region.pixels(picture)
     for y, x in np.ndindex(32, 48):
         assert (pixels[y, x] == picture[min(64 + y, 89), min(96 + x, 129)]).all()
-
-
-# ruff: noqa: E501

@@ -11,7 +11,7 @@ import pytest
 
 from codec import open_video
 from tests.support.frames import FINGERPRINT, assert_same, chain, info, pyramid, stored, truth
-from tests.support.networks import BrightnessNetwork, ForgetfulNetwork
+from tests.support.networks import BrightnessNetwork, MemoryNetwork
 from tests.support.synthetic import encode, pan, x264
 from vos.runtime.run_state import RunState
 from vos.segmenter import Segmenter
@@ -24,10 +24,10 @@ def test_b_frames_go_on_as_if_nothing_had_happened(keyframes: str, cut: int, tmp
     """Wherever a pyramid of B frames is cut, the rest of the masks is that of the uninterrupted run."""
     options = Options(keyframes=keyframes)
     prompt = Prompt(truth(0))
-    whole = list(Segmenter(ForgetfulNetwork(), options).run(pyramid(), info(64, 48), prompt))
-    first = Segmenter(ForgetfulNetwork(), options)
+    whole = list(Segmenter(MemoryNetwork(), options).run(pyramid(), info(64, 48), prompt))
+    first = Segmenter(MemoryNetwork(), options)
     begun = list(islice(first.run(pyramid(), info(64, 48), prompt), cut))
-    second = Segmenter(ForgetfulNetwork(), options)
+    second = Segmenter(MemoryNetwork(), options)
     rest = list(second.run(pyramid(), info(64, 48), prompt, stored(first.state, tmp_path)))
     assert_same(begun + rest, whole)
     assert second.stats.total == len(whole)
@@ -38,10 +38,10 @@ def test_a_full_memory_is_rebuilt_slot_by_slot(cut: int, tmp_path: Path) -> None
     """With more key frames than the memory holds, each comes back to its slot, and later ones replace the same."""
     options = Options(keyframes="every:1", memory_frames=3, memory_spacing=2)
     prompt = Prompt(truth(0))
-    whole = list(Segmenter(ForgetfulNetwork(), options).run(chain(11), info(64, 48), prompt))
-    first = Segmenter(ForgetfulNetwork(), options)
+    whole = list(Segmenter(MemoryNetwork(), options).run(chain(11), info(64, 48), prompt))
+    first = Segmenter(MemoryNetwork(), options)
     begun = list(islice(first.run(chain(11), info(64, 48), prompt), cut))
-    second = Segmenter(ForgetfulNetwork(), options)
+    second = Segmenter(MemoryNetwork(), options)
     rest = list(second.run(chain(11), info(64, 48), prompt, stored(first.state, tmp_path)))
     assert_same(begun + rest, whole)
 
@@ -68,10 +68,10 @@ def test_a_run_that_goes_on_can_be_interrupted_again(tmp_path: Path) -> None:
     """Stopping after every single mask gives the same masks as not stopping at all."""
     options = Options(keyframes="every:2")
     prompt = Prompt(truth(0))
-    whole = list(Segmenter(ForgetfulNetwork(), options).run(pyramid(), info(64, 48), prompt))
+    whole = list(Segmenter(MemoryNetwork(), options).run(pyramid(), info(64, 48), prompt))
     state, masks = None, []
     for _ in whole:
-        segmenter = Segmenter(ForgetfulNetwork(), options)
+        segmenter = Segmenter(MemoryNetwork(), options)
         masks.append(next(segmenter.run(pyramid(), info(64, 48), prompt, state)))
         state = stored(segmenter.state, tmp_path)
     assert_same(masks, whole)
@@ -97,7 +97,7 @@ def test_a_real_stream_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> Non
     prompt, options = Prompt(labels), Options()
 
     def run(limit: int | None, state: RunState | None) -> tuple[list[FrameMask], RunState | None]:
-        segmenter = Segmenter(ForgetfulNetwork(), options)
+        segmenter = Segmenter(MemoryNetwork(), options)
         with open_video(io.BytesIO(clip)) as reader:
             return list(islice(segmenter.run(reader, reader.info, prompt, state), limit)), segmenter.state
 

@@ -1,1 +1,1 @@
-"""Frames and a prompt -> masks."""
+"""Video object segmentation: the frames of a compressed video and a prompt -> masks."""

@@ -3,16 +3,16 @@
 VosError
 ├── PromptError        the mask cannot be used: wrong size, no object, too many objects
 ├── OptionError        an option's value is outside what is allowed
-├── WeightsError       weights are missing, damaged, or not of this network
-├── DatasetError       a folder of sequences has not the expected layout, or a file in it cannot be used
+├── WeightsError       weights are missing, damaged, or belong to another network
+├── DatasetError       a folder of sequences does not have the expected layout, or a file in it cannot be used
 └── EvaluationError    a segmenter did not return one mask per picture
 
-Every message says what was given and what is allowed.
+Each message states what was given and what is allowed.
 """
 
 
 class VosError(Exception):
-    """Base of every error that segmentation raises."""
+    """Base class of all errors that `vos` raises."""
 
 
 class PromptError(VosError):

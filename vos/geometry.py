@@ -1,7 +1,7 @@
-"""Between display-size label images and what networks and warping work on.
+"""Convert between label images in display size and the soft masks that networks and warping work on.
 
-Sizes: display (after rotation), coded (before), analysis (scaled), padded (analysis, filled up to what the network
-needs_refinement), grid (analysis / 4, rounded up: cells of soft masks and motion fields).
+Sizes: display (after rotation), coded (before it), analysis (scaled), padded (analysis size, padded for the network),
+and the stride-4 grid (analysis size / 4, rounded up) of soft masks and motion fields.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Float64Array: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class PaddedSize:
-    """The padded picture of a network.
+    """Padded size of a network's input.
 
     Attributes:
         height, width: Analysis size in pixels.
-        top, left: Padding in pixels, multiples of `STRIDE`, so that cells of soft masks stay aligned to the picture.
-        padded_height, padded_width: Multiples of the network's stride.
+        top, left: Padding in pixels, multiples of `STRIDE`, so that the stride-4 grid stays aligned to the picture.
+        padded_height, padded_width: Padded size in pixels, multiples of the network's stride.
     """
 
     height: int
@@ -42,7 +42,7 @@ class PaddedSize:
 
     @classmethod
     def of(cls, height: int, width: int, multiple: int) -> PaddedSize:
-        """The smallest canvas for a picture, the picture about in its middle."""
+        """Return the smallest padded size for a picture, with the picture roughly in its middle."""
         padded_height, padded_width = -(-height // multiple) * multiple, -(-width // multiple) * multiple
         top = (padded_height - height) // (2 * STRIDE) * STRIDE
         left = (padded_width - width) // (2 * STRIDE) * STRIDE
@@ -50,11 +50,11 @@ class PaddedSize:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(rows, columns) of soft masks of the picture."""
+        """(rows, columns) of the picture's stride-4 grid."""
         return -(-self.height // STRIDE), -(-self.width // STRIDE)
 
     def pad(self, picture: Tensor) -> Tensor:
-        """[..., height, width] -> [..., padded_height, padded_width], filled with 0."""
+        """[..., height, width] -> [..., padded_height, padded_width], padded with 0."""
         bottom = self.padded_height - self.height - self.top
         right = self.padded_width - self.width - self.left
         return F.pad(picture, (self.left, right, self.top, bottom))
@@ -64,7 +64,7 @@ class PaddedSize:
         return padded[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
     def pad_grid(self, soft: Tensor) -> Tensor:
-        """[..., rows, columns] -> [..., padded_height / 4, padded_width / 4], filled with 0."""
+        """[..., rows, columns] -> [..., padded_height / 4, padded_width / 4], padded with 0."""
         rows, columns = self.grid
         top, left = self.top // STRIDE, self.left // STRIDE
         bottom = self.padded_height // STRIDE - rows - top
@@ -73,7 +73,7 @@ class PaddedSize:
 
 
 def to_grid(soft: Tensor) -> Tensor:
-    """Soft masks [K, height, width] -> their means a cell, [K, rows, columns]."""
+    """Soft masks [K, height, width] -> their means per cell of the stride-4 grid, [K, rows, columns]."""
     pooled = F.avg_pool2d(soft.unsqueeze(0), STRIDE, ceil_mode=True, count_include_pad=False)
     return pooled.squeeze(0)
 
@@ -87,8 +87,8 @@ def prompt_to_soft(labels: UInt8Array, object_ids: tuple[int, ...], info: VideoI
     allowed = (info.display_height, info.display_width)
     if labels.shape != allowed:
         given = f"{labels.shape[1]}x{labels.shape[0]}"
-        turned = f" after its rotation by {info.rotation} degrees" if info.rotation else ""
-        raise PromptError(f"the mask is {given} pixels; allowed: {allowed[1]}x{allowed[0]}, the video's size{turned}")
+        rotated = f" after its rotation by {info.rotation} degrees" if info.rotation else ""
+        raise PromptError(f"the mask is {given} pixels; allowed: {allowed[1]}x{allowed[0]}, the video's size{rotated}")
     coded = np.ascontiguousarray(info.to_coded(labels))
     size = (info.analysis_width, info.analysis_height)
     planes = [(coded == i).astype(np.float32) for i in object_ids]
@@ -98,16 +98,16 @@ def prompt_to_soft(labels: UInt8Array, object_ids: tuple[int, ...], info: VideoI
 
 
 def soft_to_labels(soft: Float32Array, stride: int, object_ids: tuple[int, ...], info: VideoInfo) -> UInt8Array:
-    """Soft masks at `stride` analysis pixels a cell -> label image in display size and orientation.
+    """Soft masks -> label image in display size and orientation.
 
-    A pixel gets the object (or the background, whose share is what the objects leave) with the max_pixels bilinearly
-    interpolated value. Only objects' edges are interpolated, so many small objects cost about what one does.
+    Each pixel gets the object with the largest bilinearly interpolated value. The background has what the objects leave
+    of 1. Only edges of objects are interpolated, so many small objects cost about as much as one.
 
     Args:
-        soft: float32 [K, rows, columns], sums over K at most 1.
-        stride: Analysis pixels a cell.
+        soft: Soft masks, float32 [K, rows, columns]; they sum to at most 1 over K.
+        stride: Analysis pixels per cell.
         object_ids: Label of each of the K objects.
-        info: Sizes and orientation.
+        info: Sizes and orientation of the video.
     """
     labels = np.zeros((info.coded_height, info.coded_width), np.uint8)
     scale_y = info.analysis_height / (info.coded_height * stride)
@@ -117,12 +117,12 @@ def soft_to_labels(soft: Float32Array, stride: int, object_ids: tuple[int, ...],
 
 
 def mask_confidence(soft: Float32Array) -> Float64Array:
-    """Mean of each object's soft mask where it is above one half: float32 [K, h, w] -> [K], 0 where it is nowhere."""
+    """Mean of each soft mask where it exceeds one half: float32 [K, h, w] -> float64 [K]; 0 where it never does."""
     means = np.empty(len(soft), np.float64)
     kernels.mask_confidence(np.ascontiguousarray(soft), means)
     return means
 
 
 def rgb_to_tensor(rgb: UInt8Array, device: torch.device) -> Tensor:
-    """Picture uint8 [height, width, 3] -> uint8 [1, 3, height, width] on a device, channels last in memory."""
+    """Picture uint8 [height, width, 3] -> uint8 [1, 3, height, width] on a device, with channels last in memory."""
     return torch.from_numpy(rgb).to(device).permute(2, 0, 1).unsqueeze(0)

@@ -249,7 +249,7 @@ class Session:
         )
 
     def restore(self, state: RunState) -> None:
-        """Continue where `capture` was called. Call before the first wave; key frames are memorized again on the way."""
+        """Continue from a captured state. Call before the first wave; key frames are memorized again on the way."""
         self.next_index, self._waves_done = state.next_index, state.waves
         self._history.recent, self._history.key_count = state.keys, state.key_count
         self._history.frame_count = state.frame_count

@@ -1,4 +1,4 @@
-"""What goes into a segmentation run and what comes out: frozen, checked."""
+"""Input and output types of a segmentation run. All are frozen, and input is validated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vos.errors import OptionError, PromptError
 
 
 class MaskSource(StrEnum):
-    """Where a frame's mask comes from."""
+    """Where the mask of a frame comes from."""
 
     PROMPT = "prompt"
     KEY = "key"
@@ -22,11 +22,11 @@ class MaskSource(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
-    """The mask that says which objects to follow.
+    """The mask that marks the objects to segment.
 
     Attributes:
-        labels: uint8 [height, width] in display size and orientation; 0 background, other values object ids.
-        index: Presentation index of the frame it belongs to.
+        labels: uint8 [height, width] in display size and orientation; 0 is background, other values are object ids.
+        index: Presentation index of the prompt frame, which the mask belongs to.
     """
 
     labels: UInt8Array
@@ -56,14 +56,14 @@ class Options:
 
     Attributes:
         keyframes: "adaptive", "codec" or "every:N".
-        start: First frame of the output, by presentation index; None: the prompt's frame.
-        end: Frame after the last one of the output; None: the end of the video.
-        memory_frames: Most key frames that the memory holds, the first one included.
-        memory_spacing: Least distance of the key frames that are kept in memory, in frames.
-        top_k: Memory positions that a query position reads from.
-        quality: "fast", "balanced" or "best": how many key frames `adaptive` takes, how closely the refiner looks.
-        max_key_share: Most key frames that `adaptive` takes, as a share of the frames so far (see
-        `vos.keyframes.policy`).
+        start: Presentation index of the first frame of the output; None for the prompt frame.
+        end: Presentation index after the last frame of the output; None for the end of the video.
+        memory_frames: Maximum number of key frames in the memory bank, including the first one.
+        memory_spacing: Minimum distance in frames of the key frames that stay in the memory bank.
+        top_k: Memory positions that each query position reads.
+        quality: "fast", "balanced" or "best". Sets how many key frames `adaptive` takes, and how much work the refiner
+            may do.
+        max_key_share: Maximum share of key frames among the frames so far under `adaptive`, above 0 to 1.
     """
 
     keyframes: str = "adaptive"
@@ -94,12 +94,12 @@ class FrameMask:
 
     Attributes:
         index: Presentation index.
-        pts: Presentation time in the stream's time base, None if it has none.
+        pts: Presentation time in the stream's time base; None if the stream has none.
         time: Presentation time in seconds.
-        type: How the frame was coded.
+        type: Frame type of the bitstream.
         source: Where the mask comes from.
-        labels: uint8 [height, width] in display size and orientation; 0 background, other values object ids.
-        scores: Object id -> confidence 0 to 1; 0 for an object that is not in the frame.
+        labels: uint8 [height, width] in display size and orientation; 0 is background, other values are object ids.
+        scores: Object id -> confidence, 0 to 1; 0 for an object that is not in the frame.
     """
 
     index: int
@@ -117,12 +117,12 @@ class FrameMask:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a run cost so far.
+    """Statistics of a run so far.
 
     Attributes:
-        frames: MaskSource of a mask -> frames that have one from it.
-        seconds: Stage -> seconds spent in it: "decode" (pending for frames), "encode", "read",
-            "memorize", "warp", "correct", "labels".
+        frames: Source of a mask -> number of frames.
+        seconds: Stage -> seconds. The stages are "decode" (waiting for frames), "encode", "read" and "memorize" (base
+            network), "warp" (propagation), "correct" (refinement) and "labels".
     """
 
     frames: dict[MaskSource, int]
@@ -135,6 +135,6 @@ class Stats:
 
     @property
     def key_share(self) -> float:
-        """Share of frames that the base network segmented, 0 to 1; the prompt's frame counts as one of them."""
+        """Share of key frames, 0 to 1; the prompt frame counts as one."""
         network = self.frames.get(MaskSource.KEY, 0) + self.frames.get(MaskSource.PROMPT, 0)
         return network / self.total if self.total else 0.0

@@ -1,4 +1,4 @@
-"""Frames and video information made by hand, for the segmenter."""
+"""Scripted frames and video properties for tests of the segmenter."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vos.types import FrameMask
 WIDTH, HEIGHT = 64, 48
 FINGERPRINT = "video, options, network"
 STEP = 4
-"""Pixels that the square moves to the right each frame."""
+"""Pixels that the square moves to the right per frame."""
 
 
 def info(width: int, height: int, analysis: tuple[int, int] | None = None, rotation: int = 0) -> VideoInfo:
-    """A video of coded size width x height."""
+    """Return the properties of a video with coded size width x height."""
     analysis_width, analysis_height = analysis or (width, height)
     return VideoInfo(
         codec="h264",
@@ -38,7 +38,7 @@ def info(width: int, height: int, analysis: tuple[int, int] | None = None, rotat
 
 
 def truth(index: int) -> np.ndarray:
-    """Labels of frame `index`: a square of object 1 that moves, a resting one of object 2."""
+    """Return the labels of a frame: a moving square of object 1, and a rectangle of object 2 that does not move."""
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels[8:24, 4 + STEP * index : 20 + STEP * index] = 1
     labels[32:44, 8:24] = 2
@@ -46,12 +46,12 @@ def truth(index: int) -> np.ndarray:
 
 
 def chain(count: int) -> list[CompressedFrame]:
-    """An I frame and P frames, each predicted from the one before."""
+    """Return an I frame and P frames, each predicted from the one before."""
     return [scripted(i, i, {0: (1, i - 1)} if i else {}) for i in range(count)]
 
 
 def pyramid() -> list[CompressedFrame]:
-    """Presentation order I0 B1 B2 P3 B4 B5 P6, in decode order."""
+    """Return the frames I0 B1 B2 P3 B4 B5 P6 in decode order."""
     b = {"type": FrameType.B, "is_reference": False}
     return [
         scripted(0, 0, {}),
@@ -65,22 +65,22 @@ def pyramid() -> list[CompressedFrame]:
 
 
 def overlap(labels: np.ndarray, index: int) -> float:
-    """Smallest intersection over union of the two objects."""
+    """Return the smaller intersection over union of the two objects."""
     wanted = truth(index)
     return min(((labels == k) & (wanted == k)).sum() / ((labels == k) | (wanted == k)).sum() for k in (1, 2))
 
 
-def assert_same(masks: list[FrameMask], others: list[FrameMask]) -> None:
-    """Compare every attribute of every mask."""
-    assert [m.index for m in masks] == [m.index for m in others]
-    for mask, other in zip(masks, others, strict=True):
+def assert_same(masks: list[FrameMask], expected: list[FrameMask]) -> None:
+    """Assert that all attributes of all masks are equal."""
+    assert [m.index for m in masks] == [m.index for m in expected]
+    for mask, other in zip(masks, expected, strict=True):
         assert np.array_equal(mask.labels, other.labels)
         for name in ("pts", "time", "type", "source", "scores"):
             assert getattr(mask, name) == getattr(other, name), (mask.index, name)
 
 
 def stored(state: RunState | None, folder: Path) -> RunState | None:
-    """The state after its way through a file."""
+    """Save a state to a file and load it again."""
     assert state is not None
     state.save(folder / "state.npz", FINGERPRINT)
     return RunState.load(folder / "state.npz", FINGERPRINT)
@@ -89,7 +89,7 @@ def stored(state: RunState | None, folder: Path) -> RunState | None:
 def scripted(
     index: int, decode_index: int, references: dict[int, tuple[int, int]], **change: object
 ) -> CompressedFrame:
-    """A frame whose cells point to where the square was in the references {list: (index distance, decode index)}."""
+    """Return a frame whose cells point to the square in its references {list: (index distance, decode index)}."""
     labels = truth(index)
     picture = np.repeat((labels * np.uint8(100))[..., None], 3, axis=2)
     vectors = np.zeros((2, HEIGHT // 4, WIDTH // 4, 2), np.float32)

@@ -1,4 +1,4 @@
-"""Masks made by hand."""
+"""Synthetic masks and pictures."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch.nn import functional
 
 
 def soft_box(rows: slice, columns: slice, grid: tuple[int, int] = (23, 33)) -> Tensor:
-    """One object, float [1, rows, columns]."""
+    """Return the soft mask of one rectangular object, float [1, rows, columns]."""
     soft = torch.zeros(1, *grid)
     soft[0, rows, columns] = 1
     return soft
 
 
 def bars(objects: int, height: int, width: int) -> Tensor:
-    """Disjoint upright bars, float [K, 1, H, W]."""
+    """Return the masks of disjoint vertical bars, float [K, 1, H, W]."""
     masks = torch.zeros(objects, 1, height, width)
     for k in range(objects):
         left = width * (2 * k + 1) // (2 * objects + 1)
@@ -24,7 +24,7 @@ def bars(objects: int, height: int, width: int) -> Tensor:
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:
-    """A picture with structure at all scales, uint8 [1, 3, H, W]."""
+    """Return a picture with structure at all scales, uint8 [1, 3, H, W]."""
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(1, 3, height, width)
     for size in (4, 8, 16, 32):

@@ -1,4 +1,4 @@
-"""Networks and refiners whose answers are known."""
+"""Networks and refiners with known results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vos.modeling.refiner import RefinerFeatures
 
 
 class BrightnessNetwork(VOSNetwork):
-    """Object k is where the picture has brightness 100 * k; counts its runs."""
+    """Finds object k where the picture has brightness 100 * k, and counts its calls."""
 
     name = "brightness"
 
@@ -22,21 +22,21 @@ class BrightnessNetwork(VOSNetwork):
         self.memorized = 0
 
     def normalize(self, rgb: Tensor) -> Tensor:
-        """As it is."""
+        """Return the picture as it is."""
         return rgb.float()
 
     def encode(self, image: Tensor) -> Features:
-        """The picture itself."""
+        """Return the picture as its features."""
         return Features(image, image[:, :1, ::16, ::16], {1: image})
 
     def memorize(self, features: Features, masks: Tensor) -> Memory:
-        """One number a position."""
+        """Return one number per position."""
         self.memorized += 1
         positions = features.key.flatten(2)
         return Memory(positions, F.avg_pool2d(masks, 16).flatten(2))
 
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
-        """Compare brightness."""
+        """Return logits that compare the brightness."""
         assert top_k > 0
         self.segmented += 1
         assert previous is not None
@@ -46,10 +46,10 @@ class BrightnessNetwork(VOSNetwork):
 
 
 class MemoryNetwork(BrightnessNetwork):
-    """Its masks depend on every position and slot of the memory, and on the hint: nothing may be lost on the way."""
+    """Its masks depend on every position and slot of the memory and on the hint, so that a lost one shows."""
 
     def segment(self, features: Features, memory: Memory, previous: torch.Tensor | None, top_k: int) -> torch.Tensor:
-        """Brightness, shifted by a number that the whole memory makes."""
+        """Return the logits of the brightness, shifted by a number that depends on the whole memory."""
         assert previous is not None
         logits = super().segment(features, memory, previous, top_k)
         order = torch.linspace(0.5, 1.5, memory.value.shape[-1])
@@ -58,7 +58,12 @@ class MemoryNetwork(BrightnessNetwork):
 
 
 class TracingRefiner(nn.Module):
-    """Takes the place of the network: remembers what it was given, and knows frames by their brightness."""
+    """Removes all objects, and records its inputs; it recognizes frames by their brightness.
+
+    Attributes:
+        seen: (top, left, height, width) of each encoded region.
+        read: Brightness of the key frames that the latest frame was matched with.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,47 +72,51 @@ class TracingRefiner(nn.Module):
         self.read: list[int] = []
 
     def normalize(self, rgb: Tensor) -> Tensor:
-        """As it is."""
+        """Return the picture as it is."""
         return rgb.float()
 
     def encode(
         self, image: Tensor, top: int = 0, left: int = 0, _step: tuple[float, float] = (1.0, 1.0)
     ) -> RefinerFeatures:
-        """The brightness of the first pixel as the key; light features of 1."""
+        """Return the brightness of the first pixel as the key, and light features of 1."""
         height, width = image.shape[2:]
         self.seen.append((top, left, height, width))
         light = image.new_ones(1, 8, height // 4, width // 4)
         return RefinerFeatures({4: image}, image[:, :1, ::16, ::16], light)
 
     def memorize(self, features: RefinerFeatures, soft: Tensor) -> Memory:
-        """The brightness."""
+        """Return the brightness."""
         return Memory(features.key.flatten(2)[..., :1], soft.flatten(2)[..., :1])
 
-    def confidence(self, _features: RefinerFeatures, propagated_light: Tensor) -> Tensor:
-        """None at all."""
-        return propagated_light[:, :1]
+    def confidence(self, _features: RefinerFeatures, light: Tensor) -> Tensor:
+        """Return an arbitrary value."""
+        return light[:, :1]
 
     def refine(
-        self, _features: RefinerFeatures, memory: Memory, propagated: Tensor, _confidence: Tensor, _evidence: Tensor
+        self, _features: RefinerFeatures, memory: Memory, propagated: Tensor, _confidence: Tensor, _bitstream: Tensor
     ) -> Tensor:
-        """Nothing is left of any object."""
+        """Return logits without any object."""
         self.read = memory.key.flatten().int().tolist()
         return torch.full_like(propagated, -10.0)
 
 
 class UncertainRefiner(TracingRefiner):
-    """Leaves masks as they are, but the worst object's is only as sure as is scripted for each frame it sees."""
+    """Leaves masks as they are, but limits the last object's confidence.
 
-    def __init__(self, sure: dict[int, float]) -> None:
+    Args:
+        confidence: Number of a refined frame, from 1 -> confidence; 0.99 for frames without an entry.
+    """
+
+    def __init__(self, confidence: dict[int, float]) -> None:
         super().__init__()
-        self.sure = sure
+        self.limits = confidence
         self.count = 0
 
     def refine(
-        self, _features: RefinerFeatures, _memory: Memory, propagated: Tensor, _confidence: Tensor, _evidence: Tensor
+        self, _features: RefinerFeatures, _memory: Memory, propagated: Tensor, _confidence: Tensor, _bitstream: Tensor
     ) -> Tensor:
-        """The masks that came; aggregation with the background squares their odds."""
+        """Return the propagated masks; aggregation with the background squares their odds."""
         self.count += 1
-        sure = torch.full((len(propagated), 1, 1, 1), 0.99)
-        sure[-1] = self.sure.get(self.count, 0.99)
-        return torch.logit(torch.where(propagated > 0.5, sure, propagated.clamp(min=1e-6))) / 2
+        limit = torch.full((len(propagated), 1, 1, 1), 0.99)
+        limit[-1] = self.limits.get(self.count, 0.99)
+        return torch.logit(torch.where(propagated > 0.5, limit, propagated.clamp(min=1e-6))) / 2

@@ -1,10 +1,10 @@
-"""Loops over cells and pixels of soft masks, compiled by numba (pure but for the arrays they fill).
+"""Loops over cells and pixels of soft masks, compiled by numba. They have no effects but on their output arrays.
 
-As with `codec.kernels`, everything is compiled for its one signature when this package is first imported, and kept.
+As in `codec.kernels`, each function is compiled for one signature when this package is first imported, and cached.
 
 Common arguments:
     vectors: float32 [2, rows, columns, 2], (dx, dy) in analysis pixels.
-    slots: int32 [2, rows, columns], which frame of a table each list points to, -1 for none.
+    slots: int32 [2, rows, columns], frame of a table that each list points to, -1 for none.
     occupied: bool [frames, rows, columns], cells of the table's frames on or around an object.
     soft: float32 [K, rows, columns], soft masks.
 """

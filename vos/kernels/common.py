@@ -1,4 +1,4 @@
-"""Types of arrays that the kernels share."""
+"""Array types that the kernels share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from numba import types as nb
 
 
 def readonly(kind: nb.Type, dimensions: int) -> nb.Array:
-    """Arrays in C order that are only read: such that cannot be written are taken too."""
+    """Type of C-ordered arrays that are only read; read-only arrays are accepted too."""
     return nb.Array(kind, dimensions, "C", readonly=True)
 
 

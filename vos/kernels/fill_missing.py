@@ -1,4 +1,4 @@
-"""Motion for cells that have none, from their neighbours."""
+"""Fill cells without motion from their neighbours."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from numba import types as nb
 from codec.jit import compiled
 
 _FILL_STEP = 4
-"""Each level of the pyramid is this much coarser than the one below it."""
+"""Factor by which each level of the pyramid is coarser than the one below it."""
 _FILL_LEVELS = 12
 """More levels than any picture needs."""
 _SLOTS = 256
-"""More than any table of references has; the last one counts cells without any."""
+"""More than any table of references has; the last one counts cells without a reference."""
 _TOO_FEW = np.float32(1e-6)
-"""Share of known vectors in an area below which it counts as having none."""
+"""Share of known vectors in an area up to which the area counts as unknown."""
 
 
 @compiled()
 def _most_used(slots):
-    """List and slot that most cells point to."""
+    """Return the list and the slot that most cells point to."""
     _, rows, columns = slots.shape
     most, used, common = 0, 0, 0
     for which in range(2):
         counts = np.zeros(_SLOTS, np.int32)
         for row in range(rows):
-            # Neighbours mostly point to the same slot; counting runs keeps one entry from being a bottleneck.
+            # Neighbours mostly point to the same slot. Counting runs avoids repeated updates of one counter.
             start, slot = 0, slots[which, row, 0]
             for column in range(1, columns + 1):
                 if column == columns or slots[which, row, column] != slot:
@@ -43,7 +43,7 @@ def _most_used(slots):
 
 @compiled()
 def _make(levels, sizes, made, level, i, j):
-    """Make sure that levels[level, i, j] is the mean over the cells of the level below that it covers, by area."""
+    """Compute levels[level, i, j], if it is not yet known: the mean of the cells that it covers, weighted by area."""
     if level == 0 or made[level, i, j]:
         return
     rows, columns = sizes[level - 1, 0], sizes[level - 1, 1]
@@ -65,11 +65,10 @@ def _make(levels, sizes, made, level, i, j):
 
 @compiled(nb.void(nb.float32[:, :, :, ::1], nb.int32[:, :, ::1]))
 def fill_missing(vectors, slots):
-    """Give cells without a reference one, in place, as `vos.propagation.warp.fill_missing` describes it."""
+    """Fill cells without a reference in place, as described in `vos.propagation.warp.fill_missing`."""
     _, rows, columns = slots.shape
     used, common = _most_used(slots)
-    # Each level is `_FILL_STEP` times coarser than the one below it and has its size, rounded up. Holes are few and
-    # mostly small, so only what they need is made.
+    # Holes are few and mostly small, so entries of the pyramid are computed only when a hole needs them.
     levels = np.empty((_FILL_LEVELS, rows, columns, 3), np.float32)
     sizes = np.empty((_FILL_LEVELS, 2), np.int64)
     sizes[0, 0], sizes[0, 1] = rows, columns

@@ -1,4 +1,4 @@
-"""Soft masks to label images."""
+"""Convert soft masks to label images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vos.kernels.common import SOFT, readonly
 
 @compiled()
 def _winners(soft):
-    """1 + the object with the max_pixels share of each cell, 0 for the background: uint8 [rows, columns]."""
+    """Return 1 + the object with the largest share of each cell, 0 for the background: uint8 [rows, columns]."""
     objects, rows, columns = soft.shape
     winner = np.empty((rows, columns), np.uint8)
     best = np.empty(columns, np.float32)
@@ -35,7 +35,7 @@ def _winners(soft):
 
 @compiled()
 def _spans(winner):
-    """First column that the background does not win, and the one after the last, of each row: int64 [rows, 2]."""
+    """Return the first column per row that the background does not win, and the one after the last: int64 [rows, 2]."""
     rows, columns = winner.shape
     spans = np.empty((rows, 2), np.int64)
     for row in range(rows):
@@ -50,7 +50,7 @@ def _spans(winner):
 
 @compiled()
 def _edges(cells, pixels, scale):
-    """First pixel between the centres of cells i - 1 and i, for i of 0 to `cells`, then `pixels`: int64 [cells + 2]."""
+    """Return the first pixel between the centres of cells i - 1 and i, i from 0 to `cells`, and at the end `pixels`."""
     edges = np.full(cells + 2, pixels)
     done = 0
     for pixel in range(pixels):
@@ -62,7 +62,7 @@ def _edges(cells, pixels, scale):
 
 @compiled()
 def _interpolated(corner, fx, fy):
-    """Between four values [top left, top right, bottom left, bottom right]."""
+    """Interpolate between four values [top left, top right, bottom left, bottom right]."""
     top = corner[0] + (corner[1] - corner[0]) * fx
     bottom = corner[2] + (corner[3] - corner[2]) * fx
     return top + (bottom - top) * fy
@@ -70,9 +70,9 @@ def _interpolated(corner, fx, fy):
 
 @compiled()
 def _corners(soft, top, bottom, left, right, corner, number):
-    """Shares of the background and of the objects that are there, at four cells.
+    """Fill in the shares of the background and of the objects present at four cells.
 
-    Fills corner [n, 4] and number [n] (0, or 1 + the object) and gives n.
+    Writes corner [n, 4] and number [n] (0 for the background, else 1 + the object), and returns n.
     """
     for i in range(4):
         corner[0, i] = 1
@@ -91,14 +91,15 @@ def _corners(soft, top, bottom, left, right, corner, number):
 
 @compiled(nb.void(SOFT, readonly(nb.uint8, 1), nb.float64, nb.float64, nb.uint8[:, ::1]))
 def rasterize_labels(soft, object_ids, scale_y, scale_x, labels):
-    """Give each pixel the label of the max_pixels bilinearly interpolated share; the background has what objects leave.
+    """Write the label of the largest bilinearly interpolated share to each pixel.
 
-    Between four cells that one object wins, interpolation lets it win everywhere, so only edges are interpolated.
+    The background has what the objects leave of 1. An object that wins four neighbouring cells wins everywhere between
+    them, so only edges are interpolated.
 
     Args:
-        object_ids: uint8 [K], labels; the background has 0.
-        scale_y, scale_x: Cells a pixel.
-        labels: uint8 [height, width], 0.
+        object_ids: Labels of the objects, uint8 [K]; the background is 0.
+        scale_y, scale_x: Cells per pixel.
+        labels: Output, uint8 [height, width], filled with 0.
     """
     objects, rows, columns = soft.shape
     winner = _winners(soft)

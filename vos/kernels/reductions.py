@@ -1,4 +1,4 @@
-"""What cells and masks amount to."""
+"""Means over cells and masks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vos.kernels.common import SOFT, readonly
 
 @compiled(nb.void(readonly(nb.int16, 2), nb.float32[:, ::1]))
 def mean_absolute(residual, out):
-    """Mean magnitude of each cell's pixels in whole grey levels, the border repeated, into float32 [rows, columns]."""
+    """Write the mean magnitude per cell, in whole grey levels, to float32 [rows, columns]; the border is repeated."""
     height, width = residual.shape
     rows, columns = out.shape
     flat = residual.reshape(-1)
@@ -33,9 +33,9 @@ def mean_absolute(residual, out):
 
 @compiled(nb.void(SOFT, nb.float64[::1]))
 def mask_confidence(soft, out):
-    """Mean of each soft mask where it is above one half, 0 where it is nowhere, into float64 [K]."""
+    """Write the mean of each soft mask where it exceeds one half, 0 where it never does, to float64 [K]."""
     objects, rows, columns = soft.shape
-    # Sums of columns are added up in the end, so that a row is added by few vector instructions.
+    # Sums are kept per column until the end, so that a row is added with few vector instructions.
     total, count = np.empty(columns, np.float32), np.empty(columns, np.float32)
     for k in range(objects):
         total[:] = 0

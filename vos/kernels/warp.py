@@ -1,4 +1,4 @@
-"""Where cells come from, and what they find there."""
+"""Sample channels where the motion vectors of cells point to."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from vos.kernels.common import OCCUPIED, SLOTS, VECTORS, readonly
 
 @compiled(nb.int64(SLOTS, nb.int64, readonly(nb.int32, 1), nb.int32[:, :, ::1]))
 def lookup_slots(reference, oldest, table, slots):
-    """Fill `slots` with the slot of each cell's reference, and say how many cells have one in any list.
+    """Fill `slots` with the slot of each cell's reference. Return the number of cells with a slot in any list.
 
     Args:
-        reference: int32 [2, rows, columns], decode indices, -1 for none.
-        oldest, table: Slot of frame `oldest` + i is table[i]; those beyond either end have none.
+        reference: Decode indices, int32 [2, rows, columns], -1 for none.
+        oldest: Decode index of the frame whose slot is table[0].
+        table: Slots of consecutive frames, int32 [n]; frames outside it have no slot.
+        slots: Output, int32 [2, rows, columns], -1 for none.
     """
     _, rows, columns = slots.shape
     covered = 0
@@ -31,9 +33,9 @@ def lookup_slots(reference, oldest, table, slots):
 
 @compiled()
 def _source(vectors, which, row, column, rows, columns):
-    """Where a cell comes from by one list: (y, x) in cells, float32, inside the picture.
+    """Return where a cell comes from in one list: (y, x) in cells, float32, inside the picture.
 
-    A vector may point outside, where decoders repeat the border (H.264 8.4.2.2).
+    A vector may point outside it, where decoders repeat the border (H.264 8.4.2.2).
     """
     x = vectors[which, row, column, 0] * np.float32(1 / STRIDE) + np.float32(column)
     y = vectors[which, row, column, 1] * np.float32(1 / STRIDE) + np.float32(row)
@@ -42,7 +44,7 @@ def _source(vectors, which, row, column, rows, columns):
 
 @compiled()
 def _comes_from(vectors, slots, occupied, row, column):
-    """Whether a cell comes from an occupied one by any list."""
+    """Return whether a cell comes from an occupied cell in any list."""
     _, rows, columns = slots.shape
     for which in range(2):
         slot = slots[which, row, column]
@@ -55,7 +57,7 @@ def _comes_from(vectors, slots, occupied, row, column):
 
 @compiled()
 def _corners_of(slot, y, x, share, rows, columns):
-    """What a place is interpolated from: flat index of its first corner, steps right and down, and four weights."""
+    """Return the flat index of a place's first corner, the steps right and down, and the four corners' weights."""
     one = np.float32(1)
     left, top = int(x), int(y)
     fx, fy = x - np.float32(left), y - np.float32(top)
@@ -66,7 +68,7 @@ def _corners_of(slot, y, x, share, rows, columns):
 
 @compiled(nb.int64(VECTORS, SLOTS, OCCUPIED, nb.int64[::1], nb.int64[:, ::1], nb.float32[:, ::1]))
 def sampling(vectors, slots, occupied, cells, corners, weights):
-    """Fill the first n entries of `cells`, `corners` and `weights`, see `vos.propagation.warp.sampling`; gives n."""
+    """Fill the first n entries of `cells`, `corners` and `weights` (see `vos.propagation.warp.sampling`); return n."""
     _, rows, columns = slots.shape
     count = 0
     for row in range(rows):
@@ -90,11 +92,11 @@ def sampling(vectors, slots, occupied, cells, corners, weights):
 
 @compiled(nb.void(readonly(nb.float32, 2), VECTORS, SLOTS, OCCUPIED, nb.float32[:, :, ::1]))
 def warp(table, vectors, slots, occupied, out):
-    """Interpolate those cells of `out` that come from an occupied one.
+    """Interpolate the cells that come from an occupied cell.
 
     Args:
-        table: float32 [C, frames * rows * columns].
-        out: float32 [C, rows, columns], 0.
+        table: Channels of all frames, float32 [C, frames * rows * columns].
+        out: Output, float32 [C, rows, columns], filled with 0.
     """
     channels, rows, columns = out.shape
     for row in range(rows):

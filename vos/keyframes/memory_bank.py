@@ -40,7 +40,7 @@ class MemoryBank:
 
     def reserve(self, layout: MemoryLayout) -> None:
         """Reserve the slots of another bank's layout; `refill` brings their contents."""
-        self._indices, self._latest, self._spaced = list(layout.indices), layout.latest, deque(layout.kept)
+        self._indices, self._latest, self._spaced = list(layout.indices), layout.latest, deque(layout.spaced)
 
     def refill(self, index: int, entry: Memory) -> None:
         """Fill the reserved slot of a frame, given by its presentation index."""

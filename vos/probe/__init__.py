@@ -1,1 +1,1 @@
-"""What a video offers to segmentation, and a forecast of the cost. Imports no torch."""
+"""Report on the bitstream of a video and forecast the cost of segmenting it. Loads no torch."""

@@ -1,4 +1,4 @@
-"""What a bitstream offers for segmenting few frames and carrying masks to the rest; no network is run."""
+"""Probe a video: decode it once and report what its bitstream offers. No network is run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vos.probe.forecast import KeyframeForecast
 from vos.probe.report import ProbeReport
 
 _SAME_INTERVAL_SECONDS = 0.002
-"""Frame intervals that differ by less are equal: containers round times to milliseconds."""
+"""Frame intervals that differ by less count as equal, since containers round times to milliseconds."""
 _PATTERN_LENGTH = 60
 
 
@@ -26,16 +26,16 @@ def probe(
     max_frames: int | None = None,
     on_progress: Callable[[int], None] = lambda _frames: None,
 ) -> ProbeReport:
-    """Decode a video and say what its bitstream offers.
+    """Decode a video and report what its bitstream offers.
 
     Args:
         source: As for `open_video`.
         motion: As for `open_video`.
         max_frames: Stop after this many frames; None reads the whole stream.
-        on_progress: Is called with the number of frames read so far.
+        on_progress: Called with the number of frames read so far.
 
     Raises:
-        CodecError: As `open_video`. A stream that breaks in the middle is no error: the report says so.
+        CodecError: As `open_video`. A stream that breaks off in the middle is reported instead.
         ValueError: `max_frames` is below 1.
     """
     if max_frames is not None and max_frames < 1:
@@ -56,7 +56,7 @@ def probe(
 
 
 class _Tally:
-    """Notes what the report needs of frames that pass by in decode order; a few numbers a frame."""
+    """Collects a few numbers per frame, in decode order, for the report."""
 
     def __init__(self, motion_source: MotionSource) -> None:
         self._source = motion_source

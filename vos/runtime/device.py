@@ -1,4 +1,4 @@
-"""On which device and with which number type a network runs. Nothing is touched at import; CUDA only when asked."""
+"""Choose the device and the number type of a network. CUDA is initialized only when it is asked for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import torch
 from vos.errors import OptionError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Name -> type; "auto" chooses one of them for the device."""
+"""Name -> type; "auto" selects one of them for the device."""
 
 
 def resolve_device(device: str = "auto") -> torch.device:
-    """Device by name: "auto" (CUDA if there is any, else the CPU), "cpu", "cuda" or "cuda:N".
+    """Return a device by name: "auto" (CUDA if available, else the CPU), "cpu", "cuda" or "cuda:N".
 
     Raises:
-        OptionError: The name is none of these, or the device is not there.
+        OptionError: The name is none of these, or the device is not available.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -32,13 +32,13 @@ def resolve_device(device: str = "auto") -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Number type by name: "auto", "float32", "bfloat16" or "float16".
+    """Return a number type by name: "auto", "float32", "bfloat16" or "float16".
 
-    "auto" is bfloat16 where the device computes with it natively, else float16 on CUDA and float32 on a CPU: bfloat16
-    has float32's range, so no network overflows in it.
+    "auto" is bfloat16 if the device supports it natively, else float16 on CUDA and float32 on a CPU. Since bfloat16 has
+    the range of float32, no network overflows in it.
 
     Raises:
-        OptionError: The name is none of these, or float16 is asked of a CPU.
+        OptionError: The name is none of these, or it is float16 for a CPU.
     """
     if precision == "auto":
         return _fastest(device)
@@ -57,8 +57,8 @@ def _fastest(device: torch.device) -> torch.dtype:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX) and torch's convolutions use it."""
-    # torch has no public question for this; where its private ones are gone, float32 is the safe answer.
+    """Return whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX) and torch's convolutions use it."""
+    # torch has no public function for this. If its private ones are missing, float32 is the safe choice.
     avx512 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     return bool(torch.backends.mkldnn.is_available() and (avx512() or amx()))  # type: ignore[no-untyped-call]

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class SegmenterLike(Protocol):
-    """What a run needs of `vos.segmenter.Segmenter`."""
+    """The part of `vos.segmenter.Segmenter` that a run needs."""
 
     @property
     def stats(self) -> Stats:
-        """What the run cost so far."""
+        """Statistics of the run so far."""
 
     def run(
         self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt, state: RunState | None = None
     ) -> Iterator[FrameMask]:
-        """One mask a frame, in presentation order; after `state` only those that are missing."""
+        """Yield one mask per frame, in presentation order; after `state`, only the masks not yielded before."""
 
     @property
     def state(self) -> RunState | None:
-        """Where the run stands."""
+        """Resume state of the run; None before its first mask."""

@@ -1,7 +1,7 @@
-"""Where a run stands, small enough to be written to a file now and then, so that an interrupted run can go on.
+"""Resume state of a run, small enough to be saved regularly.
 
-The memory itself is not kept but rebuilt: the key frames it holds are encoded again and memorised with the masks they
-had. Everything else that later masks depend on is kept as it is, so a run that goes on gives the masks of one that was
+It does not contain the memory bank. To resume, the key frames are encoded again and memorized with the masks they had.
+Everything else that later masks depend on is saved as it is, so a resumed run yields the same masks as one that was
 never interrupted.
 """
 
@@ -28,12 +28,12 @@ class MemoryLayout:
     Attributes:
         indices: Presentation indices by slot.
         latest: Slot of the latest frame.
-        kept: Slots of the spaced frames, oldest first.
+        spaced: Slots of the spaced frames, oldest first.
     """
 
     indices: tuple[int, ...]
     latest: int
-    kept: tuple[int, ...]
+    spaced: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +41,8 @@ class HeldReference:
     """Channels of a frame that later frames may refer to.
 
     Attributes:
-        decode_index: The frame.
-        slot: Its place in the store; ties between references are decided by it.
+        decode_index: Decode index of the frame.
+        slot: Its slot in the store, which decides ties between references.
         channels: float32 [K + L + 1, rows, columns], see `vos.propagation.propagate.Propagated`.
     """
 
@@ -53,21 +53,21 @@ class HeldReference:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunState:
-    """A run between two masks.
+    """State of a run between two masks.
 
     Attributes:
-        next_index: Presentation index of the next mask in order.
-        waves: Waves of frames (see `vos.runtime.waves`) that are done.
-        keys: Presentation indices of the recent key frames.
-        key_count: Key frames so far, the prompt's included, ...
-        frame_count: ... and frames so far, by which the policy keeps a share.
-        memory: Which key frames the memory holds.
-        refiner_keys: Those that the refiner remembers, by presentation index, the first one first.
-        logits: What the network said of them: presentation index -> float32 [K, 1, rows, columns] at stride 4; without
-            the prompt's frame, whose mask is given.
-        references: Frames that later ones may refer to, the latest one last.
-        pending: Masks that are done but whose turn has not come.
-        counts: MaskSource -> masks given so far.
+        next_index: Presentation index of the next mask.
+        waves: Number of waves (see `vos.runtime.waves`) that are done.
+        keys: Presentation indices of recent key frames, the latest one last.
+        key_count: Key frames so far, including the prompt frame.
+        frame_count: Frames so far.
+        memory: Which key frames the memory bank holds.
+        refiner_keys: Presentation indices of the key frames that the refiner holds, the first key frame first.
+        logits: Presentation index of these key frames -> logits of the base network, float32 [K, 1, rows, columns] at
+            stride 4. The prompt frame has none, because its mask is given.
+        references: Frames that later frames may refer to, the latest one last.
+        pending: Masks that are done but not yet next in presentation order.
+        counts: Source of a mask -> masks yielded so far.
     """
 
     next_index: int
@@ -83,11 +83,11 @@ class RunState:
     counts: Mapping[MaskSource, int]
 
     def save(self, path: Path, fingerprint: str) -> None:
-        """Write to `path`, whole or not at all.
+        """Write the state to a file, completely or not at all.
 
         Args:
             path: An .npz file.
-            fingerprint: Says which video, options and network this belongs to.
+            fingerprint: Identifies the video, the options and the network.
         """
         arrays: dict[str, Any] = {f"logits{i}": self.logits[i] for i in self.logits}
         arrays |= {f"reference{r.decode_index}": r.channels for r in self.references}
@@ -115,7 +115,7 @@ class RunState:
 
     @classmethod
     def load(cls, path: Path, fingerprint: str) -> RunState | None:
-        """Read what `save` wrote; None if there is nothing, or it is damaged or of another run."""
+        """Read a saved state. Return None if the file is missing, damaged, or has another fingerprint."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 about = json.loads(str(arrays["about"]))
@@ -132,7 +132,7 @@ def _parse(about: dict[str, Any], arrays: Mapping[str, Any]) -> RunState:
         keys=tuple(about["keys"]),
         key_count=about["key_count"],
         frame_count=about["frame_count"],
-        memory=MemoryLayout(tuple(memory["indices"]), memory["latest"], tuple(memory["kept"])),
+        memory=MemoryLayout(tuple(memory["indices"]), memory["latest"], tuple(memory["spaced"])),
         refiner_keys=tuple(about["refiner_keys"]),
         logits={i: arrays[f"logits{i}"] for i in about["logits"]},
         references=tuple(HeldReference(i, slot, arrays[f"reference{i}"]) for i, slot in about["references"]),

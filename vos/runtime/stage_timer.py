@@ -1,4 +1,4 @@
-"""Seconds by stage."""
+"""Seconds per stage of a run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ T = TypeVar("T")
 
 
 class StageTimer:
-    """Adds up the seconds that named stages take."""
+    """Adds up the seconds spent in named stages."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what runs inside."""
+        """Time the body of a `with` statement."""
         started = perf_counter()
         try:
             yield
@@ -27,7 +27,7 @@ class StageTimer:
             self._seconds[name] += perf_counter() - started
 
     def timed(self, name: str, items: Iterable[T]) -> Iterator[T]:
-        """Pass items on, timing how long each one is waited for."""
+        """Yield the items and time how long each one takes to arrive."""
         iterator = iter(items)
         while True:
             with self.stage(name):

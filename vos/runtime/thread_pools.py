@@ -1,7 +1,7 @@
-"""Independent pieces of work at once: a thread for each core, and each thread alone on its core.
+"""Run independent pieces of work at the same time, with one thread per core.
 
-Networks on a region of a picture are many small operations. Threads within each of them wait for each other more than
-they work; a frame a thread waits for nothing.
+Networks on a region of a picture consist of many small operations. When several threads share one operation, they spend
+more time waiting for each other than working. With one thread per frame, no thread waits for another.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import TypeVar
 
 import torch
 
-_LATER = 5
-"""By how much nicer work is that is needed later: a third of the time where the core is wanted, so it comes even so."""
-_NICEST = 19
+_NICENESS = 5
+"""Niceness added to threads whose work is needed later. A busy core gives them about a third of its time."""
+_MAX_NICENESS = 19
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch use so many cores, as far as this thread is concerned."""
+    """Let torch use this number of threads in the calling thread."""
     own = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -36,19 +36,19 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use no other core: for steps of microseconds, which cost less than waking one, the more if it is busy.
+    """Let torch use only the calling thread, for steps of microseconds that cost less than waking another one.
 
-    It also serves as a decorator.
+    Also works as a decorator.
     """
     with threads(1):
         yield
 
 
 class ThreadPools:
-    """Runs functions on the CPU side by side, or one after another where that is all there is.
+    """Runs functions side by side on a CPU, and one after another on a single core or another device.
 
     Args:
-        device: Where the work is done; only the CPU gains by threads.
+        device: Where the work is done.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -58,13 +58,14 @@ class ThreadPools:
 
     @property
     def can_work_beside(self) -> bool:
-        """Whether there is a core for work beside the caller's."""
+        """Whether there is a core for `beside`."""
         return self._count > 1
 
     def map(self, function: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
-        """Results in the order of the items, without gradients; an error of any is raised.
+        """Apply a function to items, without gradients, and return the results in order.
 
-        A single item is worked on by this thread, which leaves half of the cores to what runs beside.
+        A single item is processed by the calling thread, which leaves half of the cores to `beside`. If the function
+        raises an exception, so does `map`.
         """
         work = list(items)
         if self._count == 1:
@@ -76,34 +77,34 @@ class ThreadPools:
         return list(self._pool.map(lambda item: _without_gradients(function, item), work))
 
     def beside(self, function: Callable[[_In], _Out], item: _In) -> Future[_Out]:
-        """Begin something that is needed later, without gradients, on half of the cores; one piece after the other.
+        """Start work whose result is needed later, without gradients, at low priority on half of the cores.
 
-        What is needed now goes first where cores are few.
+        Calls run one after another.
         """
-        self._beside = self._beside or _pool("keymask-ahead", 1, max(1, self._count // 2), _LATER)
+        self._beside = self._beside or _pool("keymask-ahead", 1, max(1, self._count // 2), _NICENESS)
         return self._beside.submit(_without_gradients, function, item)
 
 
 def _without_gradients(function: Callable[[_In], _Out], item: _In) -> _Out:
-    with torch.inference_mode():  # each thread has a mode of its own
+    with torch.inference_mode():  # a mode of each thread
         return function(item)
 
 
 def _pool(name: str, count: int, cores: int, niceness: int = 0) -> ThreadPoolExecutor:
-    """Threads, each of which lets torch use so many cores; others may have priority."""
+    """Make a pool of `count` threads, each of which lets torch use `cores` threads."""
     pool = ThreadPoolExecutor(count, name)
-    all_there, own = Barrier(count), torch.get_num_threads()
+    all_started, own = Barrier(count), torch.get_num_threads()
 
     def prepare(_: int) -> None:
-        torch.get_num_threads()  # or the first operation here would look for the number once more
+        torch.get_num_threads()  # otherwise the first operation here resets the number
         torch.set_num_threads(cores)
-        if niceness and sys.platform == "linux":  # elsewhere the whole process would have less priority
-            with suppress(OSError):  # where that is forbidden, it is no more than a courtesy
+        if niceness and sys.platform == "linux":  # other systems would change the priority of the process
+            with suppress(OSError):  # where it is forbidden, do without
                 nice = os.getpriority(os.PRIO_PROCESS, get_native_id())
-                os.setpriority(os.PRIO_PROCESS, get_native_id(), min(nice + niceness, _NICEST))
-        all_there.wait()
+                os.setpriority(os.PRIO_PROCESS, get_native_id(), min(nice + niceness, _MAX_NICENESS))
+        all_started.wait()
 
     list(pool.map(prepare, range(count)))
-    # Torch also takes what was said last for the number that threads to come begin with.
+    # The latest call also sets the number that future threads start with.
     torch.set_num_threads(own)
     return pool

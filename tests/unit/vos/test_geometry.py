@@ -1,4 +1,4 @@
-"""Sizes and orientations: display, coded, analysis, padded, cells."""
+"""Conversions between display, coded, analysis and padded sizes and the stride-4 grid."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vos.geometry import PaddedSize, mask_confidence, prompt_to_soft, soft_to_la
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 854), (121, 161), (16, 16), (479, 853)])
-def test_canvas_keeps_cells_aligned_and_undoes_itself(height: int, width: int) -> None:
-    """Padding is a multiple of a cell at the top and left, and cropping undoes it for pixels and for cells."""
-    canvas = PaddedSize.of(height, width, 16)
+def test_padding_keeps_the_grid_aligned_and_can_be_undone(height: int, width: int) -> None:
+    """Padding at the top and left is a multiple of a cell, and cropping undoes it."""
+    size = PaddedSize.of(height, width, 16)
     picture = torch.rand(2, height, width)
-    padded = canvas.pad(picture)
+    padded = size.pad(picture)
     assert padded.shape[-2] % 16 == padded.shape[-1] % 16 == 0
-    assert canvas.top % 4 == canvas.left % 4 == 0
-    assert torch.equal(canvas.crop(padded), picture)
-    cells = torch.rand(2, *canvas.grid)
-    padded_cells = canvas.pad_grid(cells)
-    assert padded_cells.shape[-2:] == (canvas.padded_height // 4, canvas.padded_width // 4)
-    rows, columns = canvas.grid
-    top, left = canvas.top // 4, canvas.left // 4
+    assert size.top % 4 == size.left % 4 == 0
+    assert torch.equal(size.crop(padded), picture)
+    cells = torch.rand(2, *size.grid)
+    padded_cells = size.pad_grid(cells)
+    assert padded_cells.shape[-2:] == (size.padded_height // 4, size.padded_width // 4)
+    rows, columns = size.grid
+    top, left = size.top // 4, size.left // 4
     assert torch.equal(padded_cells[..., top : top + rows, left : left + columns], cells)
 
 
@@ -40,7 +40,7 @@ def test_cells_are_means_of_the_pixels_they_cover() -> None:
 
 
 def blobs(objects: int, rows: int, columns: int, seed: int) -> np.ndarray:
-    """Smooth soft masks that overlap and sum to at most 1."""
+    """Return smooth soft masks that overlap and sum to at most 1."""
     rng = np.random.default_rng(seed)
     planes = np.stack(
         [cv2.GaussianBlur(rng.random((rows, columns)).astype(np.float32), (0, 0), 3) for _ in range(objects)]
@@ -52,7 +52,7 @@ def blobs(objects: int, rows: int, columns: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("objects", [1, 2, 7])
 @pytest.mark.parametrize("size", [(64, 48), (96, 72), (33, 47), (200, 20)])
 def test_labels_equal_an_argmax_over_full_planes(objects: int, size: tuple[int, int]) -> None:
-    """Interpolating edges alone gives what interpolating every plane over the whole picture gives."""
+    """Interpolating only edges gives the same labels as interpolating every plane everywhere."""
     width, height = size
     soft = blobs(objects, 12, 16, objects)
     ids = tuple(range(3, 3 + objects))
@@ -71,8 +71,8 @@ def test_labels_equal_an_argmax_over_full_planes(objects: int, size: tuple[int, 
     np.testing.assert_array_equal(labels[clear], expected[clear])
 
 
-def test_an_object_may_win_between_cells_that_others_win() -> None:
-    """A pixel's label is looked for among all objects, not only those that win a cell beside it."""
+def test_an_object_can_win_between_cells_that_it_does_not_win() -> None:
+    """A label is chosen among all objects, not only those that win a cell next to the pixel."""
     soft = np.zeros((3, 12, 16), np.float32)
     soft[:, 5:7, 8] = np.array([0.55, 0.0, 0.45])[:, None]
     soft[:, 5:7, 9] = np.array([0.0, 0.55, 0.45])[:, None]
@@ -80,8 +80,8 @@ def test_an_object_may_win_between_cells_that_others_win() -> None:
     assert labels[24, 34:38].tolist() == [1, 3, 3, 2]
 
 
-def test_certainty_is_the_mean_inside() -> None:
-    """An object's mask_confidence is the mean of its mask where that is above one half; an absent one has none."""
+def test_mask_confidence_is_the_mean_inside() -> None:
+    """The confidence of an object is the mean of its mask where it exceeds one half; an absent object has 0."""
     soft = np.random.default_rng(3).random((3, 21, 34)).astype(np.float32)
     soft[1] *= 0.5
     inside = [float(plane[plane > 0.5].mean()) if (plane > 0.5).any() else 0.0 for plane in soft]
@@ -96,7 +96,7 @@ def test_an_absent_object_leaves_no_pixel() -> None:
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_prompt_and_labels_are_inverse(rotation: int) -> None:
-    """A mask turned into soft masks at full size and back is the same mask in display orientation."""
+    """A mask converted to soft masks at full size and back stays the same in display orientation."""
     video = info(64, 48, rotation=rotation)
     labels = np.zeros((video.display_height, video.display_width), np.uint8)
     labels[5:20, 8:30], labels[25:40, 10:33] = 2, 9
@@ -106,13 +106,13 @@ def test_prompt_and_labels_are_inverse(rotation: int) -> None:
 
 
 def test_prompt_of_another_size_is_refused_with_both_sizes() -> None:
-    """The error names the given and the allowed size, and the rotation that explains it."""
+    """The error states the given and the allowed size, and the rotation that explains it."""
     with pytest.raises(PromptError, match=r"64x48 pixels; allowed: 48x64, .* rotation by 90"):
         prompt_to_soft(np.ones((48, 64), np.uint8), (1,), info(64, 48, rotation=90))
 
 
 def test_soft_labels_follow_torch_upsampling() -> None:
-    """Enlarging by 4 agrees with torch's bilinear interpolation without aligned corners."""
+    """Upsampling by 4 agrees with torch's bilinear interpolation without aligned corners."""
     soft = blobs(1, 12, 16, 5)
     big = F.interpolate(torch.from_numpy(soft)[None], scale_factor=4, mode="bilinear", align_corners=False)[
         0, 0

@@ -1,4 +1,4 @@
-"""The segmenter on scripted frames, with a network that sees objects by their brightness."""
+"""The segmenter on scripted frames, with a network that recognizes objects by their brightness."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vos.types import FrameMask, MaskSource, Options, Prompt
 def run(
     frames: Iterable[CompressedFrame], *, prompt_index: int = 0, video: VideoInfo | None = None, **options: object
 ) -> tuple[list[FrameMask], Segmenter]:
-    """All masks of a run."""
+    """Return all masks of a run, and the segmenter."""
     segmenter = Segmenter(BrightnessNetwork(), Options(**options))
     prompt = Prompt(truth(prompt_index), prompt_index)
     return list(segmenter.run(frames, video or info(WIDTH, HEIGHT), prompt)), segmenter
@@ -26,14 +26,14 @@ def run(
 
 @pytest.mark.parametrize("keyframes", ["every:1", "every:4", "every:100", "codec", "adaptive"])
 def test_every_policy_follows_moving_objects(keyframes: str) -> None:
-    """Whatever frames are key, masks of a motion that the vectors describe stay right."""
+    """Under every policy, masks stay correct when the vectors describe the motion."""
     masks, _ = run(chain(9), keyframes=keyframes)
     assert [m.index for m in masks] == list(range(9))
     assert min(overlap(m.labels, m.index) for m in masks) > 0.9
 
 
-def test_masks_come_in_presentation_order_from_decode_order() -> None:
-    """With B frames, masks come by index, each with its own pts, and B frames are propagated from both sides."""
+def test_masks_are_yielded_in_presentation_order() -> None:
+    """With B frames, masks come by index with their own pts, and B frames are propagated from both sides."""
     masks, segmenter = run(pyramid(), keyframes="codec")
     assert [(m.index, m.pts) for m in masks] == [(i, i * 10) for i in range(7)]
     sources = [m.source for m in masks]
@@ -44,7 +44,7 @@ def test_masks_come_in_presentation_order_from_decode_order() -> None:
 
 
 def test_network_runs_on_key_frames_only() -> None:
-    """The network segments exactly the frames that say so, and nothing is encoded for the others."""
+    """The network segments exactly the key frames, and encodes no other frame."""
     masks, segmenter = run(chain(13), keyframes="every:6")
     network = segmenter.network
     assert isinstance(network, BrightnessNetwork)
@@ -53,15 +53,15 @@ def test_network_runs_on_key_frames_only() -> None:
 
 
 @pytest.mark.parametrize("prompt_index", [1, 2, 3, 5])
-def test_prompt_in_mid_video_starts_there(prompt_index: int) -> None:
-    """Frames decoded before the prompt frame but shown after it are segmented too, none is lost."""
+def test_a_prompt_in_mid_video_starts_the_output_there(prompt_index: int) -> None:
+    """Frames decoded before the prompt frame but shown after it are segmented too."""
     masks, _ = run(pyramid(), prompt_index=prompt_index, keyframes="adaptive")
     assert [m.index for m in masks] == list(range(prompt_index, 7))
     assert min(overlap(m.labels, m.index) for m in masks) > 0.9
 
 
-def test_start_and_end_cut_the_output() -> None:
-    """Only frames from start to end are given, and decoding stops soon after."""
+def test_start_and_end_limit_the_output() -> None:
+    """Only frames from start to end are yielded, and decoding stops soon after."""
     taken = []
 
     def counted() -> Iterator[CompressedFrame]:
@@ -74,8 +74,8 @@ def test_start_and_end_cut_the_output() -> None:
     assert max(taken) <= 6
 
 
-def test_intra_damage_on_an_object_makes_a_key_frame() -> None:
-    """A frame whose object is intra coded is segmented by the network; one with damage far away is not."""
+def test_intra_blocks_on_an_object_make_a_key_frame() -> None:
+    """A frame whose object is intra coded is segmented by the network; intra blocks elsewhere do not matter."""
     frames = chain(6)
     reference = frames[3].motion.reference.copy()
     reference[:, 1:7, 1:10] = -1
@@ -88,7 +88,7 @@ def test_intra_damage_on_an_object_makes_a_key_frame() -> None:
 
 
 def test_a_frame_without_motion_is_marked_as_fallback() -> None:
-    """An intra frame that the policy does not make key repeats the masks before it, and says so with a lower score."""
+    """An intra frame that is not key repeats the masks before it, with the source "fallback" and a lower score."""
     frames = chain(3)
     frames[1] = scripted(1, 1, {})
     masks, _ = run(frames, keyframes="every:2")
@@ -97,7 +97,7 @@ def test_a_frame_without_motion_is_marked_as_fallback() -> None:
 
 
 def test_an_object_that_leaves_scores_zero_and_comes_back() -> None:
-    """While an object is out of the picture its score is 0, and the network finds it when it is there again."""
+    """While an object is out of the picture its score is 0; the network finds it when it returns."""
     frames = chain(6)
     hidden = np.where(truth(2) == 1, 0, truth(2)) * np.uint8(100)
     hidden = np.repeat(hidden[..., None], 3, axis=2)
@@ -109,7 +109,7 @@ def test_an_object_that_leaves_scores_zero_and_comes_back() -> None:
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_masks_come_out_in_display_orientation(rotation: int) -> None:
+def test_masks_have_display_orientation(rotation: int) -> None:
     """For a rotated video, prompt and masks are upright while motion stays in coded orientation."""
     video = info(WIDTH, HEIGHT, rotation=rotation)
     segmenter = Segmenter(BrightnessNetwork(), Options(keyframes="every:3"))
@@ -128,7 +128,7 @@ def test_masks_come_out_in_display_orientation(rotation: int) -> None:
     ],
 )
 def test_a_range_outside_the_video_is_refused(prompt_index: int, options: dict[str, int], message: str) -> None:
-    """The error says what was asked for and which frames there are."""
+    """The error states what was asked for and which frames there are."""
     with pytest.raises(OptionError, match=message):
         run(chain(4), prompt_index=prompt_index, **options)
 

@@ -1,4 +1,4 @@
-"""Probe: what it says of clips whose structure is known."""
+"""The probe reports the known structure of clips."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from vos.probe.report import ProbeReport
 
 
 def forecast(report: ProbeReport, policy: str) -> tuple[int, float]:
-    """Key frames and key share of one policy."""
+    """Return the key frames and the key share of one policy."""
     return next((entry.key_frames, entry.key_share) for entry in report.forecasts if entry.policy == policy)
 
 
 def decoded_types(data: bytes) -> str:
-    """Types in presentation order, by a plain decode."""
+    """Return the frame types in presentation order, decoded by PyAV."""
     with av.open(io.BytesIO(data)) as container:
         return "".join("?IPB"[int(frame.pict_type)] for frame in container.decode(video=0))
 
 
-def test_structure_is_that_of_the_encoder_settings() -> None:
-    """Fixed settings of x264 come back as types, GOP length and pattern, and count the keys of each policy."""
+def test_the_report_shows_the_encoder_settings() -> None:
+    """Frame types, GOP length and pattern follow the settings of x264, and so do the key frames per policy."""
     data = h264(bframes=2, b_adapt=0, keyint=12, min_keyint=12)
     report = probe(data)
     types = decoded_types(data)
@@ -48,14 +48,14 @@ def test_structure_is_that_of_the_encoder_settings() -> None:
     assert forecast(report, "every:10") == (3, pytest.approx(3 / 24))
 
 
-def test_open_gops_are_told_from_closed_ones() -> None:
-    """Frames shown before the I frame that precedes them make a GOP open; a single I frame shows nothing."""
+def test_open_and_closed_gops_are_distinguished() -> None:
+    """A GOP is open if frames are shown before the I frame that precedes them; a single I frame leaves it unknown."""
     assert probe(ODD_STREAMS["open gop"].make()).open_gop is True
     assert probe(h264()).open_gop is None
 
 
-def test_coverage_is_the_share_of_area_with_vectors() -> None:
-    """Motion coverage and intra share are those of the exported blocks, painted one by one."""
+def test_motion_coverage_is_the_share_of_area_with_vectors() -> None:
+    """Motion coverage and intra share equal those of FFmpeg's exported blocks, painted one by one."""
     data = encode(alternating(10, (160, 96)).frames, "libx264", x264(ref=1, bframes=0))
     shares = []
     with av.open(io.BytesIO(data)) as container:
@@ -77,8 +77,8 @@ def test_coverage_is_the_share_of_area_with_vectors() -> None:
     assert report.intra_share == pytest.approx(1 - np.mean(shares), abs=0.002)
 
 
-def test_rates_are_measured() -> None:
-    """Rate and duration come from presentation times; a variable rate is told from a constant one."""
+def test_frame_rate_and_duration_are_measured() -> None:
+    """They come from presentation times, and a variable rate is distinguished from a constant one."""
     constant = probe(h264())
     assert constant.constant_rate is True
     assert constant.fps == pytest.approx(25)
@@ -88,22 +88,22 @@ def test_rates_are_measured() -> None:
     assert (timeless.fps, timeless.constant_rate, timeless.duration_seconds) == (None, None, None)
 
 
-def test_a_still_scene_needs_fewer_keys_than_a_cut_up_one() -> None:
-    """Adaptive keys follow what happens: a still scene one each longest gap, noise on every frame."""
+def test_a_still_scene_needs_fewer_key_frames_than_noise() -> None:
+    """A still scene takes one key frame per longest gap, and noise takes more than every second frame."""
     still = probe(encode(np.repeat(pan(1).frames, 10, axis=0), "libx264", x264(bframes=0)))
     assert forecast(still, "adaptive")[0] == 1 + (still.frames - 1) // REFINED["balanced"].longest_gap
     noise = np.random.default_rng(0).integers(0, 256, (10, 96, 160, 3), dtype=np.uint8)
     assert forecast(probe(encode(noise, "libx264", x264(bframes=0))), "adaptive")[0] > 5
 
 
-def test_the_cost_model_is_that_of_its_constants() -> None:
-    """The network on every frame gains nothing; on one frame in ten, what the costs add up to."""
+def test_the_speedup_follows_the_cost_model() -> None:
+    """Segmenting every frame gains nothing; segmenting one in ten gains what the costs add up to."""
     assert speedup(1) == 1
     assert speedup(0.1) == pytest.approx(10 / (1 + 9 * PROPAGATED_FRAME_COST))
 
 
-def test_work_can_be_bounded() -> None:
-    """With max_frames no more is counted, and the report says that there was more."""
+def test_the_number_of_frames_can_be_limited() -> None:
+    """With `max_frames` no more frames are counted, and the report says that it is incomplete."""
     report = probe(h264(), max_frames=5)
     assert (report.frames, report.complete) == (5, False)
     assert "first 5 frames" in " ".join(report.advice)
@@ -116,29 +116,29 @@ def test_work_can_be_bounded() -> None:
     ("name", "sentence"),
     [
         ("hevc", "hevc stream gives no motion vectors"),
-        ("mjpeg", "codec policy would run the network on every frame"),
+        ("mjpeg", "codec policy would segment every frame"),
         ("variable rate", "The frame rate varies"),
         ("missing pts", "no presentation times"),
         ("pixels not square", "Pixels are not square .16/11."),
-        ("cut mp4", "breaks off.*for the 5 frames before"),
-        ("cut mkv", "breaks off.*for the 7 frames before"),
+        ("cut mp4", "breaks off.*The 5 frames before"),
+        ("cut mkv", "breaks off.*The 7 frames before"),
         ("cut ts", "With adaptive keys expect"),
     ],
 )
-def test_advice_says_what_matters(name: str, sentence: str) -> None:
-    """What a user should know stands in plain words in the advice."""
+def test_the_advice_names_what_matters(name: str, sentence: str) -> None:
+    """Each peculiarity of a video appears in the advice."""
     assert re.search(sentence, " ".join(probe(ODD_STREAMS[name].make()).advice))
 
 
-def test_a_turned_video_says_which_way_masks_go() -> None:
-    """Rotation is named with the size that masks have."""
+def test_the_advice_names_the_orientation_of_masks() -> None:
+    """For a rotated video it states the size of the masks."""
     data = with_stream("mp4", lambda stream: stream.set_display_rotation(90))
     assert "96x160 pixels" in " ".join(probe(data).advice)
 
 
 @pytest.mark.parametrize("name", ["hevc", "cut mp4", "one frame", "missing pts"])
-def test_the_report_is_plain_json(name: str) -> None:
-    """A report survives JSON unchanged, without NaN."""
+def test_the_report_survives_json(name: str) -> None:
+    """A report can be written as JSON and read back unchanged, without NaN."""
     value = probe(ODD_STREAMS[name].make()).as_json()
     assert json.loads(json.dumps(value, allow_nan=False)) == json.loads(json.dumps(value))
     assert value["types"].keys() == {"I", "P", "B"}
@@ -146,7 +146,7 @@ def test_the_report_is_plain_json(name: str) -> None:
     assert value["cost_model"]["propagated_frame"] == PROPAGATED_FRAME_COST
 
 
-def test_no_video_is_an_error(tmp_path: Path) -> None:
-    """What cannot be opened raises as it does for the reader."""
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    """A file that cannot be opened raises the error of the reader."""
     with pytest.raises(UnreadableError, match="No such file"):
         probe(tmp_path / "absent.mp4")

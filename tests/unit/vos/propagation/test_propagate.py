@@ -1,4 +1,4 @@
-"""Carrying masks to a frame, and the uncertainty that grows on the way."""
+"""Masks are propagated to a frame, and their uncertainty grows on the way."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vos.propagation.warp import ReferenceStore
 
 
 def frame(residual: np.ndarray, reference: np.ndarray) -> CompressedFrame:
-    """A frame at rest: every vector is 0."""
+    """Return a frame without motion: every vector is 0."""
     luma = np.zeros(residual.shape, np.uint8)
     motion = MotionField(np.zeros((*reference.shape, 2), np.float32), reference.astype(np.int32))
     return CompressedFrame(1, 1, 1, 0.0, FrameType.P, True, luma, motion, residual, (0, 1), lambda: luma)
@@ -27,7 +27,7 @@ def frame(residual: np.ndarray, reference: np.ndarray) -> CompressedFrame:
 
 @pytest.mark.parametrize("size", [(16, 24), (10, 7)])
 def test_mean_absolute_residual_equals_a_loop(size: tuple[int, int]) -> None:
-    """Each cell is the mean magnitude of the pixels it covers, to the rounding of 8 bits."""
+    """Each cell is the mean magnitude of the pixels it covers, rounded to whole grey levels."""
     residual = np.random.default_rng(0).integers(-255, 256, size).astype(np.int16)
     cells = mean_absolute(residual)
     padded = np.pad(np.abs(residual), [(0, -n % 4) for n in size], mode="edge")
@@ -36,8 +36,8 @@ def test_mean_absolute_residual_equals_a_loop(size: tuple[int, int]) -> None:
         assert cells[row, column] == pytest.approx(block.mean(), abs=0.51)
 
 
-def test_doubt_rises_by_hops_residual_and_intra_blocks() -> None:
-    """Doubt after a hop is what it was, and what the hop adds, joined as independent chances of being wrong."""
+def test_uncertainty_grows_with_hops_residual_and_intra_blocks() -> None:
+    """Previous and added uncertainty combine like independent probabilities of error."""
     residual = np.zeros((60, 100), np.int16)
     residual[:, 40:60] = -24
     reference = np.stack([np.zeros((15, 25)), np.full((15, 25), -1)])
@@ -46,7 +46,7 @@ def test_doubt_rises_by_hops_residual_and_intra_blocks() -> None:
     references.put(0, torch.stack([torch.ones(15, 25), torch.full((15, 25), 0.5)]))
     propagated = propagate(frame(residual, reference), references, 1)
     uncertainty = propagated.uncertainty.numpy()
-    # Amid areas that are wider than the neighbourhood over which uncertainty is averaged.
+    # In the middle of areas wider than the neighbourhood over which uncertainty is averaged.
     assert uncertainty[7, 2] == pytest.approx(1 - 0.5 * (1 - HOP_UNCERTAINTY))
     assert uncertainty[7, 12] == pytest.approx(1 - 0.5 * (1 - (24 - RESIDUAL_FLOOR) / RESIDUAL_RANGE))
     assert uncertainty[7, 23] == pytest.approx(1 - 0.5 * (1 - INTRA_UNCERTAINTY))
@@ -54,8 +54,8 @@ def test_doubt_rises_by_hops_residual_and_intra_blocks() -> None:
     torch.testing.assert_close(propagated.soft, torch.ones(1, 15, 25))
 
 
-def test_doubt_of_an_object_is_that_of_its_surroundings() -> None:
-    """Intra blocks beside an object raise its uncertainty, those far away do not, and an absent object has none."""
+def test_uncertainty_per_object_depends_on_its_surroundings() -> None:
+    """Intra blocks beside an object raise its uncertainty, distant ones do not, and an absent object has none."""
     reference = np.stack([np.zeros((20, 20)), np.full((20, 20), -1)])
     reference[0, 2:6, 6:8] = -1
     references = ReferenceStore(4, 20, 20, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Warping against a slow loop over cells."""
+"""Warping equals a slow loop over cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROWS, COLUMNS, CHANNELS = 9, 13, 3
 
 
 def bilinear(plane: np.ndarray, y: float, x: float) -> float:
-    """Value of a plane at a place, the border repeated."""
+    """Interpolate a plane at a position, with the border repeated."""
     y, x = min(max(y, 0), plane.shape[0] - 1), min(max(x, 0), plane.shape[1] - 1)
     top, left = int(y), int(x)
     bottom, right = min(top + 1, plane.shape[0] - 1), min(left + 1, plane.shape[1] - 1)
@@ -25,7 +25,7 @@ def bilinear(plane: np.ndarray, y: float, x: float) -> float:
 
 
 def slow_warp(motion: MotionField, held: dict[int, np.ndarray]) -> np.ndarray:
-    """What warping must give where every cell has a reference that is held."""
+    """Warp cell by cell; every cell has a stored reference."""
     out = np.zeros((CHANNELS, ROWS, COLUMNS))
     for channel, row, column in np.ndindex(out.shape):
         values = []
@@ -39,7 +39,7 @@ def slow_warp(motion: MotionField, held: dict[int, np.ndarray]) -> np.ndarray:
 
 
 def random_field(rng: np.random.Generator, references: list[int]) -> MotionField:
-    """A field where each cell has one or two references and vectors that may leave the picture."""
+    """Return a field in which each cell has one or two references, and vectors may leave the picture."""
     reference = rng.choice([-1, *references], (2, ROWS, COLUMNS)).astype(np.int32)
     nothing = (reference < 0).all(axis=0)
     reference[0][nothing] = references[0]
@@ -50,7 +50,7 @@ def random_field(rng: np.random.Generator, references: list[int]) -> MotionField
 
 @pytest.mark.parametrize("references", [[4], [4, 7], [1, 4, 7, 9, 12]])
 def test_warp_equals_a_loop_over_cells(references: list[int]) -> None:
-    """Each cell is the mean of its references' bilinear samples, whatever mixture of references a frame has."""
+    """Each cell is the mean of its references' bilinear samples, for any mix of references."""
     rng = np.random.default_rng(len(references))
     held = {r: rng.random((CHANNELS, ROWS, COLUMNS)).astype(np.float32) for r in references}
     store = ReferenceStore(CHANNELS, ROWS, COLUMNS, torch.device("cpu"))
@@ -62,20 +62,20 @@ def test_warp_equals_a_loop_over_cells(references: list[int]) -> None:
     np.testing.assert_allclose(warped.channels.numpy(), slow_warp(motion, held), atol=1e-5)
 
 
-def test_any_device_samples_as_the_compiled_loop_does() -> None:
-    """Places and weights given to torch's own operations, as on a GPU, give what a loop over cells does."""
+def test_torch_operations_equal_the_compiled_loop() -> None:
+    """Sampling with torch operations, as on a GPU, gives the same as a loop over cells."""
     rng = np.random.default_rng(5)
     table = rng.random((CHANNELS, 2, ROWS, COLUMNS)).astype(np.float32)
     motion = random_field(rng, [0, 1])
     places = sampling(motion.vectors, motion.reference, np.ones((2, ROWS, COLUMNS), np.bool_))
-    propagated = torch.zeros(CHANNELS, ROWS, COLUMNS)
-    gather(torch.from_numpy(table), *places, propagated)
+    warped = torch.zeros(CHANNELS, ROWS, COLUMNS)
+    gather(torch.from_numpy(table), *places, warped)
     expected = slow_warp(motion, {0: table[:, 0], 1: table[:, 1]})
-    np.testing.assert_allclose(propagated.numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(warped.numpy(), expected, atol=1e-5)
 
 
-def test_only_what_comes_from_around_an_object_is_carried() -> None:
-    """A cell is propagated if the cell it comes from, by one list at least, is at most 3 away from one of the object's."""
+def test_only_cells_from_around_an_object_are_warped() -> None:
+    """A cell is warped if it comes, in at least one list, from at most 3 cells away from an object."""
     channels = np.random.default_rng(6).random((CHANNELS, ROWS, COLUMNS)).astype(np.float32)
     channels[:-1] = 0
     channels[0, 4, 2] = 0.5
@@ -92,8 +92,8 @@ def test_only_what_comes_from_around_an_object_is_carried() -> None:
     np.testing.assert_allclose(store.warp(motion).channels.numpy(), expected * near, atol=1e-5)
 
 
-def test_a_reference_that_is_not_held_leaves_its_cells_to_the_other_list() -> None:
-    """A bi-predicted cell whose one reference is gone takes the other alone, not a mean with nothing."""
+def test_a_missing_reference_leaves_its_cells_to_the_other_list() -> None:
+    """A bi-predicted cell with one missing reference takes the other reference alone."""
     rng = np.random.default_rng(0)
     held = {3: rng.random((CHANNELS, ROWS, COLUMNS)).astype(np.float32)}
     store = ReferenceStore(CHANNELS, ROWS, COLUMNS, torch.device("cpu"))
@@ -104,7 +104,7 @@ def test_a_reference_that_is_not_held_leaves_its_cells_to_the_other_list() -> No
 
 
 def test_only_list_one_is_sampled_when_list_zero_is_unused() -> None:
-    """A frame predicted from its future alone is propagated from there."""
+    """A frame that is predicted only from its future is warped from there."""
     rng = np.random.default_rng(1)
     held = {5: rng.random((CHANNELS, ROWS, COLUMNS)).astype(np.float32)}
     store = ReferenceStore(CHANNELS, ROWS, COLUMNS, torch.device("cpu"))
@@ -120,8 +120,8 @@ def test_only_list_one_is_sampled_when_list_zero_is_unused() -> None:
     np.testing.assert_allclose(warped, expected, atol=1e-5)
 
 
-def test_a_frame_without_usable_motion_repeats_the_latest_one() -> None:
-    """Without any reference at hand the latest masks are kept and reference_coverage is 0."""
+def test_a_frame_without_references_repeats_the_latest_one() -> None:
+    """Without any available reference the latest masks are kept, and the reference coverage is 0."""
     store = ReferenceStore(CHANNELS, ROWS, COLUMNS, torch.device("cpu"))
     latest = torch.rand(CHANNELS, ROWS, COLUMNS)
     store.put(0, torch.zeros(CHANNELS, ROWS, COLUMNS))
@@ -131,8 +131,8 @@ def test_a_frame_without_usable_motion_repeats_the_latest_one() -> None:
     assert torch.equal(warped.channels, latest)
 
 
-def test_store_forgets_what_is_out_of_reach_and_reuses_its_room() -> None:
-    """However many frames pass, the buffer is as large as what is in reach at once."""
+def test_the_store_drops_unavailable_frames_and_reuses_their_slots() -> None:
+    """However many frames pass, the table only grows to the number of frames available at once."""
     store = ReferenceStore(2, 4, 4, torch.device("cpu"))
     for index in range(200):
         store.put(index, torch.full((2, 4, 4), float(index)))
@@ -145,7 +145,7 @@ def test_store_forgets_what_is_out_of_reach_and_reuses_its_room() -> None:
 
 
 def test_missing_vectors_take_the_mean_of_their_neighbours() -> None:
-    """A hole in a field of one motion is filled with that motion; cells pointing elsewhere do not take part."""
+    """A hole in a uniform field gets its motion; cells that point to another frame do not count."""
     vectors = np.zeros((2, ROWS, COLUMNS, 2), np.float32)
     vectors[0] = (6, -2)
     slots = np.stack([np.zeros((ROWS, COLUMNS)), np.full((ROWS, COLUMNS), -1)]).astype(np.int32)
@@ -159,7 +159,7 @@ def test_missing_vectors_take_the_mean_of_their_neighbours() -> None:
 
 
 def pyramid_mean(vectors: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Mean of the known vectors [rows, columns, 2] in the least of ever larger squares that has one."""
+    """Mean of the known vectors [rows, columns, 2] in the smallest square that contains one."""
     sums = np.dstack([vectors * known[..., None], known]).astype(np.float32)
     size, found = known.shape, np.zeros((*known.shape, 2), np.float32)
     open_, levels = np.ones(size, bool), []
@@ -179,8 +179,8 @@ def pyramid_mean(vectors: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(9, 13), (30, 54), (68, 17), (120, 214)])
 @pytest.mark.parametrize("share", [0.9, 0.03, 0.0005])
-def test_holes_are_filled_from_the_least_square_that_knows(size: tuple[int, int], share: float) -> None:
-    """Whatever share of cells has vectors, holes get what resizing by areas, step by step, gives."""
+def test_holes_are_filled_from_the_smallest_square_with_vectors(size: tuple[int, int], share: float) -> None:
+    """For any share of cells with vectors, the result equals resizing by areas step by step."""
     rng = np.random.default_rng(size[0])
     slots = np.where(rng.random((2, *size)) < share, rng.integers(0, 3, (2, *size)), -1).astype(np.int32)
     slots[1, size[0] // 2, size[1] // 2] = 1

@@ -1,4 +1,4 @@
-"""Repair in the region around the objects: the region itself, what is refiner_keys, what stays as it is."""
+"""The refiner at work in the region around the objects, and the key frames that it keeps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vos.refinement.region import region_around
 
 
 def frame(index: int, size: tuple[int, int] = (90, 130), *, seed: int = 0) -> CompressedFrame:
-    """A frame whose brightness is its index, with a random residual and some cells without motion."""
+    """Return a frame whose brightness is its index, with a random residual and some cells without motion."""
     height, width = size
     rows, columns = -(-height // 4), -(-width // 4)
     rng = np.random.default_rng(seed)
@@ -35,7 +35,7 @@ def frame(index: int, size: tuple[int, int] = (90, 130), *, seed: int = 0) -> Co
 
 
 def propagated(soft: Tensor) -> Propagated:
-    """Soft masks with random light features and uncertainty."""
+    """Return soft masks with random light features and uncertainty."""
     generator = torch.Generator().manual_seed(0)
     light = torch.rand(8, *soft.shape[1:], generator=generator)
     return Propagated(soft, light, torch.rand(*soft.shape[1:], generator=generator) * 0.5, 1.0)
@@ -43,20 +43,20 @@ def propagated(soft: Tensor) -> Propagated:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_frame_is_matched_with_the_first_and_the_nearest_key_frames(seed: int) -> None:
-    """Of the key frames that are kept, the first one and those nearest in presentation order are read, never more."""
+    """Of the kept key frames, the first one and the nearest ones in presentation order are read."""
     rng = np.random.default_rng(seed)
     network = TracingRefiner()
-    mask_refiner = MaskRefiner(network)
+    refiner = MaskRefiner(network)
     soft = soft_box(slice(4, 8), slice(4, 8))
     kept: list[int] = []
     for index in rng.permutation(200)[:12].tolist():
-        mask_refiner.add_keyframe(frame(index), soft)
+        refiner.add_keyframe(frame(index), soft)
         kept.append(index)
         if len(kept) > KEPT_KEYFRAMES:
             kept.pop(1)
-        assert mask_refiner.keys == tuple(kept)
+        assert refiner.keys == tuple(kept)
         asked = int(rng.integers(0, 200))
-        mask_refiner.refine(frame(asked), propagated(soft))
+        refiner.refine(frame(asked), propagated(soft))
         choices = itertools.combinations(kept[1:], min(len(kept), MATCHED_KEYFRAMES) - 1)
         best = min(sum(abs(key - asked) for key in choice) for choice in choices)
         assert network.read[0] == kept[0]
@@ -65,53 +65,53 @@ def test_a_frame_is_matched_with_the_first_and_the_nearest_key_frames(seed: int)
         assert sum(abs(key - asked) for key in network.read[1:]) == best
 
 
-def test_a_run_that_goes_on_remembers_in_the_same_order() -> None:
-    """Key frames that come again in another order stay where they were, and are all named from the start."""
+def test_a_resumed_run_keeps_the_order_of_key_frames() -> None:
+    """Reserved key frames keep their order, whatever the order in which they are added again."""
     network = TracingRefiner()
-    mask_refiner = MaskRefiner(network)
-    mask_refiner.reserve((30, 10, 20))
-    assert mask_refiner.keys == (30, 10, 20)
+    refiner = MaskRefiner(network)
+    refiner.reserve((30, 10, 20))
+    assert refiner.keys == (30, 10, 20)
     for index in (10, 20, 30):
-        mask_refiner.add_keyframe(frame(index), soft_box(slice(4, 8), slice(4, 8)))
-    assert mask_refiner.keys == (30, 10, 20)
-    mask_refiner.refine(frame(11), propagated(soft_box(slice(4, 8), slice(4, 8))))
+        refiner.add_keyframe(frame(index), soft_box(slice(4, 8), slice(4, 8)))
+    assert refiner.keys == (30, 10, 20)
+    refiner.refine(frame(11), propagated(soft_box(slice(4, 8), slice(4, 8))))
     assert network.read == [30, 20, 10]
 
 
-def test_without_an_object_nothing_is_done() -> None:
-    """A key frame without an object is not refiner_keys; without object or key frame, masks stay, unseen."""
+def test_without_objects_nothing_is_refined() -> None:
+    """A key frame without objects is not kept; without object or key frame, masks are returned as they are."""
     network = TracingRefiner()
-    mask_refiner = MaskRefiner(network)
+    refiner = MaskRefiner(network)
     before = propagated(soft_box(slice(4, 8), slice(4, 8)))
-    kept, uncertainty = mask_refiner.refine(frame(1), before)
+    kept, uncertainty = refiner.refine(frame(1), before)
     assert kept is before
     torch.testing.assert_close(uncertainty, before.uncertainty_per_object())
-    assert not mask_refiner.add_keyframe(frame(0), torch.zeros(1, 23, 33)).any()
-    assert mask_refiner.keys == ()
-    mask_refiner.add_keyframe(frame(2), before.soft)
+    assert not refiner.add_keyframe(frame(0), torch.zeros(1, 23, 33)).any()
+    assert refiner.keys == ()
+    refiner.add_keyframe(frame(2), before.soft)
     empty = propagated(torch.zeros(1, 23, 33))
     network.seen.clear()
-    assert mask_refiner.refine(frame(3), empty)[0] is empty
+    assert refiner.refine(frame(3), empty)[0] is empty
     assert network.seen == []
 
 
-def test_cost_follows_the_region() -> None:
-    """The network sees blocks around the object and not the picture, however large that is."""
+def test_the_network_sees_only_the_region() -> None:
+    """The network sees the region around the object, however large the picture is."""
     network = TracingRefiner()
-    mask_refiner = MaskRefiner(network)
+    refiner = MaskRefiner(network)
     soft = soft_box(slice(60, 70), slice(80, 90), (270, 480))
-    mask_refiner.add_keyframe(frame(0, (1080, 1920)), soft)
-    mask_refiner.refine(frame(1, (1080, 1920)), propagated(soft))
+    refiner.add_keyframe(frame(0, (1080, 1920)), soft)
+    refiner.refine(frame(1, (1080, 1920)), propagated(soft))
     assert network.seen == [(192, 272, 128, 128)] * 2
 
 
 @pytest.mark.parametrize("place", [(slice(0, 3), slice(68, 73)), (slice(29, 32), slice(35, 38))])
 def test_nothing_lies_outside_the_region(place: tuple[slice, slice]) -> None:
-    """Outside the region masks are empty and uncertainty is what was propagated; inside both are new."""
-    mask_refiner, grid, size = MaskRefiner(TracingRefiner()), (63, 73), (250, 290)
+    """Outside the region masks are empty and uncertainty stays as propagated; inside both are new."""
+    refiner, grid, size = MaskRefiner(TracingRefiner()), (63, 73), (250, 290)
     before = propagated(soft_box(*place, grid))
-    mask_refiner.add_keyframe(frame(0, size), before.soft)
-    after, uncertainty = mask_refiner.refine(frame(1, size), before)
+    refiner.add_keyframe(frame(0, size), before.soft)
+    after, uncertainty = refiner.refine(frame(1, size), before)
     region = region_around(before.soft)
     assert region is not None
     outside = torch.ones(grid, dtype=torch.bool)
@@ -123,23 +123,23 @@ def test_nothing_lies_outside_the_region(place: tuple[slice, slice]) -> None:
     torch.testing.assert_close(after.uncertainty[~outside], before.uncertainty[~outside] / 2)
     assert (after.light[:, ~outside] == 1).all()
     assert not after.light[:, outside].any()
-    assert uncertainty.tolist() == [0.0]  # of an object that is gone there is nothing to uncertainty
+    assert uncertainty.tolist() == [0.0]  # an absent object has none
 
 
 @pytest.mark.parametrize(("share", "seen"), [(0.0, (64, 64)), (0.2, (128, 128)), (0.5, (192, 192))])
-def test_the_thinner_objects_are_the_larger_they_are_seen(share: float, seen: tuple[int, int]) -> None:
-    """How many cells an object fills in part, in the key frame nearest by, says how far its region is made smaller."""
+def test_thin_objects_are_seen_at_higher_resolution(share: float, seen: tuple[int, int]) -> None:
+    """The edge share in the nearest key frame decides how far a region is scaled down."""
     network = TracingRefiner()
-    mask_refiner = MaskRefiner(network, budget=RefineBudget(0.0, 0.0, 64 * 64, 128 * 128))
+    refiner = MaskRefiner(network, budget=RefineBudget(0.0, 0.0, 64 * 64, 128 * 128))
     box = (slice(16, 36), slice(16, 36))
     shape, full = soft_box(*box, (52, 52)), soft_box(*box, (52, 52))
     cells = shape[0][box].flatten()
     cells[: round(share * len(cells))] = 0.5
     shape[0][box] = cells.view(20, 20)
-    mask_refiner.add_keyframe(frame(0, (208, 208)), full)
-    mask_refiner.add_keyframe(frame(8, (208, 208)), shape)
-    # Blurred on its way, the propagated mask itself would count as thin.
-    mask_refiner.refine(frame(5, (208, 208)), propagated(full * 0.6))
+    refiner.add_keyframe(frame(0, (208, 208)), full)
+    refiner.add_keyframe(frame(8, (208, 208)), shape)
+    # The propagated mask itself is blurred and would count as thin.
+    refiner.refine(frame(5, (208, 208)), propagated(full * 0.6))
     assert [place[2:] for place in network.seen] == [(64, 64), seen, seen]
 
 
@@ -155,26 +155,26 @@ def test_the_thinner_objects_are_the_larger_they_are_seen(share: float, seen: tu
         (FrameType.I, 0.0, True, True),
     ],
 )
-def test_what_is_trusted_is_not_looked_at(
+def test_frames_of_low_uncertainty_are_not_refined(
     kind: FrameType, uncertainty: float, is_reference: bool, wanted: bool
 ) -> None:
-    """With `fast`, a B frame or one that nothing refers to stays as propagated where uncertainty is low; others are refined."""
-    mask_refiner = MaskRefiner(TracingRefiner(), budget=BUDGETS["fast"])
+    """With `fast`, B frames and non-reference frames below their uncertainty are not refined; all others are."""
+    refiner = MaskRefiner(TracingRefiner(), budget=BUDGETS["fast"])
     asked = replace(frame(1), type=kind, is_reference=is_reference)
-    assert mask_refiner.needs_refinement(asked, torch.tensor([0.0, uncertainty])) is wanted
+    assert refiner.needs_refinement(asked, torch.tensor([0.0, uncertainty])) is wanted
 
 
 @pytest.mark.parametrize("quality", ["balanced", "best"])
-def test_what_others_refer_to_is_looked_at(quality: str) -> None:
-    """With any other quality, B frames that others refer to are refined whatever the uncertainty."""
-    mask_refiner = MaskRefiner(TracingRefiner(), budget=BUDGETS[quality])
+def test_reference_frames_are_always_refined(quality: str) -> None:
+    """With any other quality, B frames that are references are refined whatever their uncertainty."""
+    refiner = MaskRefiner(TracingRefiner(), budget=BUDGETS[quality])
     asked = replace(frame(1), type=FrameType.B, is_reference=True)
-    assert mask_refiner.needs_refinement(asked, torch.tensor([0.0]))
+    assert refiner.needs_refinement(asked, torch.tensor([0.0]))
 
 
 @torch.inference_mode()
-def test_a_region_as_large_as_the_picture_is_the_network_on_the_picture() -> None:
-    """For two objects that fill it, refine is one pass of the network over the whole picture and its evidence."""
+def test_refining_the_whole_picture_is_one_pass_of_the_network() -> None:
+    """For two objects that fill the picture, refining is one pass of the network over the whole picture."""
     torch.manual_seed(0)
     network = Refiner().eval()
     for layer in (network.decoder.told8, network.decoder.told4):
@@ -190,21 +190,21 @@ def test_a_region_as_large_as_the_picture_is_the_network_on_the_picture() -> Non
         )
         for n, f in enumerate(plain)
     )
-    mask_refiner = MaskRefiner(network)
-    light = mask_refiner.add_keyframe(key, soft)
+    refiner = MaskRefiner(network)
+    light = refiner.add_keyframe(key, soft)
     before = propagated(soft.flip(2))
-    after, uncertainty = mask_refiner.refine(other, before)
+    after, uncertainty = refiner.refine(other, before)
 
     first, second = (network.encode(torch.from_numpy(p).permute(2, 0, 1)[None].float() / 127.5 - 1) for p in pictures)
     residual = np.abs(other.residual).reshape(16, 4, 24, 4).mean(axis=(1, 3)) / 64
-    bare = (other.motion.reference < 0).all(axis=0)
-    told = torch.stack([before.uncertainty, torch.from_numpy(residual), torch.from_numpy(bare)]).float()[None]
+    intra = (other.motion.reference < 0).all(axis=0)
+    bitstream = torch.stack([before.uncertainty, torch.from_numpy(residual), torch.from_numpy(intra)]).float()[None]
     logits = network.refine(
         second,
         network.memorize(first, soft[:, None]),
         before.soft[:, None],
         network.confidence(second, before.light[None]),
-        told,
+        bitstream,
     )
     torch.testing.assert_close(light, first.light[0])
     torch.testing.assert_close(after.light, second.light[0])

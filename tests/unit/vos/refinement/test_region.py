@@ -1,4 +1,4 @@
-"""The box around the objects: where it lies, and what is cut out of it and put back."""
+"""The region around the objects: its position, and cutting and pasting it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LARGEST = 512 * 320
 
 
 def slow_object_bounds(plane: Tensor, axis: int) -> tuple[int, int]:
-    """Outermost cells of an axis beyond each of which less than half a percent of an object's mass lies."""
+    """Return the outermost cells of an axis beyond which less than half a percent of an object's mass lies."""
     sums = [sum(float(v) for v in line if v > 0.1) for line in (plane if axis == 0 else plane.T)]
     first = next(i for i in range(len(sums)) if sum(sums[: i + 1]) > 0.005 * sum(sums))
     last = next(i for i in reversed(range(len(sums))) if sum(sums[i:]) > 0.005 * sum(sums))
@@ -23,7 +23,7 @@ def slow_object_bounds(plane: Tensor, axis: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_region_holds_the_objects_with_a_margin(seed: int) -> None:
-    """The region lies in the picture and holds the object_bounds of all objects and what is around them, on any picture size."""
+    """On any picture size, the region lies in the picture and holds the object bounds with a margin."""
     rng = np.random.default_rng(seed)
     grid = tuple(int(n) for n in rng.integers(20, 90, 2))
     soft = torch.zeros(2, *grid)
@@ -32,7 +32,7 @@ def test_region_holds_the_objects_with_a_margin(seed: int) -> None:
         soft[k, top : top + int(rng.integers(1, 20)), left : left + int(rng.integers(1, 20))] = float(
             rng.uniform(0.2, 1)
         )
-    soft += 0.05  # what is hardly there does not count
+    soft += 0.05  # faint masks do not count
     region = region_around(soft)
     assert region is not None
     for axis, (start, length) in enumerate(((region.top, region.height), (region.left, region.width))):
@@ -46,8 +46,8 @@ def test_region_holds_the_objects_with_a_margin(seed: int) -> None:
         assert start + length >= min(whole, 4 * max(last + 1 for _, last in bulks) + 16)
 
 
-def test_crumbs_make_no_larger_region() -> None:
-    """A few cells far from an object, which motion propagated astray, change nothing."""
+def test_outliers_do_not_enlarge_the_bounds() -> None:
+    """A few cells far from an object, scattered by propagation, change nothing."""
     soft = soft_box(slice(60, 90), slice(80, 110), (120, 200))
     clean = object_bounds(soft)
     assert clean == ((240, 360), (320, 440))
@@ -55,8 +55,8 @@ def test_crumbs_make_no_larger_region() -> None:
     assert object_bounds(soft) == clean
 
 
-def test_large_regions_are_made_smaller() -> None:
-    """With `fast`, the network sees no more pixels than its limit, but for rounding; cells come back in place."""
+def test_large_regions_are_scaled_down() -> None:
+    """The network sees no more pixels than the limit, up to rounding, and cells return to their places."""
     soft = soft_box(slice(10, 110), slice(10, 190), (120, 200))
     region = region_around(soft, LARGEST)
     assert region is not None
@@ -70,22 +70,22 @@ def test_large_regions_are_made_smaller() -> None:
     assert ((back > 0.5) == (soft > 0.5)).float().mean() > 0.99
 
 
-def test_edge_share_is_that_of_a_loop() -> None:
-    """Of the cells that any object fills to more than a tenth, those that none fills to nine tenths; 0 without any."""
+def test_edge_share_equals_a_loop() -> None:
+    """Share of the cells filled by more than a tenth that are filled by less than nine tenths; 0 without objects."""
     soft = torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(0)) ** 2
     there = [float(value) for value in soft.flatten() if value > 0.1]
     assert edge_share(soft) == pytest.approx(sum(value < 0.9 for value in there) / len(there))
     assert edge_share(soft_box(slice(3, 9), slice(3, 9))) == edge_share(torch.zeros(1, 5, 5)) == 0
 
 
-def test_without_an_object_there_is_nothing_to_look_at() -> None:
-    """Masks that are nearly nothing lie nowhere."""
+def test_faint_masks_have_no_bounds() -> None:
+    """Without a cell above the threshold there is no object."""
     assert object_bounds(torch.full((2, 9, 9), 0.09)) is None
 
 
 @pytest.mark.parametrize("place", [(slice(0, 2), slice(0, 3)), (slice(21, 23), slice(30, 33)), (slice(9, 12),) * 2])
-def test_cutting_and_pasting_changes_nothing(place: tuple[slice, slice]) -> None:
-    """What is cut out comes back to its place, at the picture's borders too; beyond the picture there is nothing."""
+def test_cutting_and_pasting_restores_the_picture(place: tuple[slice, slice]) -> None:
+    """Cells return to their places, also at the picture's borders; cells outside the picture are 0."""
     region = region_around(soft_box(*place))
     assert region is not None
     channels = torch.rand(5, 23, 33)
@@ -104,7 +104,7 @@ def test_cutting_and_pasting_changes_nothing(place: tuple[slice, slice]) -> None
 
 
 def test_pixels_beyond_the_picture_repeat_its_edge() -> None:
-    """A region that exceeds the picture sees the picture's last row and column again."""
+    """A region that exceeds the picture repeats the picture's last row and column."""
     picture = np.random.default_rng(0).integers(0, 255, (90, 130, 3), dtype=np.uint8)
     region = Region(64, 96, 32, 48)
     pixels = region.pixels(picture)

@@ -1,4 +1,4 @@
-"""Choice of device and number type, and what a lower precision costs."""
+"""Device and precision are chosen by name, and lower precision stays close to float32."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def test_nothing_touches_cuda_at_import() -> None:
-    """Importing networks and weights initialises no CUDA; the catalogue does not even import torch."""
+    """Importing networks and weights does not initialize CUDA, and the catalogue does not even import torch."""
     code = (
         "import sys, vos.weights.catalog; assert 'torch' not in sys.modules; "
         "import vos.weights.load, torch; assert not torch.cuda.is_initialized()"
@@ -28,7 +28,7 @@ def test_nothing_touches_cuda_at_import() -> None:
 
 
 def test_auto_device_is_cuda_where_there_is_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The device "auto" is CUDA exactly where torch reports it."""
+    """The device "auto" is CUDA if torch reports it, else the CPU."""
     for available, kind in ((False, "cpu"), (True, "cuda")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda found=available: found)
         assert resolve_device("auto").type == kind
@@ -45,15 +45,15 @@ def test_auto_device_is_cuda_where_there_is_any(monkeypatch: pytest.MonkeyPatch)
         ("cuda:1", "no CUDA device is available here"),
     ],
 )
-def test_devices_that_are_not_there_are_refused(name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device that is unknown or absent is an OptionError that says what is allowed."""
+def test_unknown_and_absent_devices_are_refused(name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what is allowed."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(OptionError, match=message):
         resolve_device(name)
 
 
-def test_a_cuda_index_beyond_the_devices_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says how many devices there are."""
+def test_a_cuda_index_out_of_range_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how many devices there are."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert resolve_device("cuda:0") == torch.device("cuda:0")
@@ -62,7 +62,7 @@ def test_a_cuda_index_beyond_the_devices_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_auto_precision_is_the_native_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """bfloat16 where the hardware has it, else float16 on CUDA and float32 on a CPU."""
+    """It is bfloat16 if the hardware supports it, else float16 on CUDA and float32 on a CPU."""
     for native, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(device, "cpu_has_bfloat16", lambda found=native: found)
         assert resolve_precision("auto", CPU) == expected
@@ -71,8 +71,8 @@ def test_auto_precision_is_the_native_one(monkeypatch: pytest.MonkeyPatch) -> No
         assert resolve_precision("auto", CUDA) == expected
 
 
-def test_precisions_that_are_not_there_are_refused() -> None:
-    """An unknown precision, or float16 on a CPU, is an OptionError that says what is allowed."""
+def test_unknown_and_emulated_precisions_are_refused() -> None:
+    """An unknown precision is refused, and so is float16 on a CPU; the error says what is allowed."""
     with pytest.raises(OptionError, match="must be auto, float32, bfloat16, float16"):
         resolve_precision("fp8", CPU)
     with pytest.raises(OptionError, match="a CPU only emulates; use auto, float32 or bfloat16"):
@@ -80,8 +80,8 @@ def test_precisions_that_are_not_there_are_refused() -> None:
     assert resolve_precision("float16", CUDA) == torch.float16
 
 
-def test_the_processor_is_asked_rightly() -> None:
-    """On Linux, bfloat16 is claimed only if the kernel lists the instructions."""
+def test_bfloat16_support_agrees_with_the_kernel() -> None:
+    """On Linux, bfloat16 is reported only if the kernel lists the instructions."""
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else None
     if flags is None:
         pytest.skip("there is no /proc/cpuinfo to compare with on this system")
@@ -90,7 +90,7 @@ def test_the_processor_is_asked_rightly() -> None:
 
 @torch.inference_mode()
 def second_frame_logits(network: VOSNetwork) -> torch.Tensor:
-    """Logits [2, 1, 24, 40] of the second of two smooth pictures, given the first's masks, in float32 on the CPU."""
+    """Segment the second of two smooth pictures, given the masks of the first: logits float32 [2, 1, 24, 40]."""
     parameter = next(network.parameters())
     place = {"device": parameter.device, "dtype": parameter.dtype}
     generator = torch.Generator().manual_seed(4)
@@ -109,10 +109,11 @@ def second_frame_logits(network: VOSNetwork) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", ["stm", "stcn"])
 def test_bfloat16_is_close_to_float32(name: str) -> None:
-    """With seeded weights, bfloat16 keeps logits to a tenth, on average 1/50, of their deviation, and 98 % of labels.
+    """With seeded weights, logits in bfloat16 stay close to float32, and 98 % of the labels stay the same.
 
-    Seeded weights decide nothing, so that labels at probability 0.5 would be noise: the threshold is the median, where
-    labels are hardest to keep. Measured: logits 0.06 and 0.012 of the deviation, probabilities 0.0044, labels 99.5 %.
+    Seeded weights decide nothing, so labels at probability 0.5 would be noise. The threshold is the median instead,
+    where labels are hardest to keep. Measured: logits within 0.06 of their deviation, 0.012 on average; probabilities
+    within 0.0044; 99.5 % of the labels.
     """
     exact, rough = (
         second_frame_logits(load_network(name, device="cpu", precision=kind, weights=SEEDED))
@@ -125,7 +126,7 @@ on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA
 
 
 def pair_on_cuda(name: str, kind: str, weights: str | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits in float32 on the CPU, and of a number type on CUDA."""
+    """Return the logits in float32 on the CPU, and in another precision on CUDA."""
     if kind == "bfloat16" and torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("this CUDA device only emulates bfloat16; auto takes float16 there")
     exact = load_network(name, device="cpu", precision="float32", weights=weights)
@@ -137,9 +138,9 @@ def pair_on_cuda(name: str, kind: str, weights: str | None) -> tuple[torch.Tenso
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["stm", "stcn"])
 def test_cuda_is_close_to_float32_on_the_cpu(name: str, kind: str) -> None:
-    """Each number type on CUDA is as near to float32 on the CPU as bfloat16 there, float32 (as TF32) among them.
+    """Every precision on CUDA, including float32 as TF32, is as close to float32 on the CPU as bfloat16 there.
 
-    The bounds are the CPU's, since both multiply numbers of 8 bits or more and add in float32.
+    The bounds are those of the CPU, since both multiply numbers of 8 bits or more and add in float32.
     """
     assert_close(*pair_on_cuda(name, kind, SEEDED))
 
@@ -147,7 +148,7 @@ def test_cuda_is_close_to_float32_on_the_cpu(name: str, kind: str) -> None:
 @on_cuda
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16"])
 def test_compact_on_cuda_keeps_its_masks(kind: str) -> None:
-    """With the shipped weights, probabilities move by at most 0.01 in the mean and 99 % of labels stay.
+    """With the shipped weights, probabilities change by at most 0.01 on average, and 99 % of the labels stay.
 
     Measured on a CPU that runs the same layers: 0.0042 and 99.6 % in bfloat16, 0.0014 and 99.8 % in float16.
     """
@@ -157,7 +158,7 @@ def test_compact_on_cuda_keeps_its_masks(kind: str) -> None:
 
 
 def assert_close(exact: torch.Tensor, rough: torch.Tensor) -> None:
-    """Logits differ, by at most a tenth and on average 1/50 of their deviation, and 98 % of labels are the same."""
+    """Assert that logits differ by at most a tenth of their deviation, 1/50 on average, and 98 % of labels agree."""
     error = (exact - rough).abs()
     deviation = exact.std()
     assert 0 < error.max() < 0.1 * deviation

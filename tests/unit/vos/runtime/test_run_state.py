@@ -1,4 +1,4 @@
-"""A run that goes on from a stored state, against one that was never interrupted."""
+"""A run resumed from a saved state yields the same masks as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from vos.types import FrameMask, MaskSource, Options, Prompt
 
 @pytest.mark.parametrize("keyframes", ["every:1", "every:3", "codec", "adaptive"])
 @pytest.mark.parametrize("cut", [1, 2, 4, 6])
-def test_b_frames_go_on_as_if_nothing_had_happened(keyframes: str, cut: int, tmp_path: Path) -> None:
-    """Wherever a pyramid of B frames is cut, the rest of the masks is that of the uninterrupted run."""
+def test_a_run_with_b_frames_can_be_resumed(keyframes: str, cut: int, tmp_path: Path) -> None:
+    """Wherever a pyramid of B frames is interrupted, the remaining masks equal those of the whole run."""
     options = Options(keyframes=keyframes)
     prompt = Prompt(truth(0))
     whole = list(Segmenter(MemoryNetwork(), options).run(pyramid(), info(64, 48), prompt))
     first = Segmenter(MemoryNetwork(), options)
-    begun = list(islice(first.run(pyramid(), info(64, 48), prompt), cut))
+    first_masks = list(islice(first.run(pyramid(), info(64, 48), prompt), cut))
     second = Segmenter(MemoryNetwork(), options)
     rest = list(second.run(pyramid(), info(64, 48), prompt, stored(first.state, tmp_path)))
-    assert_same(begun + rest, whole)
+    assert_same(first_masks + rest, whole)
     assert second.stats.total == len(whole)
 
 
 @pytest.mark.parametrize("cut", [1, 5, 8, 10])
 def test_a_full_memory_is_rebuilt_slot_by_slot(cut: int, tmp_path: Path) -> None:
-    """With more key frames than the memory holds, each comes back to its slot, and later ones replace the same."""
+    """When there were more key frames than slots, each frame returns to its slot and later ones replace the same."""
     options = Options(keyframes="every:1", memory_frames=3, memory_spacing=2)
     prompt = Prompt(truth(0))
     whole = list(Segmenter(MemoryNetwork(), options).run(chain(11), info(64, 48), prompt))
     first = Segmenter(MemoryNetwork(), options)
-    begun = list(islice(first.run(chain(11), info(64, 48), prompt), cut))
+    first_masks = list(islice(first.run(chain(11), info(64, 48), prompt), cut))
     second = Segmenter(MemoryNetwork(), options)
     rest = list(second.run(chain(11), info(64, 48), prompt, stored(first.state, tmp_path)))
-    assert_same(begun + rest, whole)
+    assert_same(first_masks + rest, whole)
 
 
-def test_what_is_done_is_not_segmented_again(tmp_path: Path) -> None:
-    """Going on costs one memorising a key frame that the memory holds, and no segmenting of what is done."""
+def test_finished_frames_are_not_segmented_again(tmp_path: Path) -> None:
+    """Resuming memorizes each key frame in memory once, and segments no frame again."""
     options = Options(keyframes="every:2", memory_frames=3, memory_spacing=2)
     prompt = Prompt(truth(0))
     first = Segmenter(BrightnessNetwork(), options)
@@ -64,8 +64,8 @@ def test_what_is_done_is_not_segmented_again(tmp_path: Path) -> None:
     assert network.memorized == len(keys) + len(state.memory.indices)
 
 
-def test_a_run_that_goes_on_can_be_interrupted_again(tmp_path: Path) -> None:
-    """Stopping after every single mask gives the same masks as not stopping at all."""
+def test_a_resumed_run_can_be_interrupted_again(tmp_path: Path) -> None:
+    """Stopping after every single mask yields the same masks."""
     options = Options(keyframes="every:2")
     prompt = Prompt(truth(0))
     whole = list(Segmenter(MemoryNetwork(), options).run(pyramid(), info(64, 48), prompt))
@@ -77,20 +77,20 @@ def test_a_run_that_goes_on_can_be_interrupted_again(tmp_path: Path) -> None:
     assert_same(masks, whole)
 
 
-def test_a_range_is_kept(tmp_path: Path) -> None:
-    """Start and end hold for the run that goes on as well."""
+def test_a_resumed_run_keeps_its_range(tmp_path: Path) -> None:
+    """Start and end also hold for the resumed run."""
     options = Options(keyframes="every:2", start=2, end=6)
     prompt = Prompt(truth(0))
     first = Segmenter(BrightnessNetwork(), options)
-    begun = list(islice(first.run(chain(9), info(64, 48), prompt), 2))
+    first_masks = list(islice(first.run(chain(9), info(64, 48), prompt), 2))
     rest = list(
         Segmenter(BrightnessNetwork(), options).run(chain(9), info(64, 48), prompt, stored(first.state, tmp_path))
     )
-    assert [mask.index for mask in begun + rest] == [2, 3, 4, 5]
+    assert [mask.index for mask in first_masks + rest] == [2, 3, 4, 5]
 
 
-def test_a_real_stream_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    """The same for an encoded clip with several references, read again from its beginning."""
+def test_a_run_on_an_encoded_clip_can_be_resumed(tmp_path: Path) -> None:
+    """This also holds for an encoded clip with several references, read again from its beginning."""
     clip = encode(pan(14, (128, 96)).frames, options=x264(bframes=2, ref=3, b_pyramid="normal"))
     labels = np.zeros((96, 128), np.uint8)
     labels[20:60, 30:80] = 3
@@ -102,14 +102,14 @@ def test_a_real_stream_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> Non
             return list(islice(segmenter.run(reader, reader.info, prompt, state), limit)), segmenter.state
 
     whole, _ = run(None, None)
-    begun, state = run(6, None)
+    first_masks, state = run(6, None)
     rest, _ = run(None, stored(state, tmp_path))
     assert len(whole) == 14
-    assert_same(begun + rest, whole)
+    assert_same(first_masks + rest, whole)
 
 
-def test_a_damaged_or_foreign_state_is_no_state(tmp_path: Path) -> None:
-    """A missing, cut or altered file, or one of another run, is as none at all."""
+def test_an_unusable_state_file_loads_as_none(tmp_path: Path) -> None:
+    """A missing, truncated or altered file, or one of another run, loads as None."""
     segmenter = Segmenter(BrightnessNetwork())
     next(segmenter.run(chain(3), info(64, 48), Prompt(truth(0))))
     path = tmp_path / "state.npz"
@@ -125,5 +125,5 @@ def test_a_damaged_or_foreign_state_is_no_state(tmp_path: Path) -> None:
 
 
 def test_before_the_first_mask_there_is_no_state() -> None:
-    """Nothing can go on from a run that has not begun."""
+    """There is nothing to resume."""
     assert Segmenter(BrightnessNetwork()).state is None

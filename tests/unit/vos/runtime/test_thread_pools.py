@@ -1,4 +1,4 @@
-"""Independent pieces of work side by side."""
+"""Independent pieces of work run side by side."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from vos.runtime.thread_pools import ThreadPools, one_thread
 
 
-def test_results_come_in_order_from_threads_that_use_one_core(pools: ThreadPools) -> None:
-    """Each piece runs with one of torch's threads and without gradients, two pieces at the same time."""
+def test_results_are_in_order_and_each_thread_uses_one_core(pools: ThreadPools) -> None:
+    """Each piece runs with one torch thread and without gradients, and two pieces run at the same time."""
     before, together = torch.get_num_threads(), threading.Barrier(2)
 
     def work(n: int) -> tuple[int, int, bool]:
@@ -29,8 +29,8 @@ def test_results_come_in_order_from_threads_that_use_one_core(pools: ThreadPools
     assert fresh == [before]
 
 
-def test_a_single_piece_stays_in_the_callers_thread(pools: ThreadPools) -> None:
-    """It has all cores but one, which is left to what runs beside."""
+def test_a_single_piece_runs_in_the_calling_thread(pools: ThreadPools) -> None:
+    """It uses all cores but one, which is left to work beside."""
     before = torch.get_num_threads()
     assert pools.map(lambda _: (threading.current_thread(), torch.get_num_threads()), [0]) == [
         (threading.current_thread(), 1)
@@ -39,8 +39,8 @@ def test_a_single_piece_stays_in_the_callers_thread(pools: ThreadPools) -> None:
     assert pools.map(lambda _: 0, []) == []
 
 
-def test_work_beside_goes_on_while_the_caller_works(pools: ThreadPools) -> None:
-    """One piece after the other, on one core and without gradients; an error arrives where the result is asked for."""
+def test_work_beside_runs_while_the_caller_works(pools: ThreadPools) -> None:
+    """Pieces run one after another, on one core and without gradients; errors are raised by `result`."""
     before, meet = torch.get_num_threads(), threading.Barrier(2)
 
     def work(n: int) -> tuple[int, int, bool]:
@@ -58,9 +58,9 @@ def test_work_beside_goes_on_while_the_caller_works(pools: ThreadPools) -> None:
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
-def test_work_beside_lets_others_go_first(pools: ThreadPools) -> None:
-    """Its thread is nicer than those whose work is needed now, and than the process."""
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have their own priorities only on Linux")
+def test_work_beside_has_low_priority(pools: ThreadPools) -> None:
+    """Its thread has a lower priority than the process and the threads of `map`."""
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     beside = pools.beside(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), 0).result(60)
     side_by_side = pools.map(lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), range(2))
@@ -70,8 +70,8 @@ def test_work_beside_lets_others_go_first(pools: ThreadPools) -> None:
 
 
 @pytest.mark.parametrize(("device", "cores", "can"), [("cpu", 2, True), ("cpu", 1, False), ("meta", 2, False)])
-def test_there_is_room_beside_on_several_cores(device: str, cores: int, can: bool) -> None:
-    """With one core, or work on another device, nothing is gained."""
+def test_work_beside_needs_several_cores(device: str, cores: int, can: bool) -> None:
+    """A single core or another device leaves no room."""
     before = torch.get_num_threads()
     torch.set_num_threads(cores)
     try:
@@ -81,19 +81,19 @@ def test_there_is_room_beside_on_several_cores(device: str, cores: int, can: boo
 
 
 def test_an_error_of_a_piece_is_raised(pools: ThreadPools) -> None:
-    """It arrives where the work was asked for."""
+    """`map` raises the exception of the function."""
     with pytest.raises(ZeroDivisionError):
         pools.map(lambda n: 1 / n, [1, 0, 2])
 
 
-def test_on_one_core_or_another_device_there_are_no_threads() -> None:
-    """A device that is no CPU gets its work one piece after another."""
+def test_another_device_uses_no_threads() -> None:
+    """On a device other than the CPU, pieces run one after another in the calling thread."""
     here = ThreadPools(torch.device("meta")).map(lambda _: threading.current_thread(), range(3))
     assert here == [threading.current_thread()] * 3
 
 
-def test_one_thread_is_for_a_while() -> None:
-    """Inside torch uses one thread, afterwards as many as before, also after an error."""
+def test_one_thread_restores_the_number_of_threads() -> None:
+    """Inside, torch uses one thread; afterwards as many as before, also after an error."""
     before = torch.get_num_threads()
 
     @one_thread()

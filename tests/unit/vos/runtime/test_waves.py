@@ -1,4 +1,4 @@
-"""Waves of frames: what they may hold, in which order they come, and what is kept for later ones."""
+"""Waves: which frames they contain, their order, and which references are kept for later waves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vos.runtime.waves import LARGEST, WINDOW, Wave, one_by_one, waves
 
 
 def frame(number: int, references: tuple[int, ...], reach: tuple[int, ...] = ()) -> CompressedFrame:
-    """A frame whose cells point to the references in turn."""
+    """Return a frame whose cells point to the references in turn."""
     pointed = np.full((2, 8, 8), -1, np.int32)
     if references:
         pointed[0] = np.resize(np.array(references, np.int32), (8, 8))
@@ -29,7 +29,7 @@ def frame(number: int, references: tuple[int, ...], reach: tuple[int, ...] = ())
 
 
 def random_stream(seed: int) -> list[CompressedFrame]:
-    """40 frames that refer to up to two of the four before them, with a frame without references now and then."""
+    """Return 40 frames that refer to up to two of the four frames before them; some have no reference."""
     rng = np.random.default_rng(seed)
     frames = []
     for number in range(40):
@@ -41,7 +41,7 @@ def random_stream(seed: int) -> list[CompressedFrame]:
 
 
 def check(done: list[Wave], frames: list[CompressedFrame]) -> None:
-    """All that must hold of waves, looked up frame by frame."""
+    """Assert every rule of waves, frame by frame."""
     order = [f.decode_index for wave in done for f in wave.frames]
     assert sorted(order) == [f.decode_index for f in frames]
     at = {f.decode_index: n for n, wave in enumerate(done) for f in wave.frames}
@@ -68,14 +68,14 @@ def check(done: list[Wave], frames: list[CompressedFrame]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_frame_comes_once_and_after_what_it_refers_to(seed: int) -> None:
-    """Of random streams too; what later frames refer to is kept until then, and no frame is waited for too long."""
+def test_every_frame_comes_once_and_after_its_references(seed: int) -> None:
+    """In random streams, references are kept until they are used, and no frame is delayed beyond the window."""
     frames = random_stream(seed)
     check(list(waves(frames, 0)), frames)
 
 
-def test_a_pyramid_is_worked_on_at_several_places() -> None:
-    """The B frames that nothing refers to share a wave; a real stream keeps every rule."""
+def test_independent_b_frames_share_a_wave() -> None:
+    """B frames that are no references share a wave, and an encoded stream keeps every rule."""
     with open_video(io.BytesIO(encode(pan(40, (128, 96)).frames, options=x264(bframes=3, ref=3)))) as reader:
         frames = list(reader)
     done = list(waves(frames, 0))
@@ -84,14 +84,14 @@ def test_a_pyramid_is_worked_on_at_several_places() -> None:
     assert all(len(wave.ahead) >= WINDOW - LARGEST for wave in done[1:] if wave.frames[-1].decode_index < 40 - WINDOW)
 
 
-def test_a_chain_stays_a_chain() -> None:
-    """Where every frame refers to the one before it, each comes alone, in decode order."""
+def test_a_chain_of_references_stays_in_decode_order() -> None:
+    """When every frame refers to the one before it, frames come alone and in decode order."""
     frames = [frame(n, (n - 1,) if n else ()) for n in range(20)]
     assert [f.decode_index for wave in waves(frames, 0) for f in wave.frames] == list(range(20))
 
 
-def test_frames_up_to_the_first_come_at_once() -> None:
-    """Nothing is read ahead before the first frame that counts has been given, so that its mask comes at once."""
+def test_frames_up_to_the_prompt_come_at_once() -> None:
+    """Nothing is read ahead before the prompt frame has been yielded, so its mask comes at once."""
     read = 0
 
     def reading() -> Iterator[CompressedFrame]:
@@ -106,8 +106,8 @@ def test_frames_up_to_the_first_come_at_once() -> None:
         assert read == n + 1
 
 
-def test_frames_before_a_break_are_worked_on() -> None:
-    """An error of the stream is raised after the last wave, with nothing lost."""
+def test_frames_before_a_decoding_error_are_yielded() -> None:
+    """A decoding error is raised after the last wave, and no frame is lost."""
 
     def breaking() -> Iterator[CompressedFrame]:
         for n in range(11):
@@ -121,7 +121,7 @@ def test_frames_before_a_break_are_worked_on() -> None:
 
 
 def test_one_by_one_is_decode_order() -> None:
-    """Each frame alone, with what is in its reach."""
+    """Each frame comes alone, with its available references."""
     frames = random_stream(0)
     assert [(wave.frames, wave.needed) for wave in one_by_one(frames)] == [
         ((f,), f.available_references) for f in frames

@@ -1,5 +1,5 @@
-# The service and its embedded network, for the CPU. For NVIDIA GPUs: --build-arg TORCH_INDEX=https://pypi.org/simple
-# docs/howto/deploy.md says how to run it, and how to build it behind a package mirror.
+# The service with its embedded networks, for CPUs. For NVIDIA GPUs: --build-arg TORCH_INDEX=https://pypi.org/simple
+# docs/howto/deploy.md says how to run it and how to build it behind a package mirror.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
@@ -8,18 +8,18 @@ RUN python3 -m venv /opt/keymask
 ENV PATH=/opt/keymask/bin:$PATH
 WORKDIR /src
 
-# pip's own settings; without a value pip's defaults hold.
+# Settings of pip; unset ones keep pip's defaults.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_FIND_LINKS
 ARG PIP_TRUSTED_HOST
 
-# Torch first and alone: its CPU build has an index of its own. What torch needs comes with the rest, from PyPI.
+# Torch first and alone: its CPU build has its own index. Torch's dependencies come from PyPI with the rest.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY constraints.txt ./
 RUN pip install --no-deps --index-url "${TORCH_INDEX}" -c constraints.txt torch
 
-# Dependencies before the code, so that a change of the code does not install them again.
+# Dependencies before the code, so that a code change does not install them again.
 COPY pyproject.toml ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 print(*project['dependencies'], *project['optional-dependencies']['postgres'], sep='\n')" > requirements.txt \
@@ -30,7 +30,7 @@ COPY codec codec
 COPY vos vos
 COPY service service
 COPY docker/entrypoint /opt/keymask/bin/entrypoint
-# The demo has the kernels compiled, for the processor that builds the image.
+# The demo compiles the kernels for the processor that builds the image.
 RUN pip install --no-deps . \
     && NUMBA_CACHE_DIR=/opt/keymask/kernels keymask demo --out /tmp/demo
 
@@ -46,12 +46,12 @@ ENV PATH=/opt/keymask/bin:$PATH \
     KEYMASK_HOME=/data \
     KEYMASK_HOST=0.0.0.0 \
     KEYMASK_PORT=8000
-# By number, so that Kubernetes' runAsNonRoot can see that it is not root.
+# By number, so that Kubernetes' runAsNonRoot can check it.
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
-# Ready means that the network is loaded; until then, and when no worker lives, the service answers 503.
+# The service answers 503 until a worker has loaded the network.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health/ready', timeout=4)"]
 ENTRYPOINT ["entrypoint"]

@@ -1,4 +1,4 @@
-"""Segment a video and store the masks as one numpy file.
+"""Segments a video and stores the masks as one numpy file.
 
 python examples/sdk_segment.py VIDEO MASK [URL]
 """
@@ -10,12 +10,12 @@ from keymask import Client
 
 
 def main(video: str, mask: str, url: str = "http://localhost:8000") -> None:
-    """Upload, wait, take all masks."""
+    """Upload the video, wait, and download all masks."""
     with Client(url) as client:
         track = client.segment(video, mask, progress=True)
     np.savez_compressed("masks.npz", masks=track.masks, times=track.times)
     network = sum(source in ("prompt", "key") for source in track.sources)
-    print(f"{len(track)} masks in masks.npz; the network ran on {network} of the frames")
+    print(f"wrote {len(track)} masks to masks.npz; the network ran on {network} of the frames")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Print where the first object is in each frame, as soon as the service knows.
+"""Prints the position of the first object in each frame while the job runs.
 
 python examples/sdk_stream.py VIDEO MASK [URL]
 """
@@ -9,7 +9,7 @@ from keymask import Client
 
 
 def main(video: str, mask: str, url: str = "http://localhost:8000") -> None:
-    """Follow a job while it runs."""
+    """Submit the video and follow its masks."""
     with Client(url) as client:
         for frame in client.stream(video, mask):
             for item in frame.objects[:1]:

@@ -1,9 +1,9 @@
 """Makes the embedded sample, service/sample/clip.mp4 and mask.png: `python scripts/make_sample.py`.
 
 A coffee cup on its saucer flies past a rocket. Both pictures ship with scikit-image: `coffee` by Rachel Michetti, CC0,
-and `rocket` by SpaceX, public domain. The cup is cut out along ellipses and a polygon typed in below; the camera pans,
-zooms and shakes, the shutter is open for half a frame, the sensor is a little noisy. The true mask of every frame is
-known, so the acceptance test of `keymask demo` measures against it.
+and `rocket` by SpaceX, public domain. The cup is cut out along the ellipses and the polygon below. The camera pans,
+zooms and shakes, the shutter is open for half a frame, and the sensor is slightly noisy. The true mask of every frame
+is known; the acceptance test of `keymask demo` compares against it.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ Matrix = npt.NDArray[np.float64]
 
 WIDTH, HEIGHT, FRAMES, RATE = 640, 360, 90, 30
 EXPOSURES = 4
-"""Moments within the open shutter that make up one frame."""
+"""Exposures averaged into one frame."""
 NOISE = 1.5
-"""Standard deviation of the sensor's noise, in grey values."""
+"""Standard deviation of the sensor noise, in grey values."""
 SEED = 20
 OBJECT_ID = 2
-"""Green in the palette, which shows on a red cup; object 1 is red."""
+"""Green in the palette, visible on a red cup; object 1 is red."""
 ENCODER = {"preset": "medium", "crf": "25", "threads": "1"}
 FOLDER = Path(__file__).resolve().parent.parent / "service" / "sample"
 
-# Outline of the cup in pixels of the coffee picture at twice its size: (centre, axes, angle) and the spoon's handle.
+# Outline of the cup in the coffee picture at twice its size: ellipses (centre, axes, angle) and the handle.
 SAUCER = ((556.0, 439.5), (663.0, 801.0), 98.9)
 RIM = ((581.0, 226.0), (466.0, 376.0), 0.0)
 HANDLE = [(795, 144), (815, 135), (838, 137), (847, 150), (843, 175), (823, 260), (780, 260), (800, 190)]
 
 
 def cut_out() -> tuple[Picture, Picture]:
-    """The coffee picture [400, 600, 3] and its cup's coverage uint8 [400, 600], 0 to 255."""
+    """Return the coffee picture [400, 600, 3] and the coverage of its cup, uint8 [400, 600], 0 to 255."""
     picture = data.coffee()
     outline = np.zeros((2 * picture.shape[0], 2 * picture.shape[1]), np.uint8)
     for ellipse in (SAUCER, RIM):
@@ -53,27 +53,27 @@ def cut_out() -> tuple[Picture, Picture]:
 
 
 def camera(t: float) -> Matrix:
-    """Affine map [2, 3] from the rocket picture to the frame at time `t` in 0..1: pan, zoom, a shaking hand."""
+    """Return the affine map [2, 3] from the rocket picture to the frame at time `t` in 0..1: pan, zoom, shake."""
     shake = np.array([1.6 * np.sin(29 * t + 1) + np.sin(47 * t), 1.3 * np.sin(37 * t) + 0.8 * np.sin(53 * t + 2)])
     centre = np.array([262 + 116 * t, 268 - 60 * t]) + shake
     return _placed(centre, 1.34 + 0.22 * t, 0.8 * np.sin(5 * t), np.array([WIDTH / 2, HEIGHT / 2]))
 
 
 def flight(t: float) -> Matrix:
-    """Affine map [2, 3] from the coffee picture to the frame at time `t` in 0..1: an arc, turning, coming nearer."""
+    """Return the affine map [2, 3] from the coffee picture to the frame at time `t` in 0..1: arc, turn, approach."""
     place = np.array([165 + 300 * t, 215 - 75 * np.sin(np.pi * t) + 6 * np.sin(20 * t)])
     return _placed(np.array([278.0, 210.0]), 0.42 + 0.16 * t, 16 * np.sin(4.5 * t - 0.6), place)
 
 
 def _placed(centre: npt.NDArray[np.float64], scale: float, degrees: float, place: npt.NDArray[np.float64]) -> Matrix:
-    """Affine map [2, 3] that scales and turns around `centre` and puts it at `place`."""
+    """Return the affine map [2, 3] that scales and turns around `centre` and moves it to `place`."""
     matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), degrees, scale)
     matrix[:, 2] += place - centre
     return np.asarray(matrix, np.float64)
 
 
 def frames(count: int = FRAMES) -> Iterator[tuple[Picture, Picture]]:
-    """Each frame as uint8 [360, 640, 3] RGB, with its true mask uint8 [360, 640] of 0 and 1."""
+    """Yield each frame, RGB uint8 [360, 640, 3], with its true mask, uint8 [360, 640], 0 and 1."""
     rocket = data.rocket()
     coffee, coverage = cut_out()
     random = np.random.default_rng(SEED)
@@ -96,12 +96,12 @@ def _warp(picture: Picture, matrix: Matrix, border: int = cv2.BORDER_CONSTANT) -
 
 
 def true_masks() -> Iterator[Picture]:
-    """The true mask of every frame of the sample, uint8 [360, 640] of 0 and 1."""
+    """Yield the true mask of every frame of the sample, uint8 [360, 640], 0 and 1."""
     return (mask for _, mask in frames())
 
 
 def encode(pictures: Iterator[Picture]) -> bytes:
-    """The pictures as H.264 in MP4, with B frames."""
+    """Encode pictures as H.264 in MP4, with B frames."""
     buffer = BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream: Any = container.add_stream("libx264", rate=RATE, options=ENCODER)

@@ -1,6 +1,6 @@
-"""Writes what made the shipped weights into their model cards, from the weights' own metadata.
+"""Writes the training run of the shipped weights into their model cards, from the weights' metadata.
 
-`python scripts/update_model_cards.py`, after new weights were put into vos/pretrained.
+Run `python scripts/update_model_cards.py` after adding new weights to vos/pretrained.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CARDS = {REFINER.name: DOCS / "model_card_refiner.md"}
 
 
 def card_with_run(name: str) -> str:
-    """The card with the rows about the run made anew."""
+    """Return the card with current rows about the run."""
     text = CARDS[name].read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
@@ -25,7 +25,7 @@ def card_with_run(name: str) -> str:
 
 
 def _rows(name: str) -> str:
-    """A table of what the weights file says of itself."""
+    """Return a table of the weights file's metadata."""
     path = PACKAGE_FOLDER / f"{name}.safetensors"
     about, record = read_metadata(path), read_record(path)
     recipe = json.loads(about["recipe"])
@@ -45,7 +45,7 @@ def _rows(name: str) -> str:
 
 
 def _data(about: dict[str, str]) -> list[str]:
-    """Sets, how many sequences or labelled pictures each has, and its SHA-256 (see `TrainingData.digests`)."""
+    """Return the data sets with their number of sequences or pictures and SHA-256 (see `TrainingData.digests`)."""
     counts, digests = json.loads(about["data"]), json.loads(about["data_sha256"])
     lines = [f"| {name} | {count} | `{digests[name]}` |" for name, count in counts.items()]
     return ["| set | items | SHA-256 of the list of its files' SHA-256 |", "| --- | --- | --- |", *lines]

@@ -1,4 +1,4 @@
-"""`keymask demo`: the embedded clip, the embedded weights, the default options, against the true masks."""
+"""`keymask demo` with embedded clip, embedded weights and default options, against the true masks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tests.support.paths import ROOT
 
 SAMPLE = ROOT / "service" / "sample"
 LEAST_J = 0.90
-"""Mean J over the frames after the first. Measured with the weights of November 2026: 0.98 (worst frame 0.965)."""
+"""Smallest allowed mean J after the first frame. The weights of November 2026 reach 0.98 (worst frame 0.965)."""
 LEAST_WORST_J = 0.80
 LEAST_SAVED = 0.5
-"""Share of the frames that need no network run. Measured: 0.87."""
+"""Smallest allowed share of frames without a network run. Measured: 0.87."""
 
 
 @pytest.fixture(scope="module")
 def sample() -> ModuleType:
-    """The script that made the sample; it knows the true masks."""
+    """Import the script that made the sample; it knows the true masks."""
     spec = importlib.util.spec_from_file_location("make_sample", ROOT / "scripts" / "make_sample.py")
     assert spec is not None
     assert spec.loader is not None
@@ -35,13 +35,13 @@ def sample() -> ModuleType:
 
 
 def labels_of(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """The labels of an indexed PNG."""
+    """Read the labels of an indexed PNG."""
     with Image.open(path) as picture:
         return np.asarray(picture, np.uint8)
 
 
 def test_the_demo_follows_the_object(tmp_path: Path, sample: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    """The demo's masks agree with the truth, most frames need no network run, and the text says where results are."""
+    """The masks agree with the true masks, most frames need no network run, and the text names the results."""
     assert main(["demo", "--out", str(tmp_path / "out"), "--json", str(tmp_path / "result.json")]) == 0
     text = capsys.readouterr().out
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def test_the_demo_follows_the_object(tmp_path: Path, sample: ModuleType, capsys:
 
 
 def test_the_sample_is_what_its_script_makes(sample: ModuleType) -> None:
-    """The embedded mask and first picture are those that the script renders; the clip is small H.264 with B frames."""
+    """The script renders the embedded mask and first picture; the clip is small H.264 with B frames."""
     picture, truth = next(sample.frames(1))
     assert np.array_equal(labels_of(SAMPLE / "mask.png"), truth * sample.OBJECT_ID)
     with av.open(str(SAMPLE / "clip.mp4")) as clip:

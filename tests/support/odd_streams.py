@@ -1,4 +1,4 @@
-"""Odd video files, made by PyAV's encoders: what cameras, recorders and broken transfers give."""
+"""Odd video files as cameras, recorders and broken transfers produce them, made with PyAV's encoders."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FRAMES = 24
 
 @dataclass(frozen=True)
 class OddStream:
-    """A way to make an odd file.
+    """Recipe for an odd file.
 
     Attributes:
-        suffix: Of the file's name.
-        make: Gives the file's bytes.
-        frames: How many frames a full decode must give at least; guards against an empty comparison.
-        breaks: Whether it says itself that it ends too early.
+        suffix: Suffix of the file name.
+        make: Returns the bytes of the file.
+        frames: Least number of frames that FFmpeg must decode, so that no comparison is empty.
+        breaks: Whether the file's own headers reveal that it ends early.
     """
 
     suffix: str
@@ -36,24 +36,24 @@ class OddStream:
 
 
 def pictures(count: int = FRAMES, width: int = 160, height: int = 96, seed: int = 0) -> RgbArray:
-    """A pan over a texture."""
+    """Pictures of a pan over a texture, uint8 [count, height, width, 3]."""
     return pan(count, (width, height), seed=seed).frames
 
 
-def of(encoder: str, suffix: str, container: str, pixel_format: str = "yuv420p", **options: str) -> OddStream:
-    """A whole file of one encoder."""
+def encoded(encoder: str, suffix: str, container: str, pixel_format: str = "yuv420p", **options: str) -> OddStream:
+    """A complete file from one encoder."""
     return OddStream(
         suffix, lambda: encode(pictures(), encoder, options, container=container, pixel_format=pixel_format)
     )
 
 
 def h264(container: str = "mp4", pixel_format: str = "yuv420p", **params: object) -> bytes:
-    """An H.264 file with x264's parameters, 24 frames."""
+    """An H.264 file of 24 frames with these x264 parameters."""
     return encode(pictures(), "libx264", x264(**params), container=container, pixel_format=pixel_format)
 
 
 def interlaced(encoder: str, container: str, options: Mapping[str, str]) -> bytes:
-    """A file whose pictures are marked and coded as interlaced."""
+    """A file whose pictures are flagged and coded as interlaced."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(encoder, rate=25, options=dict(options))
@@ -80,7 +80,7 @@ def nal_units(stream: bytes) -> list[bytes]:
 
 
 def open_gop_start() -> bytes:
-    """A raw stream that starts at an I frame which is no IDR: its leading B frames lack their first reference."""
+    """A raw stream that starts at an I frame other than IDR, so its leading B frames lack a reference."""
     units = nal_units(h264("h264", keyint=8, min_keyint=8, open_gop=1, bframes=3, b_adapt=0))
     kinds = [unit[3] & 31 for unit in units]
     parameters = [unit for unit, kind in zip(units, kinds, strict=True) if kind in (7, 8)][:2]
@@ -89,7 +89,7 @@ def open_gop_start() -> bytes:
 
 
 def lost_slice() -> bytes:
-    """A raw stream of which one P frame never arrived."""
+    """A raw stream from which one P frame is missing."""
     units = nal_units(h264("h264", bframes=0))
     pictures_at = [i for i, unit in enumerate(units) if unit[3] & 31 in (1, 5)]
     del units[pictures_at[9]]
@@ -97,13 +97,13 @@ def lost_slice() -> bytes:
 
 
 def two_sizes() -> bytes:
-    """A raw stream that changes its picture size in the middle."""
+    """A raw stream whose picture size changes."""
     small = encode(pictures(12, 128, 80), "libx264", x264(bframes=2), container="h264")
     return h264("h264", bframes=2) + small
 
 
 def two_tracks() -> bytes:
-    """A file with a small video track and a large one, which is marked as default."""
+    """A file with a small video track and a large one, which is the default."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as output:
         small, large = (output.add_stream("libx264", rate=25, options=x264()) for _ in range(2))
@@ -119,7 +119,7 @@ def two_tracks() -> bytes:
 
 
 def with_stream(container: str, change: Callable[[av.VideoStream], None], **params: object) -> bytes:
-    """An H.264 file whose stream was changed before the header was written."""
+    """An H.264 file whose stream is changed by `change` before the header is written."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream("libx264", rate=25, options=x264(**params))
@@ -132,12 +132,12 @@ def with_stream(container: str, change: Callable[[av.VideoStream], None], **para
 
 
 def stretched(stream: av.VideoStream) -> None:
-    """Pixels that are not square."""
+    """Set a pixel aspect ratio other than 1."""
     stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
 
 
 def vp8() -> bytes:
-    """A VP8 file (IVF) of key frames, which are what a lossy WebP picture holds (RFC 9649, 2.5)."""
+    """A VP8 file (IVF) of key frames, taken from lossy WebP pictures (RFC 9649, section 2.5)."""
     frames = []
     for picture in pictures():
         webp = io.BytesIO()
@@ -166,17 +166,17 @@ def remux(data: bytes, options: dict[str, str]) -> bytes:
 
 
 def cut(data: bytes, share: float = 0.6) -> bytes:
-    """The first part of a file."""
+    """The first part of a file, by its share of the bytes."""
     return data[: int(len(data) * share)]
 
 
 def moov_first(video: bytes) -> bytes:
-    """An MP4 whose index stands before its pictures (ISO/IEC 14496-12, 8.2.1): boxes and offsets are moved."""
-    boxes, place = {}, 0
-    while place < len(video):
-        size, kind = struct.unpack(">I4s", video[place : place + 8])
-        boxes[kind] = video[place : place + size]
-        place += size
+    """The same MP4 with its index before the media data (ISO/IEC 14496-12, 8.2.1)."""
+    boxes, position = {}, 0
+    while position < len(video):
+        size, kind = struct.unpack(">I4s", video[position : position + 8])
+        boxes[kind] = video[position : position + size]
+        position += size
     moov, table = bytearray(boxes[b"moov"]), boxes[b"moov"].index(b"stco") + 8
     (count,) = struct.unpack(">I", moov[table : table + 4])
     for number in range(count):
@@ -197,30 +197,30 @@ ODD_STREAMS: dict[str, OddStream] = {
         ".ts", lambda: interlaced("mpeg2video", "mpegts", {"flags": "+ildct+ilme", "bf": "2"})
     ),
     "interlaced h264": OddStream(".mkv", lambda: interlaced("libx264", "matroska", x264(tff=1, bframes=2))),
-    "mpeg2 4:2:2": of("mpeg2video", ".ts", "mpegts", "yuv422p", bf="2"),
-    "mpeg1 with B": of("mpeg1video", ".mpg", "mpeg", bf="2"),
-    "mpeg4 with B": of("mpeg4", ".avi", "avi", bf="2"),
+    "mpeg2 4:2:2": encoded("mpeg2video", ".ts", "mpegts", "yuv422p", bf="2"),
+    "mpeg1 with B": encoded("mpeg1video", ".mpg", "mpeg", bf="2"),
+    "mpeg4 with B": encoded("mpeg4", ".avi", "avi", bf="2"),
     "h264 4:2:2": OddStream(".mp4", lambda: h264(pixel_format="yuv422p")),
     "h264 4:4:4": OddStream(".mp4", lambda: h264(pixel_format="yuv444p")),
     "h264 10 bit": OddStream(".mp4", lambda: h264(pixel_format="yuv420p10le")),
     "h264 lossless": OddStream(".mp4", lambda: h264(pixel_format="yuv444p", qp=0)),
-    "hevc": of("libx265", ".mp4", "mp4", **{"x265-params": "log-level=none:pools=1:frame-threads=1"}),
-    "hevc 10 bit 4:2:2": of(
+    "hevc": encoded("libx265", ".mp4", "mp4", **{"x265-params": "log-level=none:pools=1:frame-threads=1"}),
+    "hevc 10 bit 4:2:2": encoded(
         "libx265", ".mkv", "matroska", "yuv422p10le", **{"x265-params": "log-level=none:pools=1:frame-threads=1"}
     ),
-    "vp9 with hidden frames": of("libvpx-vp9", ".webm", "webm", **{"auto-alt-ref": "1", "lag-in-frames": "16"}),
+    "vp9 with hidden frames": encoded("libvpx-vp9", ".webm", "webm", **{"auto-alt-ref": "1", "lag-in-frames": "16"}),
     "vp8": OddStream(".ivf", vp8),
-    "prores": of("prores_ks", ".mov", "mov", "yuv422p10le"),
-    "mjpeg": of("mjpeg", ".avi", "avi", "yuvj420p"),
-    "ffv1": of("ffv1", ".mkv", "matroska", "yuv420p"),
-    "raw": of("rawvideo", ".avi", "avi", "yuv420p"),
-    "gif": of("gif", ".gif", "gif", "rgb8"),
-    "apng": of("apng", ".apng", "apng", "rgb24"),
+    "prores": encoded("prores_ks", ".mov", "mov", "yuv422p10le"),
+    "mjpeg": encoded("mjpeg", ".avi", "avi", "yuvj420p"),
+    "ffv1": encoded("ffv1", ".mkv", "matroska", "yuv420p"),
+    "raw": encoded("rawvideo", ".avi", "avi", "yuv420p"),
+    "gif": encoded("gif", ".gif", "gif", "rgb8"),
+    "apng": encoded("apng", ".apng", "apng", "rgb24"),
     "h263": OddStream(
         ".avi", lambda: encode(pictures(FRAMES, 176, 144), "h263", container="avi", pixel_format="yuv420p")
     ),
-    "wmv2": of("wmv2", ".wmv", "asf"),
-    "flv": of("flv", ".flv", "flv"),
+    "wmv2": encoded("wmv2", ".wmv", "asf"),
+    "flv": encoded("flv", ".flv", "flv"),
     "variable rate": OddStream(".mkv", _vfr),
     "odd size": OddStream(
         ".mp4", lambda: encode(pictures(FRAMES, 161, 97), "libx264", x264(), container="mp4", pixel_format="yuv444p")
@@ -232,7 +232,9 @@ ODD_STREAMS: dict[str, OddStream] = {
     "one frame": OddStream(".mp4", lambda: encode(pictures(1), "libx264", x264(), container="mp4"), frames=1),
     "pixels not square": OddStream(".mp4", lambda: with_stream("mp4", stretched)),
     "missing pts": OddStream(".h264", lambda: h264("h264", bframes=3)),
-    "missing pts hevc": of("libx265", ".hevc", "hevc", **{"x265-params": "log-level=none:pools=1:frame-threads=1"}),
+    "missing pts hevc": encoded(
+        "libx265", ".hevc", "hevc", **{"x265-params": "log-level=none:pools=1:frame-threads=1"}
+    ),
     "open gop": OddStream(".mp4", lambda: h264(keyint=8, min_keyint=8, open_gop=1, bframes=3, b_adapt=0)),
     "open gop start": OddStream(".h264", open_gop_start, frames=12),
     "B pyramid": OddStream(".mp4", lambda: h264(bframes=7, b_pyramid="normal", b_adapt=0, ref=6)),

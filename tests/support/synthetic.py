@@ -1,7 +1,7 @@
-"""Small synthetic clips whose true motion is known, and their encoding by PyAV.
+"""Small synthetic clips with known motion, and an encoder for them.
 
-A clip is drawn by looking at a large smooth texture through a window that moves, so every picture is exact to a
-sub-pixel and the motion between any two pictures is a formula.
+Each picture is the view of a camera that moves over a large smooth texture. So the motion between any two pictures is
+known exactly.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ RgbArray = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Clip:
-    """Pictures and the camera that took them.
+    """Pictures of a moving camera.
 
     Attributes:
         frames: uint8 [n, height, width, 3] RGB.
-        cameras: float64 [n, 2, 3]; affine map from a picture's pixel (x, y, 1) to its place on the texture.
-        scenes: int [n], which texture each picture shows.
+        cameras: float64 [n, 2, 3], affine map from a pixel (x, y, 1) of each picture to its place on the texture.
+        scenes: Number of the texture that each picture shows [n].
     """
 
     frames: RgbArray
@@ -34,7 +34,7 @@ class Clip:
     scenes: tuple[int, ...]
 
     def motion(self, index: int, reference: int) -> npt.NDArray[np.float64]:
-        """True motion [height, width, 2], (dx, dy) in pixels from a pixel of `index` to its place in `reference`."""
+        """True motion [height, width, 2]: (dx, dy) from each pixel of picture `index` to its place in `reference`."""
         height, width = self.frames.shape[1:3]
         y, x = np.mgrid[:height, :width].astype(np.float64)
         here = np.stack((x, y, np.ones_like(x)), axis=-1)
@@ -45,7 +45,7 @@ class Clip:
 
 
 def texture(seed: int = 0, side: int = 640) -> RgbArray:
-    """Random smooth texture, uint8 [side, side, 3], with detail at several scales and little aliasing."""
+    """Random smooth texture uint8 [side, side, 3] with detail at several scales and little aliasing."""
     rng = np.random.default_rng(seed)
     total = np.zeros((side, side, 3), np.float32)
     for step, weight in ((4, 0.8), (8, 1.0), (24, 1.2), (96, 1.6)):
@@ -60,7 +60,7 @@ def draw(
     textures: Sequence[RgbArray],
     scenes: Sequence[int] | None = None,
 ) -> Clip:
-    """Draw pictures of `size` (width, height), one a camera; `scenes` says which texture each one shows."""
+    """Draw one picture of `size` (width, height) per camera. `scenes` selects the texture of each, by default 0."""
     shown = tuple(scenes or (0,) * len(cameras))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     frames = [
@@ -77,13 +77,13 @@ def _camera(zoom: float, x: float, y: float) -> npt.NDArray[np.float64]:
 def pan(
     count: int = 12, size: tuple[int, int] = (192, 128), velocity: tuple[float, float] = (3.0, 1.5), seed: int = 0
 ) -> Clip:
-    """A camera that moves by `velocity` (x, y) pixels a picture: motion to the picture before is +velocity."""
+    """A camera pan by `velocity` (x, y) pixels per picture. Motion to the previous picture is +velocity."""
     cameras = [_camera(1.0, 100 + velocity[0] * i, 100 + velocity[1] * i) for i in range(count)]
     return draw(cameras, size, [texture(seed)])
 
 
 def zoom(count: int = 12, size: tuple[int, int] = (192, 128), rate: float = 0.985, seed: int = 0) -> Clip:
-    """A camera that zooms in about the middle of the picture by `rate` a picture."""
+    """A camera zoom about the center of the picture by the factor `rate` per picture."""
     centre = (size[0] / 2, size[1] / 2)
     cameras = [_camera(rate**i, 320 - centre[0] * rate**i, 320 - centre[1] * rate**i) for i in range(count)]
     return draw(cameras, size, [texture(seed)])
@@ -92,7 +92,7 @@ def zoom(count: int = 12, size: tuple[int, int] = (192, 128), rate: float = 0.98
 def alternating(
     count: int = 12, size: tuple[int, int] = (192, 128), velocity: tuple[float, float] = (2.0, 1.0)
 ) -> Clip:
-    """Two scenes that alternate picture by picture, both panning: only every second picture is a sensible reference."""
+    """Two panning scenes that alternate from picture to picture, so only every second picture is a good reference."""
     cameras = [_camera(1.0, 100 + velocity[0] * (i // 2), 100 + velocity[1] * (i // 2)) for i in range(count)]
     return draw(cameras, size, [texture(1), texture(2)], [i % 2 for i in range(count)])
 
@@ -112,14 +112,14 @@ def encode(
     Args:
         frames: The pictures.
         codec: FFmpeg's name of the encoder.
-        options: Its options, such as {"bf": "3", "crf": "18", "x264-params": "..."}.
-        container: FFmpeg's name of the container.
-        pixel_format: What to encode.
-        rate: Pictures a second.
-        pts: Times of the pictures in 1/rate seconds; by default 0, 1, 2, ...
+        options: Options of the encoder, such as {"bf": "3", "crf": "18", "x264-params": "..."}.
+        container: FFmpeg's name of the container format.
+        pixel_format: FFmpeg's name of the pixel format to encode.
+        rate: Pictures per second.
+        pts: Times of the pictures in units of 1 / rate seconds, by default 0, 1, 2, ...
     """
     file = io.BytesIO()
-    # without this option a Matroska file has a random id
+    # Without this option, a Matroska file contains a random id.
     with av.open(file, "w", format=container, options={"fflags": "+bitexact"}) as output:
         stream = output.add_stream(codec, rate=rate, options=dict(options or {}))
         stream.height, stream.width = frames.shape[1:3]
@@ -135,6 +135,6 @@ def encode(
 
 
 def x264(**params: object) -> dict[str, str]:
-    """Options for libx264, of high quality and reproducible, such as `bframes=3, b_pyramid="normal", ref=2`."""
+    """Options for libx264: high quality, reproducible, and the given x264 parameters, such as `bframes=3, ref=2`."""
     chosen = {"threads": 1, "crf": 12, "keyint": 250, "scenecut": 0, "weightp": 0, "weightb": 0, **params}
     return {"x264-params": ":".join(f"{name.replace('_', '-')}={value}" for name, value in chosen.items())}

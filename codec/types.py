@@ -24,7 +24,7 @@ VectorArray: TypeAlias = npt.NDArray[Any]
 """AVMotionVector records [n] (libavutil/motion_vector.h), as PyAV's `MotionVectors.to_ndarray()` returns them."""
 
 STRIDE = 4
-"""Width and height of a cell of the stride-4 grid in analysis pixels. Motion fields and soft masks use this grid."""
+"""Size in analysis pixels of a cell of the stride-4 grid, which motion fields and soft masks use."""
 
 
 class FrameType(StrEnum):
@@ -160,7 +160,7 @@ class MotionField:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompressedFrame:
-    """One frame with what the bitstream says about it.
+    """One frame with its picture, motion and residual.
 
     Attributes:
         index: Position in presentation order among all decoded frames, from 0.

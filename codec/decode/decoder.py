@@ -27,7 +27,7 @@ class PresentedPicture:
         frame: The picture.
         index: Position in presentation order, from 0.
         time: Presentation time in seconds, from the pts, or else from frame rate and index.
-        packet: Description of the packet it was decoded from, None if the decoder does not say.
+        packet: Description of the packet it was decoded from, None if unknown.
     """
 
     frame: av.VideoFrame
@@ -41,7 +41,7 @@ class VideoDecoder:
 
     Args:
         file: The opened file.
-        vectors: Whether to export motion vectors. This takes a single thread.
+        vectors: Whether to export motion vectors. Decoding then uses a single thread.
     """
 
     def __init__(self, file: VideoFile, *, vectors: bool) -> None:

@@ -84,7 +84,7 @@ class Scaler:
             if plane.line_size >= width:
                 rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
                 return rows[:height, :width].copy()
-        # swscale takes gray to be full range and BT.601. With the same values on both sides it converts nothing.
+        # swscale assumes that gray is full range BT.601. Equal settings on both sides prevent a conversion.
         gray = self._to_luma.reformat(
             picture,
             width,

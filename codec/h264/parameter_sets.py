@@ -53,7 +53,7 @@ class PictureParameterSet:
         pic_parameter_set_id: Number by which slices refer to the set.
         bottom_field_pic_order_in_frame_present_flag: Whether slices carry the bottom field's picture order count.
         num_ref_idx_default_active: Default length of reference list 0 and list 1.
-        has_weights: Whether P slices, and B slices, carry a prediction weight table.
+        has_weights: Whether P slices and whether B slices carry a prediction weight table.
         redundant_pic_cnt_present_flag: Whether slices carry `redundant_pic_cnt`.
     """
 

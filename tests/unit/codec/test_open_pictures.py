@@ -1,4 +1,4 @@
-"""Pictures without a bitstream: arrays, and numbered files in a folder."""
+"""Pictures without a bitstream: arrays and numbered files in a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.synthetic import pan
 
 
 def moving(count: int = 5) -> UInt8Array:
-    """A texture that pans, uint8 [count, 64, 96, 3]."""
+    """A pan over a texture, uint8 [count, 64, 96, 3]."""
     luma = np.stack(pan(count, (96, 64), velocity=(2.0, 1.0)).frames)
     return np.asarray(np.repeat(luma[..., None], 3, axis=3) if luma.ndim == 3 else luma, np.uint8)
 
@@ -34,8 +34,8 @@ def lossless(pictures: UInt8Array, path: Path) -> Path:
     return path
 
 
-def test_an_array_gives_the_frames_of_the_same_pictures_in_a_lossless_video(tmp_path: Path) -> None:
-    """Luma, motion, residual, RGB and times are equal; only the container is missing."""
+def test_an_array_matches_a_lossless_video(tmp_path: Path) -> None:
+    """An array and a lossless video of the same pictures yield equal frames."""
     pictures = moving()
     with open_pictures(pictures) as array, open_video(lossless(pictures, tmp_path / "v.mkv")) as video:
         assert array.info.motion_source is video.info.motion_source is MotionSource.PROXY
@@ -51,8 +51,8 @@ def test_an_array_gives_the_frames_of_the_same_pictures_in_a_lossless_video(tmp_
         assert ours.motion.coverage > 0.5
 
 
-def test_files_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    """10 comes after 9 although its name sorts before; other files are left alone; gaps are listed."""
+def test_files_are_read_by_number(tmp_path: Path) -> None:
+    """Files are sorted by number, other files are ignored, and gaps are listed."""
     for number in (9, 10, 12, 15):
         Image.new("RGB", (20, 16), (number, 0, 0)).save(tmp_path / f"frame{number}.png")
     (tmp_path / "notes.txt").write_text("not a picture")
@@ -63,7 +63,7 @@ def test_files_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 
 def test_names_without_numbers_are_sorted(tmp_path: Path) -> None:
-    """Where a name has no number, the files are in the order of their names and have no gaps."""
+    """If any name has no number, the files are sorted by name and have no gaps."""
     for name in ("b.jpg", "a.JPG", "c7.jpeg"):
         Image.new("RGB", (20, 16)).save(tmp_path / name, "JPEG")
     found = find_pictures(tmp_path)
@@ -71,8 +71,8 @@ def test_names_without_numbers_are_sorted(tmp_path: Path) -> None:
     assert (found.missing, found.codec) == ((), "mjpeg")
 
 
-def test_a_folder_without_usable_pictures_is_refused(tmp_path: Path) -> None:
-    """No picture, two pictures with one number, and a first file that is no picture are named."""
+def test_folders_without_usable_pictures_are_rejected(tmp_path: Path) -> None:
+    """The error names the problem: no picture, two pictures with one number, or an unreadable first file."""
     with pytest.raises(UnreadableError, match="has no JPEG or PNG picture"):
         find_pictures(tmp_path)
     (tmp_path / "7.jpg").write_bytes(b"no picture")
@@ -83,8 +83,8 @@ def test_a_folder_without_usable_pictures_is_refused(tmp_path: Path) -> None:
         find_pictures(tmp_path)
 
 
-def test_a_picture_that_does_not_fit_breaks_the_video_there(tmp_path: Path) -> None:
-    """The frames before a picture of another size, or one that cannot be read, are yielded."""
+def test_an_unusable_picture_ends_the_video(tmp_path: Path) -> None:
+    """The frames before a picture of another size or an unreadable one are yielded, then an error is raised."""
     pictures = list(moving(4))
     with open_pictures([*pictures[:2], pictures[2][:32]]) as reader:
         frames = iter(reader)
@@ -101,7 +101,7 @@ def test_a_picture_that_does_not_fit_breaks_the_video_there(tmp_path: Path) -> N
     ("pictures", "message"),
     [([], "there are no pictures"), (np.zeros((2, 8, 8)), "given: float64"), (np.zeros((0, 8, 8, 3)), "no pictures")],
 )
-def test_what_is_not_a_series_of_rgb_pictures_is_refused(pictures: UInt8Array, message: str) -> None:
-    """The message says what was given."""
+def test_other_inputs_are_rejected(pictures: UInt8Array, message: str) -> None:
+    """The error for anything but RGB pictures describes what was given."""
     with pytest.raises(UnreadableError, match=message):
         open_pictures(pictures)

@@ -14,6 +14,7 @@ import typer.main
 from service.cli.main import app
 from tests.support.paths import ROOT
 
+MADE_BY_USERS = {"docker/.env"}
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 
 
@@ -96,4 +97,14 @@ def test_architecture_pages_end_with_where_to_look() -> None:
         assert "Where to look" in text, page.name
         last = text[text.rindex("Where to look") :]
         assert "\n## " not in last, f"{page.name} has a section after 'Where to look'"
-        assert [name for name in re.findall(r"`([\w/]+(?:\.\w+|/))`", last) if not (ROOT / name).exists()] == []
+        named = re.findall(r"`([\w/]+(?:\.(?:py|md|toml|json)|/))`", last)
+        assert named
+        assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    """Every path of the repository in a page's code spans exists."""
+    folders = "codec|vos|service|client|benchmarks|scripts|tests|docs|docker|examples"
+    named = re.findall(rf"`((?:{folders})/[\w./-]*[\w/])`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if name not in MADE_BY_USERS and not (ROOT / name).exists()] == []

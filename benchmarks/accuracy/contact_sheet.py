@@ -113,11 +113,11 @@ def sheet(sequence: DavisSequence, frames: Sequence[Judged], *, plain: bool) -> 
 def main() -> None:
     """Segment all sequences with the default and draw the worst."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder in the layout of DAVIS")
-    parser.add_argument("--out", type=Path, required=True, help="where sheets with pictures go; keep them to yourself")
-    parser.add_argument("--outlines", type=Path, default=ROOT / "docs" / "images", help="where those without go")
-    parser.add_argument("--sequences", metavar="A,B", help="some of the sequences; all by default")
-    parser.add_argument("--worst", type=int, default=3, metavar="N", help="how many sequences are drawn")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder in DAVIS layout")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the sheets with pictures")
+    parser.add_argument("--outlines", type=Path, default=ROOT / "docs" / "images", help="folder of the sheets without")
+    parser.add_argument("--sequences", metavar="A,B", help="some of the sequences; default: all")
+    parser.add_argument("--worst", type=int, default=3, metavar="N", help="number of sequences to draw")
     parser.add_argument("--model", default="compact")
     parser.add_argument("--weights")
     arguments = parser.parse_args()

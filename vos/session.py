@@ -15,12 +15,11 @@ from vos.keyframes.history import KeyframeHistory
 from vos.keyframes.keyframe_segmenter import KeyframeSegmenter
 from vos.keyframes.policy import FrameContext, KeyframePolicy
 from vos.labels import Labeler
-from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Features, VOSNetwork
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
 from vos.propagation.propagate import Propagated, propagate
 from vos.propagation.warp import ReferenceStore
-from vos.refinement.mask_refiner import BUDGETS, MaskRefiner, mask_uncertainty
+from vos.refinement.mask_refiner import BUDGETS, MaskRefiner
 from vos.runtime.run_state import HeldReference, RunState
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import ThreadPools, one_thread
@@ -72,9 +71,7 @@ class Session:
         self._refines = refiner is not None and policy.propagates
         beside = pools if self._refines and pools.can_work_beside else None
         self._base = KeyframeSegmenter(network, options, self._size, beside, timer)
-        self._history = KeyframeHistory(prompt.index)
-        self._key_logits: dict[int, Tensor] = {}
-        self._key_uncertainty = torch.zeros(len(self._object_ids), device=self._device)
+        self._history = KeyframeHistory(prompt.index, len(self._object_ids), self._device)
         light = 0 if refiner is None else LIGHT_CHANNELS
         self._references = ReferenceStore(len(self._object_ids) + light + 1, *self._size.grid, self._device)
         self._early: list[CompressedFrame] = []
@@ -122,7 +119,7 @@ class Session:
         if estimates:
             self._prefetch_next_key(wave.ahead)
         for estimate in self._refine(estimates):
-            excess = (estimate.uncertainty - self._key_uncertainty).clamp(min=0)
+            excess = (estimate.uncertainty - self._history.uncertainty()).clamp(min=0)
             if self._policy.is_key_after_refinement(estimate.frame, self._context(estimate, excess)):
                 masks.append(self._segment_key(estimate))
             else:
@@ -192,22 +189,7 @@ class Session:
             light = soft[:0] if self._refiner is None else self._refiner.add_keyframe(frame, soft)
         self._store(frame, Propagated(soft, light, torch.zeros_like(soft[0]), 1.0))
         self._base.memorize(frame.index, features, full)
-        self._history.add_key(frame.index)
-        memorized = {*self._base.indices, *self._refiner_keys}
-        self._key_logits = {i: kept for i, kept in self._key_logits.items() if i in memorized}
-        if logits is not None:
-            self._key_logits[frame.index] = logits
-            self._key_uncertainty = self._uncertainty_of_key(frame.index)
-
-    def _uncertainty_of_key(self, index: int) -> Tensor:
-        """Uncertainty of a key frame's masks, float32 [K]; 0 for the prompt, and without a refiner.
-
-        Another key frame would be about as uncertain, so only what exceeds this is a reason for one.
-        """
-        logits = None if self._refiner is None else self._key_logits.get(index)
-        if logits is None:
-            return torch.zeros(len(self._object_ids), device=self._device)
-        return mask_uncertainty(soft_aggregate(torch.sigmoid(logits.to(self._device).squeeze(1)))[1:])
+        self._history.add(frame.index, logits, memorized={*self._base.indices, *self._refiner_keys})
 
     def _prefetch_next_key(self, ahead: tuple[CompressedFrame, ...]) -> None:
         """Start to encode the first frame ahead that will be key, provided that masks stay certain until then."""
@@ -242,7 +224,7 @@ class Session:
             frame_count=self._history.frame_count,
             memory=self._base.layout,
             refiner_keys=self._refiner_keys,
-            logits={i: logits.cpu().numpy() for i, logits in self._key_logits.items()},
+            logits={i: logits.cpu().numpy() for i, logits in self._history.logits.items()},
             references=tuple(HeldReference(i, slot, channels.cpu().numpy()) for i, (slot, channels) in held),
             pending=tuple(self._unordered.values()),
             counts=dict(counts),
@@ -256,8 +238,7 @@ class Session:
         self._base.reserve(state.memory)
         if self._refiner is not None:
             self._refiner.reserve(state.refiner_keys)
-        self._key_logits = {i: torch.from_numpy(logits) for i, logits in state.logits.items()}
-        self._key_uncertainty = self._uncertainty_of_key(state.keys[-1])
+        self._history.logits = {i: torch.from_numpy(logits) for i, logits in state.logits.items()}
         for held in state.references:
             self._references.put_at(held.slot, held.decode_index, torch.from_numpy(held.channels).to(self._device))
         self._unordered = {mask.index: mask for mask in state.pending}
@@ -268,7 +249,7 @@ class Session:
         in_memory, in_refiner = frame.index in self._base.indices, frame.index in self._refiner_keys
         if not (in_memory or in_refiner):
             return
-        logits = self._key_logits.get(frame.index)
+        logits = self._history.logits.get(frame.index)
         full = self._size.pad(self._prompt_masks) if logits is None else self._base.to_full(logits)
         if in_memory:
             self._base.restore(frame, full)

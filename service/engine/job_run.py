@@ -1,4 +1,4 @@
-"""One attempt at a job in a worker: open the files, resume, segment, write masks and the report."""
+"""One attempt at a job in a worker: segment the video, write masks to the log, report progress."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from codec.types import CompressedFrame
 from service.engine.reporting import DrainedError
+from service.engine.resume_state import ResumeState, delete_state
 from service.errors import TooManyFramesError
 from service.jobs.types import Job, JobProgress
 from service.run.model_loader import LoadedModel
@@ -19,11 +20,7 @@ from service.run.options import RunOptions
 from service.run.segment import Segmentation, segment
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import MaskLog
-from vos.runtime.run_state import RunState
 from vos.types import FrameMask, MaskSource, Options, Stats
-
-_MAX_STATE_SHARE = 0.02
-"""Largest share of a job's time that saving resume states may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +71,9 @@ class JobRun:
         self._max_frames = max_frames
         self._run: Segmentation | None = None
         self._log: MaskLog | None = None
-        self._fingerprint = ""
         self._began = time.monotonic()
         self._new = 0
         self._write_seconds = 0.0
-        self._save_state_at = 0.0
         self._earlier_counts: Mapping[MaskSource, int] = {}
         self.resumed = False
 
@@ -98,13 +93,15 @@ class JobRun:
         )
         with run, closing(MaskLog(self._files.mask_log)) as log:
             self._run, self._log = run, log
-            self._fingerprint = self._make_fingerprint(run.model)
-            self._restore(run, log)
+            fingerprint = self._fingerprint(run.model)
+            state = ResumeState(self._files, run, log, fingerprint=fingerprint, min_seconds=self._state_seconds)
+            self._restore(state)
             try:
                 for mask in run:
-                    self._append(mask)
+                    self._write(mask, log, state)
+                    self._report("segmenting")
             except DrainedError:
-                self._save_state()
+                state.save()
                 raise
             return self._finish(run)
 
@@ -116,51 +113,26 @@ class JobRun:
         total = self._run.stats
         return Stats({s: n - self._earlier_counts.get(s, 0) for s, n in total.frames.items()}, total.seconds)
 
-    def delete_state(self) -> None:
-        """Delete the resume state."""
-        for path in (self._files.state, self._files.state.with_name(self._files.state.name + ".part")):
-            path.unlink(missing_ok=True)
-
-    def _save_state(self) -> None:
-        """Save the resume state if the run has begun."""
-        state = self._run.state if self._run else None
-        if state is not None and self._log is not None:
-            self._log.sync()  # the state must never be ahead of the masks
-            state.save(self._files.state, self._fingerprint)
-
-    def _restore(self, run: Segmentation, log: MaskLog) -> None:
-        """Resume from the state of an earlier attempt. Without a usable state, clear the log to start over."""
-        state = RunState.load(self._files.state, self._fingerprint)
-        if state is not None and state.next_index - 1 <= max(log.last, self._job.options.first_frame - 1):
+    def _restore(self, state: ResumeState) -> None:
+        restored = state.restore(self._job.options.first_frame)
+        if restored is not None:
             self.resumed = True
-            self._earlier_counts = state.counts
-            run.resume(state)
+            self._earlier_counts = restored.counts
             self._report("resuming")
-        else:
-            log.clear()
 
     def _check_frame(self, frame: CompressedFrame) -> None:
-        """Report before the first mask too, so that the job can be stopped at any time."""
+        """Enforce the limit of frames, and report before the first mask too, so the job can be stopped at any time."""
         if frame.index >= self._max_frames:
             raise TooManyFramesError(f"the video has more than the {self._max_frames} frames allowed")
         if not self._new:
             self._report("resuming" if self.resumed else "segmenting")
 
-    def _append(self, mask: FrameMask) -> None:
-        """Write a mask, save the resume state if due, and report."""
-        assert self._log is not None
+    def _write(self, mask: FrameMask, log: MaskLog, state: ResumeState) -> None:
         began = time.monotonic()
-        self._log.append(mask)
+        log.append(mask)
         self._new += 1
-        written = time.monotonic()
-        if self._new == 1:  # a client waits for this mask, and there is little to lose yet
-            self._save_state_at = written + self._state_seconds
-        if written >= self._save_state_at:
-            self._save_state()
-            spent = time.monotonic() - written
-            self._save_state_at = written + max(self._state_seconds, spent / _MAX_STATE_SHARE)
+        state.save_if_due()
         self._write_seconds += time.monotonic() - began
-        self._report("segmenting")
 
     def _report(self, stage: str) -> None:
         fps = self._new / (time.monotonic() - self._began) if self._new else None
@@ -170,19 +142,20 @@ class JobRun:
         self._observe(JobProgress(done, total, stage, fps and round(fps, 2)), self.stats)
 
     def _finish(self, run: Segmentation) -> JobOutcome:
+        """Write the report and delete the resume state."""
         done, options = self._done, self._job.options
         # The path of the weights is internal to the server; their digest identifies them.
         model = {name: value for name, value in run.model.description.items() if name != "weights"}
         seconds = {"write": self._write_seconds, "total": time.monotonic() - self._began}
         resumed_frames = sum(self._earlier_counts.values()) if self.resumed else None
         report = replace(run.report(seconds, resumed_frames=resumed_frames), model=model).to_json()
-        # Names that HTTP clients know from before files and HTTP shared one shape.
+        # HTTP clients also read these names.
         report |= {"codec": run.bitstream.to_json(run.info), "frames": run.stats.total}
         report["options"]["model"] = options.model
         part = self._files.report.with_suffix(".part")
         part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         part.replace(self._files.report)
-        self.delete_state()
+        delete_state(self._files)
         fps = self._new / max(1e-6, time.monotonic() - self._began)
         progress = JobProgress(done, done, "finished", round(fps, 2))
         return JobOutcome(report, progress, run.bitstream.frames if options.end is None else None)
@@ -197,7 +170,7 @@ class JobRun:
         """Expected number of masks."""
         return self._job.options.mask_count(self._job.video.frames)
 
-    def _make_fingerprint(self, model: LoadedModel) -> str:
+    def _fingerprint(self, model: LoadedModel) -> str:
         """Return a digest of everything that the masks depend on."""
         about = [self._job.payload_sha256, self._job.options.model_dump(), model.description]
         return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()

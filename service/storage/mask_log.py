@@ -6,14 +6,12 @@ frames' presentation indices. Only lines that end in a newline count.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from service.writers.mask_line import frame_line
+from service.writers.mask_line import encode_line, index_of, parse_line
 from vos.types import FrameMask
 
 BLOCK = 1 << 18
@@ -22,7 +20,6 @@ _TAIL = 1 << 16
 """Bytes read at a time when searching backwards for a newline."""
 _EMPTY = -1
 """`MaskLog.last` of an empty file."""
-_INDEX = re.compile(rb'\{"index":\s*(\d+)')
 
 
 class MaskLog:
@@ -42,8 +39,7 @@ class MaskLog:
     def append(self, mask: FrameMask) -> None:
         """Write the line of a frame unless the file has it. Readers see it at once."""
         if mask.index > self.last:
-            line = json.dumps(frame_line(mask), separators=(",", ":")).encode() + b"\n"
-            self._file.write(line)
+            self._file.write(encode_line(mask) + b"\n")
             self._file.flush()
             self.last = mask.index
 
@@ -116,7 +112,7 @@ def iter_lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
-                yield json.loads(line)
+                yield parse_line(line)
 
 
 def find_line(path: Path, index: int) -> bytes | None:
@@ -146,18 +142,6 @@ def offset_of(path: Path, index: int) -> int:
         return 0
 
 
-def index_of(line: bytes) -> int:
-    """Return the presentation index of a line.
-
-    Raises:
-        ValueError: This is not a line of a mask log.
-    """
-    match = _INDEX.match(line)
-    if match is None:
-        raise ValueError(f"a line of the mask log begins with {line[:40]!r}")
-    return int(match[1])
-
-
 def _next_line(file: BinaryIO, position: int) -> tuple[int, bytes]:
     """Return the offset and the bytes of the first line that begins at `position` or later."""
     file.seek(max(0, position - 1))
@@ -168,8 +152,7 @@ def _next_line(file: BinaryIO, position: int) -> tuple[int, bytes]:
 
 def _is_valid(line: bytes) -> bool:
     try:
-        json.loads(line)
-        index_of(line)
+        parse_line(line)
     except ValueError:
         return False
     return True

@@ -1,7 +1,20 @@
-"""Scores as they are written: enough digits to compare, few enough to read."""
+"""One line of masks: the format of the mask log, of `--rle` files and of `GET /v1/jobs/{id}/masks`.
+
+A line is a JSON object without spaces, UTF-8, and describes one frame:
+
+    {"index":0,"pts":0,"time":0.0,"type":"I","source":"prompt","objects":[
+     {"id":1,"rle":{"size":[480,854],"counts":"`Xk16h>3N2N..."},"bbox":[290,160,64,96],"area":4410,"score":1.0}]}
+
+`index` comes first, so that `index_of` need not parse the line. `pts` is null where the stream has none, `time` is in
+seconds, `type` is I, P or B and `source` a `vos.types.MaskSource`. `objects` holds the objects with at least one pixel:
+`rle` is COCO's compressed run-length encoding with `size` [height, width], `bbox` is [x, y, width, height] and `area` a
+count, all in pixels; `score` is the confidence, 0 to 1.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import numpy as np
@@ -10,14 +23,26 @@ from pycocotools import mask as coco
 from codec.types import FrameType, UInt8Array
 from vos.types import FrameMask, MaskSource
 
+EXAMPLE = (
+    '{"index":0,"pts":0,"time":0.0,"type":"I","source":"prompt","objects":[{"id":1,"rle":{"size":[480,854],'
+    '"counts":"`Xk16h>3N2N2N2N2O1N..."},"bbox":[290,160,64,96],"area":4410,"score":1.0}]}'
+)
+"""A line, for documentation; its `counts` are cut short."""
+_INDEX = re.compile(rb'\{"index":\s*(\d+)')
+
 
 def rounded(score: float) -> float:
-    """A score with four digits."""
+    """Round a score to four digits."""
     return round(float(score), 4)
 
 
+def encode_line(frame: FrameMask) -> bytes:
+    """Return the frame's line, without a newline."""
+    return json.dumps(frame_line(frame), separators=(",", ":")).encode()
+
+
 def frame_line(frame: FrameMask) -> dict[str, Any]:
-    """What one line holds; objects without a pixel in the frame are left out."""
+    """Return the values of the frame's line."""
     present = [int(i) for i in np.flatnonzero(np.bincount(frame.labels.ravel(), minlength=256)) if i]
     return {
         "index": frame.index,
@@ -30,7 +55,6 @@ def frame_line(frame: FrameMask) -> dict[str, Any]:
 
 
 def _object(frame: FrameMask, object_id: int) -> dict[str, Any]:
-    """One object as COCO has it: rle with size [height, width], bbox [x, y, width, height] and area in pixels."""
     rle = coco.encode(np.asfortranarray(frame.labels == object_id).view(np.uint8))
     return {
         "id": object_id,
@@ -41,8 +65,38 @@ def _object(frame: FrameMask, object_id: int) -> dict[str, Any]:
     }
 
 
+def index_of(line: bytes) -> int:
+    """Return the presentation index of the frame that a line describes.
+
+    Raises:
+        ValueError: It is not a line of masks.
+    """
+    match = _INDEX.match(line)
+    if match is None:
+        raise ValueError(f"a line of masks begins with {line[:40]!r}")
+    return int(match[1])
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """Return the values of a line.
+
+    Raises:
+        ValueError: It is not a line of masks.
+    """
+    index_of(line)
+    values: dict[str, Any] = json.loads(line)
+    return values
+
+
+def without_masks(line: bytes) -> dict[str, Any]:
+    """Return the values of a line without the run-length encodings, as events carry them."""
+    values = parse_line(line)
+    values["objects"] = [{k: v for k, v in entry.items() if k != "rle"} for entry in values["objects"]]
+    return values
+
+
 def labels_of(line: dict[str, Any], width: int, height: int) -> UInt8Array:
-    """Labels uint8 [height, width] of a parsed line; 0 is the background."""
+    """Return the labels uint8 [height, width] of a parsed line; 0 is the background."""
     labels = np.zeros((height, width), np.uint8)
     for entry in line["objects"]:
         rle = {"size": entry["rle"]["size"], "counts": entry["rle"]["counts"].encode("ascii")}
@@ -51,7 +105,7 @@ def labels_of(line: dict[str, Any], width: int, height: int) -> UInt8Array:
 
 
 def mask_of(line: dict[str, Any], width: int, height: int) -> FrameMask:
-    """A parsed line as the record that result writers take."""
+    """Return a parsed line as the record that result writers take."""
     return FrameMask(
         index=line["index"],
         pts=line["pts"],

@@ -19,6 +19,7 @@ from service.http.streaming.mask_stream import follow_masks
 from service.jobs.types import Job, JobProgress, JobStatus
 from service.problems import PROBLEMS, body_of
 from service.run.options import MAX_INDEX
+from service.writers.mask_line import EXAMPLE, index_of, without_masks
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
@@ -35,8 +36,7 @@ _EVENT = {
 _EXAMPLE = {
     "event": "frame",
     "id": "0",
-    "data": '{"index":0,"pts":0,"time":0.0,"type":"I","source":"prompt",'
-    '"objects":[{"id":1,"bbox":[290,160,64,96],"area":4410,"score":1.0}]}',
+    "data": json.dumps(without_masks(EXAMPLE.encode()), separators=(",", ":")),
 }
 
 
@@ -98,9 +98,7 @@ def _state_event(status: JobStatus, p: JobProgress) -> bytes:
 @lru_cache(maxsize=256)
 def _frame_event(line: bytes) -> bytes:
     """A line of masks as an event without the masks, which are fetched from `masks`; many clients get the same one."""
-    frame: dict[str, Any] = json.loads(line)
-    frame["objects"] = [{k: v for k, v in entry.items() if k != "rle"} for entry in frame["objects"]]
-    return _event("frame", frame, frame["index"])
+    return _event("frame", without_masks(line), index_of(line))
 
 
 def _last(job: Job) -> bytes:

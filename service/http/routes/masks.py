@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
@@ -18,18 +17,15 @@ from service.http.streaming.mask_stream import follow_masks
 from service.jobs.types import Job
 from service.problems import ProblemError
 from service.run.options import MAX_INDEX
-from service.storage.mask_log import find_line, index_of
+from service.storage.mask_log import find_line
 from service.threads import in_thread
-from service.writers.mask_line import labels_of
+from service.writers.mask_line import EXAMPLE, index_of, labels_of, parse_line
 from service.writers.png import encode_mask
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
 _PATIENCE_SECONDS = 15.0
-_EXAMPLE = (
-    '{"index":0,"pts":0,"time":0.0,"type":"I","source":"prompt","objects":[{"id":1,"rle":{"size":[480,854],'
-    '"counts":"`Xk16h>3N2N2N2N2O1N..."},"bbox":[290,160,64,96],"area":4410,"score":1.0}]}\n'
-)
+_EXAMPLE = EXAMPLE + "\n"
 
 
 @router.get(
@@ -42,7 +38,10 @@ _EXAMPLE = (
             "description": "One JSON object a line and frame (`FrameLine`), in presentation order, while the job runs; "
             "the stream ends with the job, whatever became of it.",
             "content": {
-                "application/x-ndjson": {"schema": {"$ref": "#/components/schemas/FrameLine"}, "example": _EXAMPLE}
+                "application/x-ndjson": {
+                    "schema": {"$ref": "#/components/schemas/FrameLine"},
+                    "example": EXAMPLE + "\n",
+                }
             },
         }
     },
@@ -106,4 +105,4 @@ async def read_mask_picture(
 
 
 def _picture(line: bytes, job: Job) -> bytes:
-    return encode_mask(labels_of(json.loads(line), job.video.width, job.video.height))
+    return encode_mask(labels_of(parse_line(line), job.video.width, job.video.height))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from service.http.context import Services
 from service.http.streaming.job_watch import JobSnapshot
 from service.jobs.types import Job
-from service.storage.mask_log import index_of, offset_of
+from service.storage.mask_log import offset_of
 from service.threads import in_thread
+from service.writers.mask_line import index_of
 
 
 @dataclass(frozen=True, slots=True)

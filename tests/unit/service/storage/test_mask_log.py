@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from codec.types import FrameType
-from service.storage.mask_log import BLOCK, find_line, index_of, offset_of, read_lines
-from service.writers.mask_line import frame_line, mask_of
+from service.storage.mask_log import BLOCK, find_line, offset_of, read_lines
+from service.writers.mask_line import frame_line, index_of, mask_of
 from vos.types import FrameMask, MaskSource
 
 

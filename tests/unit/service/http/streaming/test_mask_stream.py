@@ -17,7 +17,8 @@ from service.http.streaming.job_watch import JobSnapshot, JobWatch
 from service.jobs.types import Job, JobStatus, JobVideo
 from service.run.options import JobOptions
 from service.storage.job_files import Storage
-from service.storage.mask_log import index_of, offset_of
+from service.storage.mask_log import offset_of
+from service.writers.mask_line import index_of
 
 JOB = Job("0" * 32, JobOptions(), JobVideo("h264", 64, 48, 25.0, 9, 0.36, 0), "0" * 64, datetime.now(UTC))
 DONE = Job("0" * 32, JobOptions(), JOB.video, "0" * 64, JOB.created_at, status=JobStatus.SUCCEEDED)

@@ -9,14 +9,17 @@ from keymask.errors import (
     JobCanceledError,
     JobFailedError,
     KeymaskError,
+    LocalError,
     NotFoundError,
     ProblemError,
     ServerError,
+    ServerNotInstalledError,
     TooManyRequestsError,
     UnauthorizedError,
     WaitTimeoutError,
 )
-from keymask.models import Forecast, Frame, Job, JobStatus, Model, ObjectMask, Options, Probe, Progress, Track, Video
+from keymask.models import Forecast, Frame, Job, JobStatus, Model, ObjectMask, Probe, Progress, Track, Video
+from keymask.options import Options
 
 __all__ = [
     "AsyncClient",
@@ -31,6 +34,7 @@ __all__ = [
     "JobFailedError",
     "JobStatus",
     "KeymaskError",
+    "LocalError",
     "Model",
     "NotFoundError",
     "ObjectMask",
@@ -39,6 +43,7 @@ __all__ = [
     "ProblemError",
     "Progress",
     "ServerError",
+    "ServerNotInstalledError",
     "TooManyRequestsError",
     "Track",
     "UnauthorizedError",

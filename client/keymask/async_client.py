@@ -1,4 +1,4 @@
-"""The client for asyncio, the twin of `client.Client`: the same names, awaited."""
+"""The client for asyncio, with the methods of `client.Client`, awaited."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Unpack
 
 import httpx
 
 from keymask.errors import WaitTimeoutError, problem_of
-from keymask.models import Frame, Job, JobStatus, Model, Options, Probe, Track
+from keymask.models import Frame, Job, JobStatus, Model, Probe, Track
+from keymask.options import Options
 from keymask.png import MaskLike
 from keymask.progress import ProgressOption, reporter
 from keymask.protocol import (
@@ -34,7 +35,7 @@ from keymask.retry import FOLLOW_SECONDS, Retry
 
 
 class AsyncClient:
-    """Talks to a keymask service; use it in `async with`, or call `aclose`. Arguments as for `Client`."""
+    """A connection to a keymask service; use it in `async with`, or call `aclose`. Arguments as for `Client`."""
 
     def __init__(
         self,
@@ -61,15 +62,15 @@ class AsyncClient:
         await self._http.aclose()
 
     async def segment(
-        self, video: VideoLike, mask: MaskLike, *, progress: ProgressOption = False, **options: Any
+        self, video: VideoLike, mask: MaskLike, *, progress: ProgressOption = False, **options: Unpack[Options]
     ) -> Track:
-        """Upload a video and the mask of a frame, wait, and take all masks.
+        """Upload a video and the mask of one frame, wait, and return all masks.
 
         Args:
-            video: Path, bytes or binary file object.
+            video: Path, bytes or binary file object of a video.
             mask: Path or bytes of a PNG, array [height, width] of object ids, or PIL image.
-            progress: True for a line on the terminal, or a function that is told of every change.
-            **options: See `Options`.
+            progress: True shows a line on the terminal; a function is called with the job at every change.
+            **options: See `Options`; what is left out is left to the service.
 
         Raises:
             InputRefusedError: The service cannot use the video, the mask or an option.
@@ -85,8 +86,8 @@ class AsyncClient:
         report(job)
         return Track(job, tuple(frames))
 
-    async def stream(self, video: VideoLike, mask: MaskLike, **options: Any) -> AsyncIterator[Frame]:
-        """Upload a video and a mask, and take masks as they are computed; arguments as for `segment`."""
+    async def stream(self, video: VideoLike, mask: MaskLike, **options: Unpack[Options]) -> AsyncIterator[Frame]:
+        """Upload a video and a mask, and yield masks as they are computed; arguments as for `segment`."""
         async for frame in self.masks(await self.submit(video, mask, **options)):
             yield frame
 
@@ -97,25 +98,25 @@ class AsyncClient:
         *,
         idempotency_key: str | None = None,
         prefer_wait: int | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> Job:
-        """Upload a video and a mask; the job is queued and this returns.
+        """Upload a video and a mask, and return the queued job.
 
         Args:
             video: As for `segment`.
             mask: As for `segment`.
-            idempotency_key: The same key and the same files give the same job again.
-            prefer_wait: Seconds, at most 60, that the service may wait for the job to end before it answers.
-            **options: See `Options`.
+            idempotency_key: A repeated submission with the same key and files returns the same job.
+            prefer_wait: Seconds, at most 60, that the service may wait for the job to end before it responds.
+            **options: See `Options`; what is left out is left to the service.
         """
-        return await self._job(submission(video, mask, Options(**options), idempotency_key, prefer_wait))
+        return await self._job(submission(video, mask, options, idempotency_key, prefer_wait))
 
     async def get(self, job: JobLike) -> Job:
-        """The job as it is now."""
+        """Return the current state of a job."""
         return await self._job(Call("GET", job_path(job)))
 
     async def jobs(self, *, status: JobStatus | str | None = None, limit: int | None = None) -> AsyncIterator[Job]:
-        """All jobs, newest first, fetched page by page."""
+        """Yield all jobs, newest first; pages are fetched as needed."""
         wanted = status.value if isinstance(status, JobStatus) else status
         cursor = None
         while True:
@@ -131,8 +132,8 @@ class AsyncClient:
         """Wait for a job to succeed.
 
         Raises:
-            JobFailedError, JobCanceledError: It ended otherwise.
-            WaitTimeoutError: It has not ended after `timeout` seconds.
+            JobFailedError, JobCanceledError: The job ended without success.
+            WaitTimeoutError: The job has not ended after `timeout` seconds; it goes on.
         """
         report = reporter(progress)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -149,15 +150,15 @@ class AsyncClient:
             pause = min(longest, 1.5 * pause)
 
     async def masks(self, job: JobLike, *, start: int | None = None, end: int | None = None) -> AsyncIterator[Frame]:
-        """Masks of a job in presentation order, also while it runs; goes on where a lost connection broke off.
+        """Yield the masks of a job in presentation order, also while it runs; a lost connection is resumed.
 
         Args:
             job: The job.
-            start: First frame; the first one there is by default.
-            end: Frame to stop before; the last one is given too by default.
+            start: First frame; by default the first one that has a mask.
+            end: Frame to stop before; by default the end of the job.
 
         Raises:
-            JobFailedError, JobCanceledError: The job ended without success; the masks before that have been given.
+            JobFailedError, JobCanceledError: The job ended without success; all masks before that have been yielded.
         """
         retry = self._following()
         current = await self._job(Call("GET", job_path(job)), retry)
@@ -181,20 +182,20 @@ class AsyncClient:
                 return
 
     async def cancel(self, job: JobLike) -> Job:
-        """Ask the service to stop a job."""
+        """Ask the service to cancel a job."""
         return await self._job(Call("POST", job_path(job, "cancel")))
 
     async def delete(self, job: JobLike) -> None:
-        """Stop a job and remove all its files."""
+        """Cancel a job if it runs, and delete it with all its files."""
         await self._send(Call("DELETE", job_path(job)))
 
     async def download(self, job: JobLike, format: str, path: str | os.PathLike[str]) -> Path:
-        """Store a result of a job that succeeded.
+        """Download a result of a job that succeeded.
 
         Args:
             job: The job.
             format: "png" (zip of indexed PNGs), "coco", "ytvis" or "overlay" (mp4).
-            path: File to write; it appears only when it is complete.
+            path: File to write; it appears only once it is complete.
         """
         target = Path(path)
         partial = target.with_name(target.name + ".part")
@@ -215,11 +216,11 @@ class AsyncClient:
         return target
 
     async def probe(self, video: VideoLike) -> Probe:
-        """What a video's bitstream offers, without running a model."""
+        """Report what a video's bitstream offers, without running a network."""
         return Probe.model_validate((await self._send(Call("POST", "/v1/probe", upload=Upload(video)))).json())
 
     async def models(self) -> list[Model]:
-        """The networks that the service offers."""
+        """List the networks of the service."""
         answer = await self._send(Call("GET", "/v1/models"))
         return [Model.model_validate(model) for model in answer.json()["models"]]
 
@@ -227,19 +228,19 @@ class AsyncClient:
         return Job.model_validate((await self._send(call, retry)).json())
 
     async def _send(self, call: Call, retry: Retry | None = None) -> httpx.Response:
-        """The answer to a call, read to its end."""
+        """Send a call and return the response, read to its end."""
         retry = retry or Retry(self._retries)
         async with self._open(call, retry, read=True) as response:
             retry.succeeded()
             return response
 
     def _following(self, timeout: float | None = None) -> Retry:
-        """For the calls by which one job is followed: they outlast a restart of the service, within the timeout."""
+        """Return the retry policy of calls that follow a job, which outlast a restart of the service."""
         return Retry(self._retries, FOLLOW_SECONDS if timeout is None else min(timeout, FOLLOW_SECONDS))
 
     @asynccontextmanager
     async def _open(self, call: Call, retry: Retry, *, read: bool = False) -> AsyncIterator[httpx.Response]:
-        """The answer to a call; its body has been read or is still to come."""
+        """Send a call and yield the response; `read` reads its body before."""
         while True:
             try:
                 with call.arguments() as arguments:

@@ -1,15 +1,17 @@
 """Errors of the client.
 
 KeymaskError
-├── ConnectionFailedError      the service could not be reached, or went away
-├── WaitTimeoutError           the job did not end in the time that was allowed
-├── JobFailedError             the job ended with an error; `.job` says which
+├── ConnectionFailedError      the service is unreachable, or the connection broke
+├── WaitTimeoutError           the job did not end within the timeout
+├── JobFailedError             the job ended with an error; see `.job`
 ├── JobCanceledError           the job was canceled
+├── LocalError                 a run in this process failed, see `keymask.local`
+│   └── ServerNotInstalledError    the server packages that it needs are not installed
 └── ProblemError               the service refused a request (RFC 9457): `.status`, `.type`, `.title`, `.detail`
     ├── InputRefusedError      400, 413, 415, 416, 422: the video, the mask or an option cannot be used
     ├── UnauthorizedError      401, 403: an API key is missing or wrong
     ├── NotFoundError          404
-    ├── ConflictError          409: not in this state of the job
+    ├── ConflictError          409: not possible in this state of the job
     ├── TooManyRequestsError   429: the queue or a limit is full
     └── ServerError            5xx
 """
@@ -29,11 +31,11 @@ class KeymaskError(Exception):
 
 
 class ConnectionFailedError(KeymaskError):
-    """The service could not be reached, or the connection broke, after all retries."""
+    """The service is unreachable, or the connection broke, after all retries."""
 
 
 class WaitTimeoutError(KeymaskError):
-    """The job did not end in the time that was allowed; it goes on."""
+    """The job did not end within the timeout; it goes on."""
 
 
 class JobFailedError(KeymaskError):
@@ -61,15 +63,23 @@ class JobCanceledError(KeymaskError):
         self.job = job
 
 
+class LocalError(KeymaskError):
+    """A run in this process failed, or an input of it cannot be used."""
+
+
+class ServerNotInstalledError(LocalError):
+    """The server packages are not installed."""
+
+
 class ProblemError(KeymaskError):
     """The service refused a request.
 
     Attributes:
         status: HTTP status.
-        type: Stable name of the kind of problem, such as "/problems/mask-size-mismatch".
-        title: The kind of problem in words.
+        type: Stable name of the problem type, such as "/problems/mask-size-mismatch".
+        title: The problem type in words.
         detail: What was given and what is allowed.
-        members: Everything the service said.
+        members: All members of the problem document.
     """
 
     def __init__(self, status: int, members: dict[str, Any]) -> None:
@@ -90,11 +100,11 @@ class UnauthorizedError(ProblemError):
 
 
 class NotFoundError(ProblemError):
-    """There is no such job, mask or address."""
+    """There is no such job, mask or route."""
 
 
 class ConflictError(ProblemError):
-    """Not possible in the state the job is in."""
+    """The call is not possible in this state of the job."""
 
 
 class TooManyRequestsError(ProblemError):
@@ -120,7 +130,7 @@ _KINDS: dict[int, type[ProblemError]] = {
 
 
 def problem_of(response: httpx.Response) -> ProblemError:
-    """The error that a response with an error status, read to its end, stands for."""
+    """Return the error of a response with an error status that has been read to its end."""
     try:
         members = response.json()
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the service answers, typed, and the masks that are made of it."""
+"""Typed responses of the service, and the masks in them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from keymask import rle
 
 
-class _Answer(BaseModel):
-    """Members that a newer service adds are kept and do no harm."""
+class _Response(BaseModel):
+    """A response; members that a newer service adds are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """State of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -31,37 +31,19 @@ class JobStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether it will not change any more."""
+        """Whether this state is final."""
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
-class Options(BaseModel):
-    """How to segment; what is None is left to the service.
+class Progress(_Response):
+    """Progress of a job.
 
     Attributes:
-        model: Name of a network that `Client.models` lists.
-        keyframes: "adaptive", "codec" or "every:N".
-        prompt_frame: Frame that the mask belongs to, counted from 0.
-        start, end: First frame wanted, and the one to stop before.
-        max_side: Longest side in pixels at which frames are analysed.
-        quality: "fast", "balanced" or "best": how many key frames "adaptive" takes, and how closely it looks between.
-        max_key_share: Most key frames that "adaptive" takes, as a share of the frames so far, above 0 to 1.
+        done: Number of masks computed.
+        total: Number of masks expected; None if unknown.
+        stage: What the job is doing.
+        fps: Masks per second; None if unknown.
     """
-
-    model_config = ConfigDict(extra="forbid")
-
-    model: str | None = None
-    keyframes: str | None = None
-    prompt_frame: int | None = None
-    start: int | None = None
-    end: int | None = None
-    max_side: int | None = None
-    quality: str | None = None
-    max_key_share: float | None = None
-
-
-class Progress(_Answer):
-    """How far a job is: masks done, masks expected (None: unknown), what it does now, masks a second."""
 
     done: int = 0
     total: int | None = None
@@ -69,8 +51,8 @@ class Progress(_Answer):
     fps: float | None = None
 
 
-class Video(_Answer):
-    """The video as the service found it; sizes as displayed, in pixels."""
+class Video(_Response):
+    """The uploaded video; sizes as displayed, in pixels."""
 
     codec: str
     width: int
@@ -81,14 +63,14 @@ class Video(_Answer):
     rotation: int = 0
 
 
-class Failure(_Answer):
-    """Why a job failed."""
+class Failure(_Response):
+    """The reason why a job failed."""
 
     type: str = "about:blank"
     detail: str = ""
 
 
-class Job(_Answer):
+class Job(_Response):
     """A job."""
 
     id: str
@@ -105,8 +87,8 @@ class Job(_Answer):
     links: dict[str, str] = {}
 
 
-class Model(_Answer):
-    """A network that the service offers."""
+class Model(_Response):
+    """A network of the service."""
 
     name: str
     license: str = ""
@@ -115,8 +97,16 @@ class Model(_Answer):
     default: bool = False
 
 
-class Forecast(_Answer):
-    """What a key-frame policy would cost: key frames, their share, and how much faster than the network on all."""
+class Forecast(_Response):
+    """Forecast of the cost of a key-frame policy.
+
+    Attributes:
+        policy: "adaptive", "codec" or "every:N".
+        key_frames: Number of key frames.
+        key_share: Share of key frames, 0 to 1.
+        speedup: Speed relative to the network on every frame.
+        estimated: Whether the numbers are estimates.
+    """
 
     policy: str
     key_frames: int
@@ -125,20 +115,20 @@ class Forecast(_Answer):
     estimated: bool = False
 
 
-class Probe(_Answer):
-    """What a video's bitstream offers.
+class Probe(_Response):
+    """Report on a video's bitstream.
 
     Attributes:
         video: Codec, sizes, rotation and more, by name.
-        frames: Frames that were decoded.
-        complete: Whether that is all of them.
-        fps: Frames a second by their times; None if there are too few.
-        constant_rate: Whether all frames last equally long.
-        types: Frames by type, "I", "P" and "B".
-        motion_coverage: Share of the picture that has motion vectors, in frames that are not intra coded.
-        intra_share: Share of it that has none.
-        forecasts: What each key-frame policy would cost.
-        advice: The same in plain words.
+        frames: Number of frames decoded.
+        complete: Whether the whole video was decoded.
+        fps: Frames per second by their times; None if there are too few frames.
+        constant_rate: Whether all frames have the same duration.
+        types: Number of frames by type, "I", "P" and "B".
+        motion_coverage: Share of the picture with motion vectors, in frames that are not intra coded.
+        intra_share: Share of the picture that is intra coded, in the same frames.
+        forecasts: Forecast for each key-frame policy.
+        advice: The forecasts in plain words.
     """
 
     video: dict[str, Any]
@@ -153,15 +143,28 @@ class Probe(_Answer):
     advice: tuple[str, ...] = ()
 
 
-class RunLength(_Answer):
-    """COCO's compressed run-length encoding: [height, width] and the runs."""
+class RunLength(_Response):
+    """A mask in COCO's compressed run-length encoding.
+
+    Attributes:
+        size: [height, width] in pixels.
+        counts: The encoded runs.
+    """
 
     size: tuple[int, int]
     counts: str
 
 
-class ObjectMask(_Answer):
-    """One object in one frame: id, run lengths, [x, y, width, height], pixels, confidence 0 to 1."""
+class ObjectMask(_Response):
+    """One object in one frame.
+
+    Attributes:
+        id: Object id, 1 to 255.
+        rle: The mask.
+        bbox: Bounding box [x, y, width, height] in pixels.
+        area: Number of pixels.
+        score: Confidence, 0 to 1.
+    """
 
     id: int
     rle: RunLength
@@ -171,21 +174,22 @@ class ObjectMask(_Answer):
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """Bool [height, width]."""
+        """The mask, bool [height, width]."""
         return rle.decode(self.rle.counts, *self.rle.size)
 
 
-class Frame(_Answer):
-    """One frame's mask.
+class Frame(_Response):
+    """The mask of one frame.
 
     Attributes:
         index: Position in presentation order, from 0.
-        pts: Presentation time in the stream's units, None if it has none.
+        pts: Presentation timestamp in the stream's time base; None if the frame has none.
         time: Presentation time in seconds.
         type: "I", "P" or "B".
         source: "prompt", "key", "propagated" or "fallback".
-        objects: The objects that are visible.
-        height, width: Size of the mask in pixels, as displayed.
+        objects: The visible objects.
+        height: Height of the mask in pixels, as displayed.
+        width: Width of the mask in pixels, as displayed.
     """
 
     index: int
@@ -199,7 +203,7 @@ class Frame(_Answer):
 
     @property
     def mask(self) -> npt.NDArray[np.uint8]:
-        """uint8 [height, width]: 0 background, otherwise object ids; decoded at each use, since arrays are large."""
+        """Labels uint8 [height, width]: 0 background, other values object ids. Decoded at each access."""
         labels = np.zeros((self.height, self.width), np.uint8)
         for item in self.objects:
             labels[item.mask] = item.id
@@ -207,7 +211,7 @@ class Frame(_Answer):
 
 
 class Track:
-    """The masks of a finished job. Held as run lengths; arrays are made when they are asked for.
+    """The masks of a finished job, held as run lengths.
 
     Attributes:
         job: The job.
@@ -232,7 +236,7 @@ class Track:
 
     @property
     def masks(self) -> npt.NDArray[np.uint8]:
-        """uint8 [frames, height, width], 0 background, otherwise object ids; made at each call."""
+        """Labels uint8 [frames, height, width]: 0 background, other values object ids. Decoded at each access."""
         masks = np.empty((len(self), self.job.video.height, self.job.video.width), np.uint8)
         for position, frame in enumerate(self.frames):
             masks[position] = frame.mask
@@ -245,5 +249,5 @@ class Track:
 
     @property
     def sources(self) -> list[str]:
-        """Where each mask comes from."""
+        """Source of each mask, see `Frame.source`."""
         return [frame.source for frame in self.frames]

@@ -1,4 +1,4 @@
-"""A mask in any of the forms users have -> the PNG that the service reads."""
+"""Encode masks as the PNG files that the service reads."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ MaskLike: TypeAlias = "str | os.PathLike[str] | bytes | npt.NDArray[Any] | Any"
 
 
 def to_png(mask: MaskLike) -> bytes:
-    """PNG bytes of a mask.
+    """Return the PNG bytes of a mask.
 
     Raises:
-        ValueError: An array that is not [height, width] of whole numbers 0 to 255.
-        OSError: A path that cannot be read.
+        ValueError: An array is not [height, width] of integers 0 to 255.
+        OSError: The file cannot be read.
     """
     if isinstance(mask, bytes):
         return mask
     if isinstance(mask, (str, os.PathLike)):
         return Path(mask).read_bytes()
-    return encode(_labels(mask))
+    return encode(labels_of(mask))
 
 
 def encode(labels: npt.NDArray[np.uint8]) -> bytes:
-    """Indexed PNG of object ids uint8 [height, width] (PNG specification, clauses 5 and 11; colour type 3)."""
+    """Encode object ids uint8 [height, width] as an indexed PNG (PNG specification, clauses 5 and 11)."""
     height, width = labels.shape
-    rows = np.zeros((height, width + 1), np.uint8)  # each row begins with its filter, 0: none
+    rows = np.zeros((height, width + 1), np.uint8)  # each row begins with its filter type, 0: none
     rows[:, 1:] = labels
     palette = np.repeat(np.arange(256, dtype=np.uint8), 3).tobytes()
     chunks = (
@@ -47,11 +47,16 @@ def encode(labels: npt.NDArray[np.uint8]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def _labels(mask: Any) -> npt.NDArray[np.uint8]:
+def labels_of(mask: Any) -> npt.NDArray[np.uint8]:
+    """Return the object ids, uint8 [height, width], of an array or a PIL image.
+
+    Raises:
+        ValueError: An array is not [height, width] of integers 0 to 255.
+    """
     array: npt.NDArray[Any] = np.asarray(mask)
     mode = getattr(mask, "mode", None)
     if mode is not None and mode not in ("P", "1"):
-        # As the service does with such files: anything that is not black is object 1.
+        # The service reads such files in the same way: all pixels that are not black are object 1.
         colours = array if array.ndim == 2 else array[..., : 1 if mode == "LA" else 3].any(axis=-1)
         return np.asarray(colours != 0, np.uint8)
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "bui" or array.min() < 0 or array.max() > 255:

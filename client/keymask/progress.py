@@ -1,4 +1,4 @@
-"""A progress line on a terminal, without a library."""
+"""A progress line on the terminal."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TextIO, TypeAlias
 from keymask.models import Job
 
 ProgressOption: TypeAlias = "bool | Callable[[Job], None]"
-"""True: a line on standard error if that is a terminal; a function is called with the job at every change."""
+"""True shows a line on standard error if that is a terminal; a function is called with the job at every change."""
 
 _WIDTH = 30
 
 
 def reporter(progress: ProgressOption) -> Callable[[Job], None]:
-    """The function that is told of every change of a job."""
+    """Return the function to call at every change of a job."""
     if callable(progress):
         return progress
     if progress and sys.stderr.isatty():
@@ -24,14 +24,14 @@ def reporter(progress: ProgressOption) -> Callable[[Job], None]:
 
 
 class ProgressLine:
-    """Draws one line again and again, and ends it when the job ends."""
+    """One line on a terminal, redrawn at every change until the job ends."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._ended = False
 
     def __call__(self, job: Job) -> None:
-        """Show how far the job is."""
+        """Show the progress of the job."""
         if self._ended:
             return
         done, total = job.progress.done, job.progress.total

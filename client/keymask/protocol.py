@@ -1,6 +1,6 @@
-"""The HTTP contract without any input or output: what is sent, what answers mean, when to try again.
+"""The HTTP contract without any I/O: requests, and what responses mean.
 
-`Client` and `AsyncClient` add only the sending and the waiting.
+`Client` and `AsyncClient` only send and wait.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from keymask.errors import JobCanceledError, JobFailedError
-from keymask.models import Frame, Job, JobStatus, Options, Progress
+from keymask.models import Frame, Job, JobStatus, Progress
+from keymask.options import Options, checked
 from keymask.png import MaskLike, to_png
 
 VideoLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
-"""Path, bytes, or binary file object that can seek."""
+"""Path, bytes, or seekable binary file object."""
 JobLike: TypeAlias = "Job | str"
 """A job, or its id."""
 
 DEFAULT_URL = "http://localhost:8000"
 POLL_SECONDS = (0.1, 2.0)
-"""Shortest and longest pause between two looks at a job."""
+"""Shortest and longest pause between two polls of a job."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """The files of a request, opened anew for each try.
+    """The files of a request, opened anew for each attempt.
 
     Attributes:
         video: The video.
-        mask: PNG bytes, None where only the video goes up.
-        options: JSON text, None for none.
+        mask: PNG bytes; None if only the video is uploaded.
+        options: JSON text; None for the defaults.
     """
 
     video: VideoLike
@@ -44,7 +45,7 @@ class Upload:
 
     @contextmanager
     def opened(self) -> Iterator[dict[str, Any]]:
-        """`data` and `files` of an httpx request: small parts first, so that a service can refuse early."""
+        """Yield `data` and `files` of an httpx request, small parts first, so that the service can refuse early."""
         files: dict[str, Any] = {}
         if self.mask is not None:
             files["mask"] = ("mask.png", self.mask, "image/png")
@@ -66,7 +67,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Call:
-    """A request."""
+    """An HTTP request."""
 
     method: str
     path: str
@@ -76,7 +77,7 @@ class Call:
 
     @contextmanager
     def arguments(self) -> Iterator[dict[str, Any]]:
-        """Arguments of `httpx.Client.build_request`; files are open inside."""
+        """Yield the arguments of `httpx.Client.build_request`; files are open inside the block."""
         params = {name: value for name, value in self.params.items() if value is not None}
         form: AbstractContextManager[dict[str, Any]] = self.upload.opened() if self.upload else nullcontext({})
         with form as parts:
@@ -86,31 +87,31 @@ class Call:
 def submission(
     video: VideoLike, mask: MaskLike, options: Options, idempotency_key: str | None, wait: int | None
 ) -> Call:
-    """POST /v1/jobs. Without a key of the caller's a new one is made, so that a repeated try makes no second job."""
+    """Build POST /v1/jobs; it always carries an idempotency key, so that a retry never makes a second job."""
     headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
     if wait is not None:
         headers["Prefer"] = f"wait={wait}"
-    chosen = options.model_dump(exclude_none=True)
+    chosen = checked(options)
     upload = Upload(video, to_png(mask), json.dumps(chosen) if chosen else None)
     return Call("POST", "/v1/jobs", headers=headers, upload=upload)
 
 
 def job_path(job: JobLike, *parts: str) -> str:
-    """Path of a job or of something below it."""
+    """Return the path of a job or of a resource below it."""
     name = job if isinstance(job, str) else job.id
     return "/".join(["/v1/jobs", name, *parts])
 
 
 def frame_of(line: str, job: Job) -> Frame:
-    """A line of the mask stream."""
+    """Parse a line of the mask stream."""
     return Frame.model_validate({**json.loads(line), "height": job.video.height, "width": job.video.width})
 
 
 def check_ended(job: Job) -> Job:
-    """The job, if it succeeded.
+    """Return the job if it succeeded.
 
     Raises:
-        JobFailedError, JobCanceledError: It did not.
+        JobFailedError, JobCanceledError: The job ended without success.
     """
     if job.status is JobStatus.FAILED:
         raise JobFailedError(job)
@@ -120,13 +121,13 @@ def check_ended(job: Job) -> Job:
 
 
 def advanced(job: Job, done: int) -> Job:
-    """The job as it looks after `done` masks have arrived."""
+    """Return the job with the progress of `done` masks."""
     total = job.progress.total or job.video.frames
     return job.model_copy(update={"progress": Progress(done=done, total=total, stage="segmenting")})
 
 
 def client_arguments(base_url: str | None, api_key: str | None, timeout: float, transport: Any) -> dict[str, Any]:
-    """Arguments of an httpx client; KEYMASK_URL and KEYMASK_API_KEY stand in for what is not given."""
+    """Return the arguments of an httpx client; KEYMASK_URL and KEYMASK_API_KEY are the defaults."""
     key = api_key or os.environ.get("KEYMASK_API_KEY")
     return {
         "base_url": base_url or os.environ.get("KEYMASK_URL") or DEFAULT_URL,

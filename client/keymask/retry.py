@@ -12,35 +12,26 @@ import httpx
 from keymask.errors import ConnectionFailedError
 
 _RETRIED = frozenset({429, 502, 503, 504})
-
-
 _FIRST_DELAY = 0.25
-
-
 _LONGEST_DELAY = 30.0
-
-
 _LONGEST_DELAY_FOLLOWING = 5.0
-"""Who follows a job wants to know soon that the service is back."""
-
-
+"""The same for calls that follow a job, which should notice soon that the service is back."""
 _STEADY_SECONDS = 5.0
-"""A stream that breaks after so long, though nothing came, has not failed: a job that waits has nothing to tell."""
-
-
+"""A stream that breaks after this time without data has not failed: a queued job sends nothing."""
 FOLLOW_SECONDS = 60.0
-"""How long the service may be away while a job is followed, as when it is restarted."""
+"""How long the service may be unreachable while a job is followed, for example during a restart."""
 
 
 class Retry:
-    """When to try a call again, and after how long: exponential with full jitter, or as the service asks.
+    """Retry policy: exponential back-off with full jitter, or the delay that the service asks for.
 
-    Every call of this client may be repeated: a submission carries an idempotency key, all others change nothing twice.
+    Every call of this client may be repeated: a submission carries an idempotency key, and all other calls are
+    idempotent.
 
     Args:
-        retries: Tries after the first one; a success gives them back.
-        seconds: Count not the tries but for how long there was no success, unless there is to be no second try at all;
-            for calls that follow a job. 0: count the tries.
+        retries: Number of retries; a success restores it.
+        seconds: Limits the time without a success instead of the number of retries; 0 limits the number. Ignored if
+            `retries` is 0.
     """
 
     def __init__(self, retries: int, seconds: float = 0.0) -> None:
@@ -51,10 +42,10 @@ class Retry:
         self.succeeded()
 
     def after_failure(self, error: httpx.TransportError) -> float:
-        """Seconds to wait after a connection failed.
+        """Return the seconds to wait after a connection failed.
 
         Raises:
-            ConnectionFailedError: No try is left.
+            ConnectionFailedError: No retry is left.
         """
         opened_at, self._opened_at = self._opened_at, None
         if self._seconds and opened_at is not None and monotonic() - opened_at >= _STEADY_SECONDS:
@@ -64,14 +55,14 @@ class Retry:
         return self._next(None)
 
     def after_answer(self, response: httpx.Response) -> float | None:
-        """Seconds to wait after an answer that asks for patience, None if the answer stands."""
+        """Return the seconds to wait before a retry, or None if the response is final."""
         if response.status_code not in _RETRIED or not self._may_try():
             self._opened_at = monotonic()
             return None
         return self._next(_retry_after(response))
 
     def succeeded(self) -> None:
-        """Something arrived: start counting anew."""
+        """Reset the policy after data arrived."""
         self._left = self._retries
         self._failing_since: float | None = None
         self._delay = _FIRST_DELAY
@@ -91,7 +82,7 @@ class Retry:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds of a Retry-After header, in either of its forms (RFC 9110, 10.2.3)."""
+    """Parse a Retry-After header, in either of its forms (RFC 9110, section 10.2.3), to seconds."""
     text = response.headers.get("retry-after", "")
     if text.isdecimal():
         return float(text)

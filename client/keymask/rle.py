@@ -1,8 +1,8 @@
-"""COCO's compressed run-length encoding -> mask.
+"""Decode COCO's compressed run-length encoding of masks.
 
-Format: runs of 0 and 1 in turn, column by column, starting with 0; each run from the third on is stored as the
-difference to the run two before it, as signed numbers in groups of 5 bits, low ones first, with a sixth bit that says
-whether more follow, offset by 48 into printable ASCII.
+Runs of 0 and 1 alternate in column-major order, starting with 0. From the third run on, each is stored as the
+difference to the run two before it. Numbers are signed, in groups of 5 bits, low groups first; a sixth bit says whether
+another group follows. 48 is added to each group to make it printable ASCII.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 
 def decode(counts: str, height: int, width: int) -> npt.NDArray[np.bool_]:
-    """Mask of a compressed run-length encoding: bool [height, width].
+    """Decode a compressed run-length encoding to a mask, bool [height, width].
 
     Raises:
-        ValueError: The text is not such an encoding of a mask of this size.
+        ValueError: The text does not encode a mask of this size.
     """
     runs = _runs(counts)
     if (runs < 0).any() or runs.sum() != height * width:

@@ -1,0 +1,147 @@
+"""Segment in this process, without a service.
+
+Needs the server packages (`pip install keymask-server`), which are imported at the first call.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from keymask.errors import LocalError, ServerNotInstalledError
+from keymask.options import LocalOptions
+from keymask.png import MaskLike, labels_of
+
+if TYPE_CHECKING:
+    from service.run.segment import Segmentation
+
+Source: TypeAlias = (
+    "str | os.PathLike[str] | bytes | BinaryIO | Sequence[str | os.PathLike[str]] | npt.NDArray[np.uint8] | Any"
+)
+"""Path of a video or of a folder of pictures, bytes, seekable binary file, list of picture files, or pictures
+uint8 [T, H, W, 3] in RGB (array or torch tensor)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalFrame:
+    """The mask of one frame.
+
+    Attributes:
+        index: Position in presentation order, from 0.
+        time: Presentation time in seconds.
+        source: "prompt", "key", "propagated" or "fallback".
+        mask: Labels uint8 [height, width] in display size: 0 background, other values object ids.
+        scores: Object id -> confidence 0 to 1; 0 for an object that is not in the frame.
+    """
+
+    index: int
+    time: float
+    source: str
+    mask: npt.NDArray[np.uint8]
+    scores: dict[int, float]
+
+
+def segment(source: Source, prompt: MaskLike, **options: Unpack[LocalOptions]) -> Iterator[LocalFrame]:
+    """Segment a video and yield one mask per frame, in presentation order, as they are computed.
+
+    Memory does not grow with the length of the video. Pictures without a bitstream get their motion from an H.264
+    re-encode.
+
+    Args:
+        source: Path, bytes or binary file of a video; a folder or a list of pictures; or an array or torch tensor
+            uint8 [T, H, W, 3] in RGB.
+        prompt: Mask of the prompt frame: path or bytes of a PNG, array [height, width] of object ids, or PIL image.
+        **options: See `LocalOptions`.
+
+    Raises:
+        ServerNotInstalledError: The server packages are missing.
+        LocalError: The source, the prompt or an option cannot be used, or decoding stopped in the middle; all masks
+            before that have been yielded.
+
+    Example:
+        for frame in segment("dog.mp4", "dog_first.png", quality="fast"):
+            print(frame.index, frame.source, int((frame.mask == 1).sum()))
+    """
+    segmentation = _open(source, prompt, options)  # opened at the call, so that a bad input is an error here
+    return _masks(segmentation)
+
+
+def _open(source: Source, prompt: MaskLike, options: LocalOptions) -> Segmentation:
+    try:
+        # torch reads these settings when it is loaded.
+        if "torch" not in sys.modules:
+            from service.torch_runtime import prepare_torch  # noqa: PLC0415
+
+            prepare_torch()
+        from service.run.options import RunOptions  # noqa: PLC0415
+        from service.run.segment import segment as run  # noqa: PLC0415
+    except ImportError as error:
+        raise ServerNotInstalledError(
+            f"keymask.local runs the networks in this process and needs the server packages ({error}); "
+            "install them with `pip install keymask-server`, or use keymask.Client with a running service"
+        ) from error
+    given = {name: value for name, value in options.items() if value is not None}
+    with _local_errors():
+        return run(_video(source), _prompt(prompt), RunOptions.checked(**given))
+
+
+def _masks(segmentation: Segmentation) -> Iterator[LocalFrame]:
+    with segmentation, _local_errors():
+        for mask in segmentation:
+            yield LocalFrame(mask.index, mask.time, str(mask.source), mask.labels, mask.scores)
+
+
+@contextmanager
+def _local_errors() -> Iterator[None]:
+    """Turn the errors that the server packages raise for users into `LocalError`."""
+    from codec.errors import CodecError  # noqa: PLC0415
+    from service.errors import ServiceError  # noqa: PLC0415
+    from vos.errors import VosError  # noqa: PLC0415
+
+    try:
+        yield
+    except (CodecError, ServiceError, VosError) as error:
+        raise LocalError(str(error)) from error
+
+
+def _video(source: Source) -> Any:
+    """Turn a torch tensor into an array and file names into paths; return other sources as they are."""
+    source = _array(source)
+    if isinstance(source, str):
+        return Path(source)
+    if isinstance(source, list | tuple):
+        return tuple(Path(path) for path in source)
+    return source
+
+
+def _prompt(prompt: MaskLike) -> Any:
+    """Return a path as it is, and labels uint8 [height, width] of everything else."""
+    if isinstance(prompt, str | os.PathLike):
+        return Path(prompt)
+    prompt = _array(prompt)
+    try:
+        return labels_of(_picture(prompt) if isinstance(prompt, bytes) else prompt)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise LocalError(f"the mask cannot be used: {error}") from error
+
+
+def _array(value: Any) -> Any:
+    """Turn a torch tensor into an array; return everything else as it is."""
+    return value.detach().cpu().numpy() if hasattr(value, "cpu") else value
+
+
+def _picture(png: bytes) -> Any:
+    from PIL import Image  # noqa: PLC0415 - comes with the server packages
+
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
+        picture.load()
+        return picture

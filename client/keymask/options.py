@@ -1,0 +1,64 @@
+"""Options of a job, and of a run in this process."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict  # typing.TypedDict needs Python 3.12 here
+
+
+class Options(TypedDict, total=False):
+    """How to segment. The service chooses for every option that is left out or None.
+
+    Attributes:
+        model: Name of a base network that `Client.models` lists.
+        keyframes: "adaptive", "codec" or "every:N".
+        prompt_frame: Frame that the mask belongs to, counted from 0.
+        start: First frame to return, counted from 0.
+        end: Frame to stop before.
+        max_side: Longest side in pixels at which frames are analyzed.
+        quality: How many key frames "adaptive" chooses, and how much of each frame the refiner refines.
+        max_key_share: Largest share of key frames that "adaptive" chooses, above 0 and at most 1.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    model: str | None
+    keyframes: str | None
+    prompt_frame: int | None
+    start: int | None
+    end: int | None
+    max_side: int | None
+    quality: Literal["fast", "balanced", "best"] | None
+    max_key_share: float | None
+
+
+class LocalOptions(Options, total=False):
+    """How to segment in this process: the options of a job, and those of the machine.
+
+    Attributes:
+        weights: Weights file of the base network.
+        refine: Whether the refiner refines propagated masks.
+        motion: Where motion comes from; "proxy" is an H.264 re-encode.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: Precision of the networks.
+    """
+
+    weights: str | None
+    refine: bool
+    motion: Literal["auto", "bitstream", "proxy"]
+    device: str
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+
+
+_OPTIONS: TypeAdapter[Options] = TypeAdapter(Options)
+
+
+def checked(options: Options) -> dict[str, Any]:
+    """Check names and types, and return the options that are set.
+
+    Raises:
+        pydantic.ValidationError: A name is unknown or a value has another type; the service checks ranges.
+    """
+    return {name: value for name, value in _OPTIONS.validate_python(options).items() if value is not None}

@@ -1,0 +1,120 @@
+"""The Python API in this process: sources, prompts, options, errors."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from keymask.errors import LocalError
+from keymask.local import LocalFrame, segment
+from keymask.png import encode as encode_mask
+from PIL import Image
+
+from service.run.options import RunOptions
+from service.run.segment import segment as run
+from tests.support.media import write_clip
+
+SIZE = (64, 48)
+LABELS = np.zeros(SIZE[::-1], np.uint8)
+LABELS[8:24, 8:24] = 1
+LABELS[30:40, 40:56] = 2
+OPTIONS = {"keyframes": "every:4", "end": 6}
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """A short clip of SIZE."""
+    return write_clip(tmp_path / "clip.mp4")
+
+
+@pytest.fixture
+def pictures() -> np.ndarray:
+    """Six pictures uint8 [6, 48, 64, 3]: a bright square that moves over noise."""
+    found = np.random.default_rng(0).integers(0, 90, (6, *SIZE[::-1], 3), np.uint8)
+    for t, picture in enumerate(found):
+        picture[8:24, 8 + 2 * t : 24 + 2 * t] += np.uint8(150)
+    return found
+
+
+def same(frames: list[LocalFrame], others: list[LocalFrame]) -> bool:
+    """Whether two runs returned the same masks."""
+    return len(frames) == len(others) and all(
+        a.index == b.index and a.source == b.source and np.array_equal(a.mask, b.mask)
+        for a, b in zip(frames, others, strict=True)
+    )
+
+
+def test_masks_are_those_of_a_run(clip: Path) -> None:
+    """Index, time, source, labels and scores are those that the command line's run computes."""
+    with run(clip, LABELS, RunOptions(**OPTIONS)) as masks:
+        expected = list(masks)
+    frames = list(segment(clip, LABELS, **OPTIONS))
+    assert [frame.source for frame in frames] == ["prompt", *["propagated"] * 3, "key", "propagated"]
+    for frame, mask in zip(frames, expected, strict=True):
+        assert (frame.index, frame.time, frame.scores) == (mask.index, mask.time, mask.scores)
+        np.testing.assert_array_equal(frame.mask, mask.labels)
+
+
+def test_a_video_is_a_path_bytes_or_a_file(clip: Path) -> None:
+    """All three give the same masks."""
+    expected = list(segment(clip, LABELS, **OPTIONS))
+    assert same(list(segment(str(clip), LABELS, **OPTIONS)), expected)
+    assert same(list(segment(clip.read_bytes(), LABELS, **OPTIONS)), expected)
+    with clip.open("rb") as file:
+        assert same(list(segment(file, LABELS, **OPTIONS)), expected)
+
+
+def test_pictures_are_an_array_a_tensor_a_folder_or_a_list(pictures: np.ndarray, tmp_path: Path) -> None:
+    """All four give the same masks, one per picture."""
+    files = [tmp_path / f"{t:05d}.png" for t in range(len(pictures))]
+    for file, picture in zip(files, pictures, strict=True):
+        Image.fromarray(picture).save(file)
+    expected = list(segment(pictures, LABELS, keyframes="every:4"))
+    assert [frame.index for frame in expected] == list(range(6))
+    for source in (torch.from_numpy(pictures), tmp_path, files, [str(file) for file in files]):
+        assert same(list(segment(source, LABELS, keyframes="every:4")), expected)
+
+
+def test_a_prompt_is_a_path_bytes_an_array_or_a_picture(clip: Path, tmp_path: Path) -> None:
+    """Masks do not depend on the form of the prompt."""
+    png = encode_mask(LABELS)
+    (tmp_path / "mask.png").write_bytes(png)
+    expected = list(segment(clip, LABELS, **OPTIONS))
+    for prompt in (tmp_path / "mask.png", png, Image.open(io.BytesIO(png)), torch.from_numpy(LABELS)):
+        assert same(list(segment(clip, prompt, **OPTIONS)), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": "nowhere.mp4"}, "nowhere.mp4"),
+        ({"source": np.zeros((3, 48, 64), np.uint8)}, "uint8"),
+        ({"prompt": LABELS[:10]}, "64x10.*64x48"),
+        ({"prompt": b"no picture"}, "the mask cannot be used"),
+        ({"quality": "good"}, "fast, balanced, best"),
+        ({"speed": 3}, "speed"),
+    ],
+)
+def test_bad_input_is_an_error_at_the_call(clip: Path, change: dict[str, object], message: str) -> None:
+    """The error says what was given; it does not wait for the first mask."""
+    arguments = {"source": clip, "prompt": LABELS} | change
+    with pytest.raises(LocalError, match=message):
+        segment(**arguments)  # type: ignore[arg-type]
+
+
+def test_without_the_server_packages_the_error_says_how_to_install_them() -> None:
+    """`keymask` imports none of them; `segment` names the distribution that is missing."""
+    code = (
+        "import sys; sys.modules['service'] = None; import keymask, keymask.local\n"
+        "assert 'torch' not in sys.modules\n"
+        "try: keymask.local.segment('a.mp4', 'b.png')\n"
+        "except keymask.KeymaskError as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("ServerNotInstalledError")
+    assert "pip install keymask-server" in done.stdout

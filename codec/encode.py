@@ -21,6 +21,16 @@ from codec.types import UInt8Array
 RATE = Fraction(24)
 """Frames per second of the clips, the rate of DAVIS."""
 
+DEFAULT_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "libx264": {"preset": "medium", "crf": "23"},
+    "libx265": {"preset": "medium", "crf": "28", "x265-params": "log-level=error"},
+    "libvpx-vp9": {"b": "0", "crf": "32", "cpu-used": "5"},
+    "mpeg4": {"b": "3M"},
+    "mpeg2video": {"b": "4M", "bf": "2"},
+    "mjpeg": {"strict": "unofficial"},
+}
+"""Default options by encoder, for good quality at 480p."""
+
 _CONTAINER = "matroska"
 _UP_TO_AVX2 = "asm=MMX2,SSE2Fast,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
 """Excludes AVX-512: x264's lookahead for it reads uninitialized memory, so clips would differ between runs."""
@@ -35,16 +45,6 @@ _SUGGESTED_ENCODERS = (
     "ffv1",
     "prores_ks",
 )
-
-DEFAULT_OPTIONS: Mapping[str, Mapping[str, str]] = {
-    "libx264": {"preset": "medium", "crf": "23"},
-    "libx265": {"preset": "medium", "crf": "28", "x265-params": "log-level=error"},
-    "libvpx-vp9": {"b": "0", "crf": "32", "cpu-used": "5"},
-    "mpeg4": {"b": "3M"},
-    "mpeg2video": {"b": "4M", "bf": "2"},
-    "mjpeg": {"strict": "unofficial"},
-}
-"""Default options by encoder, for good quality at 480p."""
 
 
 @dataclass(frozen=True, slots=True)

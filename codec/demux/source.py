@@ -45,7 +45,7 @@ class VideoFile:
         formats: FFmpeg's names of the container format, such as "mov" and "mp4".
         stream: The video stream that FFmpeg prefers, never cover art.
         packets: The stream's packets in decode order.
-        size: Size of the file in bytes.
+        size_bytes: Size of the file.
         head: The first 256 bytes of the file.
 
     Raises:
@@ -56,10 +56,10 @@ class VideoFile:
     """
 
     def __init__(self, source: VideoSource) -> None:
-        self._file, self.name, self._owned = _as_file(source)
+        self._file, self.name, self._owns_file = _as_file(source)
         try:
             self._file.seek(0, os.SEEK_END)
-            self.size = self._file.tell()
+            self.size_bytes = self._file.tell()
             self._file.seek(0)
             self.head = self._file.read(_HEAD_BYTES)
             self._file.seek(0)
@@ -82,7 +82,7 @@ class VideoFile:
         self._close_file()
 
     def _close_file(self) -> None:
-        if self._owned:
+        if self._owns_file:
             self._file.close()
 
 

@@ -34,7 +34,9 @@ def truncation_reason(file: VideoFile) -> str | None:
     else:
         end = (file.formats & SEGMENTED and segment_end(file.head)) or 0
         promise = "header promises"
-    return f"cut off: its {promise} byte {end:,}, the file has {file.size:,} bytes" if end > file.size else None
+    if end <= file.size_bytes:
+        return None
+    return f"cut off: its {promise} byte {end:,}, the file has {file.size_bytes:,} bytes"
 
 
 def is_packet_truncated(file: VideoFile, packet: av.Packet[Any]) -> bool:

@@ -34,12 +34,12 @@ MASK[1:3, 2:5] = 3
 
 
 def job(status: str = "running", **change: Any) -> dict[str, Any]:
-    """The job in a state."""
+    """Return a job in a state, as the service writes it."""
     return {**JOB, "status": status, **change}
 
 
 def line(index: int) -> str:
-    """A line of the mask stream, its object one column further each frame."""
+    """Return a line of the mask stream; the object moves by one column per frame."""
     mask = np.roll(MASK, index, axis=1) == 3
     counts = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
     item = {"id": 3, "rle": {"size": [4, 6], "counts": counts}, "bbox": [2, 1, 3, 2], "area": 6, "score": 0.9}
@@ -49,7 +49,7 @@ def line(index: int) -> str:
 
 
 class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body whose connection is lost after some lines."""
+    """A body whose connection is lost after its lines."""
 
     def __init__(self, *lines: str) -> None:
         self._text = "".join(each + "\n" for each in lines)
@@ -64,32 +64,32 @@ class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 class Clock:
-    """Time that passes only while somebody pauses."""
+    """Time that passes only in pauses."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.pauses: list[float] = []
 
     def pause(self, seconds: float) -> None:
-        """Take no time, and let it pass."""
+        """Advance the clock without waiting."""
         self.pauses.append(seconds)
         self.now += seconds
 
     async def pause_async(self, seconds: float) -> None:
-        """As `pause`."""
+        """Do the same for asyncio."""
         self.pause(seconds)
 
 
 @dataclass(frozen=True)
 class Outage:
-    """A service that cannot be reached for so many seconds from the first try on."""
+    """A service that is unreachable for some seconds from the first attempt on."""
 
     clock: Clock
     seconds: float
 
 
 class Script:
-    """Answers requests in turn and keeps them."""
+    """Responds to requests in turn and records them."""
 
     def __init__(self, *answers: httpx.Response | Exception | Outage) -> None:
         self._answers = list(answers)
@@ -97,7 +97,7 @@ class Script:
         self._back_at: float | None = None
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        """The next answer."""
+        """Return the next response."""
         self.requests.append(request)
         if isinstance(outage := self._answers[0], Outage):
             if self._back_at is None:
@@ -113,12 +113,12 @@ class Script:
 
     @property
     def spent(self) -> bool:
-        """Whether every answer was asked for."""
+        """Whether every response was used."""
         return not self._answers
 
 
 class Quiet(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body on which nothing comes for a minute."""
+    """A body without data for a minute."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -138,7 +138,7 @@ Run = Callable[..., Any]
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clients' time."""
+    """The time of both clients."""
     clock = Clock()
     monkeypatch.setattr(keymask.client.time, "sleep", clock.pause)
     monkeypatch.setattr(keymask.async_client.asyncio, "sleep", clock.pause_async)
@@ -148,7 +148,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(params=["sync", "async"])
 def run(request: pytest.FixtureRequest, clock: Clock) -> Run:
-    """Calls a method of either client against a script; iterators come back as lists, pauses take no time."""
+    """Call a method of either client against a script; iterators are returned as lists, pauses take no time."""
 
     def call(script: Script, name: str, *args: Any, **kwargs: Any) -> Any:
         if request.param == "sync":
@@ -167,17 +167,17 @@ def run(request: pytest.FixtureRequest, clock: Clock) -> Run:
 
 
 def ok(body: Any, status: int = 200) -> httpx.Response:
-    """A JSON answer."""
+    """Return a JSON response."""
     return httpx.Response(status, json=body)
 
 
 def masks(*indices: int) -> httpx.Response:
-    """A mask stream that ends."""
+    """Return a complete mask stream."""
     return httpx.Response(200, text="".join(line(i) + "\n" for i in indices))
 
 
 def test_segment_uploads_streams_and_decodes(run: Run, tmp_path: Path) -> None:
-    """One call sends both files and the options, and gives one decoded mask a frame."""
+    """One call sends both files and the options, and returns one decoded mask per frame."""
     (tmp_path / "dog.mp4").write_bytes(b"video bytes")
     seen: list[tuple[int, int | None]] = []
     script = Script(ok(job(), 202), ok(job()), masks(0, 1, 2, 3), ok(job("succeeded")), ok(job("succeeded")))
@@ -202,8 +202,8 @@ def test_segment_uploads_streams_and_decodes(run: Run, tmp_path: Path) -> None:
     assert script.spent
 
 
-def test_a_lost_mask_stream_goes_on_where_it_broke(run: Run) -> None:
-    """After a lost connection the next request asks for the frame after the last one that came."""
+def test_a_lost_mask_stream_is_resumed_where_it_broke(run: Run) -> None:
+    """After a lost connection the next request starts after the last frame received."""
     script = Script(
         ok(job()),
         httpx.Response(200, stream=Broken(line(0), line(1))),
@@ -216,8 +216,8 @@ def test_a_lost_mask_stream_goes_on_where_it_broke(run: Run) -> None:
     assert asked == [{}, {"from": "2"}, {"from": "2"}]
 
 
-def test_any_number_of_breaks_is_survived_if_masks_come_in_between(run: Run) -> None:
-    """Each mask that arrives gives all tries back."""
+def test_any_number_of_breaks_is_survived_if_masks_arrive_in_between(run: Run) -> None:
+    """Each mask that arrives restores all retries."""
     script = Script(
         ok(job()),
         *(httpx.Response(200, stream=Broken(line(index))) for index in range(12)),
@@ -227,8 +227,8 @@ def test_any_number_of_breaks_is_survived_if_masks_come_in_between(run: Run) -> 
     assert [frame.index for frame in run(script, "masks", "j1")] == list(range(12))
 
 
-def test_breaks_without_any_mask_come_to_an_end(run: Run, clock: Clock) -> None:
-    """A stream that breaks each time before its first line is given up after a minute."""
+def test_breaks_without_any_mask_end_in_an_error(run: Run, clock: Clock) -> None:
+    """The client gives up after a minute if the stream always breaks before its first line."""
     script = Script(ok(job()), *(httpx.Response(200, stream=Broken()) for _ in range(2000)))
     with pytest.raises(keymask.ConnectionFailedError, match="connection lost"):
         run(script, "masks", "j1")
@@ -236,7 +236,7 @@ def test_breaks_without_any_mask_come_to_an_end(run: Run, clock: Clock) -> None:
 
 
 def test_a_restart_of_the_service_is_survived(run: Run, clock: Clock) -> None:
-    """While masks are followed the service may be away for most of a minute, and again after the next mask."""
+    """While masks are followed, the service may be unreachable for most of a minute, and again after the next mask."""
     script = Script(
         ok(job()),
         httpx.Response(200, stream=Broken(line(0))),
@@ -253,20 +253,20 @@ def test_a_restart_of_the_service_is_survived(run: Run, clock: Clock) -> None:
 
 
 def test_waiting_survives_a_restart(run: Run, clock: Clock) -> None:
-    """So does waiting for a job's end."""
+    """Waiting for the end of a job survives a restart too."""
     script = Script(ok(job("queued")), Outage(clock, 50), ok(job()), Outage(clock, 50), ok(job("succeeded")))
     assert run(script, "wait", "j1").status == "succeeded"
 
 
 def test_waiting_does_not_outlast_its_timeout_by_much(run: Run, clock: Clock) -> None:
-    """A service that is away for longer than was to be waited is an error soon after that time."""
+    """If the service is unreachable for longer than the timeout, the error comes soon after the timeout."""
     with pytest.raises(keymask.ConnectionFailedError):
         run(Script(ok(job()), Outage(clock, 50)), "wait", "j1", timeout=10)
     assert 10 <= clock.now < 16
 
 
-def test_a_service_that_stays_away_is_an_error(run: Run, clock: Clock) -> None:
-    """Following gives up after a minute, a single call after four further tries."""
+def test_a_service_that_stays_unreachable_is_an_error(run: Run, clock: Clock) -> None:
+    """Following a job gives up after a minute, a single call after four retries."""
     with pytest.raises(keymask.ConnectionFailedError, match="refused"):
         run(Script(ok(job()), Outage(clock, 1000)), "masks", "j1")
     assert 60 <= clock.now < 66
@@ -276,28 +276,28 @@ def test_a_service_that_stays_away_is_an_error(run: Run, clock: Clock) -> None:
     assert len(script.requests) == 5
 
 
-def test_a_job_that_waits_for_long_is_waited_for(run: Run, clock: Clock) -> None:
-    """A stream on which nothing comes until the client's patience is at an end is opened again, however often."""
+def test_a_long_queued_job_is_waited_for(run: Run, clock: Clock) -> None:
+    """A stream without data is opened again after each read timeout, however often."""
     quiet = [httpx.Response(200, stream=Quiet(clock)) for _ in range(10)]
     script = Script(ok(job("queued")), *quiet, masks(0, 1), ok(job("succeeded")))
     assert [frame.index for frame in run(script, "masks", "j1")] == [0, 1]
 
 
-def test_no_retry_means_none() -> None:
-    """With 0 retries the first failure is the error, also while a job is followed."""
+def test_zero_retries_means_none() -> None:
+    """With 0 retries the first failure is an error, also while a job is followed."""
     for seconds in (0.0, 60.0):
         with pytest.raises(keymask.ConnectionFailedError):
             Retry(0, seconds).after_failure(httpx.ConnectError("refused"))
 
 
-def test_a_stream_that_ends_before_the_job_is_asked_again(run: Run) -> None:
-    """A service that restarts ends its streams in an orderly way; the client goes on until the job has ended."""
+def test_a_stream_that_ends_before_the_job_is_opened_again(run: Run) -> None:
+    """A restarting service ends its streams properly; the client continues until the job has ended."""
     script = Script(ok(job()), masks(0, 1), ok(job()), masks(2), ok(job("succeeded")))
     assert [frame.index for frame in run(script, "masks", "j1")] == [0, 1, 2]
 
 
-def test_busy_answers_are_tried_again_after_the_time_they_name(run: Run, clock: Clock) -> None:
-    """429 and 503 wait at least Retry-After, with the same idempotency key and the whole file again."""
+def test_busy_responses_are_retried_after_the_time_they_name(run: Run, clock: Clock) -> None:
+    """429 and 503 are retried after at least Retry-After, with the same idempotency key and the whole file."""
     script = Script(
         httpx.Response(429, headers={"Retry-After": "7"}), httpx.Response(503), httpx.ConnectError("x"), ok(job(), 202)
     )
@@ -308,8 +308,8 @@ def test_busy_answers_are_tried_again_after_the_time_they_name(run: Run, clock: 
     assert clock.pauses[0] >= 7
 
 
-def test_after_the_last_try_the_error_names_the_cause(run: Run) -> None:
-    """A service that stays away is an error of the client, not of httpx."""
+def test_after_the_last_retry_the_error_names_the_cause(run: Run) -> None:
+    """An unreachable service is an error of the client, not of httpx."""
     script = Script(*[httpx.ConnectError("connection refused")] * 5)
     with pytest.raises(keymask.ConnectionFailedError, match="connection refused"):
         run(script, "models")
@@ -329,7 +329,7 @@ def test_after_the_last_try_the_error_names_the_cause(run: Run) -> None:
     ],
 )
 def test_each_problem_is_an_error_of_its_kind(run: Run, status: int, kind: type[keymask.ProblemError]) -> None:
-    """A problem keeps its type, title and detail, and is raised without another try."""
+    """A problem keeps its type, title and detail, and is raised without a retry."""
     body = {"type": "/problems/x", "title": "Title", "status": status, "detail": "given 1, allowed 2", "extra": 5}
     script = Script(httpx.Response(status, json=body))
     with pytest.raises(kind, match="given 1, allowed 2") as caught:
@@ -338,7 +338,7 @@ def test_each_problem_is_an_error_of_its_kind(run: Run, status: int, kind: type[
     assert caught.value.members["extra"] == 5
 
 
-def test_an_error_that_is_no_problem_document_is_still_an_error(run: Run) -> None:
+def test_an_error_without_a_problem_document_is_an_error(run: Run) -> None:
     """A proxy's HTML page becomes an error with the status."""
     script = Script(*[httpx.Response(502, text="<html>bad gateway</html>")] * 5)
     with pytest.raises(keymask.ServerError, match="HTTP 502"):
@@ -346,7 +346,7 @@ def test_an_error_that_is_no_problem_document_is_still_an_error(run: Run) -> Non
 
 
 def test_wait_ends_with_the_job(run: Run) -> None:
-    """Waiting gives the job that succeeded, and raises with the reason for one that did not."""
+    """Waiting returns a job that succeeded, and raises the reason of one that did not."""
     assert run(Script(ok(job("queued")), ok(job()), ok(job("succeeded"))), "wait", "j1").status == "succeeded"
     failed = job("failed", error={"type": "/problems/video-truncated", "detail": "ends after 12 frames"})
     with pytest.raises(keymask.JobFailedError, match="ends after 12 frames"):
@@ -358,7 +358,7 @@ def test_wait_ends_with_the_job(run: Run) -> None:
 
 
 def test_jobs_are_listed_over_all_pages(run: Run) -> None:
-    """The cursor of a page leads to the next one until there is none."""
+    """Pages are fetched until one has no cursor."""
     script = Script(
         ok({"jobs": [job(id="a"), job(id="b")], "cursor": "next"}), ok({"jobs": [job(id="c")], "cursor": None})
     )
@@ -366,8 +366,8 @@ def test_jobs_are_listed_over_all_pages(run: Run) -> None:
     assert dict(script.requests[1].url.params) == {"status": "running", "limit": "2", "cursor": "next"}
 
 
-def test_download_leaves_no_half_file(run: Run, tmp_path: Path) -> None:
-    """A result appears when it is complete; a lost connection is tried again, and in the end leaves nothing behind."""
+def test_download_leaves_no_partial_file(run: Run, tmp_path: Path) -> None:
+    """A result appears once it is complete; a lost connection is retried and finally leaves no file."""
     target = tmp_path / "masks.zip"
     broken = [httpx.Response(200, stream=Broken("half")) for _ in range(5)]
     with pytest.raises(keymask.ConnectionFailedError, match="connection lost"):
@@ -380,13 +380,13 @@ def test_download_leaves_no_half_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_unknown_options_are_refused_before_anything_is_sent(run: Run) -> None:
-    """A misspelt option is an error here, not a default there."""
+    """A misspelled option is an error of the client."""
     with pytest.raises(ValueError, match="keyframe"):
         run(Script(), "submit", b"video", MASK, keyframe="codec")
 
 
-def test_both_clients_offer_the_same() -> None:
-    """The asyncio twin has every public method, with the same parameters."""
+def test_both_clients_have_the_same_methods() -> None:
+    """The asyncio client has every public method, with the same parameters."""
 
     def methods(kind: type) -> dict[str, list[str]]:
         public = {n: f for n, f in inspect.getmembers(kind, inspect.isfunction) if not n.startswith("_")}

@@ -1,4 +1,4 @@
-"""Run lengths against pycocotools."""
+"""Run-length decoding, compared with pycocotools."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pycocotools import mask as coco
 
 
 def mask_of(kind: str, height: int, width: int) -> np.ndarray:
-    """Masks with few runs, many runs, and runs that begin and end at the corners."""
+    """Return a mask with few runs, with many runs, or with runs that touch the corners."""
     rng = np.random.default_rng(height * 1000 + width)
     if kind == "noise":
         return rng.random((height, width)) > 0.5
@@ -27,7 +27,7 @@ def mask_of(kind: str, height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["empty", "full", "corners", "blob", "noise"])
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (48, 64), (480, 854)])
 def test_decoding_undoes_what_pycocotools_encodes(kind: str, size: tuple[int, int]) -> None:
-    """Whatever mask COCO's own library encodes comes back pixel for pixel."""
+    """Every mask that pycocotools encodes is decoded exactly."""
     mask = mask_of(kind, *size)
     counts = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
     np.testing.assert_array_equal(rle.decode(counts, *size), mask)
@@ -35,6 +35,6 @@ def test_decoding_undoes_what_pycocotools_encodes(kind: str, size: tuple[int, in
 
 @pytest.mark.parametrize("counts", ["", "\x01", "P", "0001", "o" * 40])
 def test_a_damaged_encoding_is_an_error(counts: str) -> None:
-    """Text that is no encoding, or one of another size, is refused and not turned into a wrong mask."""
+    """Text that is not an encoding, or one of another size, is an error."""
     with pytest.raises(ValueError, match=r"run-length|run lengths"):
         rle.decode(counts, 48, 64)

@@ -19,7 +19,7 @@ class EngineConfig:
         devices: Devices with one worker each, such as "cpu" or "cuda:0". ("auto",) selects every CUDA device, or the
             CPU if there is none. () starts no worker.
         model: The default base network. A worker loads it before it is ready.
-        loader: Dotted path "module:function" of an `ModelLoader`.
+        loader: Dotted path "module:function" of a `ModelLoader`.
         stall_seconds: Time without progress after which a worker is killed.
         cancel_seconds: Time without progress after which a worker with a canceled job is killed.
         grace_seconds: Time after `stop` after which a worker that is still running is killed.

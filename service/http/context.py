@@ -1,4 +1,4 @@
-"""What the routes work with, put together once for an application."""
+"""What the routes work with, built once per application."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from service.engine.open import engine_config, open_store
 from service.engine.supervisor import Supervisor
 from service.engine.types import Engine, EngineConfig
 from service.errors import UsageError
+from service.http.job_watcher import JobWatcher
 from service.http.metrics import Metrics
-from service.http.streaming.job_watcher import JobWatcher
 from service.jobs.store import JobStore
 from service.problems import ProblemError
 from service.sandbox.inspection import UploadLimits
@@ -27,21 +27,60 @@ from service.threads import Args, Result
 
 EngineFactory: TypeAlias = Callable[[EngineConfig, JobStore, Storage], Engine]
 SandboxFactory: TypeAlias = Callable[[int, float, int], Sandbox]
-"""Called with processes, seconds of a call, bytes of a process."""
+"""Takes the number of processes, the seconds that a call may take, and the bytes that a process may use."""
 
 
 def make_process_sandbox(processes: int, seconds: float, memory_bytes: int) -> Sandbox:
-    """The real one."""
+    """Create a sandbox of real processes."""
     return Sandbox(processes, timeout=seconds, memory_bytes=memory_bytes)
+
+
+class SandboxPool:
+    """A sandbox for coroutines. A call that waits for a free process holds no thread.
+
+    Args:
+        sandbox: The sandbox.
+        processes: The number of its processes.
+    """
+
+    def __init__(self, sandbox: Sandbox, processes: int) -> None:
+        self._sandbox = sandbox
+        self._processes = processes
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    async def call(self, function: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
+        """Call a function in the sandbox.
+
+        Raises:
+            ProblemError: The process died, the call took too long, or the service is shutting down.
+            Exception: Whatever the function raised.
+        """
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(self._processes)
+        call: Callable[[], Result] = partial(self._sandbox.call, function, *args, **kwargs)
+        try:
+            return await anyio.to_thread.run_sync(call, limiter=self._limiter)
+        except (SandboxDiedError, SandboxTimeoutError) as error:
+            raise ProblemError("video-undecodable", str(error)) from None
+        except SandboxClosedError as error:
+            raise ProblemError("not-ready", str(error)) from None
+
+    async def warm_up(self) -> None:
+        """Start one process, so that the first call does not wait for it."""
+        await anyio.to_thread.run_sync(self._sandbox.warm_up)
+
+    def close(self) -> None:
+        """End all calls and processes."""
+        self._sandbox.close()
 
 
 @dataclass(frozen=True, slots=True)
 class ResultBuild:
-    """A result on its way.
+    """A result file that is being made.
 
     Attributes:
         part: The file while it grows.
-        task: Ends when the result is there.
+        task: Ends when the result file has its final name.
     """
 
     part: Path
@@ -53,18 +92,17 @@ class Services:
     """Everything that lives as long as the application.
 
     Attributes:
-        settings: What the environment decides.
+        settings: The settings of the service.
         store: The jobs.
-        storage: Their files.
-        engine: Runs them.
-        watcher: Tells streams of news.
-        metrics: Counters.
-        inspection_pool: Processes that look at uploads.
-        probe_pool: Processes that probe, apart: a probe may take longer than an upload should wait.
-        export_pool: Processes that make results, which may take many minutes.
-        keys: SHA-256 of an API key -> its name; empty: no key is asked for.
-        slots: Who may call a sandbox, so that nobody waits for one in a thread.
-        result_builds: (job id, format) -> the result that is being made.
+        storage: The files of the jobs.
+        engine: Runs the jobs.
+        watcher: Tells streams about changes of their job.
+        metrics: Counters for Prometheus.
+        inspection_pool: Processes that inspect uploads.
+        probe_pool: Processes that probe videos. They are separate, because an upload must not wait for a slow probe.
+        export_pool: Processes that make result files, which may take many minutes.
+        keys: SHA-256 of each API key -> its name; empty if no key is needed.
+        result_builds: (job id, format) -> the result file that is being made.
     """
 
     settings: Settings
@@ -73,46 +111,22 @@ class Services:
     engine: Engine
     watcher: JobWatcher
     metrics: Metrics
-    inspection_pool: Sandbox
-    probe_pool: Sandbox
-    export_pool: Sandbox
+    inspection_pool: SandboxPool
+    probe_pool: SandboxPool
+    export_pool: SandboxPool
     keys: dict[str, str]
-    slots: dict[int, anyio.CapacityLimiter] = field(default_factory=dict)
     result_builds: dict[tuple[str, str], ResultBuild] = field(default_factory=dict)
 
     @property
     def limits(self) -> UploadLimits:
-        """What a video and a mask may have at most."""
+        """The limits of an upload."""
         s = self.settings
         return UploadLimits(s.max_pixels, s.max_frames, s.max_duration_seconds, s.max_objects)
 
-    async def sandboxed(
-        self,
-        sandbox: Sandbox,
-        seconds: float,
-        function: Callable[Args, Result],
-        *args: Args.args,
-        **kwargs: Args.kwargs,
-    ) -> Result:
-        """Call a function in a sandbox; who waits for a free process holds no thread.
-
-        Raises:
-            ProblemError: The file broke the process, or it took too long, or the service stops.
-            Exception: What the function raised.
-        """
-        slots = self.slots.setdefault(id(sandbox), anyio.CapacityLimiter(self.settings.inspect_processes))
-        call: Callable[[], Result] = partial(sandbox.call_within, seconds, function, *args, **kwargs)
-        try:
-            return await anyio.to_thread.run_sync(call, limiter=slots)
-        except (SandboxDiedError, SandboxTimeoutError) as error:
-            raise ProblemError("video-undecodable", str(error)) from None
-        except SandboxClosedError as error:
-            raise ProblemError("not-ready", str(error)) from None
-
-    def end_sandboxes(self) -> None:
+    def close_pools(self) -> None:
         """End all calls in sandboxes, and their processes."""
-        for sandbox in (self.inspection_pool, self.probe_pool, self.export_pool):
-            sandbox.close()
+        for pool in (self.inspection_pool, self.probe_pool, self.export_pool):
+            pool.close()
 
 
 def build_services(
@@ -120,7 +134,7 @@ def build_services(
     make_engine: EngineFactory = Supervisor,
     make_sandbox: SandboxFactory = make_process_sandbox,
 ) -> Services:
-    """Open database and files; nothing runs yet.
+    """Open the database and the files; nothing runs yet.
 
     Raises:
         UsageError: The settings do not fit together.
@@ -130,7 +144,11 @@ def build_services(
     engine = make_engine(engine_config(settings), store, storage)
     watcher = JobWatcher(store, storage, settings.max_followers)
     engine.listen(watcher.changed_soon)
-    memory = int(settings.inspect_bytes)
+
+    def make_pool(seconds: float) -> SandboxPool:
+        processes = settings.inspect_processes
+        return SandboxPool(make_sandbox(processes, seconds, int(settings.inspect_bytes)), processes)
+
     return Services(
         settings=settings,
         store=store,
@@ -138,18 +156,18 @@ def build_services(
         engine=engine,
         watcher=watcher,
         metrics=Metrics(store, storage, engine),
-        inspection_pool=make_sandbox(settings.inspect_processes, settings.inspect_seconds, memory),
-        probe_pool=make_sandbox(settings.inspect_processes, settings.probe_seconds, memory),
-        export_pool=make_sandbox(settings.inspect_processes, settings.render_seconds, memory),
+        inspection_pool=make_pool(settings.inspect_seconds),
+        probe_pool=make_pool(settings.probe_seconds),
+        export_pool=make_pool(settings.render_seconds),
         keys=keys,
     )
 
 
 def keys_in_force(settings: Settings) -> dict[str, str]:
-    """The API keys to ask for, none where `auth` or the address says so.
+    """Return SHA-256 -> name of the API keys that callers need; empty if they need none.
 
     Raises:
-        UsageError: Keys are needed and there are none.
+        UsageError: The settings require keys and contain none.
     """
     if settings.auth == "off":
         return {}
@@ -157,6 +175,6 @@ def keys_in_force(settings: Settings) -> dict[str, str]:
     if not keys and (settings.auth == "required" or not settings.only_local):
         raise UsageError(
             f"the service would listen on {settings.host} without an API key: make one with `keymask keys new NAME`, "
-            "listen on 127.0.0.1, or set KEYMASK_AUTH=off if something in front of it checks who may come in"
+            "listen on 127.0.0.1, or set KEYMASK_AUTH=off if a proxy in front of the service authenticates callers"
         )
     return keys

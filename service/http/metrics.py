@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: what the API counts itself, and what store, files and engine say when they are asked."""
+"""Metrics for Prometheus: counters of the API process, and values read from store, files and engine per scrape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.jobs.store import JobStore
 from service.jobs.types import JobStatus
 from service.storage.job_files import Storage
 
-_NETWORK = ("key", "prompt")
+_BASE_NETWORK_SOURCES = ("key", "prompt")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -27,22 +27,24 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "keymask_http_request_seconds",
-            "From the request's first byte to the answer's headers.",
+            "Seconds from a request's first byte to the headers of its answer.",
             ("method", "route"),
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.upload_bytes = Counter("keymask_upload_bytes", "Bytes received in uploads.", registry=self.registry)
-        self.refused = Counter("keymask_problems", "Problems answered, by kind.", ("kind",), registry=self.registry)
-        self.registry.register(_State(store, storage, engine))
+        self.problems = Counter(
+            "keymask_problems", "Errors answered, by problem type.", ("kind",), registry=self.registry
+        )
+        self.registry.register(_StateCollector(store, storage, engine))
 
     def render(self) -> bytes:
-        """All metrics as text; asks the database."""
+        """Return all metrics as text; reads the database."""
         return generate_latest(self.registry)
 
 
-class _State(Collector):
-    """What is looked up at each scrape."""
+class _StateCollector(Collector):
+    """Reads its values at each scrape."""
 
     def __init__(self, store: JobStore, storage: Storage, engine: Engine) -> None:
         self._store = store
@@ -50,25 +52,25 @@ class _State(Collector):
         self._engine = engine
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: the database is not asked when the collector is registered."""
+        """Describe nothing, so that registering the collector does not read the database."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """One look at store, files and engine."""
+        """Read store, files and engine once."""
         counts = self._store.counts()
-        jobs = GaugeMetricFamily("keymask_jobs", "Jobs in the database, by state.", labels=["status"])
+        jobs = GaugeMetricFamily("keymask_jobs", "Jobs in the database, by status.", labels=["status"])
         for status, count in counts.items():
             jobs.add_metric([status], count)
         yield jobs
-        yield GaugeMetricFamily("keymask_queue_length", "Jobs that wait.", counts[JobStatus.QUEUED])
-        yield GaugeMetricFamily("keymask_storage_bytes", "Bytes of all jobs' files.", self._storage.usage())
+        yield GaugeMetricFamily("keymask_queue_length", "Jobs that wait for a worker.", counts[JobStatus.QUEUED])
+        yield GaugeMetricFamily("keymask_storage_bytes", "Bytes of the files of all jobs.", self._storage.usage())
         yield from self._engine_metrics()
 
     def _engine_metrics(self) -> Iterator[Metric]:
         totals = self._engine.totals()
         for name, help_text, label, values in (
-            ("keymask_frames", "Frames segmented, by where their mask came from.", "source", totals.frames),
-            ("keymask_stage_seconds", "Seconds spent, by stage.", "stage", totals.seconds),
+            ("keymask_frames", "Masks written, by source.", "source", totals.frames),
+            ("keymask_stage_seconds", "Seconds that runs spent, by stage.", "stage", totals.seconds),
             ("keymask_finished_jobs", "Jobs that ended, by status.", "status", totals.jobs),
         ):
             family = CounterMetricFamily(name, help_text, labels=[label])
@@ -76,11 +78,13 @@ class _State(Collector):
                 family.add_metric([key], value)
             yield family
         frames = sum(totals.frames.values())
-        share = sum(totals.frames.get(source, 0) for source in _NETWORK) / frames if frames else 0.0
-        yield GaugeMetricFamily("keymask_key_share", "Share of frames that the network segmented.", share)
+        share = sum(totals.frames.get(source, 0) for source in _BASE_NETWORK_SOURCES) / frames if frames else 0.0
+        yield GaugeMetricFamily("keymask_key_share", "Share of frames that the base network segmented.", share)
         yield CounterMetricFamily("keymask_worker_restarts", "Workers that were replaced.", totals.worker_restarts)
-        yield CounterMetricFamily("keymask_resumed_jobs", "Jobs that went on from stored masks.", totals.resumed_jobs)
-        workers = GaugeMetricFamily("keymask_workers", "Workers, by what they do.", labels=["state"])
+        yield CounterMetricFamily(
+            "keymask_resumed_jobs", "Jobs that were resumed from stored masks.", totals.resumed_jobs
+        )
+        workers = GaugeMetricFamily("keymask_workers", "Workers, by state.", labels=["state"])
         states = [worker.state for worker in self._engine.workers()]
         for state in WorkerState:
             workers.add_metric([state], states.count(state))

@@ -1,4 +1,4 @@
-"""Receives a multipart form: files go to disk while they arrive, never into memory, and no further than their limit."""
+"""Receives a multipart form. Files go to disk while they arrive, up to their limit, and never into memory."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from service.errors import StorageFullError
 from service.problems import ProblemError
 
 _BLOCK = 1 << 20
-"""Bytes that are gathered before they are written."""
+"""Bytes that are collected before they are written."""
 _OVERHEAD = 1 << 16
-"""Bytes of boundaries and part headers that a body may have beside its parts."""
+"""Bytes that a body may have for boundaries and part headers."""
 _DRAIN_BYTES = 64 << 20
 _DRAIN_SECONDS = 2.0
-_SILENCE_SECONDS = 60.0
+_IDLE_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -32,12 +32,13 @@ class Part:
     """A part that a form may have.
 
     Attributes:
-        limit: Most bytes.
+        limit: Largest size in bytes.
         path: File to write; None keeps the part in memory.
-        required: Whether the form must have it.
-        size: Bytes received.
+        required: Whether the form must have the part.
+        size: Bytes received so far.
         text: The part, if it is kept in memory.
-        given: Whether the form has it.
+        given: Whether the form has the part.
+        digest: SHA-256 of the bytes received so far.
     """
 
     limit: int
@@ -54,24 +55,24 @@ async def receive_form(request: Request, parts: Mapping[str, Part], *, received:
 
     Args:
         request: The request; its body has not been read.
-        parts: Name -> part. No name or file name of the client is used for anything but finding the part here.
-        received: Is called with the number of bytes of each chunk.
+        parts: Name -> part. Names sent by the client serve only to find the part here.
+        received: Called with the size of each chunk.
 
     Returns:
-        SHA-256 over all parts, hexadecimal; it does not depend on their order or on the boundary.
+        Hexadecimal SHA-256 of all parts. It does not depend on their order or on the boundary.
 
     Raises:
-        ProblemError: The body is no such form, or too large.
+        ProblemError: The body is not such a form, or is too large.
         StorageFullError: The disk is full.
     """
     form = _Form(_boundary(request), parts)
     chunks = request.stream()
     try:
         _check_length(request, parts)
-        async for chunk in _patiently(chunks):
+        async for chunk in _with_timeout(chunks):
             received(len(chunk))
             form.feed(chunk)
-            if form.waiting >= _BLOCK:
+            if form.unwritten >= _BLOCK:
                 await anyio.to_thread.run_sync(form.flush)
         await anyio.to_thread.run_sync(form.flush)
         return form.finish()
@@ -104,21 +105,21 @@ def _check_length(request: Request, parts: Mapping[str, Part]) -> None:
         )
 
 
-async def _patiently(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks; a client that sends nothing for long is given up."""
+async def _with_timeout(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the chunks, and give up on a client that sends nothing for long."""
     while True:
         try:
-            with anyio.fail_after(_SILENCE_SECONDS):
+            with anyio.fail_after(_IDLE_SECONDS):
                 chunk = await anext(chunks, None)
         except TimeoutError:
-            raise ProblemError("upload-interrupted", f"nothing came for {_SILENCE_SECONDS:.0f} seconds") from None
+            raise ProblemError("upload-interrupted", f"nothing arrived for {_IDLE_SECONDS:.0f} seconds") from None
         if chunk is None:
             return
         yield chunk
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    """Read on for a while: many clients look for an answer only when they have sent everything."""
+    """Read on for a while, because many clients read the answer only after they have sent everything."""
     left = _DRAIN_BYTES
     with anyio.move_on_after(_DRAIN_SECONDS):
         try:
@@ -126,22 +127,22 @@ async def _drain(chunks: AsyncIterator[bytes]) -> None:
                 left -= len(chunk)
                 if left <= 0:
                     break
-        except (ClientDisconnect, RuntimeError):  # the latter: the stream was read to its end before
+        except (ClientDisconnect, RuntimeError):  # RuntimeError: the stream was already read to its end
             return
 
 
 class _Form:
-    """Takes a body apart; `feed` only gathers, `flush` writes, so that the latter can run in a thread."""
+    """Parses a body. `feed` only collects blocks and `flush` writes them, so that `flush` can run in a thread."""
 
     def __init__(self, boundary: bytes, parts: Mapping[str, Part]) -> None:
-        self.waiting = 0
+        self.unwritten = 0
         self._parts = parts
         self._blocks: list[tuple[Part, bytes]] = []
         self._files: dict[int, BinaryIO] = {}
         self._current: Part | None = None
         self._header = (bytearray(), bytearray())
         self._disposition = b""
-        self._ended = False
+        self._complete = False
         self._parser = MultipartParser(
             boundary,
             {
@@ -156,15 +157,15 @@ class _Form:
         )
 
     def feed(self, chunk: bytes) -> None:
-        """Take a chunk of the body apart."""
+        """Parse a chunk of the body."""
         try:
             self._parser.write(chunk)
         except FormParserError as error:
             raise ProblemError("invalid-multipart", f"the body is malformed: {error}") from None
 
     def flush(self) -> None:
-        """Write what was gathered."""
-        blocks, self._blocks, self.waiting = self._blocks, [], 0
+        """Write the collected blocks."""
+        blocks, self._blocks, self.unwritten = self._blocks, [], 0
         try:
             for part, block in blocks:
                 part.digest.update(block)
@@ -180,19 +181,19 @@ class _Form:
             raise
 
     def finish(self) -> str:
-        """Check that the form is whole; the digest over its parts."""
-        if not self._ended:
+        """Check that the form is complete; return the digest of its parts."""
+        if not self._complete:
             raise ProblemError("invalid-multipart", "the body ends before its closing boundary")
         missing = [name for name, part in self._parts.items() if part.required and not part.given]
         if missing:
             raise ProblemError("invalid-parts", f"the form has no part {' and no part '.join(missing)}")
-        whole = hashlib.sha256()
+        digest = hashlib.sha256()
         for name, part in sorted(self._parts.items()):
-            whole.update(f"{name} {part.given} {part.digest.hexdigest()}\n".encode())
-        return whole.hexdigest()
+            digest.update(f"{name} {part.given} {part.digest.hexdigest()}\n".encode())
+        return digest.hexdigest()
 
     def close(self) -> None:
-        """Close the files; `flush` has said what could not be written."""
+        """Close the files; `flush` has reported what could not be written."""
         for file in self._files.values():
             with suppress(OSError):
                 file.close()
@@ -229,7 +230,7 @@ class _Form:
             raise ProblemError("invalid-parts", f"the form has the part {name} twice")
         part.given = True
         self._current = part
-        self._blocks.append((part, b""))  # an empty file is a file
+        self._blocks.append((part, b""))  # creates the file even if it is empty
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         part = self._current
@@ -242,7 +243,7 @@ class _Form:
                 "upload-too-large", f"{name} has more than the {part.limit} bytes allowed", part=name, limit=part.limit
             )
         self._blocks.append((part, data[start:end]))
-        self.waiting += end - start
+        self.unwritten += end - start
 
     def _end(self) -> None:
-        self._ended = True
+        self._complete = True

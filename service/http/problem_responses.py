@@ -1,41 +1,100 @@
-"""Problem documents (RFC 9457) as HTTP responses."""
+"""Errors as HTTP responses: every error becomes a problem document (RFC 9457)."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
-from service.problems import MEDIA_TYPE, PROBLEMS, _documented_status, body_of
+from codec.errors import CodecError
+from service.errors import ServiceError
+from service.http.context import Services
+from service.problems import MEDIA_TYPE, PROBLEMS, ProblemError, problem_document, problem_of
+from vos.errors import VosError
+
+_log = logging.getLogger(__name__)
+
+_ROUTING_PROBLEMS = {404: "not-found", 405: "method-not-allowed"}
+"""Status of an error that starlette raises while it routes a request -> problem type."""
 
 
-def answer(kind: str, detail: str, members: Mapping[str, Any] | None = None) -> JSONResponse:
-    """A problem as a response, with the headers its kind asks for."""
+def problem_response(kind: str, detail: str, members: Mapping[str, Any] | None = None) -> JSONResponse:
+    """Return a problem as a response with the headers of its type."""
     problem = PROBLEMS[kind]
     headers = {"Cache-Control": "no-store"}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(problem.retry_after)
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="keymask"'
-    return JSONResponse(
-        body_of(kind, detail, members), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers
-    )
+    document = problem_document(kind, detail, members)
+    return JSONResponse(document, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def documented(*kinds: str) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of these kinds: one entry a status, one example a kind."""
+def document_problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI responses for problem types: one entry per status, one example per type."""
     responses: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         problem = PROBLEMS[kind]
-        entry = responses.setdefault(int(problem.status), _documented_status())
-        content = entry["content"][MEDIA_TYPE]
-        content["examples"][kind] = {
+        schema = {"$ref": "#/components/schemas/Problem"}
+        entry = responses.setdefault(int(problem.status), {"content": {MEDIA_TYPE: {"schema": schema, "examples": {}}}})
+        examples = entry["content"][MEDIA_TYPE]["examples"]
+        examples[kind] = {
             "summary": problem.title,
-            "value": body_of(kind, "What was given, what is allowed."),
+            "value": problem_document(kind, "What was given, what is allowed."),
         }
-        entry["description"] = ", ".join(f"`{name}`" for name in content["examples"])
+        entry["description"] = ", ".join(f"`{name}`" for name in examples)
         if problem.retry_after is not None:
             entry["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
     return responses
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer every error that a route raises as a problem."""
+    for kind in (ServiceError, CodecError, VosError):
+        app.add_exception_handler(kind, _on_known_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_routing_error)
+    app.add_exception_handler(Exception, _on_unexpected_error)
+
+
+def _respond(request: Request, problem: ProblemError) -> JSONResponse:
+    services: Services | None = getattr(request.app.state, "services", None)
+    if services is not None:
+        services.metrics.problems.labels(problem.kind).inc()
+    return problem_response(problem.kind, problem.detail, problem.members)
+
+
+async def _on_known_error(request: Request, error: Exception) -> JSONResponse:
+    return _respond(request, problem_of(error))
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        {"where": str(e["loc"][0]), "name": ".".join(str(part) for part in e["loc"][1:]), "message": str(e["msg"])}
+        for e in error.errors()
+    ]
+    first = errors[0]
+    detail = f"{first['name']} ({first['where']}): {first['message'][0].lower()}{first['message'][1:]}"
+    return _respond(request, ProblemError("invalid-request", detail, errors=errors))
+
+
+async def _on_routing_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    kind = _ROUTING_PROBLEMS.get(error.status_code, "bad-request")
+    response = _respond(request, ProblemError(kind, f"{request.method} {request.url.path[:200]}: {error.detail}"))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
+    _log.error("unexpected error", exc_info=error, extra={"path": request.url.path})
+    response = _respond(request, ProblemError("internal-error", "something failed that is not the request's fault"))
+    response.headers["Connection"] = "close"  # uvicorn closes it after a defect: the client must not use it again
+    return response

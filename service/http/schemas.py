@@ -1,4 +1,4 @@
-"""What goes over HTTP: the models of the contract, made from the records of `service.jobs.types`."""
+"""The JSON of the HTTP API as pydantic models, made from the records of `service.jobs.types`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from service.http.examples import JOB, JOB_ID
 from service.jobs.types import Job, JobStatus
 from service.problems import type_of
 from service.run.options import JobOptions
@@ -22,22 +21,22 @@ Moment = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str)]
 
 
 class Options(JobOptions):
-    """How to segment."""
+    """Options of a job."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"keyframes": "adaptive", "start": 0, "end": 90}]})
 
 
 class Progress(BaseModel):
-    """How far a job is."""
+    """Progress of a job."""
 
-    done: Annotated[int, Field(description="Masks written.")]
-    total: Annotated[int | None, Field(description="Masks expected, null if unknown.")]
-    stage: Annotated[str, Field(description="waiting, loading, resuming, segmenting or finished.")]
-    fps: Annotated[float | None, Field(description="Masks a second.")]
+    done: Annotated[int, Field(description="Number of masks written.")]
+    total: Annotated[int | None, Field(description="Number of masks expected; null if unknown.")]
+    stage: Annotated[str, Field(description="`waiting`, `loading`, `resuming`, `segmenting` or `finished`.")]
+    fps: Annotated[float | None, Field(description="Masks per second.")]
 
 
 class Video(BaseModel):
-    """The video, as probing found it; sizes are those on display, in pixels."""
+    """The video, as found at the upload. Width and height are the display size in pixels."""
 
     codec: str
     width: int
@@ -46,17 +45,18 @@ class Video(BaseModel):
     frames: Annotated[
         int | None,
         Field(
-            description="Of a long Matroska or WebM video duration times rate, until the job has read it to its end."
+            description="Number of frames. For a long Matroska or WebM video it is an estimate (duration times frame "
+            "rate) until the job has read the whole video."
         ),
     ]
-    duration: Annotated[float | None, Field(description="Seconds.")]
-    rotation: Annotated[int, Field(description="Degrees clockwise by which players turn the coded picture.")]
+    duration: Annotated[float | None, Field(description="Duration in seconds.")]
+    rotation: Annotated[int, Field(description="Degrees clockwise by which players rotate the coded picture.")]
 
 
 class JobFailure(BaseModel):
     """Why a job failed."""
 
-    type: Annotated[str, Field(description="As in a problem, such as `/problems/video-truncated`.")]
+    type: Annotated[str, Field(description="The `type` of a problem, such as `/problems/video-truncated`.")]
     detail: str
 
 
@@ -69,16 +69,16 @@ class JobView(BaseModel):
     created_at: Moment
     started_at: Moment | None
     finished_at: Moment | None
-    expires_at: Annotated[Moment | None, Field(description="The job and its files are removed after it.")]
+    expires_at: Annotated[Moment | None, Field(description="Time after which the job and its files are deleted.")]
     options: Options
     video: Video
-    report: Annotated[dict[str, Any] | None, Field(description="What a finished run did and what it cost.")]
+    report: Annotated[dict[str, Any] | None, Field(description="Report of a finished run.")]
     error: JobFailure | None
     links: Annotated[dict[str, str], Field(description="Addresses, relative to the service's root.")]
 
     @classmethod
     def of(cls, job: Job) -> JobView:
-        """The job as clients see it."""
+        """Return the job as clients see it."""
         return cls.model_validate(
             {
                 "id": job.id,
@@ -102,15 +102,23 @@ def _fields(record: Any) -> dict[str, Any]:
 
 
 def links_of(job_id: str) -> dict[str, str]:
-    """Where a job's resources are."""
-    return {name: link.replace(JOB_ID, job_id) for name, link in JOB["links"].items()}
+    """Return the addresses of a job's resources."""
+    job = f"/v1/jobs/{job_id}"
+    return {
+        "self": job,
+        "events": f"{job}/events",
+        "masks": f"{job}/masks",
+        "mask": f"{job}/masks/{{index}}.png",
+        "result": f"{job}/result?format={{format}}",
+        "cancel": f"{job}/cancel",
+    }
 
 
 class JobPage(BaseModel):
-    """Part of the list of jobs, newest first."""
+    """One page of the list of jobs, newest first."""
 
     jobs: list[JobView]
-    cursor: Annotated[str | None, Field(description="Pass it as `cursor` for the next part; null at the end.")]
+    cursor: Annotated[str | None, Field(description="The `cursor` parameter of the next page; null on the last page.")]
 
 
 class RunLength(BaseModel):
@@ -126,52 +134,52 @@ class ObjectMask(BaseModel):
     id: Annotated[int, Field(ge=1, le=255)]
     rle: RunLength
     bbox: Annotated[list[int], Field(min_length=4, max_length=4, description="[x, y, width, height] in pixels.")]
-    area: Annotated[int, Field(description="Pixels.")]
+    area: Annotated[int, Field(description="Number of pixels.")]
     score: Annotated[float, Field(ge=0, le=1)]
 
 
 class FrameLine(BaseModel):
-    """One line of the mask stream: a frame, with the objects that are visible in it."""
+    """One line of the mask stream: a frame and the objects that are visible in it."""
 
     index: int
     pts: int | None
-    time: Annotated[float, Field(description="Seconds.")]
+    time: Annotated[float, Field(description="Presentation time in seconds.")]
     type: Literal["I", "P", "B"]
     source: Literal["prompt", "key", "propagated", "fallback"]
     objects: list[ObjectMask]
 
 
 class ModelView(BaseModel):
-    """A network."""
+    """A base network."""
 
     name: str
     summary: str
     license: Annotated[str, Field(description="SPDX identifier of the weights' licence.")]
     terms: str
-    size: Annotated[int | None, Field(description="Bytes of the weights, null if they are not here.")]
-    available: Annotated[bool, Field(description="Whether jobs may use it.")]
-    loaded: Annotated[bool, Field(description="Whether a worker of this service holds it now.")]
+    size: Annotated[int | None, Field(description="Size of the weights in bytes; null if they are not installed.")]
+    available: Annotated[bool, Field(description="Whether jobs can use it.")]
+    loaded: Annotated[bool, Field(description="Whether a worker of this service has loaded it.")]
     default: bool
 
 
 class ModelList(BaseModel):
-    """The networks."""
+    """The base networks."""
 
     models: list[ModelView]
 
 
 class Health(BaseModel):
-    """Whether the service works."""
+    """State of the service."""
 
     status: Literal["ok"]
 
 
 class ProblemView(BaseModel):
-    """An error (RFC 9457). Some kinds have further members, such as the sizes of mask and video."""
+    """An error (RFC 9457). Some types have further members, such as the sizes of mask and video."""
 
     model_config = ConfigDict(extra="allow", title="Problem")
 
-    type: Annotated[str, Field(description="Names the kind of error; stable.")]
+    type: Annotated[str, Field(description="Identifies the kind of error; stable.")]
     title: Annotated[str, Field(description="The kind of error in words.")]
     status: Annotated[int, Field(description="The HTTP status.")]
     detail: Annotated[str, Field(description="What was given and what is allowed, in one line.")]
@@ -180,7 +188,7 @@ class ProblemView(BaseModel):
 class ProblemKind(BaseModel):
     """A kind of error."""
 
-    type: Annotated[str, Field(description="As in an error.")]
+    type: Annotated[str, Field(description="The `type` of a problem.")]
     title: Annotated[str, Field(description="The kind of error in words.")]
     status: Annotated[int, Field(description="The HTTP status.")]
     retry_after: Annotated[int | None, Field(description="Seconds after which the same request may succeed.")]

@@ -1,4 +1,4 @@
-"""Runs the application on a socket: uvicorn, with streams that end when the service is told to stop."""
+"""Serves the application on a socket with uvicorn; streams end when the service is told to stop."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from service.errors import RunError, UsageError
 from service.http.context import Services
 from service.processes import collect_rarely, share_memory_among_threads
 
-_FAREWELL_SECONDS = 5
-"""How long requests have to end, after the signal to stop."""
+_DRAIN_SECONDS = 5
+"""Time that requests have to end after the signal to stop."""
 
 
 class _Server(uvicorn.Server):
-    """Tells the streams that it is going to stop: uvicorn waits for them to end."""
+    """Ends the streams at the signal to stop, because uvicorn waits for them."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called once the application has started."""
+        """Start to listen, once the application has started."""
         await super().startup(sockets)
         collect_rarely()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called for SIGINT and SIGTERM."""
+        """Handle SIGINT and SIGTERM."""
         services: Services | None = getattr(self._app.state, "services", None)
         if services is not None:
             services.watcher.close_soon()
@@ -40,13 +40,13 @@ class _Server(uvicorn.Server):
 
 
 def listen(settings: Settings) -> tuple[socket.socket, str]:
-    """A socket that listens where the settings say, and its address as an URL.
+    """Listen on the address of the settings; return the socket and its URL.
 
     Raises:
-        UsageError: The address is not this machine's, or taken.
+        UsageError: The address is in use or does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off only where the protocol is named; with it every answer takes 40 ms more.
+    # asyncio disables Nagle's algorithm only if the protocol is named; with it every answer takes 40 ms longer.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -60,10 +60,10 @@ def listen(settings: Settings) -> tuple[socket.socket, str]:
 
 
 def run_server(app: FastAPI, listening: socket.socket, settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM; requests have a moment to end, running jobs `grace_seconds` to be put back.
+    """Serve until SIGINT or SIGTERM. Then requests have a few seconds to end, and running jobs `grace_seconds`.
 
     Raises:
-        RunError: The service could not start; the log says why.
+        RunError: The service could not start; the log has the reason.
     """
     share_memory_among_threads()
     config = uvicorn.Config(
@@ -75,20 +75,20 @@ def run_server(app: FastAPI, listening: socket.socket, settings: Settings) -> No
         http="h11",
         loop="asyncio",
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=_FAREWELL_SECONDS + math.ceil(settings.grace_seconds),
+        timeout_graceful_shutdown=_DRAIN_SECONDS + math.ceil(settings.grace_seconds),
     )
     server = _Server(config, app)
     for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn raises the signal again for whoever handled it before; stopping on request is no failure.
+        # uvicorn raises the signal again for the handler before its own; stopping on request is not a failure.
         signal.signal(number, lambda *_: None)
     try:
         with listening:
             server.run(sockets=[listening])
     finally:
-        # After a second Ctrl-C uvicorn leaves without the application's own end; a thread that waits for a sandbox
-        # would keep the process alive.
+        # After a second Ctrl-C uvicorn returns without shutting the application down; a thread that waits for a
+        # sandbox would keep the process alive.
         services: Services | None = getattr(app.state, "services", None)
         if services is not None:
-            services.end_sandboxes()
+            services.close_pools()
     if not server.started:
-        raise RunError("the service could not start; the log above says why")
+        raise RunError("the service could not start; the log above has the reason")

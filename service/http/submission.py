@@ -1,4 +1,4 @@
-"""Takes a new job in: upload, inspection, files, record. What is refused on the way leaves nothing behind."""
+"""Submits a job: upload, inspection, files, record. A refused submission leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -25,22 +25,30 @@ _MAX_OPTIONS_BYTES = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """A job that was taken in, and whether it is new (not one that the same Idempotency-Key made before)."""
+class SubmittedJob:
+    """An accepted job.
+
+    Attributes:
+        job: The job.
+        new: Whether this request created it, and not an earlier one with the same Idempotency-Key.
+    """
 
     job: Job
     new: bool
 
 
-async def submit_job(services: Services, request: Request, caller: str | None, key: str | None) -> Accepted:
-    """Receive a job.
+async def submit_job(services: Services, request: Request, caller: str | None, key: str | None) -> SubmittedJob:
+    """Receive a job and queue it.
+
+    Args:
+        services: The services of the application.
+        request: The request; its body has not been read.
+        caller: Name of the caller's API key.
+        key: The request's Idempotency-Key.
 
     Raises:
-        ProblemError: It is refused.
-        ServiceError: Likewise, see `service.errors.ERROR_MAPPINGS`.
+        ServiceError: The job is refused; `service.errors.ERROR_MAPPINGS` has the reasons.
     """
-    if services.watcher.closing:
-        raise ProblemError("not-ready", "the service is shutting down")
     earlier = await in_thread(services.store.find, caller, key) if key else None
     if earlier is None:
         await in_thread(_check_queue, services)
@@ -50,30 +58,23 @@ async def submit_job(services: Services, request: Request, caller: str | None, k
             "mask": Part(int(services.settings.max_mask_bytes), files.mask),
             "options": Part(_MAX_OPTIONS_BYTES, required=False),
         }
-        await in_thread(services.storage.check_space, _announced(request, parts.values()))
+        await in_thread(services.storage.check_space, _announced_bytes(request, parts.values()))
         digest = await receive_form(request, parts, received=services.metrics.upload_bytes.inc)
         if earlier is not None:
-            return Accepted(_same(earlier, digest), new=False)
+            _check_same_payload(earlier, digest)
+            return SubmittedJob(earlier, new=False)
         options = read_options(bytes(parts["options"].text))
         check_model(services, options)
-        video = await services.sandboxed(
-            services.inspection_pool,
-            services.settings.inspect_seconds,
-            inspect_job,
-            files.video,
-            files.mask,
-            options,
-            services.limits,
-        )
+        video = await services.inspection_pool.call(inspect_job, files.video, files.mask, options, services.limits)
         job = _new_job(options, video, digest, caller, key)
-        return await in_thread(_record, services, files, job)
+        return await in_thread(_store, services, files, job)
 
 
 def read_options(text: bytes) -> JobOptions:
-    """The part `options`, checked.
+    """Parse the form's part `options`.
 
     Raises:
-        ProblemError: It is no JSON, or an option is unknown or has a value that is not allowed.
+        ProblemError: The part is not JSON, or has an unknown option or a value that is not allowed.
     """
     if not text.strip():
         return JobOptions()
@@ -82,18 +83,18 @@ def read_options(text: bytes) -> JobOptions:
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
         first = found[0]
-        where = ".".join(str(part) for part in first["loc"])
+        name = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        detail = f"{where} is {first['input']!r:.80}: {message}" if where else f"options: {message}"
+        detail = f"{name} is {first['input']!r:.80}: {message}" if name else f"options: {message}"
         errors = [{"option": ".".join(str(part) for part in e["loc"]), "message": e["msg"]} for e in found]
         raise ProblemError("invalid-options", detail, errors=errors) from None
 
 
 def check_model(services: Services, options: JobOptions) -> None:
-    """Refuse a model that is unknown, or whose weights are not here.
+    """Refuse a model that is unknown or whose weights are not installed.
 
     Raises:
-        ProblemError: Naming the models there are.
+        ProblemError: `invalid-options` or `model-unavailable`.
     """
     if options.model is None or options.model == services.settings.model:
         return
@@ -105,28 +106,27 @@ def check_model(services: Services, options: JobOptions) -> None:
     if path is None or not path.is_file() or read_record(path) is None:
         raise ProblemError(
             "model-unavailable",
-            f"the weights of {options.model} are not here; whoever runs the service gets them with "
+            f"the weights of {options.model} are not installed; the operator of the service installs them with "
             f"`keymask models pull {options.model}`",
         )
 
 
 def _check_queue(services: Services) -> None:
-    """Refuse before the upload what would be refused after it."""
+    """Refuse before the upload rather than after it."""
     waiting, allowed = services.store.counts()[JobStatus.QUEUED], services.settings.max_queued_jobs
     if waiting >= allowed:
         raise QueueFullError(f"{waiting} jobs wait; allowed: {allowed}")
 
 
-def _announced(request: Request, parts: Iterable[Part]) -> int:
-    """Bytes that the request may bring: no more than the parts' limits, whatever it says."""
+def _announced_bytes(request: Request, parts: Iterable[Part]) -> int:
+    """Return the size that the request announces, at most the sum of the parts' limits."""
     length = request.headers.get("content-length", "")
     return min(int(length) if length.isdecimal() else 0, sum(part.limit for part in parts))
 
 
-def _same(job: Job, digest: str) -> Job:
+def _check_same_payload(job: Job, digest: str) -> None:
     if job.payload_sha256 != digest:
         raise IdempotencyConflictError("this Idempotency-Key was used for another video, mask or options")
-    return job
 
 
 def _new_job(options: JobOptions, video: JobVideo, digest: str, caller: str | None, key: str | None) -> Job:
@@ -142,8 +142,8 @@ def _new_job(options: JobOptions, video: JobVideo, digest: str, caller: str | No
     )
 
 
-def _record(services: Services, files: JobFiles, job: Job) -> Accepted:
-    """Files first, then the record: a record without files would be a job that cannot run."""
+def _store(services: Services, files: JobFiles, job: Job) -> SubmittedJob:
+    """Store the files, then the record: a record without files would be a job that cannot run."""
     settings = services.settings
     services.storage.adopt(files, job.id)
     try:
@@ -155,4 +155,4 @@ def _record(services: Services, files: JobFiles, job: Job) -> Accepted:
         services.engine.wake()
     else:
         services.storage.delete(job.id)
-    return Accepted(stored, new)
+    return SubmittedJob(stored, new)

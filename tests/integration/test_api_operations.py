@@ -1,4 +1,4 @@
-"""Health, metrics, models, probe, logs, keys, CORS, and what must not happen."""
+"""Health, metrics, models, probe, logs, API keys, CORS, and malformed requests."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from tests.support.waiting import files_below, wait_for
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A service for the whole file."""
+    """One service for all tests of the module."""
     with served(tmp_path_factory.mktemp("operations")) as running:
         yield running
 
 
 @pytest.fixture
 def own_log() -> Iterator[None]:
-    """The process's log is set up as before when the test is over."""
+    """Restore the configuration of the log after the test."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -52,7 +52,7 @@ def own_log() -> Iterator[None]:
 
 
 def test_the_service_needs_no_torch(tmp_path: Path) -> None:
-    """A process that cannot import torch serves every call: only workers run networks."""
+    """A process that cannot import torch serves every call; only workers run networks."""
     script = ROOT / "tests/integration/without_torch.py"
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -62,7 +62,7 @@ def test_the_service_needs_no_torch(tmp_path: Path) -> None:
 
 
 def test_ready_waits_for_a_worker(service: Served) -> None:
-    """Live says yes at once; ready says 503 with the reason until a worker holds its network."""
+    """Live answers 200 at once; ready answers 503 with the reason until a worker has loaded its network."""
     assert service.client.get("/health/live").json() == {"status": "ok"}
     assert service.client.get("/health/ready").status_code == 200
     service.engine.ready = False
@@ -74,8 +74,8 @@ def test_ready_waits_for_a_worker(service: Served) -> None:
         service.engine.ready = True
 
 
-def test_metrics_count_what_happens(service: Served) -> None:
-    """Prometheus reads jobs by state, frames by source, key share, uploads and answers."""
+def test_metrics_count_jobs_frames_and_requests(service: Served) -> None:
+    """The metrics have jobs by status, frames by source, the key share, upload bytes, problems and requests."""
     service.run()
     service.post(video=b"no video")
     families = {f.name: f for f in text_string_to_metric_families(service.client.get("/metrics").text)}
@@ -91,8 +91,8 @@ def test_metrics_count_what_happens(service: Served) -> None:
     assert value["keymask_worker_restarts_total",] == 0
 
 
-def test_models_say_what_can_be_used(service: Served) -> None:
-    """Every model has its licence; the default is loaded, one without weights cannot be used."""
+def test_models_have_licence_and_availability(service: Served) -> None:
+    """Every model has its licence; the default is loaded, and a model without weights is not available."""
     models = {model["name"]: model for model in service.client.get("/v1/models").json()["models"]}
     compact, stm = models["compact"], models["stm"]
     assert (compact["default"], compact["loaded"], compact["available"], compact["license"]) == (
@@ -103,7 +103,7 @@ def test_models_say_what_can_be_used(service: Served) -> None:
 
 
 def test_probe_keeps_nothing(service: Served) -> None:
-    """A probe says what the bitstream offers, and leaves no file behind."""
+    """A probe reports on the bitstream and leaves no file behind."""
     report = service.client.post("/v1/probe", files={"video": service.clip.read_bytes()}).json()
     assert (report["frames"], report["complete"], sum(report["types"].values())) == (FRAMES, True, FRAMES)
     assert {forecast["policy"] for forecast in report["forecasts"]} >= {"adaptive", "codec"}
@@ -141,14 +141,16 @@ def test_probe_keeps_nothing(service: Served) -> None:
          "multipart/form-data; boundary=b", 400, "invalid-multipart"),
     ],
 )  # fmt: skip
-def test_a_body_that_is_no_form(service: Served, body: bytes, content_type: str, status: int, kind: str) -> None:
-    """A body that is no well-formed form with just the parts that are wanted is refused."""
+def test_a_body_that_is_no_valid_form_is_refused(
+    service: Served, body: bytes, content_type: str, status: int, kind: str
+) -> None:
+    """A body is refused unless it is a well-formed form with exactly the expected parts."""
     answer = service.client.post("/v1/jobs", content=body, headers={"Content-Type": content_type})
     assert (answer.status_code, answer.json()["type"]) == (status, type_of(kind))
 
 
-def test_an_upload_that_announces_too_much_is_refused_unread(service: Served) -> None:
-    """Content-Length beyond the limit is answered before the body is sent."""
+def test_a_too_large_content_length_is_refused_unread(service: Served) -> None:
+    """A Content-Length beyond the limit is answered before the body is sent."""
     address = service.client.base_url
     with socket.create_connection((address.host, address.port), timeout=240) as connection:
         connection.sendall(
@@ -158,8 +160,8 @@ def test_an_upload_that_announces_too_much_is_refused_unread(service: Served) ->
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_client_that_leaves_in_mid_upload_leaves_nothing(service: Served) -> None:
-    """An upload that breaks off leaves no file and no job, and the service goes on."""
+def test_an_interrupted_upload_leaves_nothing(service: Served) -> None:
+    """An interrupted upload leaves no file and no job, and the service continues."""
     before = set(service.services.storage.job_ids())
     incoming = service.services.settings.files_dir / "incoming"
     address = service.client.base_url
@@ -176,7 +178,7 @@ def test_a_client_that_leaves_in_mid_upload_leaves_nothing(service: Served) -> N
 
 
 def test_an_unexpected_error_shows_no_traceback(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A defect is answered as a problem that tells nothing of the inside; the log has the traceback."""
+    """A defect is answered as a problem without internal details; the log has the traceback."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError("secret detail")
@@ -189,13 +191,13 @@ def test_an_unexpected_error_shows_no_traceback(service: Served, monkeypatch: py
     assert "Traceback" not in answer.text
 
 
-def test_every_error_of_the_code_has_a_kind() -> None:
-    """The one table names only kinds that exist, and every kind has a page at its address."""
+def test_every_mapped_problem_type_exists() -> None:
+    """The table of errors names only problem types that exist."""
     assert {mapping.problem for _, mapping in ERROR_MAPPINGS} <= set(PROBLEMS)
 
 
 def test_a_problem_explains_itself(service: Served) -> None:
-    """The `type` of a problem is an address of the service."""
+    """The `type` of a problem is an address of the service that explains it."""
     for kind, problem in PROBLEMS.items():
         page = service.client.get(type_of(kind)).json()
         assert (page["type"], page["title"], page["status"]) == (type_of(kind), problem.title, problem.status)
@@ -203,7 +205,7 @@ def test_a_problem_explains_itself(service: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "asked"),
+    ("settings", "required"),
     [
         ({}, False),
         ({"host": "::1"}, False),
@@ -215,18 +217,18 @@ def test_a_problem_explains_itself(service: Served) -> None:
         ({"auth": "required"}, None),
     ],
 )
-def test_when_keys_are_asked_for(settings: dict[str, str], asked: bool | None) -> None:
-    """Keys are off on loopback unless there are some; beyond it the service does not start without, unless told so."""
+def test_when_api_keys_are_required(settings: dict[str, str], required: bool | None) -> None:
+    """Keys are required if any are set or the address is not loopback, unless `auth` is off; having none then fails."""
     made = Settings.model_validate(settings)
-    if asked is None:
+    if required is None:
         with pytest.raises(UsageError, match="without an API key"):
             keys_in_force(made)
     else:
-        assert bool(keys_in_force(made)) is asked
+        assert bool(keys_in_force(made)) is required
 
 
-def test_what_is_open_without_a_key(service: Served) -> None:
-    """With keys, health, documentation and problems stay open; everything that shows jobs or models does not."""
+def test_routes_that_need_no_key(service: Served) -> None:
+    """With keys, health, documentation and problems stay open; jobs, models and metrics need a key."""
     with served(service.clip.parent / "guarded", api_keys=f"ann:{digest_of_key('k')}") as guarded:
         for path in ("/health/live", "/health/ready", "/openapi.json", "/docs", "/problems/queue-full"):
             assert guarded.client.get(path).status_code == 200, path
@@ -238,8 +240,8 @@ def test_what_is_open_without_a_key(service: Served) -> None:
         assert guarded.client.get("/v1/models", headers={"Authorization": "Basic k"}).status_code == 401
 
 
-def test_cors_is_off_unless_asked_for(service: Served) -> None:
-    """No page of another origin may read answers, unless its origin is in the settings."""
+def test_cors_is_off_by_default(service: Served) -> None:
+    """Only pages of the origins in the settings may read answers."""
     page = {"Origin": "https://app.example"}
     assert "access-control-allow-origin" not in service.client.get("/v1/models", headers=page).headers
     with served(service.clip.parent / "cors", cors_origins="https://app.example") as open_to_page:
@@ -250,14 +252,14 @@ def test_cors_is_off_unless_asked_for(service: Served) -> None:
 
 
 def test_the_log_is_json_with_the_job(service: Served, own_log: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every request is one JSON line with its id and, where there is one, the job's."""
-    written = io.StringIO()  # what pytest captures can lose a line that comes while it is read
+    """Every request is one JSON line with its id and, if there is one, the job's id."""
+    written = io.StringIO()  # pytest's capture can lose a line that is written while it is read
     monkeypatch.setattr(sys, "stderr", written)
     configure_logging("info")
     answer = service.post(**{"X-Request-ID": "mine-1"})
     service.client.get(f"/v1/jobs/{answer.json()['id']}", headers={"X-Request-ID": "bad id\x7f"})
-    # A line is written after the answer's last byte, so the client may be here before it; and a late one of an earlier
-    # test may come between.
+    # A line is written after the last byte of its answer, so it may be late; a late line of an earlier test may come
+    # between.
     job_id = answer.json()["id"]
 
     def both() -> list[dict[str, Any]] | None:
@@ -271,20 +273,20 @@ def test_the_log_is_json_with_the_job(service: Served, own_log: None, monkeypatc
     assert re.fullmatch("[0-9a-f]{16}", requests[1]["request_id"])
 
 
-def test_keys_that_nobody_is_asked_for_are_a_warning(service: Served, caplog: pytest.LogCaptureFixture) -> None:
-    """Who sets API keys and turns asking off is told at the start; who does only one of them is not."""
-    said = "API keys are set, but KEYMASK_AUTH is off"
+def test_unused_api_keys_are_logged_as_a_warning(service: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """The service warns at its start if API keys are set and `auth` is off, and not if only one is true."""
+    warning = "API keys are set, but KEYMASK_AUTH is off"
     key = f"ann:{digest_of_key('k')}"
     for number, (settings, warned) in enumerate(
         [({"auth": "off", "api_keys": key}, True), ({"auth": "off"}, False), ({"api_keys": key}, False)]
     ):
         caplog.clear()
         with served(service.clip.parent / f"warned{number}", **settings):
-            assert any(said in record.getMessage() for record in caplog.records) is warned
+            assert any(warning in record.getMessage() for record in caplog.records) is warned
 
 
 def test_the_log_has_no_colours(own_log: None, capfd: pytest.CaptureFixture[str]) -> None:
-    """What uvicorn adds for terminals is not in the log."""
+    """The log leaves out what uvicorn adds for terminals."""
     configure_logging("info")
     logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\x1b[36mStarted"})
     (line,) = map(json.loads, capfd.readouterr().err.splitlines())
@@ -293,7 +295,7 @@ def test_the_log_has_no_colours(own_log: None, capfd: pytest.CaptureFixture[str]
 
 
 def test_serve_and_stop(tmp_path: Path) -> None:
-    """`keymask serve` listens, says where, ends open streams at SIGTERM and leaves with 0."""
+    """`keymask serve` listens, prints its address, ends open streams at SIGTERM and exits with 0."""
     address = tmp_path / "address.json"
     environ = {**os.environ, "KEYMASK_HOME": str(tmp_path), "KEYMASK_DEVICES": "none", "KEYMASK_HOST": "127.0.0.1"}
     command = [sys.executable, "-c", "import sys; from service.cli.main import main; sys.exit(main())"]
@@ -317,9 +319,9 @@ def test_serve_and_stop(tmp_path: Path) -> None:
     assert '"message": "stopped"' in (tmp_path / "log").read_text()
 
 
-def test_renders_hold_up_neither_a_probe_nor_the_end(tmp_path: Path) -> None:
-    """While every process that makes results is busy for long, a video can be probed and the service can stop."""
-    app = create_app(Settings(home=tmp_path, inspect_processes=1), make_engine=ThreadEngine)
+def test_exports_delay_neither_a_probe_nor_the_shutdown(tmp_path: Path) -> None:
+    """While every export process is busy, a video can be probed and the service can stop."""
+    app = create_app(Settings(home=tmp_path, inspect_processes=1, render_seconds=3600), make_engine=ThreadEngine)
     clip, begun = write_clip(tmp_path / "clip.mp4"), tmp_path / "begun"
 
     async def main() -> int:
@@ -328,19 +330,19 @@ def test_renders_hold_up_neither_a_probe_nor_the_end(tmp_path: Path) -> None:
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", timeout=240) as client,
         ):
             services: Services = app.state.services
-            render = asyncio.create_task(services.sandboxed(services.export_pool, 3600, stay, begun))
+            export = asyncio.create_task(services.export_pool.call(block, begun))
             await asyncio.to_thread(wait_for, begun.exists)
             answer = await client.post("/v1/probe", files={"video": clip.read_bytes()})
         with pytest.raises(ProblemError) as caught:
-            await render
+            await export
         assert caught.value.kind == "not-ready"
         return answer.status_code
 
     assert asyncio.run(main()) == 200
 
 
-def stay(path: Path) -> None:
-    """Begin and come to no end."""
+def block(path: Path) -> None:
+    """Create the file and never return."""
     path.touch()
     time.sleep(3600)
 
@@ -358,7 +360,7 @@ def _address(process: subprocess.Popen[bytes], file: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["serve", "--host", "0.0.0.0"], "without an API key"),
         (["serve", "--host", "203.0.113.1", "--auth", "off"], "cannot listen on 203.0.113.1"),
@@ -368,24 +370,24 @@ def _address(process: subprocess.Popen[bytes], file: Path) -> str:
     ],
 )
 @pytest.mark.usefixtures("own_log")
-def test_bad_use_is_one_line(
+def test_a_usage_error_is_one_line(
     arguments: list[str],
-    said: str,
+    message: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What cannot be served is exit code 2 and one line."""
+    """`serve`, `worker` and `keys` with bad arguments exit with 2 and print one line."""
     from service.cli.main import main
 
     monkeypatch.setenv("KEYMASK_HOME", str(tmp_path))
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert message in line
 
 
 def test_a_new_key_opens_the_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`keymask keys new` shows a key once, and its entry is what the settings take."""
+    """`keymask keys new` prints a key once, and the settings accept its entry."""
     from service.cli.main import main
 
     file = tmp_path / "keys"

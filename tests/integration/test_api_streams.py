@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from service.http import job_watcher
 from service.http.routes import events
-from service.http.streaming import job_watcher
 from tests.support.media import square
 from tests.support.serving import FRAMES, Served, served
 from tests.support.waiting import wait_for

@@ -1,18 +1,19 @@
-"""`/v1/jobs`: create, list, look at, cancel, delete."""
+"""`/v1/jobs`: create, list, read, cancel and delete jobs."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import structlog
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from service.http.context import Services
-from service.http.dependencies import COMMON, CallerDep, JobDep, ServicesDep
-from service.http.problem_responses import documented
+from service.http.dependencies import COMMON, CallerDep, JobDep, ServicesDep, check_open
+from service.http.openapi import form_body
+from service.http.problem_responses import document_problems
 from service.http.schemas import JobPage, JobView
 from service.http.submission import submit_job
 from service.jobs.types import Job, JobStatus
@@ -23,40 +24,29 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,4})\b")
 _LONGEST_WAIT_SECONDS = 60
 _POLL_SECONDS = "1"
-_CREATE_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["video", "mask"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "video": {"type": "string", "format": "binary", "description": "Any video that FFmpeg reads."},
-                        "mask": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "PNG of the video's display size. Indexed: the palette index is the "
-                            "object's id, 0 the background. Grey or RGB: whatever is not black is object 1.",
-                        },
-                        "options": {"$ref": "#/components/schemas/Options"},
-                    },
-                },
-                "example": {
-                    "video": "(the bytes of dog.mp4)",
-                    "mask": "(the bytes of dog_first.png)",
-                    "options": {"keyframes": "adaptive", "start": 0, "end": 90},
-                },
-                "encoding": {
-                    "video": {"contentType": "video/*, application/octet-stream"},
-                    "mask": {"contentType": "image/png"},
-                    "options": {"contentType": "application/json"},
-                },
-            }
+_CREATE_BODY = form_body(
+    parts={
+        "video": {"type": "string", "format": "binary", "description": "Any video that FFmpeg reads."},
+        "mask": {
+            "type": "string",
+            "format": "binary",
+            "description": "A PNG of the video's display size. In an indexed PNG the palette index is the object's id "
+            "and 0 the background. In a grey or RGB PNG every pixel that is not black belongs to object 1.",
         },
-    }
-}
+        "options": {"$ref": "#/components/schemas/Options"},
+    },
+    required=["video", "mask"],
+    example={
+        "video": "(the bytes of dog.mp4)",
+        "mask": "(the bytes of dog_first.png)",
+        "options": {"keyframes": "adaptive", "start": 0, "end": 90},
+    },
+    encoding={
+        "video": {"contentType": "video/*, application/octet-stream"},
+        "mask": {"contentType": "image/png"},
+        "options": {"contentType": "application/json"},
+    },
+)
 _CREATE_PROBLEMS = (
     *COMMON, "invalid-multipart", "invalid-parts", "invalid-options", "unsupported-media-type", "upload-too-large",
     "upload-interrupted", "video-unreadable", "no-video-stream", "video-encrypted", "video-truncated", "no-frames",
@@ -64,10 +54,30 @@ _CREATE_PROBLEMS = (
     "mask-size-mismatch", "mask-unusable", "too-many-objects", "model-unavailable", "idempotency-conflict",
     "queue-full", "too-many-jobs", "storage-full", "not-ready",
 )  # fmt: skip
-_LOCATION = {
-    "Location": {"schema": {"type": "string"}, "description": "The job."},
-    "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait before looking at the job."},
+_CREATE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"model": JobView, "description": "The finished job, if `Prefer: wait=N` was sent and the job ended in time."},
+    202: {
+        "description": "The job waits or runs.",
+        "headers": {
+            "Location": {"schema": {"type": "string"}, "description": "Address of the job."},
+            "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait before reading the job."},
+        },
+    },
 }
+
+IdempotencyKey: TypeAlias = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Posting again with the same key and payload returns the same job.",
+    ),
+]
+Prefer: TypeAlias = Annotated[
+    str | None,
+    Header(max_length=200, description="`wait=N`: answer once the job is finished, after at most N <= 60 seconds."),
+]
 
 
 @router.post(
@@ -75,109 +85,100 @@ _LOCATION = {
     status_code=202,
     response_model=JobView,
     summary="Create a job",
-    responses=documented(*_CREATE_PROBLEMS)
-    | {
-        200: {"model": JobView, "description": "The finished job, if `Prefer: wait=N` was given and it ended in time."},
-        202: {"description": "The job waits or runs.", "headers": _LOCATION},
-    },
+    responses=document_problems(*_CREATE_PROBLEMS) | _CREATE_RESPONSES,
     openapi_extra=_CREATE_BODY,
+    dependencies=[Depends(check_open)],
 )
 async def create_job(
     request: Request,
     services: ServicesDep,
     caller: CallerDep,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            min_length=1,
-            max_length=255,
-            pattern=r"^[\x21-\x7e]+$",
-            description="Posting again with the same key and payload gives the same job.",
-        ),
-    ] = None,
-    prefer: Annotated[
-        str | None,
-        Header(max_length=200, description="`wait=N`: answer when the job is finished, within N <= 60 seconds."),
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
 ) -> Response:
-    """Post a video and the mask of one of its frames; get a job to follow."""
-    accepted = await submit_job(services, request, caller, idempotency_key)
-    job = accepted.job
+    """Post a video and the mask of one of its frames. The answer is a job to follow."""
+    submitted = await submit_job(services, request, caller, idempotency_key)
+    job = submitted.job
     structlog.contextvars.bind_contextvars(job_id=job.id)
     request.state.job_id = job.id
     headers = {"Location": f"/v1/jobs/{job.id}"}
-    if not accepted.new:
+    if not submitted.new:
         headers["Idempotent-Replayed"] = "true"
-    seconds = _wanted_wait(prefer)
+    seconds = _wait_seconds(prefer)
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds}"
         job = await _wait(services, job, seconds)
         if job.status.finished:
-            return _answer(job, 200, headers)
-    return _answer(job, 202, headers | {"Retry-After": _POLL_SECONDS})
+            return _job_response(job, 200, headers)
+    return _job_response(job, 202, headers | {"Retry-After": _POLL_SECONDS})
 
 
-@router.get("", response_model=JobPage, summary="List jobs, newest first", responses=documented(*COMMON))
+@router.get("", response_model=JobPage, summary="List jobs, newest first", responses=document_problems(*COMMON))
 async def list_jobs(
     services: ServicesDep,
     caller: CallerDep,
-    limit: Annotated[int, Query(ge=1, le=100, description="Most jobs of the answer.")] = 20,
-    cursor: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$", description="From the answer before.")] = None,
-    status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="Largest number of jobs in the answer.")] = 20,
+    cursor: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$", description="`cursor` of the answer before.")] = None,
+    status: Annotated[JobStatus | None, Query(description="Only jobs with this status.")] = None,
 ) -> Response:
-    """The caller's jobs, a page at a time; a cursor stays good while jobs come and go."""
+    """One page of the caller's jobs. A cursor stays valid while jobs come and go."""
     page = await in_thread(services.store.page, limit, cursor, status, caller)
     view = JobPage(jobs=[JobView.of(job) for job in page.jobs], cursor=page.cursor)
     return JSONResponse(view.model_dump(mode="json"))
 
 
 @router.get(
-    "/{job_id}", response_model=JobView, summary="Look at a job", responses=documented(*COMMON, "job-not-found")
+    "/{job_id}", response_model=JobView, summary="Read a job", responses=document_problems(*COMMON, "job-not-found")
 )
 async def read_job(job: JobDep) -> Response:
-    """Status, progress, and after the end the report or the error."""
-    return _answer(job, 200, {} if job.status.finished else {"Retry-After": _POLL_SECONDS})
+    """Status and progress of a job; after its end also the report or the error."""
+    return _job_response(job, 200, {} if job.status.finished else {"Retry-After": _POLL_SECONDS})
 
 
 @router.post(
-    "/{job_id}/cancel", response_model=JobView, summary="Stop a job", responses=documented(*COMMON, "job-not-found")
+    "/{job_id}/cancel",
+    response_model=JobView,
+    summary="Cancel a job",
+    responses=document_problems(*COMMON, "job-not-found"),
 )
 async def cancel_job(job: JobDep, services: ServicesDep) -> Response:
-    """A waiting job is canceled at once, a running one within a second of work; a finished one stays as it is."""
+    """A waiting job is canceled at once and a running job within about a second; a finished job does not change."""
     changed = await in_thread(services.store.request_cancel, job.id)
     services.watcher.changed(job.id)
     services.engine.wake()
-    return _answer(changed, 200)
+    return _job_response(changed, 200)
 
 
-@router.delete("/{job_id}", status_code=204, summary="Delete a job", responses=documented(*COMMON, "job-not-found"))
+@router.delete(
+    "/{job_id}", status_code=204, summary="Delete a job", responses=document_problems(*COMMON, "job-not-found")
+)
 async def delete_job(job: JobDep, services: ServicesDep) -> Response:
-    """Stop the job if it runs, and remove it with every file of it."""
+    """Stop the job if it runs, and delete it with all its files."""
     await in_thread(services.store.request_delete, job.id)
     services.watcher.changed(job.id)
     services.engine.wake()
     return Response(status_code=204)
 
 
-def _answer(job: Job, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(
-        JobView.of(job).model_dump(mode="json"), status, headers={"Cache-Control": "no-store", **(headers or {})}
-    )
+def _job_response(job: Job, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
+    content = JobView.of(job).model_dump(mode="json")
+    return JSONResponse(content, status, headers={"Cache-Control": "no-store", **(headers or {})})
 
 
-def _wanted_wait(prefer: str | None) -> int | None:
+def _wait_seconds(prefer: str | None) -> int | None:
+    """Return the seconds of `wait` in a `Prefer` header (RFC 7240, section 4.3)."""
     found = _WAIT.search(prefer or "")
     return min(int(found[1]), _LONGEST_WAIT_SECONDS) if found else None
 
 
 async def _wait(services: Services, job: Job, seconds: int) -> Job:
-    """The job when it is finished, or as it is after so many seconds."""
+    """Return the job once it is finished, or as it is after `seconds`."""
     until = asyncio.get_running_loop().time() + seconds
     async with services.watcher.follow(job) as watch:
-        news = watch.news
-        while not news.final and not services.watcher.closing:
+        snapshot = watch.snapshot
+        while not snapshot.final and not services.watcher.closing:
             left = until - asyncio.get_running_loop().time()
             if left <= 0:
                 break
-            news = await watch.after(news, left)
-    return news.job or job
+            snapshot = await watch.next_after(snapshot, left)
+    return snapshot.job or job

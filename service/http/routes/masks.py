@@ -1,18 +1,19 @@
-"""`/v1/jobs/{id}/masks`: masks as they are computed, all as NDJSON or one as PNG."""
+"""`/v1/jobs/{id}/masks`: masks while they are computed, all of them as NDJSON or one as PNG."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from service.http.context import Services
-from service.http.dependencies import COMMON, JobDep, ServicesDep
-from service.http.problem_responses import documented
+from service.http.dependencies import COMMON, JobDep, ServicesDep, check_stream_room
+from service.http.openapi import BINARY
+from service.http.problem_responses import document_problems
 from service.http.streaming.mask_stream import follow_masks
 from service.jobs.types import Job
 from service.problems import ProblemError
@@ -24,45 +25,48 @@ from service.writers.png import encode_mask
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
-_PATIENCE_SECONDS = 15.0
-_EXAMPLE = EXAMPLE + "\n"
+_IDLE_SECONDS = 15.0
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_LINES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One JSON object (`FrameLine`) per frame and line, in presentation order, while the job runs. "
+        "The stream ends with the job, whatever its final status.",
+        "content": {
+            "application/x-ndjson": {"schema": {"$ref": "#/components/schemas/FrameLine"}, "example": EXAMPLE + "\n"}
+        },
+    }
+}
+_PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "An indexed PNG with the DAVIS palette, in display size and orientation. The palette index is "
+        "the object's id.",
+        "content": {"image/png": BINARY},
+        "headers": {"ETag": {"schema": {"type": "string"}, "description": "Identifies this mask."}},
+    },
+    304: {"description": "The client already has the mask (`If-None-Match`)."},
+}
+
+FromFrame: TypeAlias = Annotated[int, Query(alias="from", ge=0, le=MAX_INDEX, description="First frame to return.")]
+ToFrame: TypeAlias = Annotated[int | None, Query(ge=0, le=MAX_INDEX, description="Frame to stop before.")]
 
 
 @router.get(
     "/{job_id}/masks",
     summary="Stream masks",
     response_class=StreamingResponse,
-    responses=documented(*COMMON, "job-not-found", "too-many-streams", "not-ready")
-    | {
-        200: {
-            "description": "One JSON object a line and frame (`FrameLine`), in presentation order, while the job runs; "
-            "the stream ends with the job, whatever became of it.",
-            "content": {
-                "application/x-ndjson": {
-                    "schema": {"$ref": "#/components/schemas/FrameLine"},
-                    "example": EXAMPLE + "\n",
-                }
-            },
-        }
-    },
+    responses=document_problems(*COMMON, "job-not-found", "too-many-streams", "not-ready") | _LINES,
+    dependencies=[Depends(check_stream_room)],
 )
-async def stream_masks(
-    job: JobDep,
-    services: ServicesDep,
-    first: Annotated[int, Query(alias="from", ge=0, le=MAX_INDEX, description="First frame wanted.")] = 0,
-    to: Annotated[int | None, Query(ge=0, le=MAX_INDEX, description="Frame to stop before.")] = None,
-) -> StreamingResponse:
-    """Run-length encoded masks of the frames from `from` to before `to`."""
-    services.watcher.check_room()
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+async def stream_masks(job: JobDep, services: ServicesDep, first: FromFrame = 0, to: ToFrame = None) -> Response:
+    """Run-length encoded masks of the frames `from` to `to`, exclusive."""
     lines = _lines(services, job, first, MAX_INDEX + 1 if to is None else to)
-    return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
+    return StreamingResponse(lines, media_type="application/x-ndjson", headers=_HEADERS)
 
 
 async def _lines(services: Services, job: Job, first: int, end: int) -> AsyncIterator[bytes]:
     if first >= end:
         return
-    async with aclosing(follow_masks(services, job, first, _PATIENCE_SECONDS)) as steps:
+    async with aclosing(follow_masks(services, job, first, _IDLE_SECONDS)) as steps:
         async for step in steps:
             wanted = [line for line in step.lines if index_of(line) < end]
             if wanted:
@@ -73,18 +77,9 @@ async def _lines(services: Services, job: Job, first: int, end: int) -> AsyncIte
 
 @router.get(
     "/{job_id}/masks/{index}.png",
-    summary="One mask as a picture",
+    summary="Read one mask as a picture",
     response_class=Response,
-    responses=documented(*COMMON, "job-not-found", "mask-not-found")
-    | {
-        200: {
-            "description": "Indexed PNG with the DAVIS palette, in display size and orientation; the palette index is "
-            "the object's id.",
-            "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
-            "headers": {"ETag": {"schema": {"type": "string"}, "description": "Names this very mask."}},
-        },
-        304: {"description": "The client has it already (`If-None-Match`)."},
-    },
+    responses=document_problems(*COMMON, "job-not-found", "mask-not-found") | _PICTURE,
 )
 async def read_mask_picture(
     job: JobDep,
@@ -95,14 +90,14 @@ async def read_mask_picture(
     """The mask of one frame, as soon as it is computed."""
     line = await in_thread(find_line, services.storage.job(job.id).mask_log, index)
     if line is None:
-        state = "has not got so far" if not job.status.finished else f"is {job.status} and has no such frame"
+        state = f"is {job.status} and has no such frame" if job.status.finished else "has not reached it"
         raise ProblemError("mask-not-found", f"there is no mask of frame {index}: the job {state}")
     etag = f'"{hashlib.sha256(line).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if etag in (if_none_match or ""):
         return Response(status_code=304, headers=headers)
-    return Response(await in_thread(_picture, line, job), media_type="image/png", headers=headers)
+    return Response(await in_thread(_encode_picture, line, job), media_type="image/png", headers=headers)
 
 
-def _picture(line: bytes, job: Job) -> bytes:
+def _encode_picture(line: bytes, job: Job) -> bytes:
     return encode_mask(labels_of(parse_line(line), job.video.width, job.video.height))

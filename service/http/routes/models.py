@@ -1,4 +1,4 @@
-"""`/v1/models`: the networks there are."""
+"""`/v1/models`: the base networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from service.http.context import Services
 from service.http.dependencies import COMMON, CallerDep, ServicesDep
-from service.http.problem_responses import documented
+from service.http.problem_responses import document_problems
 from service.http.schemas import ModelList, ModelView
 from service.threads import in_thread
 from vos.weights.catalog import MODELS, Model, read_record, weights_path
@@ -14,13 +14,13 @@ from vos.weights.catalog import MODELS, Model, read_record, weights_path
 router = APIRouter(prefix="/v1", tags=["models"])
 
 
-@router.get("/models", summary="List models", responses=documented(*COMMON))
+@router.get("/models", summary="List models", responses=document_problems(*COMMON))
 async def list_models(services: ServicesDep, _caller: CallerDep) -> ModelList:
-    """The networks, their licences, and which of them can be used here."""
-    return await in_thread(_models, services)
+    """The base networks with their licences, and whether this service can use them."""
+    return await in_thread(_list, services)
 
 
-def _models(services: Services) -> ModelList:
+def _list(services: Services) -> ModelList:
     loaded = {str(worker.model["name"]) for worker in services.engine.workers() if worker.model}
     return ModelList(models=[_view(model, services, model.name in loaded) for model in MODELS.values()])
 

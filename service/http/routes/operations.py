@@ -1,13 +1,13 @@
-"""`/health/*` and `/metrics`: for whoever runs the service. `/problems/{kind}`: what a problem's `type` points to."""
+"""`/health/*` and `/metrics` for operators; `/problems/{kind}`, which the `type` of a problem points to."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.http.dependencies import CallerDep, ServicesDep
-from service.http.problem_responses import documented
+from service.http.dependencies import CallerDep, ServicesDep, check_open
+from service.http.problem_responses import document_problems
 from service.http.schemas import Health, ProblemKind
 from service.problems import PROBLEMS, ProblemError, type_of
 from service.threads import in_thread
@@ -15,21 +15,24 @@ from service.threads import in_thread
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/health/live", summary="Does the process answer?", responses=documented("internal-error"))
+@router.get("/health/live", summary="Check that the process answers", responses=document_problems("internal-error"))
 async def live() -> Health:
-    """The process answers."""
+    """Answers as long as the process does."""
     return Health(status="ok")
 
 
-@router.get("/health/ready", summary="Can jobs be run?", responses=documented("not-ready", "internal-error"))
+@router.get(
+    "/health/ready",
+    summary="Check that jobs can run",
+    responses=document_problems("not-ready", "internal-error"),
+    dependencies=[Depends(check_open)],
+)
 async def ready(services: ServicesDep) -> Health:
-    """The database answers and a worker holds its network; 503 until then."""
+    """200 if the database answers and a worker has loaded its base network; 503 until then."""
     try:
         await in_thread(services.store.ping)
     except Exception as error:
         raise ProblemError("not-ready", "the database does not answer") from error
-    if services.watcher.closing:
-        raise ProblemError("not-ready", "the service is shutting down")
     if services.settings.device_list and not services.engine.ready:
         failures = [worker.failure for worker in services.engine.workers() if worker.failure]
         raise ProblemError("not-ready", failures[0] if failures else "no worker has loaded its network yet")
@@ -38,24 +41,24 @@ async def ready(services: ServicesDep) -> Health:
 
 @router.get(
     "/metrics",
-    summary="Metrics for Prometheus",
+    summary="Read metrics for Prometheus",
     response_class=PlainTextResponse,
-    responses=documented("unauthorized", "internal-error"),
+    responses=document_problems("unauthorized", "internal-error"),
 )
 async def metrics(services: ServicesDep, _caller: CallerDep) -> Response:
-    """Text in Prometheus's format."""
+    """Metrics in Prometheus's text format."""
     return Response(await in_thread(services.metrics.render), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get(
     "/problems/{kind}",
-    summary="What a problem means",
-    responses=documented("not-found", "invalid-request", "internal-error"),
+    summary="Explain a problem",
+    responses=document_problems("not-found", "invalid-request", "internal-error"),
 )
 async def read_problem(kind: str) -> ProblemKind:
-    """A kind of problem, as the `type` of an error names it."""
+    """The kind of error that the `type` of a problem names."""
     if kind not in PROBLEMS:
-        raise ProblemError("not-found", f"there is no problem of the kind {kind[:80]!r}")
+        raise ProblemError("not-found", f"there is no problem type {kind[:80]!r}")
     problem = PROBLEMS[kind]
     return ProblemKind(
         type=type_of(kind), title=problem.title, status=int(problem.status), retry_after=problem.retry_after

@@ -1,4 +1,4 @@
-"""Follows the masks of a job while it runs: what the routes that stream have in common."""
+"""Follows the masks of a job while it runs, for the routes that stream."""
 
 from __future__ import annotations
 
@@ -6,58 +6,63 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from service.http.context import Services
-from service.http.streaming.job_watch import JobSnapshot
+from service.http.job_watcher import JobSnapshot
 from service.jobs.types import Job
-from service.storage.mask_log import offset_of
+from service.storage.mask_log import offset_of, read_lines
 from service.threads import in_thread
 from service.writers.mask_line import index_of
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What there is to tell.
+class StreamStep:
+    """One step of a stream.
 
     Attributes:
-        news: The job at this moment.
-        lines: Lines of masks that are new, in order, each frame once. Nothing follows where there are none and the
-            news is final.
-        quiet: Whether nothing has happened for as long as was to be waited.
+        snapshot: The job at this moment.
+        lines: New lines of the mask log in order, each frame once. The stream is over when the snapshot is final and
+            there are none.
+        idle: Whether nothing has changed for the whole time-out.
     """
 
-    news: JobSnapshot
+    snapshot: JobSnapshot
     lines: list[bytes]
-    quiet: bool = False
+    idle: bool = False
 
 
-async def follow_masks(services: Services, job: Job, first: int, patience: float) -> AsyncGenerator[Step, None]:
-    """Follow a job to its end; close the iterator to stop before (`contextlib.aclosing`).
+async def follow_masks(
+    services: Services, job: Job, first: int, idle_seconds: float
+) -> AsyncGenerator[StreamStep, None]:
+    """Follow a job to its end. To stop earlier, close the generator (`contextlib.aclosing`).
+
+    A client that reads slowly holds one block of lines in memory: the next block is read when this one is sent.
 
     Args:
-        services: The services.
+        services: The services of the application.
         job: The job.
-        first: First frame wanted.
-        patience: Seconds after which quiet is worth telling.
+        first: Index of the first frame to return.
+        idle_seconds: Time without a change after which an idle step is returned.
     """
     path = services.storage.job(job.id).mask_log
     async with services.watcher.follow(job) as watch:
-        news, size, offset = watch.news, 0, await in_thread(offset_of, path, first)
+        snapshot, size, offset = watch.snapshot, 0, await in_thread(offset_of, path, first)
         while True:
             lines: list[bytes] = []
-            # The file became shorter: the job was started over. That more was read than the news know of says nothing.
-            if offset < 0 or news.size < size:
+            # A mask log that shrank belongs to a job that was started over. A reader may be ahead of the snapshot's
+            # size, because the log grows after it was measured: that alone means nothing.
+            if offset < 0 or snapshot.mask_bytes < size:
                 offset = await in_thread(offset_of, path, first)
-            size = news.size
-            if offset < news.size or news.final:
-                lines, offset = await watch.read(path, offset)
+            size = snapshot.mask_bytes
+            if offset < size or snapshot.final:
+                lines, offset = await in_thread(read_lines, path, offset)
             wanted = [line for line in lines if index_of(line) >= first]
             if wanted:
                 first = index_of(wanted[-1]) + 1
-            yield Step(news, wanted)
-            if not lines:
-                if news.final:
-                    return
-                before, news = news, await watch.after(news, patience)
-                if news == before:
-                    yield Step(news, [], quiet=True)
+            yield StreamStep(snapshot, wanted)
+            if lines:
+                snapshot = watch.snapshot
+            elif snapshot.final:
+                return
             else:
-                news = watch.news
+                seen, snapshot = snapshot, await watch.next_after(snapshot, idle_seconds)
+                if snapshot == seen:
+                    yield StreamStep(snapshot, [], idle=True)

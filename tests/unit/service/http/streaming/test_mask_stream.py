@@ -1,4 +1,4 @@
-"""Following masks: each frame once and in order, whatever the file of masks does meanwhile."""
+"""Following masks: each frame once and in order, whatever happens to the mask log meanwhile."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from service.http.job_watcher import JobSnapshot, JobWatch
 from service.http.streaming import mask_stream
-from service.http.streaming.job_watch import JobSnapshot, JobWatch
 from service.jobs.types import Job, JobStatus, JobVideo
 from service.run.options import JobOptions
 from service.storage.job_files import Storage
@@ -25,17 +25,17 @@ DONE = Job("0" * 32, JobOptions(), JOB.video, "0" * 64, JOB.created_at, status=J
 
 
 def lines(*indices: int) -> bytes:
-    """Lines of these frames, all of one length."""
+    """Lines of these frames, all of the same length."""
     return b"".join(b'{"index":%d}\n' % index for index in indices)
 
 
 def follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moments: Sequence[tuple[bytes, int, Job]]
 ) -> tuple[list[int], int]:
-    """Follow a job whose file and news are as given, one moment after the other.
+    """Follow a job whose mask log and snapshots are as given, one moment after the other.
 
     Returns:
-        The frames that were told, and how often the place of one was looked for.
+        The frames that were streamed, and how often the offset of a frame was searched.
     """
     storage = Storage(tmp_path)
     path = storage.job(JOB.id).mask_log
@@ -55,25 +55,23 @@ def follow(
             yield watch
 
         services: Any = SimpleNamespace(storage=storage, watcher=SimpleNamespace(follow=watching))
-        told: list[int] = []
+        streamed: list[int] = []
         left = list(moments)
         async with aclosing(mask_stream.follow_masks(services, JOB, 0, 3600)) as steps:
             async for step in steps:
-                told += map(index_of, step.lines)
+                streamed += map(index_of, step.lines)
                 if not step.lines and left:
                     content, size, job = left.pop(0)
                     path.write_bytes(content)
                     watch.publish(JobSnapshot(job, size))
-        return told
+        return streamed
 
     monkeypatch.setattr(mask_stream, "offset_of", search)
     return asyncio.run(main()), searches
 
 
-def test_more_in_the_file_than_the_news_know_of_is_no_new_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file that grew after its size was taken is read to its end once; the place is looked for only at the start."""
+def test_a_log_ahead_of_its_snapshot_is_no_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that grew after it was measured is read to its end once; an offset is searched only at the start."""
     one = len(lines(0))
     moments = [
         (lines(0, 1, 2), one, JOB),
@@ -84,8 +82,8 @@ def test_more_in_the_file_than_the_news_know_of_is_no_new_start(
     assert follow(tmp_path, monkeypatch, moments) == ([0, 1, 2, 3, 4], 1)
 
 
-def test_a_job_that_is_started_over_is_followed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that became shorter is read again from the first frame that was not told, also when it has grown since."""
+def test_a_job_that_is_started_over_is_still_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that shrank is read again from the first frame not yet streamed, even if it has grown since."""
     one = len(lines(0))
     moments = [
         (lines(0, 1, 2), 3 * one, JOB),
@@ -95,6 +93,6 @@ def test_a_job_that_is_started_over_is_followed_on(tmp_path: Path, monkeypatch: 
         (lines(0, 1), 2 * one, JOB),
         (lines(0, 1, 2, 3, 4), 5 * one, DONE),
     ]
-    told, searches = follow(tmp_path, monkeypatch, moments)
-    assert told == [0, 1, 2, 3, 4]
+    streamed, searches = follow(tmp_path, monkeypatch, moments)
+    assert streamed == [0, 1, 2, 3, 4]
     assert searches <= 4

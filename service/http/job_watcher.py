@@ -1,0 +1,173 @@
+"""Watches jobs for their followers: one poll per job and period, however many clients follow it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from service.errors import JobNotFoundError
+from service.jobs.store import JobStore
+from service.jobs.types import Job
+from service.problems import ProblemError
+from service.storage.job_files import Storage
+from service.threads import in_thread
+
+PERIOD_SECONDS = 0.1
+"""Time between two polls of a job, unless a change is announced earlier."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    """A job at one moment.
+
+    Attributes:
+        job: The job; None if it was deleted or the service is shutting down.
+        mask_bytes: Size of its mask log; 0 before the first poll.
+    """
+
+    job: Job | None
+    mask_bytes: int
+
+    @property
+    def final(self) -> bool:
+        """Whether no later snapshot will differ."""
+        return self.job is None or self.job.status.finished
+
+
+class JobWatch:
+    """The latest snapshot of one job, shared by all its followers.
+
+    Attributes:
+        snapshot: The latest snapshot.
+        followers: Number of followers.
+        poll_now: Set when the job has changed, so that the next poll does not wait.
+    """
+
+    def __init__(self, snapshot: JobSnapshot) -> None:
+        self.snapshot = snapshot
+        self.followers = 0
+        self.poll_now = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    def publish(self, snapshot: JobSnapshot) -> None:
+        """Wake all followers if anything changed. A final snapshot stays, even if a poll ends after it."""
+        if snapshot != self.snapshot and not self.snapshot.final:
+            self.snapshot = snapshot
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    async def next_after(self, seen: JobSnapshot, seconds: float) -> JobSnapshot:
+        """Wait for a snapshot that differs from `seen`; return `seen` itself after `seconds` without one."""
+        if self.snapshot == seen and not seen.final:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait()
+        return self.snapshot
+
+
+class JobWatcher:
+    """All watches of one event loop.
+
+    Args:
+        store: The jobs.
+        storage: Their files.
+        limit: The largest number of followers at a time.
+    """
+
+    def __init__(self, store: JobStore, storage: Storage, limit: int) -> None:
+        self._store = store
+        self._storage = storage
+        self._limit = limit
+        self._watches: dict[str, JobWatch] = {}
+        self._polls: dict[str, asyncio.Task[None]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.followers = 0
+        self.closing = False
+
+    def check_open(self) -> None:
+        """Refuse new work during shutdown.
+
+        Raises:
+            ProblemError: `not-ready`.
+        """
+        if self.closing:
+            raise ProblemError("not-ready", "the service is shutting down")
+
+    def check_room(self) -> None:
+        """Refuse a follower beyond the limit.
+
+        Raises:
+            ProblemError: `too-many-streams`, or `not-ready` during shutdown.
+        """
+        self.check_open()
+        if self.followers >= self._limit:
+            raise ProblemError("too-many-streams", f"{self._limit} streams are open; no more are allowed")
+
+    @asynccontextmanager
+    async def follow(self, job: Job) -> AsyncIterator[JobWatch]:
+        """Watch a job while the block runs. During shutdown the job counts as gone from the start."""
+        self._loop = asyncio.get_running_loop()
+        watch = self._watches.get(job.id)
+        if watch is None:
+            watch = self._watches[job.id] = JobWatch(JobSnapshot(None if self.closing else job, 0))
+            self._polls[job.id] = asyncio.create_task(self._keep_polling(job.id, watch))
+        self.followers += 1
+        watch.followers += 1
+        try:
+            yield watch
+        finally:
+            self.followers -= 1
+            watch.followers -= 1
+            if not watch.followers and self._watches.get(job.id) is watch:
+                del self._watches[job.id]
+                self._polls.pop(job.id).cancel()
+
+    def changed(self, job_id: str) -> None:
+        """Poll a job at once because it has changed."""
+        if watch := self._watches.get(job_id):
+            watch.poll_now.set()
+
+    def changed_soon(self, job_id: str) -> None:
+        """Do as `changed`; safe to call from any thread."""
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self.changed, job_id)
+
+    def close(self) -> None:
+        """End all streams: every watch reports its job as gone."""
+        self.closing = True
+        for watch in self._watches.values():
+            watch.publish(JobSnapshot(None, watch.snapshot.mask_bytes))
+
+    def close_soon(self) -> None:
+        """Do as `close`; safe to call from any thread and from a signal handler."""
+        self.closing = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.close)
+
+    async def _keep_polling(self, job_id: str, watch: JobWatch) -> None:
+        while not watch.snapshot.final and not self.closing:
+            watch.poll_now.clear()
+            try:
+                watch.publish(await in_thread(self._poll, job_id))
+            except Exception:  # for example a database that is away for a moment: the next poll may succeed
+                _log.exception("cannot poll a job", extra={"job_id": job_id})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PERIOD_SECONDS):
+                    await watch.poll_now.wait()
+
+    def _poll(self, job_id: str) -> JobSnapshot:
+        """Read the job before the size: the mask log of a finished job does not grow any more."""
+        try:
+            job = self._store.get(job_id)
+        except JobNotFoundError:
+            return JobSnapshot(None, 0)
+        try:
+            return JobSnapshot(job, self._storage.job(job_id).mask_log.stat().st_size)
+        except FileNotFoundError:
+            return JobSnapshot(job, 0)

@@ -1,0 +1,117 @@
+"""The OpenAPI 3.1 document of the service, with one example per model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service.http.schemas import FrameLine, Options, ProblemView, links_of
+from service.problems import PROBLEMS, type_of
+
+BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+"""Content of a response that is a file."""
+
+_JOB_ID = "01939f0f1c2a8c1b2d3e4f5061728394"
+_JOB: dict[str, Any] = {
+    "id": _JOB_ID,
+    "status": "running",
+    "progress": {"done": 31, "total": 90, "stage": "segmenting", "fps": 24.6},
+    "created_at": "2026-11-20T12:00:00.000Z",
+    "started_at": "2026-11-20T12:00:00.300Z",
+    "finished_at": None,
+    "expires_at": None,
+    "options": {
+        "model": "compact",
+        "keyframes": "adaptive",
+        "prompt_frame": 0,
+        "start": None,
+        "end": None,
+        "max_side": None,
+        "quality": "balanced",
+        "max_key_share": 1.0,
+    },
+    "video": {
+        "codec": "h264",
+        "width": 854,
+        "height": 480,
+        "fps": 25.0,
+        "frames": 90,
+        "duration": 3.6,
+        "rotation": 0,
+    },
+    "report": None,
+    "error": None,
+    "links": links_of(_JOB_ID),
+}
+_MODELS: list[dict[str, Any]] = [
+    {
+        "name": "compact",
+        "summary": "the default: small, fast on a CPU, part of this package",
+        "license": "Apache-2.0",
+        "terms": "the model card in docs says on what it was trained",
+        "size": 5983674,
+        "available": True,
+        "loaded": True,
+        "default": True,
+    },
+    {
+        "name": "stcn",
+        "summary": "STCN (NeurIPS 2021), ResNet-50 and ResNet-18",
+        "license": "MIT",
+        "terms": "trained on DAVIS, YouTube-VOS, BL30K and sets of stills, some of which their owners offer for "
+        "research only",
+        "size": None,
+        "available": False,
+        "loaded": False,
+        "default": False,
+    },
+]
+_PROBLEM: dict[str, Any] = {
+    "type": type_of("queue-full"),
+    "title": PROBLEMS["queue-full"].title,
+    "status": int(PROBLEMS["queue-full"].status),
+    "retry_after": PROBLEMS["queue-full"].retry_after,
+}
+
+EXAMPLES: Mapping[str, Any] = {
+    "JobView": _JOB,
+    "JobPage": {"jobs": [_JOB], "cursor": _JOB_ID},
+    "ModelList": {"models": _MODELS},
+    "ProblemKind": _PROBLEM,
+    "Health": {"status": "ok"},
+}
+"""Name of a schema -> its example."""
+
+
+def form_body(parts: dict[str, Any], required: list[str], example: dict[str, Any], **content: Any) -> dict[str, Any]:
+    """Describe a multipart form that the route reads itself, for `openapi_extra`.
+
+    Args:
+        parts: Name of each part -> its schema.
+        required: Names of the parts that the form must have.
+        example: One form.
+        content: Further members of the media type, such as `encoding`.
+    """
+    schema = {"type": "object", "required": required, "additionalProperties": False, "properties": parts}
+    form = {"schema": schema, "example": example, **content}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": form}}}
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """Return the document; it is built on the first call."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = schema["components"]["schemas"]
+        for model in (Options, FrameLine, ProblemView):  # no route names these in its signature
+            own = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(own.pop("$defs", {}))
+            schemas[own["title"]] = own
+        for name, example in EXAMPLES.items():  # set here, because FastAPI drops nulls from examples
+            schemas[name]["examples"] = [example]
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        app.openapi_schema = schema
+    return app.openapi_schema

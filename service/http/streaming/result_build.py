@@ -1,0 +1,87 @@
+"""Makes result files, and reads them while they grow."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+from service.http.context import ResultBuild, Services
+from service.jobs.types import Job
+from service.sandbox.export import FORMATS, render
+from service.threads import in_thread
+
+_BLOCK = 1 << 18
+_POLL_SECONDS = 0.05
+
+
+def join_build(services: Services, job: Job, name: str, caller: str | None) -> ResultBuild:
+    """Return the build of a result, and start it if there is none.
+
+    All requests for the same result share one build. It continues when their clients disconnect.
+
+    Args:
+        services: The services of the application.
+        job: A job that has succeeded.
+        name: A key of `FORMATS`.
+        caller: Name of the API key of the request.
+    """
+    key = job.id, name
+    build = services.result_builds.get(key)
+    if build is None:
+        target = services.storage.job(job.id).result(FORMATS[name].file)
+        part = target.with_name(f"part-{secrets.token_hex(8)}-{target.name}")
+        build = ResultBuild(part, asyncio.create_task(_build(services, job, name, part, caller)))
+        # Reading the exception keeps asyncio from logging it as never retrieved.
+        build.task.add_done_callback(
+            lambda task: (services.result_builds.pop(key), task.cancelled() or task.exception())
+        )
+        services.result_builds[key] = build
+    return build
+
+
+async def has_content(build: ResultBuild) -> bool:
+    """Wait for the first bytes of the growing file; False if it is complete, or failed, before any were seen."""
+    while not build.task.done():
+        with suppress(FileNotFoundError):
+            if (await in_thread(build.part.stat)).st_size:
+                return True
+        await asyncio.sleep(_POLL_SECONDS)
+    return False
+
+
+async def read_growing(build: ResultBuild, path: Path) -> AsyncIterator[bytes]:
+    """Yield the file to its end. An error of the build aborts the response, so that no client takes it for complete.
+
+    Args:
+        build: The build.
+        path: The file's final path.
+    """
+    try:
+        file = await in_thread(build.part.open, "rb")
+    except FileNotFoundError:  # the file got its final name meanwhile
+        file = await in_thread(path.open, "rb")
+    with file:
+        while True:
+            is_done = build.task.done()  # before the read: if the build is done, an empty read is the end of the file
+            if block := await in_thread(file.read, _BLOCK):
+                yield block
+            elif is_done:
+                build.task.result()
+                return
+            else:
+                await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _build(services: Services, job: Job, name: str, part: Path, caller: str | None) -> None:
+    files = services.storage.job(job.id)
+    try:
+        await in_thread(services.storage.check_space, files.mask_log.stat().st_size)
+        await services.export_pool.call(render, job, files, name, part)
+    except Exception:
+        await in_thread(services.store.get, job.id, caller)  # if the job was deleted meanwhile, raise that instead
+        raise
+    finally:
+        await in_thread(part.unlink, missing_ok=True)  # a killed process leaves its file

@@ -325,8 +325,8 @@ def _two_frames(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "arguments", "message"),
     [
-        (_no_root, [], "is no DAVIS folder"),
-        (None, ["--sequences", "pair,cow"], "no sequence 'cow' in .*; there are: pair, single"),
+        (_no_root, [], "is not a DAVIS folder"),
+        (None, ["--sequences", "pair,cow"], "no sequence 'cow' in .*; it has pair, single"),
         (None, ["--sequences", " , "], "expected names separated by commas"),
         (None, ["--sequences", "pair", "--split", "split.txt"], "give one of them"),
         (None, ["--split", "absent.txt"], "absent.txt cannot be read"),

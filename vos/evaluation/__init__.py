@@ -1,1 +1,1 @@
-"""DAVIS data sets, metrics and the evaluation of a segmenter."""
+"""Evaluation of a segmenter on data sets in the layout of DAVIS."""

@@ -1,4 +1,4 @@
-"""Sequences in the layout of the DAVIS data set: pictures, and annotations of some or all of them.
+"""Sequences in the layout of the DAVIS data set: pictures with annotations of some or all of them.
 
 `ROOT/JPEGImages/480p/SEQUENCE/*.jpg` and `ROOT/Annotations/480p/SEQUENCE/*.png`, paired by file name. Annotations are
 0 and 255 for one object (DAVIS-2016), or palette indices 1, 2, ... for several (DAVIS-2017), where 255 marks pixels
@@ -26,11 +26,11 @@ class Sequence:
     """One sequence on disk.
 
     Attributes:
-        name: Name of its folder.
+        name: Name of the folder.
         pictures: JPEG files in order, at least three, all of one size.
-        annotations: Frame index -> PNG file of the picture's size; frame 0 is always there.
+        annotations: Frame index -> PNG file of the picture's size; always has frame 0.
         size: (width, height) in pixels.
-        single: Whether an annotation marks one object by 255.
+        single: Whether annotations mark a single object by 255.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Sequence:
     single: bool
 
     def labels(self, index: int) -> UInt8Array:
-        """Annotation of a frame as uint8 [height, width]: 0 background, 1 and more objects."""
+        """Annotation of a frame as uint8 [height, width]: 0 background, other values object ids."""
         values = _read_labels(self.annotations[index])
         if self.single:
             return (values > 0).astype(np.uint8)
@@ -48,31 +48,31 @@ class Sequence:
 
     @property
     def object_ids(self) -> tuple[int, ...]:
-        """Objects of the first annotation, ascending."""
+        """Ids of the objects in the first annotation, ascending."""
         return tuple(int(i) for i in np.unique(self.labels(0)) if i)
 
 
 def find_sequences(root: Path, names: Iterable[str] | None = None) -> list[Sequence]:
-    """Open the named sequences under `root`, all of them by default, in alphabetical order.
+    """Open the named sequences under `root` (all by default), in alphabetical order.
 
     Raises:
-        DatasetError: `root` has not the layout, a sequence is unknown, or its files do not fit together.
+        DatasetError: `root` does not have the layout, a sequence is unknown, or its files do not fit together.
     """
     pictures = root / "JPEGImages" / RESOLUTION
     if not pictures.is_dir():
-        raise DatasetError(f"{root} is no DAVIS folder: {pictures} does not exist; expected {_layout()} in it")
+        raise DatasetError(f"{root} is not a DAVIS folder: {pictures} does not exist; expected {_layout()} in it")
     known = sorted(folder.name for folder in pictures.iterdir() if folder.is_dir())
     if not known:
         raise DatasetError(f"{pictures} holds no sequence; expected {_layout()} in {root}")
     wanted = known if names is None else sorted(set(names))
     for name in wanted:
         if name not in known:
-            raise DatasetError(f"no sequence {name!r} in {pictures}; there are: {', '.join(known)}")
+            raise DatasetError(f"no sequence {name!r} in {pictures}; it has {', '.join(known)}")
     return [_open_sequence(root, name) for name in wanted]
 
 
 def read_split(file: Path) -> list[str]:
-    """Names of sequences in a split file: one a line, or DAVIS-2016's lines of picture and annotation paths.
+    """Read names of sequences from a split file: one per line, or DAVIS-2016's lines of picture and annotation paths.
 
     Raises:
         DatasetError: The file cannot be read as text or names no sequence.
@@ -84,7 +84,7 @@ def read_split(file: Path) -> list[str]:
     entries = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
     names = [Path(entry).parent.name if "/" in entry else entry for entry in entries]
     if not names:
-        raise DatasetError(f"--split {file} names no sequence; expected one name a line")
+        raise DatasetError(f"--split {file} names no sequence; expected one name per line")
     return sorted(set(names))
 
 
@@ -97,7 +97,7 @@ def _open_sequence(root: Path, name: str) -> Sequence:
     pictures = tuple(sorted(folder.glob("*.jpg")))
     if len(pictures) < 3:
         raise DatasetError(
-            f"{folder} holds {len(pictures)} .jpg files; at least 3 are needed, first and last do not count"
+            f"{folder} holds {len(pictures)} .jpg files; at least 3 are needed, since first and last do not count"
         )
     annotation_folder = root / "Annotations" / RESOLUTION / name
     candidates = {index: annotation_folder / f"{picture.stem}.png" for index, picture in enumerate(pictures)}
@@ -119,7 +119,7 @@ def _is_indexed_with_objects(files: Iterable[Path]) -> bool:
 
 
 def _common_size(name: str, files: Iterable[Path]) -> tuple[int, int]:
-    """The size of all these pictures."""
+    """The one size of all files."""
     first: tuple[Path, tuple[int, int]] | None = None
     for file in files:
         size = _read_size(file)
@@ -127,7 +127,7 @@ def _common_size(name: str, files: Iterable[Path]) -> tuple[int, int]:
         if size != first[1]:
             raise DatasetError(
                 f"{name}: {file} is {size[0]}x{size[1]} pixels, {first[0].name} is {first[1][0]}x{first[1][1]}; "
-                "pictures and annotations must have one size"
+                "pictures and annotations must have the same size"
             )
     assert first is not None
     return first[1]
@@ -142,7 +142,7 @@ def _read_size(file: Path) -> tuple[int, int]:
 
 
 def _read_labels(file: Path) -> UInt8Array:
-    """Values of an annotation: palette indices, or the brightest channel of a grey or colour picture."""
+    """Values of an annotation: palette indices, grey values, or the brightest channel of a colour picture."""
     try:
         with Image.open(file) as picture:
             if picture.mode in ("P", "L"):

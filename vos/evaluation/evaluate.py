@@ -1,4 +1,4 @@
-"""One evaluation: encode each sequence, segment it, score it, and time it end to end."""
+"""Evaluate a segmenter: encode each sequence, segment it, score it and time it end to end."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from vos.evaluation.metrics import Score, counted_frames, mean_by_object, score_
 from vos.runtime.stage_timer import StageTimer
 from vos.types import FrameMask, MaskSource, Stats
 
-_NETWORK = (MaskSource.PROMPT, MaskSource.KEY)
-"""Sources of masks that no motion carried."""
+_NOT_PROPAGATED = (MaskSource.PROMPT, MaskSource.KEY)
 
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceSample:
-    """What a segmenter thought of one mask of one object, and what that was worth.
+    """Confidence of a segmenter in one mask of one object, and its true accuracy.
 
     Attributes:
-        propagated: Whether the mask was propagated; the network made it otherwise.
+        propagated: Whether the mask was propagated rather than segmented by the base network.
         score: The segmenter's own confidence, 0 to 1.
         j: Region similarity to the annotation, 0 to 1.
     """
@@ -40,16 +39,17 @@ class ConfidenceSample:
 
 @dataclass(frozen=True, slots=True)
 class MethodResult:
-    """What one method made of one sequence.
+    """Scores of one method on one sequence.
 
     Attributes:
-        objects: Object id -> its score over the frames that count.
-        copies: The same if every carried mask were that of the last key frame before it: the floor for carrying.
-        confidence_samples: One per counted frame and object, but where the object is neither found nor there: J is 1 by
-            convention then, and a score of 0 is no sign of uncertainty.
-        seconds: From opening the clip to the last mask.
-        stats: What the segmenter counted.
-        motion_source: Where the motion came from.
+        objects: Object id -> mean score over the frames that count.
+        copies: Object id -> mean score if every propagated mask were a copy of the last key frame's: the lower bound
+            for propagation.
+        confidence_samples: One per counted frame and object that is annotated or found. Where it is neither, J is 1
+            by convention and the score of 0 says nothing.
+        seconds: Time from opening the clip to the last mask.
+        stats: Counters and timings of the segmenter.
+        motion_source: Source of the motion vectors.
     """
 
     objects: dict[int, Score]
@@ -62,15 +62,15 @@ class MethodResult:
 
 @dataclass(frozen=True, slots=True)
 class SequenceResult:
-    """One sequence.
+    """Results of one sequence.
 
     Attributes:
-        name: Name of its folder.
-        frames: Pictures in it.
+        name: Name of the sequence.
+        frames: Number of pictures.
         clip_bytes: Size of the encoded clip.
-        motion_source: Where its motion came from.
-        method: What was asked for.
-        baseline: The base network on every frame, if that was asked for too.
+        motion_source: Source of the motion vectors.
+        method: Result of the evaluated method.
+        baseline: Result of the base network on every frame; None if it did not run.
     """
 
     name: str
@@ -82,21 +82,21 @@ class SequenceResult:
 
 
 class Run(Protocol):
-    """A clip that is being segmented: its masks in presentation order, and what they cost so far."""
+    """A clip that is being segmented: iterates over its masks in presentation order."""
 
     @property
     def info(self) -> VideoInfo:
-        """The clip."""
+        """Properties of the clip."""
 
     @property
     def stats(self) -> Stats:
-        """Frames and seconds so far."""
+        """Counters and timings so far."""
 
     def __iter__(self) -> Iterator[FrameMask]: ...
 
 
 SegmentClip: TypeAlias = Callable[[bytes, UInt8Array], AbstractContextManager[Run]]
-"""Begins to segment a clip from the labels uint8 [height, width] of its first frame, as `service.run.segment` does."""
+"""Starts to segment a clip from the labels uint8 [height, width] of its first frame, as `service.run.segment` does."""
 
 
 def evaluate(
@@ -107,17 +107,17 @@ def evaluate(
     *,
     progress: Callable[[int], None] = lambda _frames: None,
 ) -> Iterator[SequenceResult]:
-    """Evaluate sequence by sequence; method and baseline take turns, so that both meet the same machine.
+    """Evaluate sequence by sequence; method and baseline alternate, so that both run under the same load.
 
     Args:
         sequences: Sequences to segment; the first annotation is the prompt.
-        encoder: How the clips are made.
-        method: The method to measure.
-        baseline: The base network on every frame.
+        encoder: Encoder of the clips.
+        method: Method to evaluate.
+        baseline: Base network on every frame.
         progress: Called with the number of masks so far.
 
     Raises:
-        EncodingError: The encoder does not work.
+        EncodingError: The encoder fails.
         DatasetError: An annotation cannot be used.
         EvaluationError: A clip does not yield one mask per picture.
     """
@@ -137,19 +137,19 @@ def evaluate(
             for each in methods:
                 warm_up(clip, sequence, each)
             warmed.add(sequence.size)
-        outcomes = [run_sequence(clip, sequence, each, count) for each in methods]
+        results = [run_sequence(clip, sequence, each, count) for each in methods]
         yield SequenceResult(
             sequence.name,
             len(sequence.pictures),
             len(clip),
-            outcomes[0].motion_source,
-            outcomes[0],
-            None if baseline is None else outcomes[1],
+            results[0].motion_source,
+            results[0],
+            None if baseline is None else results[1],
         )
 
 
 def warm_up(clip: bytes, sequence: Sequence, segment: SegmentClip) -> None:
-    """Segment until the network has run once after the prompt, so that no first call is timed."""
+    """Segment until the network has run once after the prompt, so that its first calls are not timed."""
     with segment(clip, sequence.labels(0)) as run:
         next((mask for mask in run if mask.source is MaskSource.KEY), None)
 
@@ -160,20 +160,20 @@ def run_sequence(
     segment: SegmentClip,
     each: Callable[[FrameMask], FrameMask] = lambda mask: mask,
 ) -> MethodResult:
-    """Segment a clip and score it; the clock runs only while a mask is waited for."""
+    """Segment a clip and score it; only the time spent waiting for masks counts."""
     labels = sequence.labels(0)
     scorer = Scorer(sequence)
-    watch = StageTimer()
-    with watch.stage("open"):
+    timer = StageTimer()
+    with timer.stage("open"):
         run = segment(clip, labels)
     with run as masks:
-        for mask in watch.timed("run", masks):
+        for mask in timer.timed("run", masks):
             scorer.add(each(mask))
-        return scorer.outcome(sum(watch.seconds.values()), masks.stats, masks.info.motion_source)
+        return scorer.result(sum(timer.seconds.values()), masks.stats, masks.info.motion_source)
 
 
 class Scorer:
-    """Scores the masks of one sequence as they come, and beside them those of the last key frame."""
+    """Scores the masks of one sequence as they arrive, and copies of the last key frame's masks beside them."""
 
     def __init__(self, sequence: Sequence) -> None:
         self._sequence = sequence
@@ -181,35 +181,35 @@ class Scorer:
         self._counted = set(counted_frames(sequence.annotations, len(sequence.pictures)))
         self._scores: list[dict[int, Score]] = []
         self._copies: list[dict[int, Score]] = []
-        self._judgements: list[ConfidenceSample] = []
-        self._held: UInt8Array | None = None
+        self._samples: list[ConfidenceSample] = []
+        self._last_key: UInt8Array | None = None
         self._next = 0
 
     def add(self, mask: FrameMask) -> None:
         """Score the mask of the next frame.
 
         Raises:
-            EvaluationError: It is not that of the next frame.
+            EvaluationError: The mask belongs to another frame.
         """
         if mask.index != self._next:
             raise EvaluationError(f"{self._sequence.name}: expected the mask of frame {self._next}, got {mask.index}")
         self._next += 1
-        if mask.source in _NETWORK or self._held is None:
-            self._held = mask.labels
+        if mask.source in _NOT_PROPAGATED or self._last_key is None:
+            self._last_key = mask.labels
         if mask.index not in self._counted:
             return
         truth = self._sequence.labels(mask.index)
         scores = score_objects(mask.labels, truth, self._ids)
         self._scores.append(scores)
-        self._judgements += _judge(mask, truth, scores)
-        copied = self._held is mask.labels
-        self._copies.append(scores if copied else score_objects(self._held, truth, self._ids))
+        self._samples += _confidence_samples(mask, truth, scores)
+        is_key = self._last_key is mask.labels
+        self._copies.append(scores if is_key else score_objects(self._last_key, truth, self._ids))
 
-    def outcome(self, seconds: float, stats: Stats, motion_source: MotionSource) -> MethodResult:
-        """The scores, once every frame has been added.
+    def result(self, seconds: float, stats: Stats, motion_source: MotionSource) -> MethodResult:
+        """Return the scores, once every frame has been added.
 
         Raises:
-            EvaluationError: There were fewer masks than pictures.
+            EvaluationError: There are fewer masks than pictures.
         """
         frames = len(self._sequence.pictures)
         if self._next != frames:
@@ -219,21 +219,21 @@ class Scorer:
         return MethodResult(
             mean_by_object(self._scores),
             mean_by_object(self._copies),
-            tuple(self._judgements),
+            tuple(self._samples),
             seconds,
             stats,
             motion_source,
         )
 
 
-def _judge(mask: FrameMask, truth: UInt8Array, scores: Mapping[int, Score]) -> Iterator[ConfidenceSample]:
-    """The segmenter's confidence in each object beside its true J."""
+def _confidence_samples(mask: FrameMask, truth: UInt8Array, scores: Mapping[int, Score]) -> Iterator[ConfidenceSample]:
+    """Pair the segmenter's confidence in each object with its true J."""
     for object_id, score in scores.items():
         if (truth == object_id).any() or (mask.labels == object_id).any():
-            yield ConfidenceSample(mask.source not in _NETWORK, mask.scores[object_id], score.j)
+            yield ConfidenceSample(mask.source not in _NOT_PROPAGATED, mask.scores[object_id], score.j)
 
 
 def read_picture(file: Path) -> UInt8Array:
-    """A picture file as RGB uint8 [height, width, 3]."""
+    """Read a picture file as RGB uint8 [height, width, 3]."""
     with Image.open(file) as picture:
         return np.asarray(picture.convert("RGB"), np.uint8)

@@ -1,12 +1,13 @@
-"""J and F as the DAVIS evaluation defines them (pure functions).
+"""J and F of the DAVIS evaluation (pure functions).
 
 Sources: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation", CVPR 2016,
 section 4, for both measures; Pont-Tuset et al., "The 2017 DAVIS Challenge on Video Object Segmentation",
-arXiv 1704.00675, section 4, for several objects. What the papers leave open follows the benchmark's public evaluation:
-the boundary rule, the tolerance of ceil(0.008 * diagonal) pixels, empty masks, the frames that count. Beside them, how
-well scores rank masks: Spearman, "The Proof and Measurement of Association between Two Things", 1904.
+arXiv 1704.00675, section 4, for several objects. Where the papers leave a choice, the code follows the
+benchmark's public evaluation: the boundary rule, the tolerance of ceil(0.008 * diagonal) pixels, empty masks, the
+frames that count. Spearman, "The Proof and Measurement of Association between Two Things", 1904, for the rank
+correlation of scores with masks.
 
-Masks are [height, width] in one size. Values are shares, 0 to 1.
+Masks are bool [height, width] of one size. Values are shares, 0 to 1.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from codec.types import UInt8Array
 BoolArray = npt.NDArray[np.bool_]
 
 TOLERANCE = 0.008
-"""How far two boundary pixels that match may lie apart, as a share of the picture's diagonal."""
+"""Largest distance of matching boundary pixels, as a share of the picture's diagonal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Score:
 
     @classmethod
     def mean(cls, scores: Iterable[Score]) -> Score:
-        """Mean of at least one score, J and F each."""
+        """Mean J and mean F of at least one score."""
         pairs = np.array([(score.j, score.f) for score in scores])
         if not len(pairs):
             raise ValueError("no score given; a mean needs at least one")
@@ -58,8 +59,8 @@ def region_similarity(prediction: BoolArray, truth: BoolArray) -> float:
 def boundary_accuracy(prediction: BoolArray, truth: BoolArray) -> float:
     """F: harmonic mean of the precision and recall of boundary pixels.
 
-    A boundary pixel matches if the other mask has a boundary pixel within the tolerance (Euclidean). Without any
-    boundary in both masks F is 1, without one in only one of them 0.
+    A boundary pixel matches if the other mask has a boundary pixel within the tolerance (Euclidean). F is 1 if neither
+    mask has a boundary, 0 if only one has.
     """
     boundaries = boundary(prediction), boundary(truth)
     if not (boundaries[0].any() and boundaries[1].any()):
@@ -75,7 +76,7 @@ def boundary_accuracy(prediction: BoolArray, truth: BoolArray) -> float:
 def boundary(mask: BoolArray) -> BoolArray:
     """Pixels that differ from their right, lower or lower right neighbour; the picture's edge is no boundary.
 
-    So a boundary is one pixel wide and lies on the upper left side of every change.
+    A boundary is therefore one pixel wide and lies on the upper left side of every change.
     """
     padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     return np.asarray((mask != padded[:-1, 1:]) | (mask != padded[1:, :-1]) | (mask != padded[1:, 1:]))
@@ -85,8 +86,8 @@ def score_objects(prediction: UInt8Array, truth: UInt8Array, ids: Iterable[int])
     """Score one frame, each object against everything else.
 
     Args:
-        prediction: Labels uint8 [height, width], 0 background, other values object ids.
-        truth: The same of the annotation.
+        prediction: Labels uint8 [height, width]: 0 background, other values object ids.
+        truth: Annotated labels of the same shape.
         ids: Objects to score.
 
     Raises:
@@ -102,12 +103,12 @@ def score_objects(prediction: UInt8Array, truth: UInt8Array, ids: Iterable[int])
 
 
 def counted_frames(annotated: Iterable[int], frames: int) -> list[int]:
-    """The indices that count in the semi-supervised setting: annotated, neither the first frame nor the last."""
+    """Indices that count in the semi-supervised setting: annotated frames but the first and the last."""
     return sorted(index for index in annotated if 0 < index < frames - 1)
 
 
 def mean_by_object(frames: Iterable[Mapping[int, Score]]) -> dict[int, Score]:
-    """Scores of a sequence's frames -> the mean of each object."""
+    """Scores per frame -> mean score per object."""
     by_object: dict[int, list[Score]] = {}
     for frame in frames:
         for object_id, score in frame.items():
@@ -116,15 +117,15 @@ def mean_by_object(frames: Iterable[Mapping[int, Score]]) -> dict[int, Score]:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's rank correlation of paired values, -1 to 1: Pearson's of their ranks, ties at their mean rank.
+    """Spearman's rank correlation of paired values, -1 to 1; tied values share their mean rank.
 
-    None where it is not defined: fewer than two pairs, or a side whose values are all the same.
+    None where it is undefined: fewer than two pairs, or a side of equal values.
 
     Raises:
         ValueError: The numbers of values differ.
     """
     if len(first) != len(second):
-        raise ValueError(f"{len(first)} values were given for {len(second)} others; they must come in pairs")
+        raise ValueError(f"{len(first)} values were given for {len(second)} values; they must come in pairs")
     ranks = np.array([_mean_ranks(first), _mean_ranks(second)])
     deviations = ranks - (len(first) + 1) / 2
     scale = math.sqrt(math.prod((deviations**2).sum(axis=1)))
@@ -132,13 +133,13 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float |
 
 
 def _mean_ranks(values: Sequence[float]) -> npt.NDArray[np.float64]:
-    """The rank of each value from 1 on; values that are the same share the mean of theirs."""
+    """Rank of each value, from 1; equal values share their mean rank."""
     _, place, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place], np.float64)
 
 
 def _window(mask: BoolArray, margin: int) -> tuple[slice, slice]:
-    """The rows and columns that hold anything of a mask that is not empty, and a margin."""
+    """Rows and columns of a mask's bounding box, with a margin; the mask must not be empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return (
         slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
@@ -147,7 +148,7 @@ def _window(mask: BoolArray, margin: int) -> tuple[slice, slice]:
 
 
 def _dilate(mask: BoolArray, radius: int) -> BoolArray:
-    """Every pixel within `radius` pixels (Euclidean) of the mask."""
+    """All pixels within `radius` pixels (Euclidean) of the mask."""
     offsets = np.arange(-radius, radius + 1) ** 2
     disk = (offsets[:, None] + offsets[None, :] <= radius**2).astype(np.uint8)
     return np.asarray(cv2.dilate(mask.astype(np.uint8), disk) > 0)

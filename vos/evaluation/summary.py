@@ -1,6 +1,6 @@
-"""The numbers of an evaluation: as JSON in percent, and as a table.
+"""Summarize an evaluation: as JSON in percent, and as a table.
 
-Means are those of DAVIS: over all objects of all sequences. Frames per second and key share are over all frames.
+As in DAVIS, means run over all objects of all sequences. Frames per second and key share run over all frames.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ _DIGITS = 2
 
 
 def summarize(results: Sequence[SequenceResult]) -> dict[str, Any]:
-    """All results as `keymask eval --json` writes them.
+    """Summarize all results as `keymask eval --json` writes them.
 
     Returns:
-        J, F, JF, key_share in percent, fps, and `sequences` with the same for each; `score_correlation`: Spearman's of
-        score and true J, -1 to 1, over `carried` masks and over `all`, null where it is not defined; `copy`: J, F, JF
-        if carried masks were replaced by the last key frame's; `baseline`: J, F, JF, fps of the network on every frame,
-        `loss` in points and `speedup` against it, all null where it did not run.
+        J, F, JF and key_share in percent, fps, and `sequences` with the same per sequence. `score_correlation` is
+        Spearman's correlation of score and true J, -1 to 1, over propagated masks (`carried`) and over `all`, null
+        where it is undefined. `copy` is J, F, JF with copies of the last key frame's masks in place of propagated
+        ones. `baseline` is J, F, JF, fps of the base network on every frame, with the `loss` in points and the
+        `speedup` against it; all three are null if it did not run.
     """
     return {**_summary(results), "sequences": [_one(result) for result in results]}
 
 
 def table(results: Sequence[SequenceResult]) -> Table:
-    """All results for people; the last row is the mean."""
+    """Show all results as a table; the last row is the mean."""
     with_baseline = any(result.baseline for result in results)
     columns = ["sequence", "frames", "J", "F", "J&F", "fps", "keys %", "score rho", "copy J&F"]
     chart = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -75,22 +76,18 @@ def _summary(results: Sequence[SequenceResult]) -> dict[str, Any]:
     baselines = [result.baseline for result in results if result.baseline]
     frames = sum(result.frames for result in results)
     summary: dict[str, Any] = {
-        **_quality(outcome.objects for outcome in methods),
+        **_quality(method.objects for method in methods),
         "fps": _fps(frames, methods),
-        "key_share": _percent(
-            sum(o.stats.key_share * r.frames for o, r in zip(methods, results, strict=True)) / frames
-        ),
-        "score_correlation": _score_correlation(
-            [judged for outcome in methods for judged in outcome.confidence_samples]
-        ),
-        "copy": _quality(outcome.copies for outcome in methods),
+        "key_share": _percent(sum(result.method.stats.key_share * result.frames for result in results) / frames),
+        "score_correlation": _score_correlation([sample for method in methods for sample in method.confidence_samples]),
+        "copy": _quality(method.copies for method in methods),
         "loss": None,
         "speedup": None,
         "baseline": None,
     }
     if baselines:
-        base = {**_quality(outcome.objects for outcome in baselines), "fps": _fps(frames, baselines)}
-        seconds = [sum(outcome.seconds for outcome in outcomes) for outcomes in (baselines, methods)]
+        base = {**_quality(baseline.objects for baseline in baselines), "fps": _fps(frames, baselines)}
+        seconds = [sum(run.seconds for run in runs) for runs in (baselines, methods)]
         loss = round(base["JF"] - summary["JF"], _DIGITS)
         summary |= {"loss": loss, "speedup": round(seconds[0] / seconds[1], 3), "baseline": base}
     return summary
@@ -102,14 +99,14 @@ def _quality(sequences: Iterable[dict[int, Score]]) -> dict[str, float]:
 
 
 def _score_correlation(confidence_samples: Sequence[ConfidenceSample]) -> dict[str, float | None]:
-    """Spearman's of score and J over the masks of all sequences together, one a frame and object."""
-    parts = {"carried": [judged for judged in confidence_samples if judged.propagated], "all": confidence_samples}
-    found = {n: rank_correlation([j.score for j in part], [j.j for j in part]) for n, part in parts.items()}
-    return {name: None if value is None else round(value, 3) for name, value in found.items()}
+    """Spearman's correlation of score and J over the masks of all sequences together, one per frame and object."""
+    parts = {"carried": [sample for sample in confidence_samples if sample.propagated], "all": confidence_samples}
+    rho = {name: rank_correlation([s.score for s in part], [s.j for s in part]) for name, part in parts.items()}
+    return {name: None if value is None else round(value, 3) for name, value in rho.items()}
 
 
-def _fps(frames: int, outcomes: Sequence[MethodResult]) -> float:
-    return round(frames / sum(outcome.seconds for outcome in outcomes), _DIGITS)
+def _fps(frames: int, runs: Sequence[MethodResult]) -> float:
+    return round(frames / sum(run.seconds for run in runs), _DIGITS)
 
 
 def _percent(share: float) -> float:

@@ -1,1 +1,1 @@
-"""The networks, one part a file. Nothing here knows video files, jobs or HTTP."""
+"""The networks, one part per file. Nothing here knows video files, jobs or HTTP."""

@@ -1,4 +1,4 @@
-"""Soft aggregation: independent object probabilities -> one distribution over background and objects.
+"""Soft aggregation of independent object probabilities into one distribution over background and objects.
 
 Source: Oh et al., "Fast Video Object Segmentation by Reference-Guided Mask Propagation", CVPR 2018, section 3.4.
 """
@@ -12,13 +12,13 @@ _EPSILON = 1e-7
 
 
 def soft_aggregate(probabilities: Tensor) -> Tensor:
-    """Merge objects.
+    """Merge object probabilities.
 
     Args:
-        probabilities: float [K, ...] in 0..1, each object against everything else.
+        probabilities: float [K, ...] in 0..1, of each object against everything else.
 
     Returns:
-        float [K + 1, ...] that sums to 1 over the first axis; entry 0 is the background.
+        float [K + 1, ...] with sum 1 over the first axis; entry 0 is the background.
     """
     background = torch.prod(1 - probabilities, dim=0, keepdim=True)
     merged = torch.cat([background, probabilities]).clamp(_EPSILON, 1 - _EPSILON)

@@ -1,7 +1,6 @@
-"""Parts that `compact` and the refiner share: one key a frame, values that hold masks, a decoder that is told a mask.
+"""Building blocks that `compact` and the refiner share.
 
-Shapes: B pictures, K objects in each, H x W picture, h x w = H/16 x W/16, s4 = [H/4, W/4] and so on. Tensors of objects
-have B * K rows, those of one picture side by side.
+Shapes: B pictures with K objects each; tensors of objects have B * K rows, the objects of one picture side by side.
 """
 
 from __future__ import annotations
@@ -14,13 +13,14 @@ from vos.modeling.cpu.packed_conv import convolve
 
 KEY_CHANNELS = 64
 SHARED_CHANNELS = 128
+"""Channels of the stride-16 map that key, value encoder and decoder read."""
 VALUE_CHANNELS = 128
 LABEL_CHANNELS = 16
-"""Value channels that are the memory frame's mask: its 4 x 4 stride-4 cells under one stride-16 cell."""
+"""Value channels that hold the memory frame's mask itself: 4 x 4 stride-4 cells per stride-16 cell."""
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(relu(x)))), 3x3, without norm; the sum is activated if wanted."""
+    """x + conv(relu(conv(relu(x)))), 3x3 convolutions without norm."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -28,13 +28,40 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, activation: str = "none") -> Tensor:
-        """[B, C, h, w] -> the same shape."""
+        """[B, C, h, w] -> activation of the sum, [B, C, h, w]."""
         hidden = convolve(self.first, functional.relu(x), activation="relu")
         return convolve(self.second, hidden, add=x, activation=activation)
 
 
-def initialize(layer: nn.Conv2d, gain: float) -> None:
-    """He et al., ICCV 2015; a residual branch starts small, since no norm holds its size."""
+def per_object(x: Tensor, objects: int) -> Tensor:
+    """Repeat picture features for each object: [B, C, h, w] -> [B*K, C, h, w]."""
+    return x if objects == 1 else x.repeat_interleave(objects, dim=0)
+
+
+def add_picture(layer: nn.Module, picture: Tensor, x: Tensor) -> Tensor:
+    """Add a convolution of the picture features [B, C', h, w] to object features x [B*K, C, h, w]."""
+    if len(x) == len(picture):
+        return convolve(layer, picture, add=x)
+    return x + per_object(layer(picture), len(x) // len(picture))
+
+
+def upsample(x: Tensor) -> Tensor:
+    """[B, C, h, w] -> [B, C, 2h, 2w], bilinear, aligned by cell areas."""
+    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def initialize_convolutions(network: nn.Module, *, pretrained: tuple[str, ...]) -> None:
+    """Initialize all convolutions but those whose names start with a `pretrained` prefix.
+
+    The last convolution of a residual block starts small, since no norm bounds the sum.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d) and not name.startswith(pretrained):
+            _initialize(module, gain=0.2 if name.endswith(".second") else 1.0)
+
+
+def _initialize(layer: nn.Conv2d, gain: float) -> None:
+    """He initialization (He et al., ICCV 2015) times `gain`, zero bias."""
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     with torch.no_grad():
         layer.weight.mul_(gain)

@@ -1,4 +1,4 @@
-"""Fold batch norm into the convolution before it: the same function at inference, with fewer passes over memory."""
+"""Fold linear layers into convolutions: the same function at inference, with fewer passes over memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 @torch.no_grad()
 def fold_batch_norm(network: nn.Module) -> None:
-    """Fold, in place, every `BatchNorm2d` that its parent registers directly after a `Conv2d`.
+    """Fold every `BatchNorm2d` that its parent registers directly after a `Conv2d` into it, in place.
 
-    The network must be in eval mode and must apply the two in the order in which it registers them, as all networks
-    here do. Its state dict afterwards has convolution biases and no batch norms, so it no longer fits a checkpoint.
+    The network must be in eval mode and must apply layers in the order in which it registers them, as all networks
+    here do. Its state dict then has no batch norms, so it no longer fits a checkpoint.
     """
     for parent in list(network.modules()):
         children = list(parent.named_children())
@@ -26,7 +26,7 @@ def fold_batch_norm(network: nn.Module) -> None:
 
 @torch.no_grad()
 def fold_scales(scales: Tensor, *readers: tuple[nn.Conv2d, ...]) -> None:
-    """Multiply the weights of the convolutions that read each map by its scale, and set the scale to 1."""
+    """Multiply the weights of the convolutions that read map i by scale i, in place, and set the scales to 1."""
     for index, layers in enumerate(readers):
         for layer in layers:
             layer.weight.mul_(scales[index])

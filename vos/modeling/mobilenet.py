@@ -1,4 +1,4 @@
-"""MobileNetV2 without norm layers (batch norm folded into the convolutions), tapped at strides 4, 8 and 16.
+"""MobileNetV2 backbone without norm layers (batch norm is folded in), tapped at strides 4, 8 and 16.
 
 Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, table 2; output stride 16
 by dilation as in DeepLabv3 (Chen et al., 2017). Parameter names: `stem`, `blocks.0` ... `blocks.16`, each with `expand`
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from vos.modeling.cpu.packed_conv import convolve
 
-# (channels out, stride, dilation) of blocks 0 to 16.
 _BLOCKS = (
     (16, 1, 1),
     *((24, 2, 1), (24, 1, 1)),
@@ -22,16 +21,16 @@ _BLOCKS = (
     *((160, 1, 1), (160, 1, 2), (160, 1, 2)),
     (320, 1, 2),
 )
+"""(output channels, stride, dilation) of blocks 0 to 16."""
 _TAPS = (2, 5, 12, 16)
 FROZEN_BLOCKS = 6
-"""The stem and this many first blocks (to stride 8) keep their pretrained weights in training."""
-
+"""The stem and the first blocks up to stride 8 keep their pretrained weights in training."""
 TAP_CHANNELS = (24, 32, 96, 320)
-"""Channels of the four taps: one at stride 4, one at stride 8, two at stride 16."""
+"""Channels of the taps at strides 4, 8, 16 and 16."""
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise 3x3, project 1x1; ReLU6 after the first two; residual where shapes agree."""
+    """Expand 1x1, depthwise 3x3, project 1x1; ReLU6 after the first two; a shortcut where shapes agree."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, dilation: int, expansion: int) -> None:
         super().__init__()
@@ -43,14 +42,14 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and channels_in == channels_out
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, Cin, h, w] -> [B, Cout, h / stride, w / stride]."""
+        """[B, Cin, h, w] -> [B, Cout, h/stride, w/stride]."""
         hidden = x if self.expand is None else convolve(self.expand, x, activation="relu6")
         hidden = convolve(self.depthwise, hidden, activation="relu6")
         return convolve(self.project, hidden, add=x if self.residual else None)
 
 
 class MobileNetV2(nn.Module):
-    """The backbone; RGB in -1..1 in, four taps out."""
+    """The backbone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +62,7 @@ class MobileNetV2(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Image [B, 3, H, W] -> taps [B, C, H / s, W / s]: C = 24, 32, 96, 320 at s = 4, 8, 16, 16."""
+        """Pictures [B, 3, H, W] in -1..1 -> taps [B, C, H/s, W/s] with C = 24, 32, 96, 320 at s = 4, 8, 16, 16."""
         x = convolve(self.stem, image, activation="relu6")
         taps = []
         for index, block in enumerate(self.blocks):
@@ -73,15 +72,24 @@ class MobileNetV2(nn.Module):
         return taps[0], taps[1], taps[2], taps[3]
 
     def frozen_parameters(self) -> list[nn.Parameter]:
-        """Parameters that training leaves as they are: the stem, the first blocks, and dilated depthwise weights.
+        """Parameters that training does not change: stem, first blocks and dilated depthwise weights.
 
-        The weight gradient of a dilated depthwise convolution alone costs a fifth of a training step on a CPU.
+        The weight gradients of the dilated depthwise convolutions cost a fifth of a training step on a CPU.
         """
         frozen = [self.stem, *self.blocks[:FROZEN_BLOCKS]]
         frozen += [block.depthwise for block in self.blocks if isinstance(block, InvertedResidual) and block.dilated]
         return [parameter for module in frozen for parameter in module.parameters()]
 
 
+def normalize(rgb: Tensor, dtype: torch.dtype) -> Tensor:
+    """Pictures uint8 [B, 3, H, W] -> [B, 3, H, W] in -1..1."""
+    return (rgb.to(torch.float32) / 127.5 - 1).to(dtype)
+
+
 def load_backbone(backbone: MobileNetV2, tensors: dict[str, Tensor]) -> None:
-    """Fill the backbone with published tensors; raises RuntimeError if names or shapes differ."""
+    """Fill the backbone with published tensors.
+
+    Raises:
+        RuntimeError: Names or shapes differ.
+    """
     backbone.load_state_dict({name: tensor.to(torch.float32) for name, tensor in tensors.items()})

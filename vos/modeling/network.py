@@ -1,7 +1,7 @@
-"""What every base network offers to the segmenter, whatever is inside it.
+"""The interface of a base network.
 
-A base network works on single frames; what it has seen before lies in a memory that its caller keeps. Shapes:
-B batch (1 at inference), K objects, T frames in memory, H x W picture (multiples of 16), h x w = H/16 x W/16.
+A base network works on single frames; its caller keeps the memory of earlier frames. Shapes: B pictures (1 at
+inference), K objects, T frames in memory, H x W pixels (multiples of 16), h x w = H/16 x W/16.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from vos.modeling.fold import fold_batch_norm
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """What a network knows of one picture before any object.
+    """Features of one picture, independent of objects.
 
     Attributes:
-        image: float [1, 3, H, W], normalised as the network wants it.
-        key: float [1, Ck, h, w], what memory is asked with.
-        maps: Feature maps by stride, such as {4: [1, C4, H/4, W/4], 16: ...}; which ones is the network's affair.
+        image: float [1, 3, H, W], as returned by `normalize`.
+        key: float [1, Ck, h, w], the query of a memory read.
+        maps: Feature maps by stride, such as {4: [1, C4, H/4, W/4], 16: ...}; each network chooses its strides.
     """
 
     image: Tensor
@@ -32,10 +32,10 @@ class Features:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """Key-value memory, one frame or many laid side by side.
+    """Key-value memory of one or more frames, side by side.
 
     Attributes:
-        key: float [Kk, Ck, T*h*w], with Kk = K if the network's keys see the objects (STM), else 1 (STCN).
+        key: float [Kk, Ck, T*h*w], where Kk is K if keys depend on the objects (STM), else 1 (STCN).
         value: float [K, Cv, T*h*w].
     """
 
@@ -45,11 +45,11 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FramePrediction:
-    """What a network says of one frame.
+    """Prediction of a network for one frame.
 
     Attributes:
-        logits: float [K, 1, H/4, W/4], see `VOSNetwork.segment`.
-        presence: float [K], logit of whether any of the object is in the frame; None if the network does not tell.
+        logits: float [K, 1, H/4, W/4], as returned by `VOSNetwork.segment`.
+        presence: float [K], logit of whether any part of the object is visible; None if the network has no such head.
     """
 
     logits: Tensor
@@ -61,30 +61,30 @@ class VOSNetwork(nn.Module, ABC):
 
     name: str
     optional: tuple[str, ...] = ()
-    """Modules that weights may lack; the network then works without them."""
+    """Modules that weights may lack; the network works without them."""
     stride = 16
-    """Height and width of what goes in must be multiples of this."""
+    """Input height and width must be multiples of this."""
 
     def fold(self) -> None:
-        """Merge, in place, layers that make one linear map at inference; its state dict is then no checkpoint's."""
+        """Merge adjacent linear layers for inference, in place; the state dict no longer fits a checkpoint."""
         fold_batch_norm(self)
 
-    def lacking(self, state: Iterable[str]) -> tuple[str, ...]:
-        """The optional modules of which a state dict, given by its names, holds nothing."""
-        held = {name.partition(".")[0] for name in state}
-        return tuple(part for part in self.optional if part not in held)
+    def missing_optional(self, state: Iterable[str]) -> tuple[str, ...]:
+        """Optional modules of which a state dict, given by its names, holds nothing."""
+        present = {name.partition(".")[0] for name in state}
+        return tuple(part for part in self.optional if part not in present)
 
     @abstractmethod
     def normalize(self, rgb: Tensor) -> Tensor:
-        """Picture uint8 [1, 3, H, W] -> float [1, 3, H, W] as `encode` wants it."""
+        """Picture uint8 [1, 3, H, W] -> input of `encode`, float [1, 3, H, W]."""
 
     @abstractmethod
     def encode(self, image: Tensor) -> Features:
-        """Normalised picture float [1, 3, H, W] -> its features."""
+        """Normalized picture float [1, 3, H, W] -> its features."""
 
     @abstractmethod
     def memorize(self, features: Features, masks: Tensor) -> Memory:
-        """Features of a frame and its soft masks float [K, 1, H, W] in 0..1 -> one frame of memory (T = 1)."""
+        """Features of a frame, soft masks float [K, 1, H, W] in 0..1 -> memory of this frame (T = 1)."""
 
     @abstractmethod
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
@@ -92,15 +92,15 @@ class VOSNetwork(nn.Module, ABC):
 
         Args:
             features: The frame's features.
-            memory: Memory of the frames before.
-            previous: float [K, 1, H/4, W/4] in 0..1, the masks expected in this frame (the previous frame's, or those
-                that motion carried here); None if unknown. A network may ignore it.
-            top_k: Memory positions that each position reads from.
+            memory: Memory of earlier frames.
+            previous: Expected masks float [K, 1, H/4, W/4] in 0..1 (the previous frame's, or propagated ones); None
+                if unknown. A network may ignore them.
+            top_k: Memory positions that each query position reads.
 
         Returns:
-            Logits float [K, 1, H/4, W/4], one independent "object or not" an object, before soft aggregation.
+            Logits float [K, 1, H/4, W/4] of each object against everything else, before soft aggregation.
         """
 
     def predict(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> FramePrediction:
-        """Segment one frame as `segment` does, and say of each object whether it is in the frame at all."""
+        """Segment one frame as `segment` does, and predict whether each object is visible."""
         return FramePrediction(self.segment(features, memory, previous, top_k))

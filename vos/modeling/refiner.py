@@ -1,12 +1,12 @@
-"""The refiner: repairs masks that motion carried, by looking at the frame around the objects.
+"""The refiner: a small network that refines propagated masks from the picture around the objects.
 
-After Xu & Yao, CVPR 2022, sections 3.3 and 3.4: light features carried along with the masks say how far these are to be
-believed, features are matched with those of key frames and read the masks there, and a small decoder joins it all with
-what the bitstream says. Network and match are those of `compact`, cut off after the first ten blocks of the backbone,
-whose weights the training starts from. It knows nothing of the base network but the masks that this one gave.
+After Xu & Yao, CVPR 2022, sections 3.3 and 3.4: light features are propagated with the masks and show where these can
+be trusted; the frame's features are matched with those of key frames to read their masks; a small decoder joins both
+with the bitstream features. Layers and memory read are those of `compact`, cut off after ten blocks of the backbone;
+training starts from its weights. The refiner works with any base network: it only sees that network's masks.
 
-Shapes: B pictures, K objects in each, H x W the region that is looked at (multiples of 16), s4 = [H/4, W/4] and so on.
-Tensors of objects have B * K rows, those of one picture side by side.
+Shapes: B pictures with K objects each, H x W the pixels of the region (multiples of 16), h x w = H/16 x W/16, N memory
+positions. Tensors of objects have B * K rows, the objects of one picture side by side.
 """
 
 from __future__ import annotations
@@ -17,37 +17,45 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vos.modeling.blocks import KEY_CHANNELS, SHARED_CHANNELS, VALUE_CHANNELS, initialize
+from vos.modeling.blocks import (
+    KEY_CHANNELS,
+    SHARED_CHANNELS,
+    VALUE_CHANNELS,
+    add_picture,
+    initialize_convolutions,
+    per_object,
+    upsample,
+)
 from vos.modeling.cpu.packed_conv import convolve
 from vos.modeling.fold import fold_scales
-from vos.modeling.mask_decoder import MaskDecoder, add_picture, double, expected_mask_input
+from vos.modeling.mask_decoder import MaskDecoder, expected_mask_input
 from vos.modeling.memory_read import read_memory
-from vos.modeling.mobilenet import TAP_CHANNELS, MobileNetV2
+from vos.modeling.mobilenet import TAP_CHANNELS, MobileNetV2, normalize
 from vos.modeling.network import Memory
-from vos.modeling.value_encoder import ValueEncoder, other_masks, other_masks_stride4, per_object
+from vos.modeling.value_encoder import ValueEncoder, other_masks, other_masks_stride4
 
 STRIDE = 16
 """Height and width of a region must be multiples of this."""
 LIGHT_CHANNELS = 8
-"""Channels that are carried along with the masks, to compare what a block showed before with what it shows now."""
+"""Channels that are propagated with the masks, to compare a block's old content with its new one."""
 BITSTREAM_CHANNELS = 3
-"""What the bitstream says of a cell: doubt so far, mean absolute residual / 64, and whether it has no vector."""
+"""Bitstream features per cell: uncertainty so far, mean absolute residual / 64, whether the cell has no vector."""
 _BLOCKS = 10
-"""Blocks of MobileNetV2 that are used: to 64 channels at stride 16."""
+"""Blocks of MobileNetV2 that are used, up to 64 channels at stride 16."""
 _TAPS = (2, 5, 9)
-_DEEPEST = 64
-_TOLD = BITSTREAM_CHANNELS + 3
-"""MaskDecoder inputs a cell: evidence, confidence, the carried mask, and those of the other objects."""
+_DEEPEST_CHANNELS = 64
+_CELL_CHANNELS = BITSTREAM_CHANNELS + 3
+"""Decoder inputs per stride-4 cell: bitstream features, confidence, propagated mask, other objects' masks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RefinerFeatures:
-    """What the refiner sees of B regions.
+    """Features of B regions.
 
     Attributes:
-        maps: By stride: 4: [B, 24, s4], 8: [B, 32, s8], 16: [B, 128, s16].
-        key: Looks and place to match by, [B, 66, s16].
-        light: Unit vectors that are carried along motion, [B, 8, s4].
+        maps: Feature maps by stride: 4: [B, 24, 4h, 4w], 8: [B, 32, 2h, 2w], 16: [B, 128, h, w].
+        key: Appearance and position to match by, [B, 66, h, w].
+        light: Unit vectors that are propagated with the masks, [B, 8, 4h, 4w].
     """
 
     maps: dict[int, Tensor]
@@ -56,28 +64,31 @@ class RefinerFeatures:
 
 
 class RefinerDecoder(MaskDecoder):
-    """As `compact`'s, and beside what was read it sees the carried mask and the evidence, cell by cell."""
+    """The decoder of `compact` with the propagated mask and the bitstream features as further inputs.
+
+    `told8` and `told4` read these inputs; the names are those in published weights.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.told8 = nn.Conv2d(4 * _TOLD, 64, 3, padding=1, bias=False)
-        self.told4 = nn.Conv2d(_TOLD, 32, 3, padding=1, bias=False)
+        self.told8 = nn.Conv2d(4 * _CELL_CHANNELS, 64, 3, padding=1, bias=False)
+        self.told4 = nn.Conv2d(_CELL_CHANNELS, 32, 3, padding=1, bias=False)
 
-    def decode(self, maps: dict[int, Tensor], read: Tensor, hint: Tensor, told: Tensor) -> Tensor:
-        """As `forward`, with told [B*K, 6, 4h, 4w]."""
-        labels = functional.pixel_shuffle(read[:, VALUE_CHANNELS:], 4)
-        x = self.object16(torch.cat([read, hint], dim=1))
-        x = double(self.object8(self.mix16(add_picture(self.picture16, maps[16], x), activation="relu")))
-        x = convolve(self.told8, functional.pixel_unshuffle(told, 2), add=add_picture(self.picture8, maps[8], x))
-        x = double(self.object4(self.mix8(x, activation="relu")))
-        x = convolve(self.told4, told, add=add_picture(self.picture4, maps[4], x))
+    def decode(self, maps: dict[int, Tensor], readout: Tensor, expected: Tensor, cells: Tensor) -> Tensor:
+        """Decode as `forward` does, with cells [B*K, 6, 4h, 4w] as further input -> logits [B*K, 1, 4h, 4w]."""
+        labels = functional.pixel_shuffle(readout[:, VALUE_CHANNELS:], 4)
+        x = self.object16(torch.cat([readout, expected], dim=1))
+        x = upsample(self.object8(self.mix16(add_picture(self.picture16, maps[16], x), activation="relu")))
+        x = convolve(self.told8, functional.pixel_unshuffle(cells, 2), add=add_picture(self.picture8, maps[8], x))
+        x = upsample(self.object4(self.mix8(x, activation="relu")))
+        x = convolve(self.told4, cells, add=add_picture(self.picture4, maps[4], x))
         x = convolve(self.label4, labels, add=x)
         logits: Tensor = self.out(self.mix4(x, activation="relu"))
         return logits
 
 
 class Refiner(nn.Module):
-    """Carried masks and a look at the frame -> repaired masks."""
+    """Refines propagated masks: `encode` and `memorize` key regions, then `confidence` and `refine` per frame."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,23 +99,21 @@ class Refiner(nn.Module):
         self.tap_scale: Tensor
         """1 / standard deviation of each tap."""
         self.folded = False
-        self.shared = nn.Conv2d(_DEEPEST, SHARED_CHANNELS, 3, padding=1)
+        self.shared = nn.Conv2d(_DEEPEST_CHANNELS, SHARED_CHANNELS, 3, padding=1)
         self.key = nn.Conv2d(SHARED_CHANNELS, KEY_CHANNELS, 3, padding=1)
         self.nearness = nn.Parameter(torch.tensor(0.1))
-        """How much one step of distance at stride 16 counts in a match, in the key's units."""
+        """Weight of the distance of one stride-16 cell in a match, in units of the key."""
         self.light = nn.Conv2d(TAP_CHANNELS[0], LIGHT_CHANNELS, 1)
         self.agreement = nn.Parameter(torch.tensor([4.0, 0.0]))
-        """Factor and offset from the inner product of light features to the logit of a confidence."""
+        """Factor and offset from the inner product of light features to the confidence logit."""
         self.value = ValueEncoder()
         self.decoder = RefinerDecoder()
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Conv2d) and not name.startswith(("stem", "blocks.")):
-                initialize(module, gain=0.2 if name.endswith(".second") else 1.0)
+        initialize_convolutions(self, pretrained=("stem", "blocks."))
         for added in (self.decoder.told8, self.decoder.told4):
             nn.init.zeros_(added.weight)
 
     def start_from(self, compact: dict[str, Tensor]) -> None:
-        """Take over what `compact`'s state dict has under the same name or, for the backbone, place."""
+        """Copy all tensors of `compact`'s state dict that have the same name (without `backbone.`) and shape here."""
         renamed = {name.removeprefix("backbone."): tensor for name, tensor in compact.items()}
         own = self.state_dict()
         fit = {name: tensor for name, tensor in renamed.items() if name in own and own[name].shape == tensor.shape}
@@ -113,7 +122,7 @@ class Refiner(nn.Module):
             self.tap_scale[:2] = compact["tap_scale"][:2]
 
     def fold(self) -> None:
-        """Merge the scales of the taps with what reads them: the same function at inference, in fewer passes."""
+        """Merge the tap scales into the layers after them: the same function at inference, with fewer passes."""
         value, decoder = self.value, self.decoder
         fold_scales(
             self.tap_scale,
@@ -124,72 +133,73 @@ class Refiner(nn.Module):
         self.folded = True
 
     def normalize(self, rgb: Tensor) -> Tensor:
-        """uint8 [B, 3, H, W] -> -1..1, in the dtype of the weights."""
-        return (rgb.to(torch.float32) / 127.5 - 1).to(self.tap_scale.dtype)
+        """Regions uint8 [B, 3, H, W] -> [B, 3, H, W] in -1..1, in the dtype of the weights."""
+        return normalize(rgb, self.tap_scale.dtype)
 
     def encode(
         self, image: Tensor, top: int = 0, left: int = 0, step: tuple[float, float] = (1.0, 1.0)
     ) -> RefinerFeatures:
-        """Features of normalised regions [B, 3, H, W].
+        """Encode normalized regions [B, 3, H, W].
 
         Args:
             image: The regions.
-            top: Pixels of the picture above them.
-            left: Pixels of the picture left of them.
-            step: Pixels of the picture, down and across, to one of the region: above 1 for a region made smaller.
+            top: Row of the picture where the regions begin, in pixels.
+            left: Column of the picture where the regions begin, in pixels.
+            step: Pixels of the picture per pixel of the region, down and across; above 1 for a downscaled region.
         """
         taps = self.taps(image)
         if not self.folded:
             taps = [tap * scale for tap, scale in zip(taps, self.tap_scale, strict=True)]
         shared = convolve(self.shared, taps[2], activation="relu")
-        looks = self.key(shared)
-        key = torch.cat([looks, self._places(looks, (top / STRIDE, left / STRIDE), step)], dim=1)
-        light = functional.normalize(self.light(taps[0]).float(), dim=1).to(looks.dtype)
+        appearance = self.key(shared)
+        key = torch.cat([appearance, self._positions(appearance, (top / STRIDE, left / STRIDE), step)], dim=1)
+        light = functional.normalize(self.light(taps[0]).float(), dim=1).to(appearance.dtype)
         return RefinerFeatures({4: taps[0], 8: taps[1], 16: shared}, key, light)
 
     def memorize(self, features: RefinerFeatures, soft: Tensor) -> Memory:
-        """What is remembered of key regions with soft masks [B*K, 1, s4]: key [B, 66, N], value [B*K, 144, N]."""
+        """Key regions and soft masks [B*K, 1, 4h, 4w] -> key [B, 66, h*w], value [B*K, 144, h*w]."""
         soft = soft.to(features.key.dtype)
-        # The value encoder takes masks at full size; it looks at them by 4 x 4 pixels.
+        # The value encoder takes masks at full size and unshuffles them by 4 x 4 pixels.
         masks = functional.interpolate(soft, scale_factor=4, mode="bilinear", align_corners=False)
         value = self.value(features.maps, masks, other_masks_stride4(masks, len(features.key)))
         labels = functional.pixel_unshuffle(soft, 4)
         return Memory(features.key.flatten(2), torch.cat([value, labels], dim=1).flatten(2))
 
     def confidence(self, features: RefinerFeatures, propagated_light: Tensor) -> Tensor:
-        """How far the carried light features [B, 8, s4] fit to the frame's own, logits [B, 1, s4]."""
+        """Agreement of propagated light features [B, 8, 4h, 4w] with the frame's own -> logits [B, 1, 4h, 4w]."""
         product = (features.light * propagated_light.to(features.light.dtype)).sum(dim=1, keepdim=True)
         return product * self.agreement[0] + self.agreement[1]
 
-    def refine(  # noqa: PLR0917 - what is carried belongs together
-        self, features: RefinerFeatures, memory: Memory, carried: Tensor, confidence: Tensor, evidence: Tensor,
+    def refine(  # noqa: PLR0917 - propagated values belong together
+        self, features: RefinerFeatures, memory: Memory, propagated: Tensor, confidence: Tensor, bitstream: Tensor,
         top_k: int = 20,
     ) -> Tensor:  # fmt: skip
-        """Repair carried masks.
+        """Refine propagated masks.
 
         Args:
-            features: Of the B regions.
-            memory: Of key regions.
-            carried: Soft masks [B*K, 1, s4].
-            confidence: Logits [B, 1, s4] that `confidence` gave.
-            evidence: [B, 3, s4], see `BITSTREAM_CHANNELS`.
-            top_k: Memory positions that one position reads from.
+            features: Features of the B regions.
+            memory: Memory of key regions, key [B, 66, N] and value [B*K, 144, N].
+            propagated: Soft masks [B*K, 1, 4h, 4w].
+            confidence: Logits [B, 1, 4h, 4w] from `confidence`.
+            bitstream: Bitstream features [B, 3, 4h, 4w], see `BITSTREAM_CHANNELS`.
+            top_k: Memory positions that each query position reads.
 
         Returns:
-            Logits [B*K, 1, s4].
+            Logits [B*K, 1, 4h, 4w].
         """
         dtype = features.key.dtype
         height, width = features.key.shape[2:]
-        carried = carried.to(dtype)
-        objects = len(carried) // len(features.key)
-        believed = torch.cat([evidence.to(dtype), torch.sigmoid(confidence)], dim=1)
-        told = torch.cat([per_object(believed, objects), carried, other_masks(carried, len(features.key))], dim=1)
-        read = read_memory(memory, features.key.flatten(2), top_k)
-        read = read.reshape(*read.shape[:2], height, width)
-        return self.decoder.decode(features.maps, read, expected_mask_input(carried, read), told)
+        propagated = propagated.to(dtype)
+        objects = len(propagated) // len(features.key)
+        shared = torch.cat([bitstream.to(dtype), torch.sigmoid(confidence)], dim=1)
+        others = other_masks(propagated, len(features.key))
+        cells = torch.cat([per_object(shared, objects), propagated, others], dim=1)
+        readout = read_memory(memory, features.key.flatten(2), top_k)
+        readout = readout.reshape(*readout.shape[:2], height, width)
+        return self.decoder.decode(features.maps, readout, expected_mask_input(propagated, readout), cells)
 
     def taps(self, image: Tensor) -> list[Tensor]:
-        """Backbone maps at strides 4, 8 and 16, not scaled."""
+        """Normalized regions [B, 3, H, W] -> unscaled backbone maps of 24, 32 and 64 channels at strides 4, 8, 16."""
         x = convolve(self.stem, image, activation="relu6")
         taps = []
         for index, block in enumerate(self.blocks):
@@ -198,12 +208,12 @@ class Refiner(nn.Module):
                 taps.append(x)
         return taps
 
-    def _places(self, looks: Tensor, corner: tuple[float, float], step: tuple[float, float]) -> Tensor:
-        """Coordinates as two channels, in steps at stride 16 times `nearness`."""
-        batch, _, height, width = looks.shape
+    def _positions(self, key: Tensor, corner: tuple[float, float], step: tuple[float, float]) -> Tensor:
+        """Position channels [B, 2, h, w] of a key [B, C, h, w]: stride-16 coordinates (y, x) times `nearness`."""
+        batch, _, height, width = key.shape
         y, x = (
-            (torch.arange(n, device=looks.device) + 0.5) * one - 0.5 + start
+            (torch.arange(n, device=key.device) + 0.5) * one - 0.5 + start
             for n, one, start in zip((height, width), step, corner, strict=True)
         )
         grid = torch.stack(torch.meshgrid(y, x, indexing="ij")) * self.nearness
-        return grid.to(looks.dtype).expand(batch, -1, -1, -1)
+        return grid.to(key.dtype).expand(batch, -1, -1, -1)

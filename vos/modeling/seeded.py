@@ -1,6 +1,6 @@
-"""Weights that are a function of their own names: for conformance checks and for measuring speed without a checkpoint.
+"""Weights that are a function of their names, for conformance checks and speed measurements without a checkpoint.
 
-A network with such weights segments nothing; its work and its numbers are the same on every machine.
+A network with seeded weights segments nothing, but its operations and numbers are the same on every machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def seeded_tensor(name: str, shape: torch.Size) -> Tensor:
-    """Tensor for one entry of a state dict, drawn on the CPU from a generator that is seeded with its name's CRC-32.
+    """Draw one entry of a state dict on the CPU, from a generator seeded with the CRC-32 of its name.
 
     | entry | values |
     | --- | --- |
@@ -21,7 +21,7 @@ def seeded_tensor(name: str, shape: torch.Size) -> Tensor:
     | two or more dimensions | normal, deviation 1 / sqrt(fan-in) |
     | `*running_var` | uniform, 0.5 to 1.5 |
     | other `*weight` (batch-norm scales) | uniform, 0.5 to 1 |
-    | the rest (biases, running means) | normal, deviation 0.05 |
+    | all other (biases, running means) | normal, deviation 0.05 |
     """
     if name.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.int64)
@@ -36,5 +36,5 @@ def seeded_tensor(name: str, shape: torch.Size) -> Tensor:
 
 
 def seeded_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Seeded counterpart of a state dict: same names and shapes."""
+    """Seeded state dict with the same names and shapes."""
     return {name: seeded_tensor(name, tensor.shape) for name, tensor in state.items()}

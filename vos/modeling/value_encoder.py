@@ -1,4 +1,4 @@
-"""Value encoder of `compact`: what memory holds of an object at a frame."""
+"""Value encoder of `compact`: picture features and masks -> the value that memory stores per object."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vos.modeling.blocks import SHARED_CHANNELS, VALUE_CHANNELS, ResidualBlock
+from vos.modeling.blocks import SHARED_CHANNELS, VALUE_CHANNELS, ResidualBlock, per_object
 from vos.modeling.cpu.packed_conv import convolve
 from vos.modeling.mobilenet import TAP_CHANNELS
 
 
 class ValueEncoder(nn.Module):
-    """What memory holds of an object at a frame: picture features and the masks of the object and of the others."""
+    """Encodes the picture with the mask of each object and the masks of all other objects."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,10 +25,19 @@ class ValueEncoder(nn.Module):
         self.object16 = nn.Conv2d(96, VALUE_CHANNELS, 3, padding=1, bias=False)
         self.mix = ResidualBlock(VALUE_CHANNELS)
 
-    def forward(self, maps: dict[int, Tensor], masks: Tensor, others: Tensor) -> Tensor:
-        """Picture maps of B pictures, masks [B*K, 1, H, W], others [B*K, 1, H/4, W/4] -> values [B*K, 128, h, w]."""
+    def forward(self, maps: dict[int, Tensor], masks: Tensor, other_masks: Tensor) -> Tensor:
+        """Encode B pictures with K objects each.
+
+        Args:
+            maps: Picture features by stride: 4: [B, 24, H/4, W/4], 8: [B, 32, H/8, W/8], 16: [B, 128, H/16, W/16].
+            masks: Soft masks [B*K, 1, H, W].
+            other_masks: Sum of the other objects' masks [B*K, 1, H/4, W/4].
+
+        Returns:
+            Values [B*K, 128, H/16, W/16].
+        """
         objects = masks.shape[0] // maps[4].shape[0]
-        cells = torch.cat([functional.pixel_unshuffle(masks, 4), others], dim=1)
+        cells = torch.cat([functional.pixel_unshuffle(masks, 4), other_masks], dim=1)
         x = convolve(self.mask4, cells, add=per_object(self.picture4(maps[4]), objects), activation="relu")
         x = convolve(self.object8, x, add=per_object(self.picture8(maps[8]), objects), activation="relu")
         x = convolve(self.object16, x, add=per_object(self.picture16(maps[16]), objects))
@@ -37,18 +46,13 @@ class ValueEncoder(nn.Module):
 
 
 def other_masks(masks: Tensor, pictures: int) -> Tensor:
-    """Masks [B*K, 1, H, W] of B pictures -> the sum of all others of the same picture, of the same shape."""
+    """Masks [B*K, 1, H, W] of B pictures -> the clamped sum of the picture's other objects, [B*K, 1, H, W]."""
     by_picture = masks.view(pictures, -1, *masks.shape[1:])
     return (by_picture.sum(dim=1, keepdim=True) - by_picture).clamp(0, 1).flatten(0, 1)
 
 
 def other_masks_stride4(masks: Tensor, pictures: int) -> Tensor:
-    """The same at stride 4, [B*K, 1, H/4, W/4]."""
+    """`other_masks` at stride 4: [B*K, 1, H, W] -> [B*K, 1, H/4, W/4]."""
     if masks.shape[0] == pictures:
         return masks.new_zeros(pictures, 1, masks.shape[2] // 4, masks.shape[3] // 4)
     return functional.avg_pool2d(other_masks(masks, pictures), 4)
-
-
-def per_object(x: Tensor, objects: int) -> Tensor:
-    """[B, C, h, w] -> [B*K, C, h, w], the rows of one picture side by side."""
-    return x if objects == 1 else x.repeat_interleave(objects, dim=0)

@@ -1,1 +1,1 @@
-"""Weights: catalog, files, conversion of published checkpoints, building networks."""
+"""Weights of the networks: catalog, files, conversion of published checkpoints, builders."""

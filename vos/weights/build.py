@@ -1,4 +1,4 @@
-"""One plain builder a network, with every hyper-parameter in sight, and the registry of all networks."""
+"""Builders of all networks, each with every hyper-parameter in sight, and their registry."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from vos.modeling.published.stm import STM
 
 
 def build_compact() -> VOSNetwork:
-    """The default: MobileNetV2, about 3 M parameters; its sizes are constants of its module."""
+    """Build the default network: MobileNetV2, about 3 M parameters; its sizes are constants of its module."""
     return CompactNetwork()
 
 
 def build_stm() -> VOSNetwork:
-    """STM as MiVOS publishes it: two ResNet-50 to stride 16, 54 M parameters."""
+    """Build STM as published by MiVOS: two ResNet-50 to stride 16, 54 M parameters."""
     return STM(depths=(3, 4, 6), key_channels=128, value_channels=512)
 
 
 def build_stcn() -> VOSNetwork:
-    """STCN: a ResNet-50 for keys, a ResNet-18 for values, 54 M parameters."""
+    """Build STCN: a ResNet-50 for keys, a ResNet-18 for values, 54 M parameters."""
     return STCN(key_depths=(3, 4, 6), value_depths=(2, 2, 2), key_channels=64, value_channels=512)
 
 
@@ -30,7 +30,7 @@ BUILDERS: dict[str, Callable[[], VOSNetwork]] = {"compact": build_compact, "stm"
 
 
 def build_network(name: str) -> VOSNetwork:
-    """Network by name, with untrained weights, in training mode.
+    """Build a network by name, with untrained weights, in training mode.
 
     Raises:
         OptionError: There is no such network.

@@ -1,6 +1,7 @@
-"""The networks whose weights keymask knows: where they come from, under which licence, and which are here.
+"""Catalog of the known weights: origin, licence and location.
 
-Beside every weights file lies a JSON record with its SHA-256. No torch in this file: listing models stays fast.
+Every weights file has a JSON record with its SHA-256 beside it. This module does not import torch, so that listing
+models is fast.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ PACKAGE_FOLDER = Path(__file__).parent.parent / "pretrained"
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is known of a network's published weights.
+    """A network and its published weights.
 
     Attributes:
-        name: As `build_network` knows it.
-        summary: One line on the network.
-        license: SPDX identifier under which the weights are published.
-        terms: What else to know before use.
-        page: Where the publishers describe the weights; empty for our own.
-        url: The checkpoint itself; empty for our own.
+        name: Name for `build_network`.
+        summary: One line about the network.
+        license: SPDX identifier of the weights' licence.
+        terms: Further terms of use.
+        page: Address of the publishers' description; empty for our own weights.
+        url: Address of the checkpoint; empty for our own weights.
         embedded: Whether the weights are part of this package.
     """
 
@@ -81,7 +82,7 @@ MODELS: dict[str, Model] = {
 
 REFINER = Model(
     "refiner",
-    "repairs carried masks, whatever the base network; part of this package",
+    "refines propagated masks of any base network; part of this package",
     "Apache-2.0",
     "the model card in docs says on what it was trained",
     embedded=True,
@@ -90,15 +91,15 @@ REFINER = Model(
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What lies beside a weights file.
+    """JSON record beside a weights file.
 
     Attributes:
-        name: The network.
-        sha256: Of the weights file, in hexadecimal.
-        bytes: Its size.
-        license: SPDX identifier.
-        origin: File name or address that the weights were converted from, or the recipe that made them.
-        origin_sha256: Of what they were converted from; empty if that was no file.
+        name: Name of the network.
+        sha256: SHA-256 of the weights file, in hexadecimal.
+        bytes: Size of the weights file.
+        license: SPDX identifier of the weights' licence.
+        origin: File name or address that the weights were converted from, or the command that trained them.
+        origin_sha256: SHA-256 of the converted file; empty if there was none.
     """
 
     name: str
@@ -110,7 +111,7 @@ class Record:
 
 
 def find_model(name: str) -> Model:
-    """Model by name.
+    """Return a model by name.
 
     Raises:
         OptionError: There is no such model.
@@ -121,7 +122,7 @@ def find_model(name: str) -> Model:
 
 
 def find_weights(name: str) -> Model:
-    """Model by name, or the refiner, which is no model that a run can be asked for.
+    """Return a model by name, or the refiner, which no run can choose as its model.
 
     Raises:
         OptionError: There is no such model.
@@ -130,14 +131,14 @@ def find_weights(name: str) -> Model:
 
 
 def weights_path(name: str, store: Path | None) -> Path | None:
-    """Where a model's weights lie or would lie: in the package, or in the store folder; None without a store."""
+    """Path of a model's weights, in the package or the store folder, whether or not it exists; None without a store."""
     model = find_weights(name)
     folder = PACKAGE_FOLDER if model.embedded else store
     return None if folder is None else folder / model.file
 
 
 def read_record(path: Path) -> Record | None:
-    """Record beside a weights file, None if there is none.
+    """Read the record beside a weights file; None if there is none.
 
     Raises:
         WeightsError: The record cannot be read.

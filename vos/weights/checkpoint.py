@@ -1,4 +1,4 @@
-"""Read weights that others wrote, trusting nothing in the file: no code runs, names and shapes must be right."""
+"""Read foreign weights without trusting the file: no code runs, and names and shapes must match."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vos.errors import WeightsError
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 _NESTED = ("network", "state_dict", "model")
-"""Keys under which training checkpoints keep the state dict beside optimiser states."""
+"""Keys under which training checkpoints store the state dict beside optimizer states."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors, .pth or .pt file, by the names they have there.
+    """Read the tensors of a .safetensors, .pth or .pt file, by name.
 
     Raises:
-        WeightsError: No such file, another kind of file, a damaged one, or one that holds more than tensors.
+        WeightsError: The file is missing, of another kind or damaged, or holds more than tensors.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise WeightsError(f"{path.name} is not a weights file; it must end in {', '.join(SUFFIXES)}")
@@ -40,13 +40,13 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             f"{path.name} is refused: it is damaged, or holds objects that could run code; only plain tensors are read"
         ) from error
     except Exception as error:
-        # For a file that is cut off or no checkpoint at all, torch raises whatever the bytes lead it to.
+        # torch raises almost any exception for a file that is truncated or not a checkpoint.
         raise WeightsError(f"{path.name} is not a PyTorch checkpoint, or is damaged or cut off") from error
     return _state_dict(content, path.name)
 
 
 def _state_dict(content: Any, file: str) -> dict[str, Tensor]:
-    """The state dict itself, or the one inside a training checkpoint."""
+    """Return the state dict itself, or the one inside a training checkpoint."""
     if isinstance(content, Mapping):
         for key in _NESTED:
             if isinstance(content.get(key), Mapping):
@@ -61,16 +61,16 @@ def _state_dict(content: Any, file: str) -> dict[str, Tensor]:
 
 
 def check_state(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str, file: str) -> None:
-    """Check that names and shapes are the network's, and all values finite.
+    """Check that names and shapes are those of the network, and that all values are finite.
 
     Args:
-        given: What a file holds.
-        expected: The network's state dict.
-        name: The network's name.
-        file: The file's name.
+        given: State dict of the file.
+        expected: State dict of the network.
+        name: Name of the network, for messages.
+        file: Name of the file, for messages.
 
     Raises:
-        WeightsError: Names what is missing, unexpected, of another shape or kind, or not finite.
+        WeightsError: A tensor is missing, unexpected, of another shape or kind, or not finite; the message names it.
     """
     shared = [key for key in expected if key in given]
     faults = {
@@ -95,5 +95,5 @@ def check_state(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], nam
 
 
 def _some(names: list[str]) -> str:
-    """The first three, and whether there are more."""
+    """List the first three names, and show whether there are more."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

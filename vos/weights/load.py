@@ -1,7 +1,7 @@
-"""Weights of the networks: where they come from, under which licence, in which file, and that the file is unchanged.
+"""Load, pull and save weights.
 
-`compact` ships inside the package. `stm` and `stcn` are published by others; `pull_weights` converts their checkpoints
-once into a store folder. Beside every weights file lies a JSON record with its SHA-256, which each load checks.
+`compact` and the refiner ship inside the package. `stm` and `stcn` are published by their authors; `pull_weights`
+converts their checkpoints once into a store folder. Every load checks the SHA-256 in the record beside the file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from vos.weights.checkpoint import check_state, read_checkpoint
 
 _AnyModule = TypeVar("_AnyModule", bound=nn.Module)
 SEEDED = "seeded"
-"""As `weights`: values that are a function of the tensors' names, to measure speed or numbers without a checkpoint."""
+"""Value of `weights` for seeded weights, see `vos.modeling.seeded`."""
 
 
 def load_network(
@@ -45,18 +45,18 @@ def load_network(
     weights: str | Path | None = None,
     store: Path | None = None,
 ) -> VOSNetwork:
-    """Network ready to run: eval mode, no gradients, batch norms folded, channels last in memory.
+    """Load a network ready to run: eval mode, no gradients, layers folded, weights in the fastest layout.
 
     Args:
-        name: One of `vos.catalog.MODELS`.
-        device: See `vos.precision.resolve_device`.
-        precision: See `vos.precision.resolve_precision`.
-        weights: A weights file, "seeded" for seeded weights, or None for the model's own.
-        store: Folder of pulled weights; the caller's configuration knows it.
+        name: Key of `vos.weights.catalog.MODELS`.
+        device: See `vos.runtime.device.resolve_device`.
+        precision: See `vos.runtime.device.resolve_precision`.
+        weights: Weights file, "seeded" for seeded weights, or None for the model's own.
+        store: Folder of pulled weights.
 
     Raises:
-        OptionError: No such model, device or precision.
-        WeightsError: The weights are missing, damaged, changed since they were recorded, or another network's.
+        OptionError: There is no such model, device or precision.
+        WeightsError: The weights are missing, damaged, changed since they were recorded, or of another network.
     """
     where = resolve_device(device)
     dtype = resolve_precision(precision, where)
@@ -64,32 +64,32 @@ def load_network(
     if weights == SEEDED:
         network.load_state_dict(seeded_state(network.state_dict()))
     else:
-        path = _existing(name, store) if weights is None else Path(weights)
+        path = _own_weights(name, store) if weights is None else Path(weights)
         state = read_weights(network, path, name)
-        for part in network.lacking(state):
+        for part in network.missing_optional(state):
             setattr(network, part, None)
         network.load_state_dict(state)
     network.eval().fold()
-    return _settle(network, where, dtype)
+    return _place(network, where, dtype)
 
 
 def load_refiner(*, device: str = "auto", precision: str = "auto", weights: Path | None = None) -> Refiner:
-    """The refiner, ready to run like a network of `load_network`.
+    """Load the refiner ready to run, as `load_network` does.
 
     Args:
-        device: As there.
-        precision: As there.
-        weights: A weights file; None for the refiner that is part of this package.
+        device: See `load_network`.
+        precision: See `load_network`.
+        weights: Weights file; None for the refiner in this package.
     """
     where = resolve_device(device)
     refiner = Refiner().eval()
     refiner.load_state_dict(read_weights(refiner, weights or PACKAGE_FOLDER / REFINER.file, REFINER.name))
     refiner.fold()
-    return _settle(refiner, where, resolve_precision(precision, where))
+    return _place(refiner, where, resolve_precision(precision, where))
 
 
-def _settle(network: _AnyModule, device: torch.device, dtype: torch.dtype) -> _AnyModule:
-    """Bring a network to where it runs, its weights in the order that is fastest there."""
+def _place(network: _AnyModule, device: torch.device, dtype: torch.dtype) -> _AnyModule:
+    """Move a network to its device, with weights in the fastest layout there."""
     network = network.requires_grad_(False).to(device, dtype)
     if device.type == "cpu" and dtype == torch.bfloat16:
         compile_kernels()
@@ -108,15 +108,15 @@ def save_weights(
     origin_sha256: str = "",
     metadata: Mapping[str, str] | None = None,
 ) -> Record:
-    """Write weights and their record into `folder`, each file whole or not at all.
+    """Write weights and their record into `folder`, each file atomically.
 
     Args:
-        name: The network.
-        state: Its state dict; floating-point tensors keep their type.
-        folder: Made if absent.
-        origin: Where the weights come from.
-        origin_sha256: Of the file that they come from, if any.
-        metadata: Kept inside the weights file, such as recipe, data and commit.
+        name: Name of the network.
+        state: State dict; tensors keep their dtype.
+        folder: Target folder, created if missing.
+        origin: Origin of the weights, for the record.
+        origin_sha256: SHA-256 of the file that they were converted from, if any.
+        metadata: Metadata inside the weights file, such as recipe, data and commit.
     """
     model = find_weights(name)
     content = save({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, dict(metadata or {}))
@@ -133,14 +133,14 @@ def pull_weights(name: str, source: Path, store: Path, *, origin: str | None = N
     """Convert a published checkpoint into the store.
 
     Args:
-        name: The network.
-        source: A .pth, .pt or .safetensors file whose names are the published ones.
+        name: Name of the network.
+        source: A .pth, .pt or .safetensors file with the published tensor names.
         store: Folder of pulled weights.
-        origin: Where the file was fetched from, if not just this path.
+        origin: Address of the file; its name by default.
 
     Raises:
-        OptionError: No such model, or one that needs no pulling.
-        WeightsError: The file is not what it should be; the message names what differs.
+        OptionError: There is no such model, or it is part of the package.
+        WeightsError: The file does not hold the weights; the message names the differences.
     """
     if find_model(name).embedded:
         raise OptionError(f"{name} is part of this package; there is nothing to pull")
@@ -154,15 +154,15 @@ def pull_weights(name: str, source: Path, store: Path, *, origin: str | None = N
 
 
 def read_weights(network: nn.Module, path: Path, name: str) -> dict[str, Tensor]:
-    """State dict of a weights file, checked against its record if there is one, and in names and shapes.
+    """Read the state dict of a weights file; check names, shapes and, if there is a record, the SHA-256.
 
     Args:
-        network: That the weights are for; its optional modules may be missing in them.
-        path: The file; it is read once.
-        name: The network's.
+        network: Network of the weights; these may lack its optional modules.
+        path: Weights file.
+        name: Name of the network, for messages.
 
     Raises:
-        WeightsError: It is missing, damaged, changed since it was recorded, or another network's.
+        WeightsError: The file is missing, damaged, changed since it was recorded, or of another network.
     """
     try:
         content = path.read_bytes()
@@ -175,17 +175,17 @@ def read_weights(network: nn.Module, path: Path, name: str) -> dict[str, Tensor]
         state = load(content)
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file, or is damaged: {error}") from error
-    lacking = network.lacking(state) if isinstance(network, VOSNetwork) else ()
-    expected = {key: x for key, x in network.state_dict().items() if key.partition(".")[0] not in lacking}
+    missing = network.missing_optional(state) if isinstance(network, VOSNetwork) else ()
+    expected = {key: x for key, x in network.state_dict().items() if key.partition(".")[0] not in missing}
     check_state(state, expected, name, path.name)
     return state
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What the weights file says of itself, such as recipe, data and commit.
+    """Read the metadata of a weights file, such as recipe, data and commit.
 
     Raises:
-        WeightsError: The file is damaged.
+        WeightsError: The file is missing or damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -194,8 +194,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise WeightsError(f"{path} is missing or damaged: {error}") from error
 
 
-def _existing(name: str, store: Path | None) -> Path:
-    """The model's own weights, which must be there, with their record."""
+def _own_weights(name: str, store: Path | None) -> Path:
+    """Path of the model's own weights; file and record must exist."""
     path = weights_path(name, store)
     if path is not None and path.is_file():
         if read_record(path) is None:
@@ -210,7 +210,7 @@ def _existing(name: str, store: Path | None) -> Path:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one."""
+    """Write a temporary file, then rename it: a reader sees the old file or the new one."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,1 +1,1 @@
-"""Faster CPU versions of operators: top-k memory read and packed convolutions."""
+"""Faster operators for CPUs: top-k memory read and packed convolutions."""

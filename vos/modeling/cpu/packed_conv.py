@@ -1,7 +1,7 @@
-"""Convolutions that add and activate in the same pass over memory, and weights packed for the processor.
+"""Convolutions that add and activate in the same pass over memory, with weights packed for oneDNN.
 
-A network calls `convolve`; with plain `Conv2d` layers, as in training and on a GPU, it is the three steps one by one.
-`pack_convolutions` makes the layers of a network that is only to run on a CPU do them in one, by oneDNN.
+Networks call `convolve`. With plain `Conv2d` layers, in training and on a GPU, it runs three steps one by one;
+`pack_convolutions` replaces the layers of a network that only runs on a CPU by ones that fuse the steps.
 """
 
 from __future__ import annotations
@@ -17,57 +17,60 @@ _ACTIVATIONS: dict[str, tuple[Any, ...]] = {
     "relu": ("relu", [], ""),
     "relu6": ("hardtanh", [0.0, 6.0], ""),
 }
-"""As oneDNN knows them: name, numbers, algorithm."""
+"""oneDNN's name, scalars and algorithm of each activation."""
 _TYPICAL_SIDE = 64
-"""Of the maps that packing is told of: any size may come, but a tiny one or none would get a layout for tiny ones."""
+"""Side of the map that weights are packed for; the layout suits all maps but tiny ones."""
 _TINY_SIDE = 8
-"""Of tiny maps, which want another layout: with the one for others, weights would be brought into order at every call,
-which takes a hundred times as long as the convolution."""
-_TINY = 88
-"""Positions below which a map is tiny."""
+"""Side of the map that the weights for tiny maps are packed for. With the other layout, each call on a tiny map would
+reorder the weights, which takes a hundred times as long as the convolution."""
+_TINY_POSITIONS = 88
+"""Maps with fewer positions than this are tiny."""
 
 
 class PackedConv2d(nn.Module):
-    """A convolution on CPUs whose weights lie as oneDNN reads them, so that no call has to bring them into order.
+    """A convolution for CPUs whose weights are stored in oneDNN's layout, so that no call reorders them.
 
     Args:
-        layer: A convolution with zero padding; its bias is kept, its weights are copied.
+        layer: A convolution with numeric zero padding; its bias is shared, its weights are copied.
     """
 
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
         if not isinstance(layer.padding, tuple) or layer.padding_mode != "zeros":
-            raise ValueError(f"cannot pack {layer}: its padding must be numbers, and of zeros")
+            raise ValueError(f"cannot pack {layer}: its padding must be numeric and of zeros")
         self.bias = layer.bias
         self._geometry = (list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
         dense = layer.weight.detach().contiguous().to_mkldnn()
-        self._weight, self._weight_for_tiny = (
+        self._weight, self._weight_for_tiny_maps = (
             torch.ops.aten.mkldnn_reorder_conv2d_weight(dense, *self._geometry, [1, layer.in_channels, side, side])
             for side in (_TYPICAL_SIDE, _TINY_SIDE)
         )
 
     def forward(self, x: Tensor, add: Tensor | None = None, activation: str = "none") -> Tensor:
         """[B, Cin, H, W] -> activation(convolution + add) [B, Cout, h, w]."""
-        tiny = x.shape[2] * x.shape[3] < _TINY
-        given = (self._weight_for_tiny if tiny else self._weight, self.bias, *self._geometry)
+        tiny = x.shape[2] * x.shape[3] < _TINY_POSITIONS
+        layer = (self._weight_for_tiny_maps if tiny else self._weight, self.bias, *self._geometry)
         out: Tensor
         if add is None:
-            out = torch.ops.mkldnn._convolution_pointwise(x, *given, *_ACTIVATIONS[activation])
+            out = torch.ops.mkldnn._convolution_pointwise(x, *layer, *_ACTIVATIONS[activation])
             return out
-        # After a sum, the operator knows "relu" and nothing else.
+        # With a sum, the operator only supports "relu".
         fused = _ACTIVATIONS["relu"] if activation == "relu" else (None, [], None)
-        out = torch.ops.mkldnn._convolution_pointwise.binary(x, add, *given, "add", None, *fused)
+        out = torch.ops.mkldnn._convolution_pointwise.binary(x, add, *layer, "add", None, *fused)
         return functional.relu6(out, inplace=True) if activation == "relu6" else out
 
 
 def convolve(layer: nn.Module, x: Tensor, *, add: Tensor | None = None, activation: str = "none") -> Tensor:
-    """activation(layer(x) + add).
+    """Compute activation(layer(x) + add).
 
     Args:
         layer: A `Conv2d`, packed or not.
         x: [B, Cin, H, W].
-        add: Of the result's shape; None adds nothing.
+        add: [B, Cout, h, w]; None adds nothing.
         activation: "none", "relu" or "relu6".
+
+    Returns:
+        [B, Cout, h, w].
     """
     if isinstance(layer, PackedConv2d):
         return layer.forward(x, add, activation)
@@ -81,7 +84,7 @@ def convolve(layer: nn.Module, x: Tensor, *, add: Tensor | None = None, activati
 
 @torch.no_grad()
 def pack_convolutions(network: nn.Module) -> None:
-    """Pack, in place, every `Conv2d` of a network on a CPU. Its state dict then has no weights of convolutions."""
+    """Pack every `Conv2d` of a network on a CPU, in place; its state dict then lacks the convolution weights."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Conv2d):
@@ -89,7 +92,7 @@ def pack_convolutions(network: nn.Module) -> None:
 
 
 def can_pack(dtype: torch.dtype) -> bool:
-    """Whether this torch has oneDNN and the operators that packing uses, and they take this number type here."""
+    """Whether this torch has oneDNN and the operators that packing uses, and they support `dtype` on this CPU."""
     present = (
         torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")

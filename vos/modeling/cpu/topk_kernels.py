@@ -1,11 +1,11 @@
-"""Loops of the memory read over bfloat16 rows, compiled by numba (pure but for the arrays they fill).
+"""Kernels of the memory read over bfloat16 rows, compiled by numba (pure but for the arrays they fill).
 
-NumPy has no bfloat16: its bits come as int16, and the upper half of a float32's bits is what they are. Everything is
-compiled for its one signature when this module is first imported and kept in numba's cache, so it is imported late.
+NumPy has no bfloat16, so its bits, the upper half of a float32, are passed as int16. The first import of this module
+compiles every kernel for its one signature and keeps it in numba's cache; therefore it is imported late.
 
-Common arguments, N memory positions, M query positions, C channels:
-    key: int16 [N, C], bfloat16 keys, one position a row.
-    query: int16 [M, C], the same of the queries.
+Common arguments, with N memory positions, M query positions and C channels:
+    key: int16 [N, C], bfloat16 keys, one row per position.
+    query: int16 [M, C], bfloat16 queries, one row per position.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _BITS = nb.int16[:, ::1]
 _READ_BITS = nb.Array(nb.int16, 2, "C", readonly=True)
 _F4 = nb.float32
 _FAST = {"reassoc", "contract", "nsz"}
-"""Sums in any order, so that they go many numbers at a time."""
+"""Allows sums in any order, which SIMD instructions need."""
 _LOWEST = np.int16(-32768)
 
 
 def _compiled(*signature: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile for one signature, and keep the result where there is any folder to keep it in."""
+    """Compile for one signature, cached if a cache folder can be written."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         compiled: Any = partial(numba.njit, *signature, nogil=True, error_model="numpy", **options)
         try:
             return compiled(cache=True)(function)
-        except RuntimeError:  # no folder can be written
+        except RuntimeError:  # no cache folder can be written
             return compiled()(function)
 
     return decorate
@@ -41,13 +41,13 @@ def _compiled(*signature: Any, **options: Any) -> Callable[[Callable[..., Any]],
 
 @_compiled(inline="always")
 def _number(bits):
-    """The float32 of bfloat16 bits."""
+    """Bfloat16 bits -> float32."""
     return np.uint32(np.uint32(np.uint16(bits)) << np.uint32(16)).view(np.float32)
 
 
 @_compiled(inline="always")
 def _rounded(number):
-    """The bfloat16 bits nearest to a finite float32, ties to even."""
+    """Finite float32 -> nearest bfloat16 bits, ties to even."""
     bits = np.float32(number).view(np.uint32)
     half = np.uint32(0x7FFF) + np.uint32((bits >> np.uint32(16)) & np.uint32(1))
     return np.int16(np.uint32(bits + half) >> np.uint32(16))
@@ -55,13 +55,13 @@ def _rounded(number):
 
 @_compiled(inline="always")
 def _rank(bits):
-    """An int16 that orders as the bfloat16 does."""
+    """Bfloat16 bits -> int16 with the same order."""
     return np.int16(bits ^ ((bits >> np.int16(15)) & np.int16(0x7FFF)))
 
 
 @_compiled(nb.void(_READ_BITS, _F4[::1], _F4, _BITS), fastmath=_FAST)
 def centre_keys(key, centre, scale, out):
-    """Keys minus their centre, with -|key|^2 * scale in two more channels, coarse part and rest: [N, C + 2]."""
+    """Keys minus their centre, and -|key|^2 * scale in two more channels, coarse part and rest: [N, C + 2]."""
     positions, channels = key.shape
     for n in range(positions):
         norm = np.float32(0)
@@ -77,7 +77,7 @@ def centre_keys(key, centre, scale, out):
 
 @_compiled(nb.void(_READ_BITS, _F4[::1], _F4, _BITS))
 def centre_queries(query, centre, scale, out):
-    """2 * scale * (queries minus the keys' centre), and 1 in two more channels: [M, C + 2]."""
+    """2 * scale * (queries minus the centre of the keys), and 1 in two more channels: [M, C + 2]."""
     positions, channels = query.shape
     for m in range(positions):
         for c in range(channels):
@@ -87,7 +87,7 @@ def centre_queries(query, centre, scale, out):
 
 @_compiled()
 def _threshold(ranks, k):
-    """The k-th largest of the ranks, by bisection: counting goes many ranks at a time, and needs no branches."""
+    """The k-th largest rank, by bisection: counting uses SIMD and needs no branches."""
     low, high = -32768, 32767
     while low < high:
         middle = (low + high + 1) >> 1
@@ -103,19 +103,19 @@ def _threshold(ranks, k):
 
 @_compiled()
 def _at_least(ranks, threshold, places):
-    """Places of the ranks that reach a threshold, and how many there are."""
-    held = 0
+    """Fill `places` with the indices of the ranks that reach a threshold; return their number."""
+    count = 0
     for n in range(len(ranks)):
-        places[held] = n
-        held += ranks[n] >= threshold
-    return held
+        places[count] = n
+        count += ranks[n] >= threshold
+    return count
 
 
 @_compiled()
 def _nearest(row, k, leaders, groups, ranks, members, places):
-    """Places of the k largest affinities of a row.
+    """Fill `places` with the positions of the k largest affinities of a row.
 
-    Each lies in one of as many groups with the largest maxima: group g holds positions g, g + len(leaders), ...
+    They lie in the k groups with the largest maxima; group g holds positions g, g + len(leaders), ...
     """
     positions, step = len(row), len(leaders)
     leaders[:] = _LOWEST
@@ -124,33 +124,33 @@ def _nearest(row, k, leaders, groups, ranks, members, places):
         for g in range(len(part)):
             leaders[g] = max(leaders[g], _rank(part[g]))
     least = _threshold(leaders, k)
-    held = 0
+    candidates = 0
     for i in range(_at_least(leaders, least, groups)):
         n = groups[i]
         while n < positions:
             rank = _rank(row[n])
-            ranks[held], members[held] = rank, n
-            held += rank >= least
+            ranks[candidates], members[candidates] = rank, n
+            candidates += rank >= least
             n += step
-    least = _threshold(ranks[:held], k)
-    taken = 0
-    for i in range(held):
-        places[taken] = members[i]
-        taken += ranks[i] > least
-    for i in range(held):
-        if taken < k and ranks[i] == least:
-            places[taken] = members[i]
-            taken += 1
+    least = _threshold(ranks[:candidates], k)
+    chosen = 0
+    for i in range(candidates):
+        places[chosen] = members[i]
+        chosen += ranks[i] > least
+    for i in range(candidates):
+        if chosen < k and ranks[i] == least:
+            places[chosen] = members[i]
+            chosen += 1
 
 
 @_compiled(fastmath=_FAST)
 def _weigh(key, query, scale, places, weights):
-    """Softmax over minus the scaled squared distances between a query [C] and the keys at some places."""
+    """Fill `weights` with the softmax of -scale * squared distance between a query [C] and the keys at `places`."""
     highest, mass = np.float32(-np.inf), np.float32(0)
     for i in range(len(weights)):
-        near, distance = key[places[i]], np.float32(0)
-        for c in range(len(near)):
-            difference = _number(near[c]) - _number(query[c])
+        row, distance = key[places[i]], np.float32(0)
+        for c in range(len(row)):
+            difference = _number(row[c]) - _number(query[c])
             distance += difference * difference
         weights[i] = -distance * scale
         highest = max(highest, weights[i])
@@ -166,19 +166,19 @@ def _weigh(key, query, scale, places, weights):
     fastmath=_FAST,
 )
 def read(affinity, key, query, value, scale, k, out):
-    """Softmax over each query's k nearest keys, and the values read with it.
+    """Read the values at the k nearest keys of each query, weighed by the softmax of -scale * squared distance.
 
     Args:
-        affinity: int16 [M, N], rough ones in bfloat16, which choose the k; exact ones weigh them.
-        key, query: As above.
-        value: int16 [N, Cv].
-        scale: Affinity is minus the squared distance times this.
-        k: At most N.
-        out: int16 [M, Cv], the result.
+        affinity: Rough bfloat16 affinities int16 [M, N]; they select positions, exact distances weigh them.
+        key, query: See the module.
+        value: Bfloat16 values int16 [N, Cv].
+        scale: Factor of the squared distance.
+        k: Positions to read, at most N.
+        out: Result, bfloat16 as int16 [M, Cv].
     """
     queries, positions = affinity.shape
     channels = value.shape[1]
-    # Somewhat fewer members a group than groups for each of the k: members are looked at one by one.
+    # Groups somewhat smaller than sqrt(N / k): their members are compared one by one.
     step = -(-positions // max(1, int(np.sqrt(positions / (2 * k)))))
     leaders, groups = np.empty(step, np.int16), np.empty(step + 1, np.int64)
     ranks, members = np.empty(positions + 1, np.int16), np.empty(positions + 1, np.int64)

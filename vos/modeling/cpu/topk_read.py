@@ -1,7 +1,7 @@
-"""The memory read of bfloat16 keys on a CPU: blocks of affinities that stay in the cache, top-k in compiled loops.
+"""Memory read of bfloat16 keys on a CPU: affinities in blocks that fit the cache, top-k in compiled kernels.
 
-It is `read_top_k` of `l2_affinity`, but that the chosen positions are weighed by exact distances: bfloat16 affinities
-only choose. Rows of positions take the place of columns, since whole positions are fetched.
+It equals `read_top_k` of `l2_affinity`, except that bfloat16 affinities only select positions; exact distances weigh
+them. Positions are rows instead of columns, since whole positions are fetched.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 _BLOCK = 1 << 21
-"""Affinities worked on at a time: 4 MB."""
+"""Affinities per block: 4 MB."""
 
 
 def can_read_rows(key: Tensor, query: Tensor) -> bool:
-    """Whether key [B, Ck, N] and query [B, Ck, M] are what `read_rows` is for: one picture, no gradients."""
+    """Whether `read_rows` supports key [B, Ck, N], query [B, Ck, M]: bfloat16 on a CPU, one picture, no gradients."""
     trained = torch.is_grad_enabled() and (key.requires_grad or query.requires_grad)
     return key.device.type == "cpu" and key.dtype == torch.bfloat16 and key.shape[0] == 1 and not trained
 
 
 def compile_kernels() -> None:
-    """Load the compiled loops, which takes a moment. In mid-run it would stop masks, and swallow a Ctrl-C."""
+    """Compile the kernels, or load them from the cache, ahead of a run that would pause for it and ignore a Ctrl-C."""
     from vos.modeling.cpu import topk_kernels  # noqa: F401, PLC0415  (compiles on its first import)
 
 
@@ -37,7 +37,7 @@ def read_rows(key: Tensor, value: Tensor, query: Tensor, k: int) -> Tensor:
         key: bfloat16 [N, Ck].
         value: bfloat16 [N, Cv].
         query: bfloat16 [M, Ck].
-        k: Positions to read; all if there are fewer.
+        k: Positions to read per query; all if there are fewer.
 
     Returns:
         bfloat16 [M, Cv].
@@ -47,11 +47,11 @@ def read_rows(key: Tensor, value: Tensor, query: Tensor, k: int) -> Tensor:
     keys, values, queries = (_bits(x) for x in (key, value, query))
     (positions, channels), rows = key.shape, len(query)
     scale = np.float32(1 / math.sqrt(channels))
-    near, asked = key.new_empty(positions, channels + 2), key.new_empty(rows, channels + 2)
-    # No distance notices a shift of keys and queries, but bfloat16 has more bits for the differences near zero.
+    centred_keys, centred_queries = key.new_empty(positions, channels + 2), key.new_empty(rows, channels + 2)
+    # Distances do not change if keys and queries are shifted alike, but bfloat16 resolves numbers near zero better.
     centre = key.mean(dim=0, dtype=torch.float32).numpy()
-    topk_kernels.centre_keys(keys, centre, scale, _bits(near))
-    topk_kernels.centre_queries(queries, centre, scale, _bits(asked))
+    topk_kernels.centre_keys(keys, centre, scale, _bits(centred_keys))
+    topk_kernels.centre_queries(queries, centre, scale, _bits(centred_queries))
 
     out = value.new_empty(rows, value.shape[1])
     bits = _bits(out)
@@ -66,13 +66,13 @@ def read_rows(key: Tensor, value: Tensor, query: Tensor, k: int) -> Tensor:
 
     for start in range(0, rows, size):
         count = min(size, rows - start)
-        torch.mm(asked[start : start + count], near.t(), out=affinity[:count])
+        torch.mm(centred_queries[start : start + count], centred_keys.t(), out=affinity[:count])
         part = -(-count // threads)
         others = [
             _pool(threads).submit(read_part, start, first, min(first + part, count))
             for first in range(part, count, part)
         ]
-        read_part(start, 0, part)  # the first part is this thread's own
+        read_part(start, 0, part)  # this thread reads the first part
         for other in others:
             other.result()
     return out
@@ -80,11 +80,11 @@ def read_rows(key: Tensor, value: Tensor, query: Tensor, k: int) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that stay: starting them takes as long as a small read."""
+    """A pool that outlives the call: starting threads takes as long as a small read."""
     return ThreadPoolExecutor(threads, "keymask-read")
 
 
 def _bits(rows: Tensor) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """A bfloat16 tensor's memory as int16, since NumPy has no bfloat16."""
+    """Memory of a bfloat16 tensor as int16, since NumPy has no bfloat16."""
     bits: np.ndarray[Any, np.dtype[np.int16]] = rows.contiguous().view(torch.int16).numpy()
     return bits

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class ChannelGate(nn.Module):
-    """Weight channels by what their average and their maximum say: [B, C, H, W] -> same shape."""
+    """Weighs channels by their average and maximum over positions."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class ChannelGate(nn.Module):
 
 
 class SpatialConv(nn.Module):
-    """The 7x7 convolution of the spatial gate, kept in a module of its own for its published name."""
+    """The 7x7 convolution of the spatial gate, a module of its own because of its published name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class SpatialConv(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """Weight positions by the maximum and the average over channels: [B, C, H, W] -> same shape."""
+    """Weighs positions by the maximum and average over channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class SpatialGate(nn.Module):
 
 
 class CBAM(nn.Module):
-    """Channel gate, then spatial gate: [B, C, H, W] -> same shape."""
+    """Channel gate, then spatial gate."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""STMDecoder of STM and STCN: what memory says at stride 16, refined with the frame's own maps to logits at stride 4.
+"""Decoder of STM and STCN: readout at stride 16 and the frame's own maps -> logits at stride 4.
 
 Source: STM (Oh et al., ICCV 2019, section 3.4); STCN keeps it with lighter skip connections.
 """
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class ResBlock(nn.Module):
-    """Residual block without norm, activation first: [B, in, H, W] -> [B, out, H, W].
+    """Residual block without norm, activation first.
 
     A shortcut that changes the number of channels is a 3x3 convolution, called `downsample` in checkpoints.
     """
@@ -30,13 +30,13 @@ class ResBlock(nn.Module):
 
 
 class UpsampleBlock(nn.Module):
-    """Double the resolution: upsampled input plus a projection of the frame's own map, then a residual block.
+    """Refinement module: upsampled input plus a projection of the frame's own map, then a residual block.
 
     Args:
         skip_channels: Channels of the frame's own map.
         in_channels: Channels of the input.
         out_channels: Channels of the result.
-        refine_skip: Whether a residual block refines the projected map (STM), or not (STCN).
+        refine_skip: Whether a residual block follows the projection, as in STM but not in STCN.
     """
 
     def __init__(self, skip_channels: int, in_channels: int, out_channels: int, refine_skip: bool) -> None:
@@ -51,7 +51,7 @@ class UpsampleBlock(nn.Module):
         self.out_conv = ResBlock(in_channels, out_channels)
 
     def forward(self, skip: Tensor, x: Tensor) -> Tensor:
-        """Skip [1, Cs, 2H, 2W], computed once for all objects, and x [K, in, H, W] -> [K, out, 2H, 2W]."""
+        """Skip [1, Cs, 2H, 2W], shared by all objects, and x [K, in, H, W] -> [K, out, 2H, 2W]."""
         skip = self.skip_conv2(self.skip_conv1(skip)) if self.refine_skip else self.skip_conv(skip)
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         out: Tensor = self.out_conv(x.add_(skip))
@@ -59,7 +59,7 @@ class UpsampleBlock(nn.Module):
 
 
 class STMDecoder(nn.Module):
-    """Stride 16 to logits at stride 4, for a ResNet-50's maps of 256 (stride 4) and 512 (stride 8) channels."""
+    """Two refinement modules with skip connections from a ResNet-50."""
 
     def __init__(self, in_channels: int, refine_skip: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What STM and STCN put behind and before their backbones: projections to keys and values, mask inputs, fusion."""
+"""Encoder parts of STM and STCN around the backbones: mask inputs, projections to key and value, feature fusion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vos.modeling.published.resnet import BasicBlock, ResNet
 
 
 class KeyProjection(nn.Module):
-    """Map at stride 16 -> key (STCN, section 4.1): [B, C, h, w] -> [B, Ck, h, w]."""
+    """Projection to the key (STCN, section 4.1)."""
 
     def __init__(self, in_channels: int, key_channels: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class KeyProjection(nn.Module):
 
 
 class KeyValueProjection(nn.Module):
-    """Map at stride 16 -> key and value (STM, section 3.2), each asked for by itself."""
+    """Projections to key and value (STM, section 3.2); callers may need only one of them."""
 
     def __init__(self, in_channels: int, key_channels: int, value_channels: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class KeyValueProjection(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Fuse the value encoder's map with the key encoder's, with attention (STCN, section 4.1)."""
+    """Fuses the maps of value encoder and key encoder with attention (STCN, section 4.1)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -59,27 +59,27 @@ class FeatureFusion(nn.Module):
 
 
 class STCNValueEncoder(ResNet):
-    """STCN's value encoder: a light residual network over picture and masks, fused with the key encoder's map."""
+    """Light residual network over picture and masks, fused with the key encoder's map (STCN, section 4.1)."""
 
     def __init__(self, depths: tuple[int, int, int], key_map_channels: int, value_channels: int) -> None:
         super().__init__(BasicBlock, depths, in_channels=5, bias=True)
         self.fuser = FeatureFusion(256 + key_map_channels, value_channels)
 
     def encode(self, x: Tensor, f16: Tensor) -> Tensor:
-        """Picture with masks [K, 5, H, W], key encoder's map [1, Cf, h, w] -> value [K, Cv, h, w]."""
+        """Picture with masks [K, 5, H, W], map of the key encoder [1, Cf, h, w] -> value [K, Cv, h, w]."""
         out: Tensor = self.fuser(self(x)[-1], f16)
         return out
 
 
 def with_masks(image: Tensor, masks: Tensor) -> Tensor:
-    """Lay each object's mask and the sum of all other objects' masks beside the picture.
+    """Stack the picture, the mask of each object and the sum of all other objects' masks.
 
     Args:
-        image: float [1, 3, H, W].
-        masks: float [K, 1, H, W].
+        image: Picture float [1, 3, H, W].
+        masks: Masks float [K, 1, H, W].
 
     Returns:
-        [K, 5, H, W] in the picture's dtype and memory layout; with one object the fifth plane is zero.
+        [K, 5, H, W] in the picture's dtype, channels last in memory; the fifth plane is zero with one object.
     """
     others = masks.sum(dim=0, keepdim=True, dtype=torch.float32) - masks
     picture = image.expand(masks.shape[0], -1, -1, -1)

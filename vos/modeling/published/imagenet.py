@@ -1,4 +1,4 @@
-"""Normalisation of pictures for backbones that were trained on ImageNet."""
+"""Normalization of pictures for backbones that were trained on ImageNet."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""Of R, G, B in 0..1."""
+"""Mean and standard deviation of R, G, B in 0..1."""
 
 
 def normalize(rgb: Tensor, dtype: torch.dtype) -> Tensor:
-    """Picture uint8 [B, 3, H, W] -> [B, 3, H, W] of mean about 0 and deviation about 1, channels last in memory.
+    """Pictures uint8 [B, 3, H, W] -> [B, 3, H, W] with mean 0 and deviation 1, channels last in memory.
 
-    The arithmetic is float32 whatever the result's type.
+    Computes in float32 whatever the dtype of the result.
     """
     mean = torch.tensor(MEAN, device=rgb.device).mul(255).view(3, 1, 1)
     scale = torch.tensor(STD, device=rgb.device).mul(255).reciprocal().view(3, 1, 1)

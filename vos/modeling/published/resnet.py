@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (ResNet-18): [B, in, H, W] -> [B, width, H/stride, W/stride]."""
+    """Two 3x3 convolutions and a shortcut (ResNet-18)."""
 
     expansion = 1
 
@@ -33,7 +33,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions and a shortcut (ResNet-50): [B, in, H, W] -> [B, 4 * width, H/stride, W/stride]."""
+    """1x1, 3x3, 1x1 convolutions and a shortcut (ResNet-50)."""
 
     expansion = 4
 
@@ -60,13 +60,13 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem and three stages: picture [B, in, H, W] -> maps at stride 4, 8 and 16.
+    """Stem and three stages.
 
     Args:
         block: `BasicBlock` or `Bottleneck`.
-        depths: Blocks in each of the three stages, such as (3, 4, 6) for ResNet-50 and (2, 2, 2) for ResNet-18.
-        in_channels: Channels of what goes in: 3 for a picture, 5 for a picture with two masks.
-        bias: Whether convolutions carry a bias before their batch norm, as the published mask encoders' do.
+        depths: Blocks per stage, such as (3, 4, 6) for ResNet-50 and (2, 2, 2) for ResNet-18.
+        in_channels: Input channels: 3 for a picture, 5 for a picture with two masks.
+        bias: Whether convolutions before a batch norm have a bias, as in the published mask encoders.
         first_stage: Name of the first stage in the state dict; published key encoders call it "res2".
     """
 
@@ -100,14 +100,14 @@ class ResNet(nn.Module):
 def _stage(
     block: type[BasicBlock] | type[Bottleneck], in_channels: int, width: int, depth: int, *, stride: int, bias: bool
 ) -> nn.Sequential:
-    """`depth` blocks, the first of which strides."""
+    """Stack of `depth` blocks, the first with `stride`."""
     inner = width * block.expansion
     rest = [block(inner, width, 1, bias) for _ in range(depth - 1)]
     return nn.Sequential(block(in_channels, width, stride, bias), *rest)
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int, bias: bool) -> nn.Sequential | None:
-    """Projection for a block that changes shape; None where the identity fits."""
+    """Projection for a block that changes the shape; None if the identity fits."""
     if stride == 1 and in_channels == out_channels:
         return None
     conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=bias)

@@ -172,7 +172,7 @@ def _start(options: RunOptions, recipe: Recipe, data: TrainingData, peers: Peers
         return trainer, float(state["seconds"]), start
     if options.start is not None:
         weights = read_weights(trainer.network, options.start, DEFAULT)
-        lacking = trainer.network.lacking(weights)
+        lacking = trainer.network.missing_optional(weights)
         trainer.network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=not lacking)
         trainer.reset_average()
         fresh = f", without {', '.join(lacking)}" if lacking else ""

@@ -216,5 +216,5 @@ def test_rank_correlation_is_not_defined_without_order(first: list[float], secon
 
 def test_rank_correlation_takes_pairs() -> None:
     """Values without a partner are refused."""
-    with pytest.raises(ValueError, match="2 values were given for 1 others"):
+    with pytest.raises(ValueError, match="2 values were given for 1 values"):
         rank_correlation([1, 2], [1])

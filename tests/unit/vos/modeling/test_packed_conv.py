@@ -51,7 +51,7 @@ def test_a_packed_convolution_is_the_three_steps(name: str, activation: str, wit
 
 def test_what_cannot_be_packed_is_named() -> None:
     """A convolution that pads with anything but zeros is refused with its description."""
-    with pytest.raises(ValueError, match=r"padding_mode=reflect.*must be numbers, and of zeros"):
+    with pytest.raises(ValueError, match=r"padding_mode=reflect.*must be numeric and of zeros"):
         PackedConv2d(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"))
 
 

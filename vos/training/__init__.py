@@ -1,1 +1,1 @@
-"""Data sets, pseudo-clips, losses and loops that make the shipped weights."""
+"""Training of the shipped weights: data sets, synthetic clips, losses and loops."""

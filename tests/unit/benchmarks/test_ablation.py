@@ -162,7 +162,7 @@ def test_a_run_by_another_recipe_is_refused(work: argparse.Namespace) -> None:
     train_variants.measure("recipe", NOTHING, work)
     work.steps = 6
     assert train_variants.judged("recipe", work) is None
-    with pytest.raises(CheckpointError, match="was begun with stages"):
+    with pytest.raises(CheckpointError, match="started with stages"):
         train_variants.measure("recipe", NOTHING, work)
 
 

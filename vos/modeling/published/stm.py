@@ -47,7 +47,7 @@ class STM(VOSNetwork):
         return Features(image, self.kv_q_f16.key(f16).float(), {4: f4, 8: f8, 16: f16})
 
     def memorize(self, features: Features, masks: Tensor) -> Memory:
-        """Features and soft masks [K, 1, H, W] -> key [K, Ck, h*w] and value [K, Cv, h*w], both of picture and masks."""
+        """Features and soft masks [K, 1, H, W] -> key [K, Ck, h*w] and value [K, Cv, h*w] of picture and masks."""
         f16 = self.mask_rgb_encoder(with_masks(features.image, masks))[-1]
         return Memory(self.kv_m_f16.key(f16).flatten(2).float(), self.kv_m_f16.value(f16).flatten(2))
 

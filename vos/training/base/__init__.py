@@ -1,1 +1,1 @@
-"""Train the base network."""
+"""Training of the base network."""

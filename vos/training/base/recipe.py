@@ -1,4 +1,4 @@
-"""Every number of a training run, in one frozen place that is written into the weights' metadata."""
+"""All numbers of a training run of the base network; the weights' metadata record them."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ _SET_WEIGHTS = {
     "cow_coseg": 1.5,
     "voc_few": 3.0,
 }
-"""Sets that are coarse, not made of objects, or in which many objects are unlabelled weigh little."""
+"""Weight per set: small for coarse masks, for regions that are not objects, and for many unlabelled objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stretch of the run with one shape of batch.
+    """A part of the run with one shape of batch.
 
     Attributes:
-        steps: How many batches.
-        frames: Of a clip.
-        clips: Of a batch.
+        steps: Number of batches.
+        frames: Frames per clip.
+        clips: Clips per batch.
         crop: Side of a frame in pixels.
-        widest_gap: Most frames of a video from one frame of a real clip to the next.
+        widest_gap: Largest distance of neighbouring clip frames, in video frames.
     """
 
     steps: int
@@ -58,28 +58,36 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the base network is trained.
+    """Numbers of a training run of the base network.
 
     Attributes:
-        stages: Short clips with small gaps first, then longer ones with larger gaps, then larger crops.
-        set_weights: How often a set's items are drawn, per item; 1 for sets that are not named.
-        spacing: Frames of the film from one to the next that a set of sparse sequences holds; 1 for others.
-        least_share: Smallest share of a still's area that an object needs.
-        backbone_rate: The backbone's learning rate as a share of the others'; 0 leaves it as it is.
-        hardest: Share of the pixels that the loss is taken over in the end, the worst ones.
-        presence: Weight of the loss of the presence head.
-        real_clips: Share of clips cut from videos; the others are made from stills.
-        copy_paste: Share of still clips whose objects are pasted over the still, which is a backdrop then.
-        followed: Number of objects in a batch's clips -> share of the batches.
-        tiny: Share of pasted objects that are only 8 to 40 pixels large.
-        absent: Share of clips that an object leaves, or that are cut to another one, for some frames or for good.
-        rivals: Share of clips in which something that looks like the object moves too, and is not to be followed.
-        occluders: Share of clips with something that passes over an object.
-        zoomed: Share of clips of videos whose zoom changes throughout, up to three times.
-        zoom_spread: How much of the range of zooms is drawn from, 1: all of it, 0: its middle alone.
-        spoiled_memory: Share of frames whose masks in memory have parts lost or leaked.
-        wrong_hints: Share of frames in which the mask that the network is told to expect is another one than its own.
-        fold: "K/N" leaves out every N-th part of the sequences of `fold_sets`, the K-th; "" none.
+        seed: Seed of everything random.
+        stages: Short clips with small gaps first, then longer clips with larger gaps, then larger crops.
+        learning_rate: Peak learning rate.
+        backbone_rate: Learning rate of the backbone as a share of the learning rate; 0 freezes the backbone.
+        weight_decay: Weight decay of AdamW.
+        warmup_steps: Steps of linear warm-up.
+        clip_norm: Largest norm of the gradient.
+        ema: Decay of the moving average of the weights.
+        top_k: Memory positions that each query position reads.
+        hardest: Share of the hardest pixels that the cross-entropy is taken over at the end of the run.
+        presence: Weight of the presence loss.
+        real_clips: Share of clips cut from videos; all other clips are made from stills.
+        copy_paste: Share of still clips in which the still is only a backdrop for pasted objects.
+        followed: Number of followed objects per clip -> share of the batches.
+        tiny: Share of pasted objects with a side of only 8 to 40 pixels.
+        absent: Share of clips that an object leaves, or that cut to another clip, for some frames or until the end.
+        rivals: Share of clips with a moving rival, which looks like an object but is not followed.
+        occluders: Share of clips in which something passes over an object.
+        zoomed: Share of video clips whose zoom changes throughout, by up to three times.
+        zoom_spread: Share of the range of zooms that is drawn from; 0 draws its middle only.
+        spoiled_memory: Share of frames whose masks in memory have lost or leaked parts.
+        wrong_hints: Share of frames in which the expected mask is not the network's own.
+        least_share: Smallest share of a still's area for an object to be followed.
+        spacing: Video frames between neighbouring frames of a set of sparse sequences; 1 for all other sets.
+        fold: "K/N" leaves out part K of N of the sequences of `fold_sets`; "" leaves out none.
+        fold_sets: Sets that folds divide.
+        set_weights: Weight with which each item of a set is drawn; 1 for sets that are not named.
     """
 
     seed: int = 1
@@ -116,11 +124,11 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """Steps of all stages."""
+        """Total steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
     def stage_at(self, step: int) -> Stage:
-        """The stage of a step; the last one beyond the end."""
+        """Return the stage of a step; beyond the end, the last stage."""
         for stage in self.stages:
             if step < stage.steps:
                 return stage
@@ -128,7 +136,7 @@ class Recipe:
         return self.stages[-1]
 
     def scaled(self, steps: int) -> Recipe:
-        """The same run in another number of steps, stages in the same proportion."""
+        """Return the recipe with another number of steps, stages in the same proportion."""
         bounds = [0]
         for stage in self.stages:
             bounds.append(bounds[-1] + stage.steps)
@@ -140,5 +148,5 @@ class Recipe:
         )
 
     def as_dict(self) -> dict[str, object]:
-        """Plain values for metadata."""
+        """Return plain values for metadata."""
         return asdict(self)

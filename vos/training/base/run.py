@@ -1,4 +1,4 @@
-"""The training run, start to end: processes, data, steps; resumable and stoppable."""
+"""Training run of the base network: processes, data, steps; it can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """Where a run reads and writes, and on what it runs.
+    """Paths and machine settings of a training run.
 
     Attributes:
         data: Data folders.
-        out: Folder for checkpoint, log and weights; made if absent.
-        backbone: Safetensors file with the pretrained backbone; None starts it at random.
-        start: Weights of the whole network that the run starts from, in place of a backbone.
-        resume: Go on from the checkpoint in `out`.
-        device: As torch names it.
-        processes: Training processes that share each batch, one thread each; 1 uses torch's threads.
-        workers: Loader processes of each training process.
-        stop_after: Stop (with a checkpoint) once this many steps are done; None: at the recipe's end.
+        out: Folder for checkpoint, log and weights, created if missing.
+        backbone: Safetensors file with the pretrained backbone; None initializes it at random.
+        start: Weights of the whole network to start from, in place of a backbone.
+        resume: Whether to resume from the checkpoint in `out`.
+        device: Torch device.
+        processes: Training processes that share each batch, with one thread each; 1 uses torch's threads.
+        workers: Loader processes per training process.
+        stop_after: Number of steps after which to stop with a checkpoint; None runs to the end of the recipe.
     """
 
     data: tuple[Path, ...]
@@ -66,12 +66,12 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What a run left.
+    """Result of a training run.
 
     Attributes:
-        weights: The file with the averaged weights.
+        weights: File with the averaged weights.
         steps: Steps done so far.
-        start: Name and SHA-256 of the weights that the run started from, empty if there were none.
+        start: Name and SHA-256 of the weights that the run started from; empty without such weights.
     """
 
     weights: Path
@@ -80,17 +80,20 @@ class TrainingResult:
 
 
 def train(options: RunOptions, recipe: Recipe, on_progress: Progress | None = None) -> TrainingResult:
-    """Train the base network until the recipe ends, or SIGINT or SIGTERM asks to stop.
+    """Train the base network until the recipe ends or SIGINT or SIGTERM asks to stop.
 
     Args:
-        options: Where to read and write.
-        recipe: How to train.
-        on_progress: Called now and then.
+        options: Paths and machine settings.
+        recipe: Numbers of the run.
+        on_progress: Called every few steps.
 
     Raises:
-        OptionError, TrainingDataError, WeightsError, CheckpointError: something that was given cannot be used.
+        OptionError: Options contradict each other or the recipe.
+        TrainingDataError: The data cannot be used.
+        WeightsError: Start weights or backbone cannot be used.
+        CheckpointError: The checkpoint is damaged or of another run.
     """
-    _check_share(recipe, options.processes)
+    _check_processes(recipe, options.processes)
     if options.start is not None and options.backbone is not None:
         raise OptionError(
             "start and backbone are both given; weights of the whole network have a backbone of their own"
@@ -98,11 +101,11 @@ def train(options: RunOptions, recipe: Recipe, on_progress: Progress | None = No
     options.out.mkdir(parents=True, exist_ok=True)
     data = _read_data(options, recipe)
     trainer, seconds, start = _start(options, recipe, data, Peers(0, options.processes))
-    with _helpers(options, recipe) as meeting:
-        join_peers(trainer.peers, meeting)
-        with RunLog(trainer, data, options.out, seconds, start=start) as log, stop_signals() as asked:
+    with _peer_processes(options, recipe) as rendezvous:
+        join_peers(trainer.peers, rendezvous)
+        with RunLog(trainer, data, options.out, seconds, start=start) as log, stop_signals() as stop_requested:
             for batch in _loader(data, recipe, trainer, options):
-                stop = asked() or trainer.done + 1 == options.stop_after
+                stop = stop_requested() or trainer.done + 1 == options.stop_after
                 log.record(trainer.step(batch, stop), on_progress)
                 if trainer.stopped:
                     break
@@ -115,43 +118,44 @@ def _read_data(options: RunOptions, recipe: Recipe) -> TrainingData:
     return leave_out(data, Fold.parse(recipe.fold, recipe.fold_sets)) if recipe.fold else data
 
 
-def _check_share(recipe: Recipe, processes: int) -> None:
+def _check_processes(recipe: Recipe, processes: int) -> None:
     for stage in recipe.stages:
         if stage.clips % processes:
             raise OptionError(
-                f"processes is {processes}; it must divide each stage's clips a batch, "
+                f"processes is {processes}; it must divide the clips per batch of each stage, "
                 f"which are {', '.join(str(stage.clips) for stage in recipe.stages)}"
             )
 
 
 @contextmanager
-def _helpers(options: RunOptions, recipe: Recipe) -> Iterator[Path]:
-    """The processes that only compute; yields the file where all meet."""
-    meeting = options.out / "meeting"
-    meeting.unlink(missing_ok=True)
+def _peer_processes(options: RunOptions, recipe: Recipe) -> Iterator[Path]:
+    """Run the other training processes; yields the rendezvous file of all processes."""
+    rendezvous = options.out / "meeting"
+    rendezvous.unlink(missing_ok=True)
     context = multiprocessing.get_context("spawn")
-    helpers: list[BaseProcess] = [
-        context.Process(target=_help, args=(rank, options, recipe, meeting)) for rank in range(1, options.processes)
+    peers: list[BaseProcess] = [
+        context.Process(target=_run_peer, args=(rank, options, recipe, rendezvous))
+        for rank in range(1, options.processes)
     ]
-    for helper in helpers:
-        helper.start()
+    for peer in peers:
+        peer.start()
     try:
-        yield meeting
+        yield rendezvous
     finally:
-        for helper in helpers:
-            helper.join(timeout=30)
-            if helper.is_alive():
-                helper.kill()
-        meeting.unlink(missing_ok=True)
+        for peer in peers:
+            peer.join(timeout=30)
+            if peer.is_alive():
+                peer.kill()
+        rendezvous.unlink(missing_ok=True)
 
 
-def _help(rank: int, options: RunOptions, recipe: Recipe, meeting: Path) -> None:
-    """A process that only computes; the leader tells it when to stop."""
+def _run_peer(rank: int, options: RunOptions, recipe: Recipe, rendezvous: Path) -> None:
+    """Train in another process, without log or checkpoint, until the first process stops."""
     for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     data = _read_data(options, recipe)
     trainer, _, _ = _start(options, recipe, data, Peers(rank, options.processes))
-    join_peers(trainer.peers, meeting)
+    join_peers(trainer.peers, rendezvous)
     for batch in _loader(data, recipe, trainer, options):
         trainer.step(batch)
         if trainer.stopped:
@@ -160,7 +164,7 @@ def _help(rank: int, options: RunOptions, recipe: Recipe, meeting: Path) -> None
 
 
 def _start(options: RunOptions, recipe: Recipe, data: TrainingData, peers: Peers) -> tuple[Trainer, float, str]:
-    """Fresh or resumed state, the same on each process, the seconds that a resumed run took, what it started from."""
+    """Return fresh or resumed state, equal in all processes, the seconds so far, and the start weights' name."""
     torch.manual_seed(recipe.seed)
     trainer = Trainer(CompactNetwork(), recipe, torch.device(options.device), peers)
     if options.resume:
@@ -168,14 +172,14 @@ def _start(options: RunOptions, recipe: Recipe, data: TrainingData, peers: Peers
         start = str(state.get("start", ""))
         given = options.start or options.backbone
         if given is not None and start and named_with_hash(given) != start.partition(", ")[0]:
-            raise CheckpointError(f"the run in {options.out} was begun from {start}, not from {named_with_hash(given)}")
+            raise CheckpointError(f"the run in {options.out} started from {start}, not from {named_with_hash(given)}")
         return trainer, float(state["seconds"]), start
     if options.start is not None:
         weights = read_weights(trainer.network, options.start, DEFAULT)
-        lacking = trainer.network.missing_optional(weights)
-        trainer.network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=not lacking)
+        missing = trainer.network.missing_optional(weights)
+        trainer.network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=not missing)
         trainer.reset_average()
-        fresh = f", without {', '.join(lacking)}" if lacking else ""
+        fresh = f", without {', '.join(missing)}" if missing else ""
         return trainer, 0.0, named_with_hash(options.start) + fresh
     if options.backbone is not None:
         _load_backbone(trainer.network, options.backbone)
@@ -199,7 +203,7 @@ def _loader(data: TrainingData, recipe: Recipe, trainer: Trainer, options: RunOp
 
 
 def load_steps(batches: Dataset[_Item], steps: range, workers: int) -> Iterator[_Item]:
-    """The items of these steps, made ahead by loader processes if there are any."""
+    """Yield the items of these steps, prefetched by loader processes if there are any."""
     if workers == 0:
         return (batches[step] for step in steps)
     return iter(
@@ -209,16 +213,16 @@ def load_steps(batches: Dataset[_Item], steps: range, workers: int) -> Iterator[
             sampler=steps,
             num_workers=workers,
             prefetch_factor=4,
-            multiprocessing_context="fork",  # shares the decoded pictures
-            worker_init_fn=_free_worker,
+            multiprocessing_context="fork",  # share the decoded pictures
+            worker_init_fn=_prepare_worker,
         )
     )
 
 
-def _free_worker(_: int) -> None:
-    """Let a worker run on any core: it inherits the main thread's, which OMP_PROC_BIND pins to one.
+def _prepare_worker(_: int) -> None:
+    """Let a loader process run on any core, and ignore stop signals, which the main process handles.
 
-    Signals that stop the run are the main process's affair, also when they go to the whole group.
+    The process inherits the main thread's affinity, which OMP_PROC_BIND pins to one core.
     """
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
@@ -228,11 +232,11 @@ def _free_worker(_: int) -> None:
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """While inside, SIGINT and SIGTERM ask the run to stop after its step; yields whether they did."""
-    asked: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: asked.append(n)) for number in _STOP_SIGNALS}
+    """Catch SIGINT and SIGTERM; yields a function that tells whether one arrived."""
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: received.append(n)) for number in _STOP_SIGNALS}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,1 +1,1 @@
-"""What the trainers share: state, checkpoints, logs, losses, export."""
+"""Shared parts of the trainers: state, checkpoints, logs, losses, export."""

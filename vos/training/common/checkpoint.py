@@ -1,4 +1,4 @@
-"""A run's state on disk: written whole or not at all, and read back with checks."""
+"""Checkpoints of training runs: written atomically, checked when read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vos.training.common.state import TrainingState
 
 
 def write_atomic(state: dict[str, Any], path: Path) -> None:
-    """Write beside `path`, then rename: a crash leaves the checkpoint before it."""
+    """Write a temporary file, then rename it: a crash leaves the previous checkpoint."""
     draft = path.with_suffix(".part")
     torch.save(state, draft)
     with draft.open("rb") as file:
@@ -23,7 +23,11 @@ def write_atomic(state: dict[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """State of an earlier run; raises CheckpointError."""
+    """Read the state of an earlier run.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or not a checkpoint.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: there is no run to resume in {path.parent}; leave out --resume")
     try:
@@ -31,14 +35,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} is damaged and cannot be resumed: {error}") from error
     if not isinstance(state, dict) or not {"step", "network", "ema", "optimizer", "recipe"} <= state.keys():
-        raise CheckpointError(f"{path} is no checkpoint of `keymask train`")
+        raise CheckpointError(f"{path} is not a checkpoint of `keymask train`")
     return state
 
 
 def restore_checkpoint(
     trainer: TrainingState[Any, Any], path: Path, command: str, *, any_length: bool = False
 ) -> dict[str, Any]:
-    """Let a trainer go on from a checkpoint, which is given back; raises CheckpointError if it is another's."""
+    """Restore a trainer from a checkpoint and return the checkpoint.
+
+    Args:
+        trainer: Trainer with the recipe of the run.
+        path: Checkpoint file.
+        command: Command that wrote such checkpoints, for messages.
+        any_length: Whether the stages may have other numbers of steps.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged or of another run.
+    """
     state = read_checkpoint(path)
     check_recipe(state, trainer.recipe.as_dict(), path, command, any_length=any_length)
     try:
@@ -51,18 +65,21 @@ def restore_checkpoint(
 def check_recipe(
     state: dict[str, Any], recipe: dict[str, object], path: Path, command: str, *, any_length: bool = False
 ) -> None:
-    """Refuse, as CheckpointError, the state of a run by another recipe or of another command's network.
+    """Check that a run had the given recipe; see `restore_checkpoint` for the arguments.
 
-    With `any_length`, stages may have been planned with other numbers of steps.
+    Raises:
+        CheckpointError: The run had another recipe, or another command wrote the checkpoint.
     """
-    begun: dict[str, Any] = state["recipe"]
-    if begun.keys() != recipe.keys():
-        raise CheckpointError(f"{path} is no checkpoint of `{command}`, or of another version of it")
+    stored: dict[str, Any] = state["recipe"]
+    if stored.keys() != recipe.keys():
+        raise CheckpointError(f"{path} is not a checkpoint of `{command}`, or of another version of it")
     if any_length:
-        begun, recipe = _without_steps(begun), _without_steps(recipe)
-    changed = [f"{name} {begun[name]}, not {value}" for name, value in recipe.items() if begun[name] != value]
+        stored, recipe = _without_steps(stored), _without_steps(recipe)
+    changed = [f"{name} {stored[name]}, not {value}" for name, value in recipe.items() if stored[name] != value]
     if changed:
-        raise CheckpointError(f"the run in {path.parent} was begun with {', '.join(changed)}; resume it with the same")
+        raise CheckpointError(
+            f"the run in {path.parent} started with {', '.join(changed)}; resume it with the same values"
+        )
 
 
 def _without_steps(recipe: dict[str, Any]) -> dict[str, Any]:

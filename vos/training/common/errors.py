@@ -10,4 +10,4 @@ class TrainingDataError(VosError):
 
 
 class CheckpointError(VosError):
-    """A run's checkpoint is missing, damaged, or of another run."""
+    """A checkpoint is missing, damaged or of another run."""

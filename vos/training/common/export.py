@@ -1,4 +1,4 @@
-"""Weights for use, in half precision, that say what they were made of."""
+"""Export weights for use: half precision, with their provenance as metadata."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ WEIGHTS_LICENCE = "Apache-2.0 for the weights file; terms of the training data: 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What made a set of weights.
+    """Origin of a set of weights.
 
     Attributes:
-        name: Of the network.
-        recipe: Every number of the run.
-        seed: Its seed.
-        steps: Steps done, of the recipe's.
+        name: Name of the network.
+        recipe: All numbers of the run.
+        seed: Seed of the run.
+        steps: Steps done.
         hours: Wall-clock time.
-        data: Sequences and pictures by set.
+        data: Number of sequences or pictures per set.
         data_digests: See `TrainingData.digests`.
-        device: As torch names it.
-        commit: Of the code.
+        device: Torch device.
+        commit: Commit of the code.
         start: Name and SHA-256 of the weights that the run started from, if any.
-        processes: Processes that shared the work.
+        processes: Number of training processes.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Provenance:
     processes: int = 1
 
     def metadata(self) -> dict[str, str]:
-        """Flat text, as safetensors wants it; nested values are JSON."""
+        """Return flat text for safetensors; nested values are JSON."""
         return {
             "name": self.name,
             "licence": WEIGHTS_LICENCE.format(name=self.name),
@@ -68,7 +68,7 @@ class Provenance:
 
 
 def export_weights(state: dict[str, Tensor], provenance: Provenance, folder: Path) -> Path:
-    """Write a state dict as float16 `NAME.safetensors` with its record; returns the file."""
+    """Write a state dict as float16 `NAME.safetensors` with its record; return the file."""
     half = {name: tensor.to(torch.float16) for name, tensor in state.items()}
     command = "keymask train refiner" if provenance.name == "refiner" else "keymask train base"
     save_weights(provenance.name, half, folder, origin=command, metadata=provenance.metadata())
@@ -76,7 +76,7 @@ def export_weights(state: dict[str, Tensor], provenance: Provenance, folder: Pat
 
 
 def named_with_hash(path: Path) -> str:
-    """Name and SHA-256 of a file that a run starts from."""
+    """Return name and SHA-256 of a file, separated by a space."""
     return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
@@ -87,7 +87,7 @@ def _hardware(device: str) -> str:
 
 
 def source_commit() -> str:
-    """Commit of the source tree, "unknown" outside of one."""
+    """Return the commit of the source tree, "unknown" outside a git checkout."""
     try:
         result = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=Path(__file__).parent

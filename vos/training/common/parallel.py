@@ -1,7 +1,7 @@
-"""Several processes, one thread each, that share every batch and average their gradients.
+"""Data-parallel training: processes of one thread each share every batch and average their gradients.
 
-On few CPU cores this is about twice as fast as one process with as many threads: threads wait for each other after
-every small operation, processes once a step.
+On few CPU cores this is about twice as fast as one process with as many threads: threads synchronize after every
+small operation, processes once per step.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor, distributed
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """This process's place among those that train together."""
+    """Rank of this process and number of processes that train together."""
 
     rank: int = 0
     processes: int = 1
 
     def average(self, parameters: Sequence[Tensor], stop: bool) -> bool:
-        """Replace every gradient by its mean over all processes; returns whether any process asked to stop."""
+        """Replace every gradient by its mean over all processes; return whether any process asked to stop."""
         if self.processes == 1:
             return stop
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
@@ -36,15 +36,15 @@ class Peers:
         return bool(flat[-1] > 0)
 
 
-def join_peers(peers: Peers, meeting: Path) -> None:
-    """Meet the other processes at a file that does not exist yet; alone, nothing is set up."""
+def join_peers(peers: Peers, rendezvous: Path) -> None:
+    """Join the other processes through a rendezvous file that must not exist yet; a single process does nothing."""
     if peers.processes > 1:
         torch.set_num_threads(1)
-        address = f"file://{meeting.resolve()}"
+        address = f"file://{rendezvous.resolve()}"
         distributed.init_process_group("gloo", init_method=address, rank=peers.rank, world_size=peers.processes)
 
 
 def leave_peers(peers: Peers) -> None:
-    """Tear down what `join_peers` set up."""
+    """Undo `join_peers`."""
     if peers.processes > 1:
         distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""What a run writes down: means of its metrics, checkpoints, and weights ready for use."""
+"""Output of a run: log of mean metrics, checkpoints, and weights ready for use."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SAVE_SECONDS = 180.0
 CHECKPOINT = "checkpoint.pt"
 
 Progress = Callable[[int, int, dict[str, float]], None]
-"""Called with (steps done, steps in all, means since the last call)."""
+"""Called with (steps done, total steps, mean metrics since the last call)."""
 
 
 class RunLog:
-    """Log, clock and files of a run in its folder; saves on leaving, also when it leaves by an error.
+    """Context manager with log, clock and files of a run; saves on exit, also after an error.
 
     Args:
-        trainer: Whose state is saved.
-        data: What it is trained on.
-        folder: Gets log.csv, tensorboard/ (if that is installed), checkpoint.pt, NAME.safetensors and its record.
-        seconds: What earlier parts of a resumed run took.
-        name: Of the network, "compact" or "refiner".
+        trainer: Trainer whose state is saved.
+        data: Training data, for the provenance.
+        folder: Folder for log.csv, tensorboard/ (if installed), checkpoint.pt, NAME.safetensors and its record.
+        seconds: Duration of the earlier parts of a resumed run.
+        name: Name of the network, "compact" or "refiner".
         start: Name and SHA-256 of the weights that the run started from, if any.
     """
 
@@ -56,7 +56,7 @@ class RunLog:
         self._sums: dict[str, float] = {}
         self._count = 0
         self._board = _board(folder)
-        self._commit = source_commit()  # of the code that runs: later the checkout may have moved on
+        self._commit = source_commit()  # of the running code; the checkout may change later
 
     def __enter__(self) -> RunLog:
         path = self._folder / "log.csv"
@@ -73,11 +73,11 @@ class RunLog:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of the run, earlier parts of a resumed one included."""
+        """Wall-clock seconds of the run, including earlier parts of a resumed run."""
         return time.monotonic() - self._started
 
     def record(self, metrics: dict[str, float], on_progress: Progress | None) -> None:
-        """Note one step; write a line of means now and then, a checkpoint every few minutes."""
+        """Record one step; write a line of means every `LOG_EVERY` steps, a checkpoint every `SAVE_SECONDS`."""
         for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
@@ -87,7 +87,7 @@ class RunLog:
             self.save()
 
     def save(self) -> None:
-        """Checkpoint and averaged weights."""
+        """Write the checkpoint and the averaged weights."""
         self._saved = time.monotonic()
         write_atomic(self._trainer.state() | {"seconds": self.seconds, "start": self._start}, self._folder / CHECKPOINT)
         provenance = Provenance(

@@ -1,4 +1,4 @@
-"""What a training run changes from step to step, whatever it trains: parameters, optimizer and moving average."""
+"""State of a training run, shared by both trainers: parameters, optimizer and moving average."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from vos.training.common.parallel import Peers
 
 
 class TrainingRecipe(Protocol):
-    """The numbers of a run that every trainer needs; the recipes say what they mean."""
+    """Numbers of a run that every trainer needs."""
 
     @property
     def seed(self) -> int:
-        """What all that is random is drawn from."""
+        """Seed of everything random."""
 
     @property
     def steps(self) -> int:
@@ -27,19 +27,19 @@ class TrainingRecipe(Protocol):
 
     @property
     def learning_rate(self) -> float:
-        """The highest one."""
+        """Peak learning rate."""
 
     @property
     def backbone_rate(self) -> float:
-        """The backbone's, as a share of it."""
+        """Learning rate of the backbone as a share of the learning rate."""
 
     @property
     def warmup_steps(self) -> int:
-        """Steps until it is reached."""
+        """Steps of linear warm-up."""
 
     @property
     def weight_decay(self) -> float:
-        """AdamW's."""
+        """Weight decay of AdamW."""
 
     @property
     def clip_norm(self) -> float:
@@ -47,10 +47,10 @@ class TrainingRecipe(Protocol):
 
     @property
     def ema(self) -> float:
-        """How much of the moving average stays at a step."""
+        """Decay of the moving average."""
 
     def as_dict(self) -> dict[str, object]:
-        """Plain values for metadata."""
+        """Return plain values for metadata."""
 
 
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -61,10 +61,10 @@ class TrainingState(Generic[_Network, _Recipe]):
     """Network, optimizer and moving average of a run.
 
     Args:
-        network: What is trained; its frozen parameters want no gradient.
-        backbone: The part of it that is trained at `recipe.backbone_rate`.
-        recipe: How.
-        device: Where.
+        network: Network to train; frozen parameters must not require gradients.
+        backbone: Part of the network that is trained at `recipe.backbone_rate`.
+        recipe: Numbers of the run.
+        device: Torch device.
         peers: Processes that train together.
     """
 
@@ -86,21 +86,21 @@ class TrainingState(Generic[_Network, _Recipe]):
         self.done = 0
 
     def mixed_precision(self) -> torch.autocast:
-        """Autocast to bfloat16, but on a CPU that only emulates it, which takes 20 times as long as float32."""
+        """Autocast to bfloat16, except on a CPU that only emulates it, 20 times slower than float32."""
         native = self.device.type != "cpu" or cpu_has_bfloat16()
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=native)
 
     def set_rate(self) -> float:
-        """Give the optimizer the learning rate of the step to come, and say what it is."""
+        """Set and return the learning rate of the next step."""
         rate = learning_rate(self.recipe, self.done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate"]
         return rate
 
     def update(self, loss: Tensor, stop: bool) -> float:
-        """Change the parameters by the loss's gradient, with that of all processes; gives its norm.
+        """Update the parameters by the gradient of the loss, averaged over all processes; return its norm.
 
-        `stop` asks all processes to end; afterwards `stopped` says on each whether any did.
+        `stop` asks all processes to stop; afterwards `stopped` is set in each of them if any asked.
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -113,11 +113,11 @@ class TrainingState(Generic[_Network, _Recipe]):
         return float(norm.item())
 
     def reset_average(self) -> None:
-        """Let the moving average start from the network as it is."""
+        """Restart the moving average from the current parameters."""
         self.average = [p.detach().clone() for p in self.trained]
 
     def averaged_state(self) -> dict[str, Tensor]:
-        """State dict of the network with the moving average in place of the trained parameters."""
+        """Return the state dict with the moving average in place of the trained parameters."""
         names = {id(parameter): name for name, parameter in self.network.named_parameters()}
         state = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
         for parameter, average in zip(self.trained, self.average, strict=True):
@@ -125,7 +125,7 @@ class TrainingState(Generic[_Network, _Recipe]):
         return state
 
     def state(self) -> dict[str, Any]:
-        """Everything that a resumed run needs."""
+        """Return everything that a resumed run needs."""
         return {
             "step": self.done,
             "network": self.network.state_dict(),
@@ -135,7 +135,7 @@ class TrainingState(Generic[_Network, _Recipe]):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up the state that `state` gave."""
+        """Restore what `state` returned."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         for average, saved in zip(self.average, state["ema"], strict=True):
@@ -149,7 +149,7 @@ class TrainingState(Generic[_Network, _Recipe]):
 
 
 def learning_rate(recipe: TrainingRecipe, step: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
+    """Learning rate of a step: linear warm-up, then half a cosine down to one hundredth."""
     warmup = min(1.0, (step + 1) / recipe.warmup_steps)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / recipe.steps)))
     return recipe.learning_rate * warmup * (0.01 + 0.99 * cosine)

@@ -1,1 +1,1 @@
-"""Training clips: data sets, synthetic scenes, encoded clips, augmentation."""
+"""Training clips: data sets, synthetic scenes, coded clips, augmentation."""

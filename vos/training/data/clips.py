@@ -1,4 +1,4 @@
-"""Clips seen by a moving view: cut out of sequences, or made of a still that is moved and bent.
+"""Clips seen by a moving view: cut from sequences, or made of a still that is moved and warped.
 
 A clip is images uint8 [T, S, S, 3] and labels uint8 [T, S, S] with 0 background and 1..K objects.
 """
@@ -26,9 +26,9 @@ from vos.training.data.sampling_maps import (
 )
 
 _GAPS = (1, 2, 3, 5, 8, 12, 20)
-"""Largest gaps that a clip may have, each as likely, up to the widest one allowed."""
+"""Candidates for the largest gap of a clip, equally likely up to the widest one allowed."""
 LEAST_SHARE = 0.0005
-"""Smallest share of a picture that an object needs to be followed: some 6 x 6 of 256 x 256 pixels."""
+"""Smallest share of a picture for an object to be followed: about 6 x 6 of 256 x 256 pixels."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,28 +39,30 @@ class Clip:
     labels: UInt8Array
 
     def area(self, label: int, frame: int = 0) -> float:
-        """Share of a frame that an object covers."""
+        """Return the share of a frame that an object covers."""
         return float((self.labels[frame] == label).mean())
 
     def erase(self, label: int) -> None:
-        """Follow an object no longer."""
+        """Relabel an object as background in all frames."""
         self.labels[self.labels == label] = 0
 
     def cut_to(self, other: Clip, first: int) -> None:
-        """Replace the frames from `first` on by another clip's, in which nothing is to be followed."""
+        """Replace the frames from `first` by those of another clip, without labels."""
         frames = slice(first, first + len(other.images))
         self.images[frames], self.labels[frames] = other.images, 0
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a clip is seen: `frames` pictures of `size` x `size` pixels.
+    """View of a clip: `frames` pictures of `size` x `size` pixels.
 
     Attributes:
-        zoom_spread: How much of a range of zooms is drawn from, 1: all of it, 0: its middle alone.
-        zoomed: Share of clips of videos whose zoom changes throughout, up to three times.
-        away: Whether it pans away from what it saw first.
-        widest_gap: Most frames of a video from one frame of a clip to the next.
+        frames: Number of frames.
+        size: Side of a frame in pixels.
+        zoom_spread: Share of a range of zooms that is drawn from; 0 draws its middle only.
+        zoomed: Share of video clips whose zoom changes throughout, by up to three times.
+        away: Whether the view pans away from its first position.
+        widest_gap: Largest distance of neighbouring clip frames, in video frames.
     """
 
     frames: int
@@ -71,25 +73,25 @@ class View:
     widest_gap: int = 1
 
     def zoom(self, rng: np.random.Generator, least: float, most: float) -> float:
-        """Pixels of the clip for one of the source: at 256 pixels `least` to `most`, evenly in its logarithm."""
+        """Draw the clip pixels per source pixel: `least` to `most` at a size of 256, log-uniform."""
         half = np.log(most / least) / 2
         middle = np.sqrt(least * most) * (self.size / 256) ** 0.5
         return float(middle * np.exp(rng.uniform(-half, half) * self.zoom_spread))
 
     def pan(self, rng: np.random.Generator) -> NDArray[np.float32] | None:
-        """Where it looks, for `sampling_maps`."""
+        """Draw the pan for `sampling_maps`."""
         return look_away(rng, self.frames, self.size) if self.away else None
 
 
 def real_clip(rng: np.random.Generator, video: LabeledVideo, view: View, objects: int) -> Clip | None:
-    """A crop of a sequence at random gaps and zoom, around one of its objects; None if the first frame shows none.
+    """Cut a clip from a sequence at random gaps and zoom, around one of its objects; None if frame 0 shows none.
 
-    Up to `objects` of those that it shows are labelled 1..., none to let it be a backdrop.
+    Up to `objects` of the visible objects are labelled 1...; with 0 the clip is a backdrop.
     """
     times = walk(rng, len(video.frames), view.frames, view.widest_gap)
     first = video.labels[times[0]]
-    seen = choose(rng, first, _visible(first, video.ids), max(objects, 1))
-    if not seen:
+    chosen = choose(rng, first, _visible(first, video.ids), max(objects, 1))
+    if not chosen:
         return None
     scale = view.zoom(rng, 0.9, 2.4)
     last_scale = view.zoom(rng, 0.9, 2.7) if rng.random() < view.zoomed else None
@@ -97,18 +99,18 @@ def real_clip(rng: np.random.Generator, video: LabeledVideo, view: View, objects
         rng,
         frames=view.frames,
         size=view.size,
-        centre=_look_at(rng, first == seen[0], view.size / scale),
+        centre=_look_at(rng, first == chosen[0], view.size / scale),
         scale=scale,
         strength=CAMERA,
         flip=bool(rng.random() < 0.5),
         last_scale=last_scale,
         pan=view.pan(rng),
     )
-    return _sampled([video.frames[t] for t in times], [video.labels[t] for t in times], seen[:objects], maps)
+    return _sampled([video.frames[t] for t in times], [video.labels[t] for t in times], chosen[:objects], maps)
 
 
 def still_clip(rng: np.random.Generator, still: LabeledStill, view: View, objects: int) -> Clip | None:
-    """A still moved as a whole, with up to `objects` of its objects as labels (none: a background)."""
+    """Make a clip by moving a still as a whole, with up to `objects` of its objects as labels; 0 for a backdrop."""
     chosen = choose(rng, still.labels, still.ids, objects)
     if objects and not chosen:
         return None
@@ -129,20 +131,20 @@ def still_clip(rng: np.random.Generator, still: LabeledStill, view: View, object
 
 
 def frame_of(rng: np.random.Generator, video: LabeledVideo) -> LabeledStill:
-    """A random frame of a video as a still, with those of its objects that it shows."""
+    """Draw a frame of a video as a still with its visible objects."""
     time = int(rng.integers(len(video.frames)))
     labels = video.labels[time]
     return LabeledStill(video.source, video.frames[time], labels, tuple(_visible(labels, video.ids)))
 
 
 def absence(rng: np.random.Generator, frames: int) -> tuple[int, int]:
-    """A random run of a clip's frames (the first one, how many), without frame 0."""
+    """Draw a run of a clip's frames without frame 0: its first frame and its length."""
     first = int(rng.integers(1, frames))
     return first, int(rng.integers(1, frames - first + 1))
 
 
 def walk(rng: np.random.Generator, length: int, frames: int, widest_gap: int) -> list[int]:
-    """Frame numbers of a clip: forwards or backwards at uneven gaps up to a random largest one, turning at the ends."""
+    """Draw the frame numbers of a clip: either direction, uneven gaps up to a random limit, turning at the ends."""
     gaps = [gap for gap in _GAPS if gap <= widest_gap]
     widest = min(int(rng.choice(gaps)), max(1, (length - 1) // max(1, frames - 1)))
     position = int(rng.integers(length))
@@ -158,7 +160,7 @@ def walk(rng: np.random.Generator, length: int, frames: int, widest_gap: int) ->
 
 
 def choose(rng: np.random.Generator, labels: UInt8Array, ids: Sequence[int], count: int) -> list[int]:
-    """Up to `count` of the ids, large ones more often: by the side of a square of their area."""
+    """Draw up to `count` of the ids with a probability proportional to the square root of their area."""
     sides = np.sqrt(np.bincount(labels.ravel(), minlength=256)[list(ids)]) if ids else np.zeros(0)
     count = min(count, int((sides > 0).sum()))
     if count == 0:
@@ -172,7 +174,7 @@ def _visible(labels: UInt8Array, ids: Sequence[int]) -> list[int]:
 
 
 def _look_at(rng: np.random.Generator, mask: NDArray[np.bool_], view: float) -> tuple[float, float]:
-    """A point (x, y) between the object's centre and one of its pixels, jittered by a tenth of the view."""
+    """Draw a point (x, y) between the object's centre and one of its pixels, jittered by a tenth of the view."""
     inside = np.argwhere(mask)
     y, x = inside.mean(axis=0) * 0.5 + inside[rng.integers(len(inside))] * 0.5 + rng.normal(0, 0.1 * view, 2)
     return float(x), float(y)
@@ -184,7 +186,7 @@ def _sampled(frames: list[UInt8Array], labels: list[UInt8Array], ids: list[int],
 
 
 def _sample_labels(labels: UInt8Array, ids: list[int], grid: Map) -> UInt8Array:
-    """Each id sampled as a mask of its own, so that borders are smooth when zoomed in; 1.. in the order of ids."""
+    """Sample each id as a mask of its own, for smooth borders when zoomed in; labels 1.. in the order of `ids`."""
     out = np.zeros(grid.shape[:2], dtype=np.uint8)
     for number, i in enumerate(ids, start=1):
         out[sample_mask((labels == i).astype(np.uint8) * 255, grid) > 127] = number

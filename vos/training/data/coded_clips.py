@@ -1,6 +1,6 @@
-"""Coded clips: random scenes through a random encoder and back through the reader, as a correction net meets them.
+"""Coded clips for the refiner: random scenes, encoded by a random encoder and read back.
 
-Clip number i is a function of the seed and i alone, so that runs can be resumed and clips be made by several processes.
+Clip number i is a function of the seed and i alone, so runs can be resumed and several processes can make clips.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _DRAWS = 20
 
 @dataclass(frozen=True, slots=True)
 class CodedRecipe:
-    """How coded clips are drawn.
+    """Numbers by which coded clips are drawn.
 
     Attributes:
-        real: Share of clips that are runs of a video; the others are made of stills (and videos behind them).
-        frames: Fewest and most frames of a clip.
-        sizes: (height, width) in pixels, one of which a clip gets; multiples of 16.
-        least_share: Smallest share of the first frame that an object needs to be followed.
-        most_objects: Most objects to follow in a clip.
-        set_weights: How often a set's items are drawn, per item; 1 for sets that are not named. Videos that are
-            shorter than a clip are never drawn.
+        real: Share of clips that are runs of a video; all other clips are made of stills, some over a video.
+        frames: Smallest and largest number of frames per clip.
+        sizes: Candidates for the (height, width) of a clip in pixels, multiples of 16.
+        least_share: Smallest share of the first frame for an object to be followed.
+        most_objects: Largest number of followed objects per clip.
+        set_weights: Weight with which each item of a set is drawn; 1 for sets that are not named. Videos shorter than
+            a clip are never drawn.
     """
 
     real: float = 0.65
@@ -62,13 +62,13 @@ class CodedRecipe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CodedClip:
-    """A clip as the reader gives it, and its truth.
+    """A clip as the reader yields it, and its truth.
 
     Attributes:
-        frames: In decode order, at the size of `labels`. They hold their RGB picture and can be pickled.
-        labels: uint8 [T, H, W] by presentation index: 0 background, 1..K objects, all of which the first frame shows.
-        info: What the reader knows of the stream.
-        name: Where the pictures come from, for logs.
+        frames: Frames in decode order, at the size of `labels`. They hold their RGB picture and can be pickled.
+        labels: uint8 [T, H, W] by presentation index: 0 background, 1..K objects, all visible in the first frame.
+        info: Stream information from the reader.
+        name: Source of the pictures, for logs.
         settings: Encoder and options, for logs.
     """
 
@@ -87,10 +87,10 @@ class CodedClip:
 def coded_clips(
     data: TrainingData, seed: int, recipe: CodedRecipe | None = None, *, first: int = 0, every: int = 1
 ) -> Iterator[CodedClip]:
-    """Endless clips number first, first + every, first + 2 * every, ... of a seed.
+    """Yield clips number first, first + every, first + 2 * every, ... of a seed, without end.
 
     Raises:
-        TrainingDataError: There is no sequence long enough and no still with an object.
+        TrainingDataError: No sequence is long enough and no still has an object.
     """
     recipe = recipe or CodedRecipe()
     videos = Weighted[LabeledVideo].of(
@@ -117,7 +117,7 @@ def _coded_clip(
     encoder = random_encoder(rng)
     data = encode(grade(rng, clip.images), encoder)
     with open_video(data, short_side=min(clip.labels.shape[1:])) as reader:
-        frames = tuple(replace(frame, to_rgb=_Kept(frame.rgb())) for frame in reader)
+        frames = tuple(replace(frame, to_rgb=_StoredPicture(frame.rgb())) for frame in reader)
     if sorted(frame.index for frame in frames) != list(range(len(clip.labels))):
         raise ValueError(f"{len(clip.labels)} pictures became {len(frames)} frames: {name} by {describe(encoder)}")
     return CodedClip(frames, clip.labels, reader.info, name, describe(encoder))
@@ -126,7 +126,7 @@ def _coded_clip(
 def _scene(
     rng: np.random.Generator, videos: Weighted[LabeledVideo], stills: Weighted[LabeledStill], recipe: CodedRecipe
 ) -> tuple[Clip, str]:
-    """A scene whose first frame shows its objects; drawn again where it does not."""
+    """Draw a scene, again and again until the first frame shows its objects."""
     for _ in range(_DRAWS):
         frames = int(rng.integers(recipe.frames[0], recipe.frames[1] + 1))
         size = recipe.sizes[int(rng.integers(len(recipe.sizes)))]
@@ -140,7 +140,7 @@ def _scene(
 
 
 def _choose(rng: np.random.Generator, clip: Clip, recipe: CodedRecipe) -> bool:
-    """Keep as 1..K up to `most_objects` of the objects that the first frame shows; whether it shows any."""
+    """Relabel up to `most_objects` of the objects in the first frame as 1..K; return whether there are any."""
     sizes = np.bincount(clip.labels[0].ravel(), minlength=256)
     visible = [i for i in range(1, 256) if sizes[i] >= recipe.least_share * clip.labels[0].size]
     table = np.zeros(256, np.uint8)
@@ -151,8 +151,8 @@ def _choose(rng: np.random.Generator, clip: Clip, recipe: CodedRecipe) -> bool:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Kept:
-    """Gives an RGB picture that was made already, where a function of the decoded picture could not be pickled."""
+class _StoredPicture:
+    """Returns a stored RGB picture; unlike a function of the decoded picture, it can be pickled."""
 
     picture: UInt8Array
 

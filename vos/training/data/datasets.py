@@ -2,11 +2,11 @@
 
 Layouts below a data folder:
 
-    video/<set>/<sequence>/{frames/*.jpg, masks/*.png}   masks name by name beside frames
-    static/<set>/{images/*.jpg, masks/*.png}             masks_parts/*.png beside them: finer objects of the same images
+    video/<set>/<sequence>/{frames/*.jpg, masks/*.png}   a mask per frame, with the same name
+    static/<set>/{images/*.jpg, masks/*.png}             masks_parts/*.png: optional finer objects of the same images
 
-Masks are indexed PNG: 0 background, other values objects. `video/<set>/classes.json` may restrict a sequence's objects
-to the ids under its "things".
+Masks are indexed PNG: 0 background, other values object ids. `video/<set>/classes.json` may restrict the objects of a
+sequence to the ids under its "things".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IMAGES = {".jpg", ".jpeg", ".png"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabeledVideo:
-    """One sequence: frames uint8 [H, W, 3] RGB, labels uint8 [H, W], ids of what may be followed."""
+    """One sequence: frames uint8 [H, W, 3] RGB, labels uint8 [H, W], ids of objects that may be followed."""
 
     source: str
     frames: list[UInt8Array]
@@ -38,7 +38,7 @@ class LabeledVideo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabeledStill:
-    """One picture uint8 [H, W, 3] RGB, its labels uint8 [H, W] and the ids that are large enough to follow."""
+    """One picture uint8 [H, W, 3] RGB, its labels uint8 [H, W], ids of objects large enough to follow."""
 
     source: str
     image: UInt8Array
@@ -48,13 +48,13 @@ class LabeledStill:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
-    """Everything that clips are drawn from.
+    """All training data.
 
     Attributes:
         videos: Sequences by set name.
         stills: Pictures by set name.
-        digests: By the same names as `summary`: SHA-256 over the SHA-256 and relative name of each file of the set, a
-            line a file as `sha256sum` writes it, sorted by name.
+        digests: SHA-256 of a listing of each set's files, by the names of `summary`. The listing has one line per
+            file as written by `sha256sum`, sorted by name.
     """
 
     videos: dict[str, list[LabeledVideo]]
@@ -63,7 +63,7 @@ class TrainingData:
 
     @property
     def summary(self) -> dict[str, int]:
-        """How much was read, by "video/<set>" and "static/<set>"."""
+        """Number of items by "video/<set>" and "static/<set>"."""
         counts = {f"video/{name}": len(items) for name, items in self.videos.items()}
         return counts | {f"static/{name}": len(items) for name, items in self.stills.items()}
 
@@ -72,17 +72,17 @@ def load_data(folders: list[Path], min_share: float = 0.01) -> TrainingData:
     """Read all data folders.
 
     Args:
-        folders: Folders with `video` or `static` (or both) in them.
-        min_share: Smallest share of a still's area that an object needs.
+        folders: Folders that contain `video`, `static` or both.
+        min_share: Smallest share of a still's area for an object to be followed.
 
     Raises:
-        TrainingDataError: a folder is missing, holds neither layout, or a file in it cannot be used.
+        TrainingDataError: A folder is missing, has neither layout, or holds a file that cannot be used.
     """
     videos: dict[str, list[LabeledVideo]] = {}
     stills: dict[str, list[LabeledStill]] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise TrainingDataError(f"{folder} is no folder; --data takes folders with video/ or static/ in them")
+            raise TrainingDataError(f"{folder} is not a folder; --data takes folders with video/ or static/ in them")
         for path in sorted((folder / "video").glob("*/*/frames")):
             videos.setdefault(path.parent.parent.name, []).append(_read_video(path.parent))
         for path in sorted((folder / "static").glob("*/images")):
@@ -125,7 +125,7 @@ def _read_stills(folder: Path, min_share: float) -> list[LabeledStill]:
 
 def _pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     if not masks.is_dir():
-        raise TrainingDataError(f"{masks} is missing; each image in {images} needs a mask of its name there")
+        raise TrainingDataError(f"{masks} is missing; each image in {images} needs a mask of the same name there")
     names = {path.stem: path for path in masks.glob("*.png")}
     paths = sorted(path for path in images.iterdir() if path.suffix.lower() in _IMAGES)
     return [(path, names[path.stem]) for path in paths if path.stem in names]
@@ -141,13 +141,13 @@ def _read_pair(image_path: Path, mask_path: Path) -> tuple[UInt8Array, UInt8Arra
     if label.shape != bgr.shape[:2]:
         raise TrainingDataError(
             f"{mask_path} is {label.shape[1]}x{label.shape[0]}, its image {bgr.shape[1]}x{bgr.shape[0]}; "
-            "both must have one size"
+            "both must have the same size"
         )
     return np.ascontiguousarray(bgr[:, :, ::-1]), label
 
 
 def _things(sequence: Path) -> set[int] | None:
-    """Ids that classes.json allows for a sequence, None where it says nothing."""
+    """Read the ids that classes.json allows for a sequence; None if it has no entry."""
     path = sequence.parent / "classes.json"
     if not path.is_file():
         return None
@@ -156,7 +156,7 @@ def _things(sequence: Path) -> set[int] | None:
 
 
 def _digests(folders: list[Path]) -> dict[str, str]:
-    """What a set of several folders holds counts as one."""
+    """Digest each set; sets of the same name in several folders count as one."""
     lists: dict[str, list[str]] = {}
     for folder in folders:
         for part in sorted(folder / kind / name for kind in ("video", "static") for name in _sets(folder / kind)):

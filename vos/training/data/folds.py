@@ -1,6 +1,6 @@
-"""Sequences that a training leaves out, so that its weights can be judged on them.
+"""Folds: sequences that a training run leaves out, so that its weights can be judged on them.
 
-A sequence's fold depends on its name alone: data that is added later moves none of the others.
+The fold of a sequence depends on its name alone, so adding data does not move other sequences.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vos.training.data.datasets import TrainingData
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One of `count` parts of the sequences of some sets, counted from 1."""
+    """Part `number` (from 1) of `count` of the sequences of some sets."""
 
     number: int
     count: int
@@ -23,19 +23,23 @@ class Fold:
 
     @classmethod
     def parse(cls, text: str, sets: Sequence[str]) -> Fold:
-        """The fold that "K/N" means; raises OptionError if it means none."""
+        """Parse "K/N".
+
+        Raises:
+            OptionError: The text is not a fold.
+        """
         number, _, count = text.partition("/")
         if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) >= 2):
             raise OptionError(f"fold is {text!r}; it must be K/N, such as 2/5, with K from 1 to N and N at least 2")
         return cls(int(number), int(count), tuple(sets))
 
     def holds(self, source: str) -> bool:
-        """Whether a sequence, named "<set>/<sequence>", is in it."""
+        """Whether the sequence named "<set>/<sequence>" is in the fold."""
         return source.partition("/")[0] in self.sets and zlib.crc32(source.encode()) % self.count == self.number - 1
 
 
 def leave_out(data: TrainingData, fold: Fold) -> TrainingData:
-    """The data without the fold's sequences."""
+    """Return the data without the fold's sequences."""
     videos = {
         name: [video for video in members if not fold.holds(video.source)] for name, members in data.videos.items()
     }

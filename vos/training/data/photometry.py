@@ -1,4 +1,4 @@
-"""Changes of colour and sharpness, one for a clip and a small one for each frame; labels stay as they are."""
+"""Changes of colour and sharpness of a clip; labels do not change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from codec.types import UInt8Array
 
 
 def recolour(rng: np.random.Generator, images: UInt8Array) -> UInt8Array:
-    """Clip uint8 [T, S, S, 3] -> the same shape."""
+    """Change the colours of a clip uint8 [T, S, S, 3] and, slightly, of each frame; sometimes blur or recompress it."""
     gain, bias, gamma = _colour(rng, 0.25)
     soften = int(rng.integers(3)) if rng.random() < 0.2 else 0
     quality = int(rng.integers(25, 80)) if rng.random() < 0.15 else 0
@@ -30,9 +30,9 @@ def recolour(rng: np.random.Generator, images: UInt8Array) -> UInt8Array:
 
 
 def grade(rng: np.random.Generator, images: UInt8Array) -> UInt8Array:
-    """Change the colours of a clip uint8 [T, H, W, 3] by the same amount in all frames, and add grain.
+    """Change the colours of a clip uint8 [T, H, W, 3] equally in all frames, sharpen it and add grain.
 
-    Grain and sharpening give enlarged small pictures back the detail that an encoder has to deal with in large ones.
+    Grain and sharpening restore in enlarged pictures the detail that an encoder meets in large ones.
     """
     gain, bias, gamma = _colour(rng, 0.25)
     table = _table(gain, bias, gamma)
@@ -53,7 +53,7 @@ def grade(rng: np.random.Generator, images: UInt8Array) -> UInt8Array:
 
 
 def _colour(rng: np.random.Generator, spread: float) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Gain and bias for each channel, and gamma."""
+    """Draw gain and bias per channel, and gamma."""
     gain = np.exp(rng.normal(0, spread / 2)) * np.exp(rng.normal(0, spread / 4, 3))
     bias = rng.normal(0, spread / 2) + rng.normal(0, spread / 8, 3)
     return gain, bias * 0.4, float(np.exp(rng.normal(0, spread / 2)))
@@ -64,13 +64,13 @@ def _apply(image: UInt8Array, gain: NDArray[np.float64], bias: NDArray[np.float6
 
 
 def _table(gain: NDArray[np.float64], bias: NDArray[np.float64], gamma: float) -> UInt8Array:
-    """What each value becomes in each channel, uint8 [1, 256, 3]."""
+    """Lookup table of each channel, uint8 [1, 256, 3]."""
     levels = (np.arange(256) / 255.0) ** gamma
     table = np.clip((levels[:, None] - 0.5) * gain + 0.5 + bias, 0, 1) * 255
     return np.asarray(table.astype(np.uint8)[None])
 
 
 def _recompress(image: UInt8Array, quality: int) -> UInt8Array:
-    """Through JPEG, whose blocks look like those of coded video."""
+    """Compress to JPEG and back, for blocks as in coded video."""
     _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Random encoders, as different as the files that people have."""
+"""Random encoders, as varied as users' files."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _PRESETS = {
 }
 _NO_B_FRAMES = 0.35
 _BASELINE = 0.6
-"""Share of the clips without B frames that are in the baseline profile."""
+"""Share of clips without B frames that use the baseline profile."""
 
 
 def random_encoder(rng: np.random.Generator) -> Encoder:
-    """Mostly libx264 over presets, rates, key intervals, references and B frames; libx265 and mpeg4 now and then."""
+    """Draw an encoder with random options: mostly libx264, sometimes libx265 or mpeg4."""
     makers: tuple[Callable[[np.random.Generator], Encoder], ...] = (_x264, _x265, _mpeg4)
     return makers[int(rng.choice(3, p=[0.83, 0.12, 0.05]))](rng)
 
 
 def describe(encoder: Encoder) -> str:
-    """The encoder and all its options on one line."""
+    """Return the encoder and all its options on one line."""
     return " ".join([encoder.name, *(f"{key}={value}" for key, value in encoder.all_options.items())])
 
 

@@ -1,7 +1,7 @@
-"""Synthetic motion: where each pixel of a clip's frame is taken from in a source picture.
+"""Synthetic motion as sampling maps: the source position of each pixel of a clip's frame.
 
-A frame's sampling map is float32 [S, S, 2] (x, y in source pixels, OpenCV's remap convention). Image and mask of a
-layer are sampled with the same map, which is what keeps them aligned.
+A sampling map is float32 [S, S, 2], (x, y) in source pixels as for OpenCV's remap. Image and mask of a layer are
+sampled with the same map, which keeps them aligned.
 """
 
 from __future__ import annotations
@@ -18,18 +18,24 @@ from vos.training.data.thin_plate import random_bend
 
 Map = NDArray[np.float32]
 _NO_MAP: Any = None
-"""OpenCV takes one map of (x, y) with nothing in the place of the second; its type stubs know only two."""
+"""Second map of `cv2.remap`, unused with a map of (x, y); OpenCV's type stubs do not allow None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """Largest changes from the first to the last frame of a clip (shift and warp in shares of the crop)."""
+    """Largest changes from the first to the last frame of a clip.
+
+    Attributes:
+        zoom: Logarithm of the scale.
+        shift: Shift as a share of the frame's side.
+        rotate: Angle in radians.
+        shear: Shear factor.
+        warp: Displacement as a share of the frame's side.
+    """
 
     zoom: float
-    """Log scale."""
     shift: float
     rotate: float
-    """Radians."""
     shear: float
     warp: float
 
@@ -41,14 +47,14 @@ BACKGROUND = Strength(zoom=0.25, shift=0.25, rotate=0.15, shear=0.05, warp=0.01)
 
 
 def trajectory(rng: np.random.Generator, frames: int, spread: float) -> NDArray[np.float32]:
-    """A smooth random walk [frames] that starts at 0 and ends within -spread..spread, at uneven speed."""
+    """Draw a smooth walk [frames] from 0, within -spread..spread, at uneven speed."""
     steps = rng.uniform(0.2, 1.0, frames - 1) * rng.choice([1.0, 1.0, 1.0, -0.5], frames - 1)
     walk = np.concatenate([[0.0], np.cumsum(steps)])
     return np.asarray(walk / max(abs(walk).max(), 1e-6) * rng.uniform(-spread, spread), dtype=np.float32)
 
 
 def look_away(rng: np.random.Generator, frames: int, size: int) -> NDArray[np.float32]:
-    """A pan for `sampling_maps`, mostly sideways, so far that little is left of what was seen; half of them return."""
+    """Draw a pan for `sampling_maps`: mostly sideways, until little of the first view is left; half of them return."""
     angle = rng.uniform(0, 2 * np.pi)
     reach = size * rng.uniform(0.6, 1.3) * np.array([np.cos(angle), 0.5 * np.sin(angle)])
     time = np.linspace(0, 1, frames)
@@ -68,10 +74,18 @@ def sampling_maps(
     last_scale: float | None = None,
     pan: NDArray[np.float32] | None = None,
 ) -> list[Map]:
-    """Maps of a clip: frame 0 looks at `centre` (x, y of the source) at `scale` crop pixels a source pixel.
+    """Draw the sampling maps of a clip.
 
-    Later frames zoom, shift, rotate, shear and warp away from it, smoothly; on top of that they zoom evenly up to
-    `last_scale`, and look away by `pan`, float32 [frames, 2] (x, y) in crop pixels.
+    Args:
+        rng: Random generator.
+        frames: Number of frames.
+        size: Side S of a frame in pixels.
+        centre: Source position (x, y) at the centre of frame 0.
+        scale: Frame pixels per source pixel in frame 0.
+        strength: Largest changes by the last frame.
+        flip: Whether to mirror the frames.
+        last_scale: Scale that the last frame zooms to in addition.
+        pan: Additional shift (x, y) in frame pixels, float32 [frames, 2].
     """
     zoom = trajectory(rng, frames, strength.zoom)
     if last_scale is not None:
@@ -105,12 +119,12 @@ def sampling_maps(
 
 
 def sample_image(image: UInt8Array, grid: Map) -> UInt8Array:
-    """Picture [H, W, 3] at a map -> [S, S, 3]; beyond its border it is mirrored."""
+    """Sample a picture [H, W, 3] at a map -> [S, S, 3]; it is mirrored beyond its border."""
     out: Any = cv2.remap(image, grid, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(out, dtype=np.uint8)
 
 
 def sample_mask(mask: UInt8Array, grid: Map) -> UInt8Array:
-    """Mask [H, W] of 0 and 255 at a map -> [S, S], linear; mirrored beyond its border as images are."""
+    """Sample a mask [H, W] of 0 and 255 at a map -> [S, S], bilinear; it is mirrored beyond its border."""
     out: Any = cv2.remap(mask, grid, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(out, dtype=np.uint8)

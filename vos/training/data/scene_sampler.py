@@ -1,4 +1,4 @@
-"""Random scenes for coded clips: which video or stills, seen how, and what moves over them."""
+"""Random scenes for coded clips: videos or stills, their view, and the objects that move over them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vos.training.data.trajectories import CALM, CAMERA, LIVELY, REST, Pace, cro
 
 _Item = TypeVar("_Item", LabeledStill, LabeledVideo)
 _FIRST_OWN_LABEL = 200
-"""Labels of pasted objects, apart from the ids of any video below them."""
+"""First label of pasted objects, above the ids of any video below them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weighted(Generic[_Item]):
-    """Items to draw from: all that have an object and a weight.
+    """Items to draw from by weight.
 
     Attributes:
-        items: The items, their set's name with each.
-        cumulative: float64 [n], up to 1.
+        items: (set name, item) of each item with an object and a weight above 0.
+        cumulative: Cumulative probabilities, float64 [n].
     """
 
     items: list[tuple[str, _Item]]
@@ -33,7 +33,7 @@ class Weighted(Generic[_Item]):
 
     @classmethod
     def of(cls, sets: Iterable[tuple[str, Sequence[_Item], Mapping[str, float]]]) -> Weighted[_Item]:
-        """All items of sets (name, members, weights by set name)."""
+        """Collect the items of sets (name, members, weights by set name)."""
         found = [
             ((name, item), weights.get(name, 1.0)) for name, members, weights in sets for item in members if item.ids
         ]
@@ -42,11 +42,11 @@ class Weighted(Generic[_Item]):
         return cls([item for item, _ in found], total / total[-1] if found else total)
 
     def draw(self, rng: np.random.Generator) -> _Item:
-        """One item, by weight."""
+        """Draw an item by weight."""
         return self.items[self._place(rng)][1]
 
     def draw_like(self, rng: np.random.Generator, other: _Item) -> _Item:
-        """One item of the other's set."""
+        """Draw an item of the same set as `other`."""
         sets = {name for name, item in self.items if item is other}
         alike = [item for name, item in self.items if name in sets]
         return alike[int(rng.integers(len(alike)))]
@@ -56,7 +56,7 @@ class Weighted(Generic[_Item]):
 
 
 Scene = tuple[Clip, str]
-"""A clip and where it comes from."""
+"""A clip and the name of its source."""
 
 
 def video_scene(
@@ -66,7 +66,7 @@ def video_scene(
     frames: int,
     size: tuple[int, int],
 ) -> Scene | None:
-    """A run of a video, now and then with an object pasted over it; None where its first frame shows no object."""
+    """Draw a run of a video, sometimes with a pasted object; None if its first frame shows no object."""
     video = videos.draw(rng)
     clip = _run(rng, video, frames, size)
     if clip is None:
@@ -85,7 +85,7 @@ def still_scene(
     frames: int,
     size: tuple[int, int],
 ) -> Scene | None:
-    """Objects of stills over a moving background: a still, or a run of a video."""
+    """Draw objects of stills over a moving background, a still or a run of a video."""
     clip, behind = _background(rng, videos, stills, frames, size)
     if clip is None:
         return None
@@ -101,7 +101,7 @@ def still_scene(
 
 
 def _run(rng: np.random.Generator, video: LabeledVideo, frames: int, size: tuple[int, int]) -> Clip | None:
-    """A run forwards or backwards, at stride 1 or 2, cropped and enlarged around an object of its first frame."""
+    """Draw a run in either direction at stride 1 or 2, enlarged around an object of its first frame."""
     stride = 2 if rng.random() < 0.25 and len(video.frames) > 2 * frames else 1
     start = int(rng.integers(len(video.frames) - stride * (frames - 1)))
     times = [start + stride * t for t in range(frames)]
@@ -120,7 +120,7 @@ def _run(rng: np.random.Generator, video: LabeledVideo, frames: int, size: tuple
 
 
 def _look_at(rng: np.random.Generator, mask: np.ndarray, size: tuple[int, int], scale: float) -> tuple[float, float]:
-    """A point (x, y) near the object around which a view of `size` lies within the picture."""
+    """Draw a point (x, y) near the object so that a view of `size` around it lies within the picture."""
     rows, columns = np.nonzero(mask)
     pixel = int(rng.integers(len(rows)))
     place = []
@@ -150,7 +150,7 @@ def _background(
 
 
 def _paste_object(rng: np.random.Generator, clip: Clip, still: LabeledStill, label: int) -> None:
-    """Paste one of a still's objects on a path of its own: mostly seen throughout, at times leaving the picture."""
+    """Paste an object of a still on a path of its own: mostly visible throughout, sometimes leaving the picture."""
     frames, height, width = clip.labels.shape
     pace = CALM if rng.random() < 0.5 else LIVELY
     flip = bool(rng.random() < 0.5)
@@ -165,17 +165,17 @@ def _paste_object(rng: np.random.Generator, clip: Clip, still: LabeledStill, lab
 
 
 def _paste_occluder(rng: np.random.Generator, clip: Clip, still: LabeledStill) -> None:
-    """Let something pass over one of the objects of the first frame."""
+    """Paste an occluder that passes over an object of the first frame."""
     frames, height, width = clip.labels.shape
-    place = _somewhere(rng, clip.labels[0])
+    place = _random_pixel(rng, clip.labels[0])
     sprite = cut_out(still, int(rng.choice(still.ids)), float(rng.uniform(0.08, 0.3)) * min(height, width))
     distance = float(rng.uniform(0.8, 1.6)) * sprite.radius
     path = cross(rng, frames, place, distance, LIVELY)
     paste_sprite(rng, clip, sprite, path, 0, flip=bool(rng.random() < 0.5))
 
 
-def _somewhere(rng: np.random.Generator, labels: UInt8Array) -> tuple[float, float]:
-    """A pixel (x, y) of an object, or of the picture where there is none."""
+def _random_pixel(rng: np.random.Generator, labels: UInt8Array) -> tuple[float, float]:
+    """Draw a pixel (x, y) of any object, or of the picture if there is none."""
     rows, columns = np.nonzero(labels)
     if not len(rows):
         return float(rng.uniform(0, labels.shape[1])), float(rng.uniform(0, labels.shape[0]))

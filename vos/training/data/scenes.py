@@ -1,7 +1,7 @@
-"""Moving scenes: a run of a video or a moved still, and objects of stills that glide over it.
+"""Moving scenes: a run of a video or a moved still, and sprites cut from stills that move over it.
 
-Unlike the clips of `compose.py`, these move as film does: neighbouring frames differ by a small and even motion, so
-that an encoder finds vectors in them.
+Unlike those of `clips`, these scenes move as film does: neighbouring frames differ by a small and even motion, so that
+an encoder finds motion vectors.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from vos.training.data.trajectories import Path
 _NO_MAP: Any = None
 _INVERSE = cv2.WARP_INVERSE_MAP
 LARGEST_ZOOM = 3.0
-"""A still's object is not enlarged beyond this: nothing but blur would be left to follow."""
+"""Largest enlargement of a still's object; beyond it only blur would be left to follow."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sprite:
-    """An object cut out of a still: uint8 [h, w, 4], RGB times alpha and alpha; where its middle is; how large it is.
+    """An object cut out of a still.
 
     Attributes:
-        pixels: uint8 [h, w, 4].
-        anchor: (x, y) of its centre of mass.
-        radius: Distance from there to the farthest corner of its box, in pixels.
+        pixels: RGB times alpha, and alpha: uint8 [h, w, 4].
+        anchor: Centre of mass (x, y) in pixels.
+        radius: Distance from the anchor to the farthest corner of the box, in pixels.
     """
 
     pixels: UInt8Array
@@ -41,7 +41,7 @@ class Sprite:
 
 
 def cut_out(still: LabeledStill, label: int, side: float) -> Sprite:
-    """Cut an object out and scale it to an area of `side` x `side` pixels."""
+    """Cut out an object and scale it to an area of `side` x `side` pixels."""
     mask = np.where(still.labels == label, np.uint8(255), np.uint8(0))
     left, top, width, height = cv2.boundingRect(mask)
     box = np.s_[top : top + height, left : left + width]
@@ -62,7 +62,7 @@ def cut_out(still: LabeledStill, label: int, side: float) -> Sprite:
 def paste_sprite(
     rng: np.random.Generator, clip: Clip, sprite: Sprite, path: Path, label: int, *, flip: bool = False
 ) -> None:
-    """Lay a sprite over a clip along a path, as object `label` (0: as something that only covers)."""
+    """Paste a sprite along a path as object `label`; with label 0 it only covers other objects."""
     frames, height, width = clip.labels.shape
     fields = [random_bend(rng, height, width) for _ in range(2)]
     for t in range(frames):
@@ -79,7 +79,7 @@ def paste_sprite(
 
 
 def moved_still(still: LabeledStill, size: tuple[int, int], path: Path, *, zoom: float, flip: bool) -> Clip:
-    """A still as a background without labels: `zoom` times larger than it must be to fill `size` (height, width)."""
+    """Move a still as a background without labels, `zoom` times larger than needed to fill `size` (height, width)."""
     height, width = size
     scale = max(height / still.image.shape[0], width / still.image.shape[1]) * zoom
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -93,9 +93,9 @@ def moved_still(still: LabeledStill, size: tuple[int, int], path: Path, *, zoom:
 def run_of(
     video: LabeledVideo, times: list[int], size: tuple[int, int], path: Path, anchor: tuple[float, float], *, flip: bool
 ) -> Clip:
-    """Frames of a video at `times`, seen so that its pixel `anchor` (x, y) lies at the path's place.
+    """Cut frames `times` from a video so that its pixel `anchor` (x, y) lies at the path's place.
 
-    Labels are the video's own ids, of `video.ids` only.
+    Labels are the ids in `video.ids`.
     """
     images, labels = [], []
     for t, time in enumerate(times):
@@ -106,7 +106,7 @@ def run_of(
 
 
 def _labels(labels: UInt8Array, ids: tuple[int, ...], matrix: NDArray[np.float64], size: tuple[int, int]) -> UInt8Array:
-    """Each id sampled as a mask of its own, so that borders are smooth when zoomed in."""
+    """Sample each id as a mask of its own, for smooth borders when zoomed in."""
     out = np.zeros(size, np.uint8)
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
     for i in set(ids) & set(present.tolist()):
@@ -118,14 +118,14 @@ def _labels(labels: UInt8Array, ids: tuple[int, ...], matrix: NDArray[np.float64
 def _window(
     image: Any, matrix: NDArray[np.float64], size: tuple[int, int], interpolation: int = cv2.INTER_CUBIC
 ) -> UInt8Array:
-    """What a picture's window of `size` (height, width) shows of an image, mirrored beyond its border."""
+    """Warp an image into a window of `size` (height, width); it is mirrored beyond its border."""
     flags = interpolation | _INVERSE
     out = cv2.warpAffine(image, matrix, (size[1], size[0]), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(out, np.uint8)
 
 
 def _blend(image: UInt8Array, labels: UInt8Array, pixels: UInt8Array, grid: NDArray[np.float32], label: int) -> None:
-    """Lay premultiplied pixels, sampled at a grid, over views of one frame and its labels."""
+    """Blend premultiplied pixels, sampled at a grid, into views of one frame and its labels."""
     layer: Any = cv2.remap(pixels, grid, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     alpha = layer[..., 3]
     through = image * ((255 - alpha)[..., None] * np.float32(1 / 255))

@@ -13,11 +13,11 @@ from codec.types import Float32Array
 POINTS = 4
 """Control points along each side."""
 _CELLS = 48
-"""The spline is computed on at most so many places along a side and interpolated between them: it is smooth."""
+"""Most positions per side at which the spline is computed; it is smooth, so it is interpolated between them."""
 
 
 def random_bend(rng: np.random.Generator, height: int, width: int) -> Float32Array:
-    """Displacement float32 [height, width]: a thin-plate spline through random values of -1..1 on a 4 x 4 grid."""
+    """Draw a displacement float32 [height, width]: a thin-plate spline through values of -1..1 on a 4 x 4 grid."""
     values = rng.uniform(-1, 1, POINTS * POINTS)
     rows, columns = min(height, _CELLS), min(width, _CELLS)
     coarse = (_influence(rows, columns) @ values).reshape(rows, columns).astype(np.float32)
@@ -26,11 +26,11 @@ def random_bend(rng: np.random.Generator, height: int, width: int) -> Float32Arr
 
 @lru_cache(maxsize=4)
 def _influence(rows: int, columns: int) -> NDArray[np.float64]:
-    """What a unit value of each control point does at each place, [rows * columns, 16].
+    """Effect of a unit value at each control point on each position, [rows * columns, 16].
 
-    Places are centres of cells of the unit square, control points lie from border to border. A spline is
-    sum(w_i * U(|p - p_i|)) + a + b * x + c * y with U(r) = r^2 log r^2; the weights w and the plane follow from the
-    values at the control points by one linear system, so that the spline is linear in these values.
+    Positions are the centres of cells of the unit square; control points reach from border to border. A spline is
+    sum(w_i * U(|p - p_i|)) + a + b * x + c * y with U(r) = r^2 log r^2. Weights and plane follow from the values at
+    the control points by one linear system, so the spline is linear in these values.
     """
     line = np.linspace(0, 1, POINTS)
     control = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
@@ -43,6 +43,6 @@ def _influence(rows: int, columns: int) -> NDArray[np.float64]:
 
 
 def _bending(places: NDArray[np.float64], control: NDArray[np.float64]) -> NDArray[np.float64]:
-    """U of all distances between places [n, 2] and control points [m, 2], [n, m]."""
+    """U of all distances between positions [n, 2] and control points [m, 2] -> [n, m]."""
     squared = ((places[:, None] - control[None]) ** 2).sum(axis=-1)
     return np.where(squared > 0, squared * np.log(np.maximum(squared, 1e-12)), 0.0)

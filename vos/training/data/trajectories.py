@@ -1,4 +1,4 @@
-"""Smooth paths: where a layer of a moving scene lies in each frame, as cameras and animals move, not as noise does."""
+"""Smooth paths of the layers of a moving scene, as of cameras and animals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ _PERIODS = (8.0, 40.0)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Largest speeds of a path, a frame: pixels, log scale, radians; and the largest warp, in pixels in all."""
+    """Largest speeds of a path.
+
+    Attributes:
+        shift: Pixels per frame.
+        zoom: Logarithm of the scale per frame.
+        turn: Radians per frame.
+        warp: Largest warp in total, in pixels.
+    """
 
     shift: float
     zoom: float
@@ -31,13 +38,13 @@ LIVELY = Pace(shift=15, zoom=0.05, turn=0.08, warp=28)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Path:
-    """Place of a layer's anchor and the layer's scale and angle, one row a frame.
+    """Position, scale, angle and warp of a layer, one row per frame.
 
     Attributes:
-        place: float64 [T, 2], (x, y) of the anchor in pixels of the picture.
-        scale: float64 [T], picture pixels to one pixel of the layer.
-        angle: float64 [T], radians.
-        warp: float64 [T, 2], (x, y) weight of the layer's displacement field in pixels.
+        place: Position (x, y) of the layer's anchor in picture pixels, float64 [T, 2].
+        scale: Picture pixels per layer pixel, float64 [T].
+        angle: Angle in radians, float64 [T].
+        warp: Weights (x, y) of the layer's displacement field in pixels, float64 [T, 2].
     """
 
     place: Float64Array
@@ -46,7 +53,7 @@ class Path:
     warp: Float64Array
 
     def to_layer(self, frame: int, anchor: tuple[float, float], *, flip: bool = False) -> Float64Array:
-        """Affine matrix [2, 3] that takes a picture's pixel to the layer's, whose `anchor` (x, y) lies at `place`."""
+        """Affine matrix [2, 3] from picture pixels to layer pixels; `anchor` (x, y) of the layer lies at `place`."""
         cos, sin = np.cos(self.angle[frame]), np.sin(self.angle[frame])
         turn = np.array([[cos, sin], [-sin, cos]]) / self.scale[frame]
         if flip:
@@ -55,7 +62,7 @@ class Path:
 
 
 def glide(rng: np.random.Generator, frames: int, speed: float) -> Float64Array:
-    """A drift and a sway, float64 [frames]: 0 in the first frame, no step larger than `speed`, slow ones most often."""
+    """Draw a drift and a sway, float64 [frames]: 0 in the first frame, steps of at most `speed`, mostly slow."""
     period = float(rng.uniform(*_PERIODS))
     rate, phase = 2 * np.pi / period, float(rng.uniform(0, 2 * np.pi))
     share = float(rng.random())
@@ -66,7 +73,7 @@ def glide(rng: np.random.Generator, frames: int, speed: float) -> Float64Array:
 
 
 def wander(rng: np.random.Generator, frames: int, start: tuple[float, float], pace: Pace, scale: float = 1.0) -> Path:
-    """A path that begins at `start` (x, y) and `scale` and goes wherever its pace allows."""
+    """Draw a path that begins at `start` (x, y) and `scale`."""
     place = np.stack([start[i] + glide(rng, frames, pace.shift) for i in range(2)], axis=1)
     return _with_shape(rng, place, pace, scale)
 
@@ -74,9 +81,9 @@ def wander(rng: np.random.Generator, frames: int, start: tuple[float, float], pa
 def leave(
     rng: np.random.Generator, size: tuple[int, int], frames: int, radius: float, pace: Pace, *, come_back: bool
 ) -> Path:
-    """A path that begins inside a picture of `size` (height, width), near a side, and goes out over it.
+    """Draw a path that begins inside a picture of `size` (height, width), near a side, and leaves over this side.
 
-    An object of `radius` pixels is out of sight in the middle of the clip where it comes back, else at its end.
+    An object of `radius` pixels is out of sight in the middle of the clip if it comes back, otherwise at the end.
     """
     height, width = size
     path = _with_shape(rng, np.zeros((frames, 2)), pace, 1.0)
@@ -95,7 +102,7 @@ def leave(
 
 
 def cross(rng: np.random.Generator, frames: int, target: tuple[float, float], distance: float, pace: Pace) -> Path:
-    """A path that begins `distance` pixels from `target` (x, y), passes close by it and goes on, at an even speed."""
+    """Draw a straight path that begins `distance` pixels from `target` (x, y) and passes close to it, at even speed."""
     angle = float(rng.uniform(0, 2 * np.pi))
     direction = np.array([np.cos(angle), np.sin(angle)])
     passed = float(rng.uniform(0.3, 0.9)) * (frames - 1)
@@ -108,7 +115,7 @@ def cross(rng: np.random.Generator, frames: int, target: tuple[float, float], di
 def _with_shape(rng: np.random.Generator, place: Float64Array, pace: Pace, scale: float) -> Path:
     frames = len(place)
     zoom = np.clip(glide(rng, frames, pace.zoom), -0.5, 0.5)
-    # Glides seldom reach their speed: three times the share of one frame comes near the whole warp at times.
+    # Glides seldom reach their speed; with three times the speed some come near the whole warp.
     warp = np.clip(
         np.stack([glide(rng, frames, 3 * pace.warp / frames) for _ in range(2)], axis=1), -pace.warp, pace.warp
     )

@@ -1,1 +1,1 @@
-"""Train the refiner."""
+"""Training of the refiner."""

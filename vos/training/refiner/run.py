@@ -1,4 +1,4 @@
-"""The refiner's training run, start to end; resumable and stoppable."""
+"""Training run of the refiner; it can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from vos.weights.load import read_metadata, read_weights
 
 @dataclass(frozen=True, slots=True)
 class RefinerOptions:
-    """Where a run reads and writes, and on what it runs.
+    """Paths and machine settings of a training run.
 
     Attributes:
         data: Data folders.
-        out: Folder for checkpoint, log and weights; made if absent.
-        start: Weights that the refiner starts from: its own, or those of `compact`.
-        resume: Go on from the checkpoint in `out`.
-        device: As torch names it.
+        out: Folder for checkpoint, log and weights, created if missing.
+        start: Weights to start from: a refiner's, or those of `compact`.
+        resume: Whether to resume from the checkpoint in `out`.
+        device: Torch device.
         workers: Loader processes.
-        stop_after: Stop (with a checkpoint) once this many steps are done; None: at the recipe's end.
+        stop_after: Number of steps after which to stop with a checkpoint; None runs to the end of the recipe.
     """
 
     data: tuple[Path, ...]
@@ -47,30 +47,32 @@ class RefinerOptions:
 def train_refiner(
     options: RefinerOptions, recipe: RefinerRecipe, on_progress: Progress | None = None
 ) -> TrainingResult:
-    """Train the refiner until the recipe ends, or SIGINT or SIGTERM asks to stop.
+    """Train the refiner until the recipe ends or SIGINT or SIGTERM asks to stop.
 
     Args:
-        options: Where to read and write.
-        recipe: How to train.
-        on_progress: Called now and then.
+        options: Paths and machine settings.
+        recipe: Numbers of the run.
+        on_progress: Called every few steps.
 
     Raises:
-        TrainingDataError, WeightsError, CheckpointError: something that was given cannot be used.
+        TrainingDataError: The data cannot be used.
+        WeightsError: The start weights cannot be used.
+        CheckpointError: The checkpoint is damaged or of another run.
     """
     options.out.mkdir(parents=True, exist_ok=True)
     trainer, seconds, start = _start(options, recipe)
-    new_tap = not options.resume and not _is_refiner(options.start)
+    unmeasured_tap = not options.resume and not _is_refiner(options.start)
     data = load_data(list(options.data))
     batches = RefinerBatches(data, recipe.seed, recipe.clips, recipe.frames, recipe.steps)
     batches.check()
     with (
         RunLog(trainer, data, options.out, seconds, name=REFINER.name, start=start) as log,
-        stop_signals() as asked,
+        stop_signals() as stop_requested,
     ):
         for batch in load_steps(batches, range(trainer.done, recipe.steps), options.workers):
-            if trainer.done == 0 and new_tap:
+            if trainer.done == 0 and unmeasured_tap:
                 trainer.measure_scale(batch)
-            stop = asked() or trainer.done + 1 == options.stop_after
+            stop = stop_requested() or trainer.done + 1 == options.stop_after
             log.record(trainer.step(batch, stop), on_progress)
             if trainer.stopped:
                 break
@@ -78,7 +80,7 @@ def train_refiner(
 
 
 def _is_refiner(weights: Path) -> bool:
-    """Whether a weights file says that it is a refiner's; what is wrong with a bad one is said when it is read."""
+    """Whether the metadata of a weights file name the refiner; a damaged file is reported when it is read."""
     try:
         return read_metadata(weights).get("name") == REFINER.name
     except WeightsError:
@@ -86,7 +88,7 @@ def _is_refiner(weights: Path) -> bool:
 
 
 def _start(options: RefinerOptions, recipe: RefinerRecipe) -> tuple[RefinerTrainer, float, str]:
-    """Fresh or resumed state, the seconds that a resumed run has already taken, and what weights it started from."""
+    """Return fresh or resumed state, the seconds so far, and the start weights' name."""
     torch.manual_seed(recipe.seed)
     trainer = RefinerTrainer(Refiner(), recipe, torch.device(options.device))
     if options.resume:

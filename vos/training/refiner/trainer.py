@@ -1,4 +1,4 @@
-"""One training step of the refiner, and the state that it changes."""
+"""Training step of the refiner."""
 
 from __future__ import annotations
 
@@ -19,12 +19,21 @@ from vos.training.refiner.unroll import Unrolled, unroll
 
 @dataclass(frozen=True, slots=True)
 class RefinerRecipe:
-    """Every number of a training run of the refiner. The model card says which made the shipped weights.
+    """Numbers of a training run of the refiner; the model card says which made the shipped weights.
 
     Attributes:
-        steps: Updates.
-        clips, frames: Coded clips a batch, and frames of each, in decode order.
-        confidence_weight: Of this loss beside those of the masks.
+        seed: Seed of everything random.
+        steps: Number of updates.
+        clips: Coded clips per batch.
+        frames: Frames per clip, in decode order.
+        learning_rate: Peak learning rate.
+        backbone_rate: Learning rate of the backbone as a share of the learning rate.
+        weight_decay: Weight decay of AdamW.
+        warmup_steps: Steps of linear warm-up.
+        clip_norm: Largest norm of the gradient.
+        ema: Decay of the moving average of the weights.
+        hardest: Share of the hardest pixels that the cross-entropy is taken over at the end of the run.
+        confidence_weight: Weight of the confidence loss.
     """
 
     seed: int = 1
@@ -41,12 +50,12 @@ class RefinerRecipe:
     confidence_weight: float = 0.2
 
     def as_dict(self) -> dict[str, object]:
-        """Plain values for metadata."""
+        """Return plain values for metadata."""
         return asdict(self)
 
 
 class RefinerTrainer(TrainingState[Refiner, RefinerRecipe]):
-    """The refiner on its way; `step` makes one update."""
+    """Training state of the refiner; `step` makes one update."""
 
     def __init__(self, network: Refiner, recipe: RefinerRecipe, device: torch.device) -> None:
         for module in (network.stem, *network.blocks[:FROZEN_BLOCKS]):
@@ -54,7 +63,11 @@ class RefinerTrainer(TrainingState[Refiner, RefinerRecipe]):
         super().__init__(network, network.blocks, recipe, device, Peers())
 
     def step(self, batch: Sample, stop: bool = False) -> dict[str, float]:
-        """One update; returns the loss, its parts, mean IoU before and after repair, gradient norm and rate."""
+        """Make one update.
+
+        Returns:
+            Loss, its parts, mean IoU before and after refinement, gradient norm and learning rate.
+        """
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
         rate = self.set_rate()
         with self.mixed_precision():
@@ -68,43 +81,42 @@ class RefinerTrainer(TrainingState[Refiner, RefinerRecipe]):
 
     @torch.no_grad()
     def measure_scale(self, batch: Sample) -> None:
-        """Set the scale of the deepest tap from a batch; the others came with the weights that training starts from."""
+        """Measure the scale of the deepest tap on a batch; the start weights hold the scales of all other taps."""
         pictures = batch["rgb"].flatten(0, 1).permute(0, 3, 1, 2).to(self.device)
         deepest = self.network.taps(self.network.normalize(pictures))[-1]
         self.network.tap_scale[-1] = 1 / deepest.float().std()
 
 
 def _losses(out: Unrolled, batch: Sample, share: float) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Losses of the repaired frames, and mean IoU before and after."""
+    """Losses of the refined frames, and mean IoU before and after refinement."""
     labels = batch["labels"][out.clip, out.time].to(torch.int64)
     logits = functional.interpolate(out.logits, scale_factor=4, mode="bilinear", align_corners=False)
-    objects = out.carried.shape[1]
+    objects = out.propagated.shape[1]
     small = torch.stack([(labels == k + 1).float() for k in range(objects)], dim=1)
     truth = functional.avg_pool2d(small, 4)
-    # A carried mask is to be believed where it is right; far from all objects that says nothing.
-    wrong = (out.carried - truth).abs().amax(dim=1, keepdim=True)
-    near = functional.max_pool2d(torch.maximum(out.carried, truth).amax(dim=1, keepdim=True), 9, 1, 4)
+    # The target is where the propagated mask is right, weighted by the surroundings of objects.
+    wrong = (out.propagated - truth).abs().amax(dim=1, keepdim=True)
+    near = functional.max_pool2d(torch.maximum(out.propagated, truth).amax(dim=1, keepdim=True), 9, 1, 4)
     confidence = functional.binary_cross_entropy_with_logits(
         out.confidence.float(), 1 - wrong, weight=near, reduction="sum"
     ) / near.sum().clamp(min=1)
     best = out.logits.detach().argmax(dim=1)
-    after, there = _ious(best, truth)
-    before, _ = _ious(
-        torch.cat([out.carried.new_full((len(truth), 1, *truth.shape[2:]), 0.5), out.carried], 1).argmax(1), truth
-    )
+    after, visible = _ious(best, truth)
+    background = out.propagated.new_full((len(truth), 1, *truth.shape[2:]), 0.5)
+    before, _ = _ious(torch.cat([background, out.propagated], 1).argmax(1), truth)
     losses = {
         "entropy": bootstrapped_cross_entropy(logits, labels, share),
         "dice": dice_loss(logits, labels),
         "confidence": confidence,
     }
-    found = {"carried": before, "iou": after}
-    return losses, {name: ious[there].mean().nan_to_num(0).item() for name, ious in found.items()}
+    by_name = {"propagated": before, "iou": after}
+    return losses, {name: ious[visible].mean().nan_to_num(0).item() for name, ious in by_name.items()}
 
 
 def _ious(best: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU [n, K] of labels [n, h, w] with soft truth [n, K, h, w], 1 where both are empty; and whether it is there."""
-    found = torch.stack([best == k + 1 for k in range(truth.shape[1])], dim=1).flatten(2)
-    real = truth.flatten(2) > 0.5
-    union = (found | real).sum(dim=2)
-    iou = torch.where(union > 0, (found & real).sum(dim=2) / union.clamp(min=1), 1.0)
-    return iou, real.any(dim=2)
+    """IoU [n, K] of labels [n, h, w] with soft truth [n, K, h, w], 1 if both are empty, and visibility [n, K]."""
+    predicted = torch.stack([best == k + 1 for k in range(truth.shape[1])], dim=1).flatten(2)
+    actual = truth.flatten(2) > 0.5
+    union = (predicted | actual).sum(dim=2)
+    iou = torch.where(union > 0, (predicted & actual).sum(dim=2) / union.clamp(min=1), 1.0)
+    return iou, actual.any(dim=2)

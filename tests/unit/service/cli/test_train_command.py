@@ -43,11 +43,11 @@ def test_a_run_leaves_weights_state_and_log(tmp_path: Path, capsys: pytest.Captu
     ("arguments", "message"),
     [
         ([], "Missing option '--data'"),
-        (["--data", "{tmp}/nowhere"], "nowhere is no folder; --data takes folders with video/ or static/ in them"),
+        (["--data", "{tmp}/nowhere"], "nowhere is not a folder; --data takes folders with video/ or static/ in them"),
         (["--data", "{tmp}"], "no training data in {tmp}"),
         (["--data", "{tmp}/data", "--resume"], "there is no run to resume"),
         (["--data", "{tmp}/data", "--backbone", "{tmp}/none"], "--backbone takes a safetensors file"),
-        (["--data", "{tmp}/data", "--processes", "5"], "must divide each stage's clips a batch"),
+        (["--data", "{tmp}/data", "--processes", "5"], "must divide the clips per batch of each stage"),
         (["--data", "{tmp}/data", "--steps", "0"], "Invalid value for '--steps'"),
         (["--data", "{tmp}/data", "--device", "abacus"], "it must be auto, cpu, cuda or cuda:N"),
     ],
@@ -81,7 +81,7 @@ def test_a_run_of_the_refiner_leaves_weights_state_and_log(tmp_path: Path, capsy
     assert json.loads(report.read_text())["weights"] == str(out / "refiner.safetensors")
     load_refiner(device="cpu", weights=out / "refiner.safetensors")
     assert main([*arguments, "--resume", "--seed", "2"]) == 2
-    assert "was begun with seed 1, not 2; resume it with the same" in capsys.readouterr().err
+    assert "started with seed 1, not 2; resume it with the same" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("small_clips")
@@ -89,7 +89,7 @@ def test_a_run_of_the_refiner_leaves_weights_state_and_log(tmp_path: Path, capsy
     ("arguments", "message"),
     [
         ([], "Missing option '--data'"),
-        (["--data", "{tmp}/nowhere"], "nowhere is no folder; --data takes folders with video/ or static/ in them"),
+        (["--data", "{tmp}/nowhere"], "nowhere is not a folder; --data takes folders with video/ or static/ in them"),
         (["--data", "{tmp}/empty"], "no training data in {tmp}/empty"),
         (["--data", "{tmp}/bare"], "they need sequences of at least 12 frames, or stills with objects"),
         (["--data", "{tmp}/data", "--resume"], "there is no run to resume in {tmp}/out"),
@@ -118,8 +118,8 @@ def test_what_the_refiner_cannot_be_trained_on_is_said_in_one_line(
     ("checkpoint", "message"),
     [
         (b"nothing", "checkpoint.pt is damaged and cannot be resumed"),
-        ({"recipe": Recipe().as_dict()}, "checkpoint.pt is no checkpoint of `keymask train refiner`"),
-        ({"recipe": RefinerRecipe().as_dict()}, "was begun with steps 1500, not 7; resume it with the same"),
+        ({"recipe": Recipe().as_dict()}, "checkpoint.pt is not a checkpoint of `keymask train refiner`"),
+        ({"recipe": RefinerRecipe().as_dict()}, "started with steps 1500, not 7; resume it with the same"),
         ({"recipe": RefinerRecipe(steps=7).as_dict()}, "checkpoint.pt holds another network's state"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Training runs: they learn, and stopping, resuming or sharing the work does not change what comes out."""
+"""Training runs of the base network: they learn; stopping, resuming and sharing the work do not change the result."""
 
 import csv
 import hashlib
@@ -37,7 +37,7 @@ def _state(out: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_few_steps_learn_a_batch(training_folder: Path) -> None:
-    """Sixty steps on one batch of synthetic clips cut the loss to a fifth and find nearly all of the objects."""
+    """Sixty steps on one batch of synthetic clips reduce the loss to a fifth and reach an IoU above 0.8."""
     recipe = Recipe(stages=(Stage(400, 2, 2, 64),), warmup_steps=5, followed={1: 1.0}, absent=0)
     torch.manual_seed(0)
     trainer = Trainer(CompactNetwork(), recipe, torch.device("cpu"))
@@ -49,7 +49,7 @@ def test_a_few_steps_learn_a_batch(training_folder: Path) -> None:
 
 
 def test_resuming_changes_nothing(training_folder: Path, tmp_path: Path) -> None:
-    """A run that stopped and was resumed ends with the parameters, average and log of one that ran through."""
+    """A stopped and resumed run ends with the parameters and the average of an uninterrupted run."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(_options(training_folder, whole), SHORT)
     assert train(_options(training_folder, parts, stop_after=2), SHORT).steps == 2
@@ -62,8 +62,8 @@ def test_resuming_changes_nothing(training_folder: Path, tmp_path: Path) -> None
         torch.testing.assert_close(load_file(parts / "compact.safetensors")[name], tensor, rtol=1e-3, atol=1e-4)
 
 
-def test_sharing_batches_changes_nothing_that_matters(training_folder: Path, tmp_path: Path) -> None:
-    """Two processes that share batches both take the averaged step, and leave one set of weights."""
+def test_sharing_batches_hardly_changes_the_weights(training_folder: Path, tmp_path: Path) -> None:
+    """Two processes that share batches take the averaged step and write one set of weights."""
     recipe = Recipe(stages=(Stage(2, 2, 2, 64),), warmup_steps=1, learning_rate=1e-4)
     train(_options(training_folder, tmp_path / "one"), recipe)
     train(_options(training_folder, tmp_path / "two", processes=2), recipe)
@@ -77,7 +77,7 @@ def test_sharing_batches_changes_nothing_that_matters(training_folder: Path, tmp
 
 
 def test_a_signal_stops_with_a_checkpoint(training_folder: Path, tmp_path: Path) -> None:
-    """SIGTERM ends a run after its step, with a checkpoint that can be resumed, and later signals act as before."""
+    """SIGTERM stops a run after its step with a checkpoint, and the previous signal handlers are restored."""
     recipe = Recipe(stages=(Stage(400, 2, 2, 64),))
     before = signal.getsignal(signal.SIGTERM)
 
@@ -85,21 +85,21 @@ def test_a_signal_stops_with_a_checkpoint(training_folder: Path, tmp_path: Path)
         if done == 20:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    outcome = train(_options(training_folder, tmp_path / "run"), recipe, ask)
-    assert outcome.steps in (20, 21)
-    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == outcome.steps
+    result = train(_options(training_folder, tmp_path / "run"), recipe, ask)
+    assert result.steps in (20, 21)
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == result.steps
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 def listed(folder: Path) -> str:
-    """SHA-256 of what `find . -type f | sort | xargs sha256sum` would print, without the leading ./."""
+    """SHA-256 of the output of `find . -type f | sort | xargs sha256sum`, without the leading ./."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}\n" for path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def test_weights_say_what_made_them(training_folder: Path, tmp_path: Path) -> None:
-    """A run's weights load as the compact network and name recipe, data, seed, steps, hours, hardware and commit."""
+def test_weights_name_their_origin(training_folder: Path, tmp_path: Path) -> None:
+    """The weights of a run load as the compact network and name recipe, data, seed, steps, time, hardware, commit."""
     weights = train(_options(training_folder, tmp_path / "run", stop_after=1), SHORT).weights
     with safe_open(weights, "pt") as file:
         metadata = file.metadata()
@@ -119,8 +119,8 @@ def test_weights_say_what_made_them(training_folder: Path, tmp_path: Path) -> No
     assert load_network("compact", device="cpu", precision="float32", weights=weights).name == "compact"
 
 
-def test_training_goes_on_from_whole_weights(training_folder: Path, tmp_path: Path) -> None:
-    """A run that starts from weights begins with them, says so, also once resumed, and takes no backbone too."""
+def test_training_starts_from_whole_weights(training_folder: Path, tmp_path: Path) -> None:
+    """A run starts from the given weights and names them, also when resumed; a backbone beside them is refused."""
     first = train(_options(training_folder, tmp_path / "first"), SHORT).weights
     still = Recipe(stages=SHORT.stages, learning_rate=1e-12)
     train(_options(training_folder, tmp_path / "second", start=first, stop_after=2), still)
@@ -130,7 +130,7 @@ def test_training_goes_on_from_whole_weights(training_folder: Path, tmp_path: Pa
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-3)
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"another")
-    with pytest.raises(CheckpointError, match=r"was begun from compact.safetensors [0-9a-f]{64}, not from other"):
+    with pytest.raises(CheckpointError, match=r"started from compact.safetensors [0-9a-f]{64}, not from other"):
         train(_options(training_folder, tmp_path / "second", start=other, resume=True), still)
     with safe_open(second, "pt") as file:
         assert file.metadata()["start"] == f"{first.name} {hashlib.sha256(first.read_bytes()).hexdigest()}"
@@ -139,20 +139,20 @@ def test_training_goes_on_from_whole_weights(training_folder: Path, tmp_path: Pa
 
 
 def test_a_run_is_resumed_with_its_own_recipe(training_folder: Path, tmp_path: Path) -> None:
-    """Another recipe than the one that a run was begun with is refused, with both values named."""
+    """A recipe that differs from the run's is refused, and the message names both values."""
     train(_options(training_folder, tmp_path / "run", stop_after=1), SHORT)
-    with pytest.raises(CheckpointError, match=r"was begun with seed 1, not 2"):
+    with pytest.raises(CheckpointError, match=r"started with seed 1, not 2"):
         train(_options(training_folder, tmp_path / "run", resume=True), replace(SHORT, seed=2))
 
 
 def test_a_run_is_resumed_at_another_length(training_folder: Path, tmp_path: Path) -> None:
-    """A run that turns out to be too long for the time there is can be resumed with fewer steps, and ends there."""
+    """A run can be resumed with fewer steps and ends after them."""
     train(_options(training_folder, tmp_path / "run", stop_after=1), SHORT)
     assert train(_options(training_folder, tmp_path / "run", resume=True), SHORT.scaled(4)).steps == 4
 
 
-def test_weights_without_a_presence_head_are_trained_on(training_folder: Path, tmp_path: Path) -> None:
-    """The head starts afresh where the weights have none, which the new weights say; with a start that has one, not."""
+def test_weights_without_a_presence_head_get_a_fresh_one(training_folder: Path, tmp_path: Path) -> None:
+    """The head starts fresh only if the start weights lack it, and the new weights say so."""
     older = load_file(train(_options(training_folder, tmp_path / "first", stop_after=1), SHORT).weights)
     bare = tmp_path / "bare.safetensors"
     save_file({name: tensor for name, tensor in older.items() if not name.startswith("presence.")}, bare)
@@ -166,7 +166,7 @@ def test_weights_without_a_presence_head_are_trained_on(training_folder: Path, t
 
 
 def test_a_fold_is_left_out(training_folder: Path, tmp_path: Path) -> None:
-    """Each sequence of the named sets is in one of the folds, and a run that leaves a fold out says so."""
+    """Each sequence of the named sets is in one of the folds, and the weights name the fold left out."""
     recipe = replace(SHORT, fold_sets=("made",))
     found = []
     for number in (1, 2, 3):
@@ -182,7 +182,7 @@ def test_a_fold_is_left_out(training_folder: Path, tmp_path: Path) -> None:
 
 
 def test_log_has_a_line_of_means_every_20_steps(training_folder: Path, tmp_path: Path) -> None:
-    """log.csv holds one line every 20 steps, with the step, seconds and the means since the line before."""
+    """log.csv has one line per 20 steps: step, seconds and means since the previous line."""
     train(_options(training_folder, tmp_path / "run"), Recipe(stages=(Stage(40, 2, 1, 32),)))
     with (tmp_path / "run" / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -191,7 +191,7 @@ def test_log_has_a_line_of_means_every_20_steps(training_folder: Path, tmp_path:
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
-    """The rate rises for the warm-up, is half of its top in the middle, and ends near nothing."""
+    """The rate rises during warm-up, is half the peak in the middle and ends near zero."""
     recipe = Recipe(stages=(Stage(1000, 2, 1, 64),), warmup_steps=10, learning_rate=1.0)
     rates = [learning_rate(recipe, step) for step in range(1000)]
     assert rates[0] == pytest.approx(0.1)
@@ -201,10 +201,10 @@ def test_learning_rate_warms_up_and_falls() -> None:
 
 
 def test_bad_requests_are_named(training_folder: Path, tmp_path: Path) -> None:
-    """What cannot be trained or resumed gets one line that says why."""
+    """Requests that cannot be trained or resumed are refused with the reason."""
     with pytest.raises(CheckpointError, match="there is no run to resume"):
         train(_options(training_folder, tmp_path / "a", resume=True), SHORT)
-    with pytest.raises(OptionError, match="must divide each stage's clips a batch, which are 2, 2"):
+    with pytest.raises(OptionError, match="must divide the clips per batch of each stage, which are 2, 2"):
         train(_options(training_folder, tmp_path / "b", processes=3), SHORT)
     with pytest.raises(WeightsError, match="is missing; --backbone takes"):
         train(_options(training_folder, tmp_path / "c", backbone=tmp_path / "no.safetensors"), SHORT)

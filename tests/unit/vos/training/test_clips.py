@@ -1,4 +1,4 @@
-"""Training clips: image and mask stay aligned, wrong masks are wrong in the ways that they should be."""
+"""Training clips: images and masks stay aligned, and corrupted masks differ from the truth as intended."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from vos.training.base.batches import ClipBatches
-from vos.training.base.clip_sampler import Sources, draw_clip
+from vos.training.base.clip_sampler import ClipSources, draw_clip
 from vos.training.base.recipe import Recipe, Stage
 from vos.training.common.errors import TrainingDataError
 from vos.training.data.clips import Clip, View, absence, choose, frame_of, real_clip, still_clip, walk
 from vos.training.data.datasets import LabeledStill, LabeledVideo, TrainingData, load_data
-from vos.training.data.mask_corruption import carried, mask_errors
+from vos.training.data.mask_corruption import mask_errors, rough_propagation
 from vos.training.data.photometry import recolour
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -28,9 +28,9 @@ def painted(colour: tuple[int, int, int], size: int = 200, at: tuple[int, int] =
 
 
 def assert_label_is_colour(images: np.ndarray, labels: np.ndarray, label: int, channel: int) -> None:
-    """Wherever a pixel is clearly of a channel's colour its label is that object's, and nowhere else.
+    """Check that the label covers the pixels of a colour and no other pixels.
 
-    Up to a few pixels of a pasted object's feathered border.
+    A few pixels of a pasted object's feathered border may differ.
     """
     others = images.astype(int).copy()
     own = others[..., channel].copy()
@@ -43,7 +43,7 @@ def assert_label_is_colour(images: np.ndarray, labels: np.ndarray, label: int, c
 
 @pytest.mark.parametrize("seed", range(6))
 def test_moved_stills_stay_aligned(seed: int) -> None:
-    """In a clip made from a still, the mask lies where the object's colour lies, whatever the motion."""
+    """In a clip made from a still, the mask covers the object's colour, whatever the motion."""
     clip = still_clip(np.random.default_rng(seed), painted(RED), View(4, 96), 1)
     assert clip is not None
     assert_label_is_colour(clip.images, clip.labels, 1, 0)
@@ -52,7 +52,7 @@ def test_moved_stills_stay_aligned(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_cropped_videos_stay_aligned(seed: int) -> None:
-    """In a clip cut from a video, the mask lies where the object's colour lies in that frame."""
+    """In a clip cut from a video, the mask covers the object's colour in each frame."""
     stills = [painted(RED, at=(60 + 5 * t, 80 + 3 * t)) for t in range(12)]
     video = LabeledVideo("video", [s.image for s in stills], [s.labels for s in stills], (1,))
     clip = real_clip(np.random.default_rng(seed), video, View(4, 96, widest_gap=12), 1)
@@ -61,18 +61,18 @@ def test_cropped_videos_stay_aligned(seed: int) -> None:
 
 
 PLAIN = Recipe(absent=0, rivals=0, occluders=0, tiny=0, copy_paste=1, real_clips=0)
-"""Objects that are seen throughout, pasted over backdrops."""
+"""Objects pasted over backdrops, visible throughout."""
 
 
 def drawn(recipe: Recipe, data: TrainingData, objects: int = 1, count: int = 30, frames: int = 5) -> list[Clip]:
-    """Clips of 96 x 96 pixels from seeds 0, 1, ...; draws that show no object are left out."""
-    sources, view = Sources.of(data, recipe), View(frames, 96, widest_gap=5)
+    """Clips of 96 x 96 pixels from seeds 0, 1, ..., without draws that show no object."""
+    sources, view = ClipSources.of(data, recipe), View(frames, 96, widest_gap=5)
     clips = (draw_clip(np.random.default_rng(seed), sources, view, objects) for seed in range(count))
     return [clip for clip in clips if clip is not None]
 
 
 def stills(*colours: tuple[int, int, int]) -> TrainingData:
-    """A set for each colour, with one picture."""
+    """One set with one picture per colour."""
     return TrainingData({}, {str(colour): [painted(colour)] for colour in colours}, {})
 
 
@@ -83,16 +83,16 @@ def film(colour: tuple[int, int, int]) -> LabeledVideo:
 
 
 def test_pasted_objects_are_labelled_and_cover() -> None:
-    """Pasted objects are labelled where they are seen, and the one below them is not, whatever their paths."""
+    """Pasted objects are labelled where they are visible, and the backdrop is not."""
     for clip in drawn(PLAIN, stills(GREEN), objects=2, count=8):
         found, truth = (clip.images[..., 1] > 120) & (clip.images[..., 2] < 135), clip.labels > 0
         assert set(np.unique(clip.labels)) == {0, 1, 2}
-        # The backdrop is a disc of the same kind, which nobody follows.
+        # The backdrop is a disc of the same colour that is not followed.
         assert (truth & ~found).mean() < 0.02
 
 
-def test_recolouring_moves_nothing() -> None:
-    """Changes of colour and sharpness leave an edge where it is, to the pixel or two that blur costs."""
+def test_recolouring_moves_no_edges() -> None:
+    """Changes of colour and sharpness do not move an edge, except for a blur of a few pixels."""
     image = np.zeros((3, 64, 64, 3), dtype=np.uint8)
     image[:, :, 32:] = 200
     for seed in range(10):
@@ -101,7 +101,7 @@ def test_recolouring_moves_nothing() -> None:
 
 
 def test_walks_stay_inside_and_start_anywhere() -> None:
-    """Frame numbers stay within the video, neighbours as far apart as allowed at most, in short and long videos."""
+    """Frame numbers stay within short and long videos, and gaps reach but never exceed the widest one allowed."""
     starts, gaps = set(), {2: set(), 12: set()}
     for seed in range(400):
         rng = np.random.default_rng(seed)
@@ -115,7 +115,7 @@ def test_walks_stay_inside_and_start_anywhere() -> None:
 
 
 def test_zooms_lie_evenly_in_their_range() -> None:
-    """A view's zoom lies within the range asked for, half on either side of its geometric middle, or is the middle."""
+    """Zooms lie within the range, half on either side of its geometric middle; with spread 0 they are the middle."""
     rng = np.random.default_rng(0)
     zooms = np.array([View(3, 256).zoom(rng, 0.5, 2.0) for _ in range(2000)])
     assert 0.5 <= zooms.min() < 0.51
@@ -125,8 +125,8 @@ def test_zooms_lie_evenly_in_their_range() -> None:
     assert View(3, 1024, zoom_spread=0).zoom(rng, 0.5, 2.0) == pytest.approx(2)
 
 
-def test_a_rival_is_seen_and_not_labelled() -> None:
-    """A clip with a rival has more of the object's colour than of its label; without one, as much."""
+def test_a_rival_is_visible_but_not_labelled() -> None:
+    """A clip with a rival shows more of the object's colour than of its label; without a rival, as much."""
     surplus = {}
     for share in (0.0, 1.0):
         recipe = Recipe(absent=0, rivals=share, occluders=0, real_clips=1)
@@ -138,27 +138,27 @@ def test_a_rival_is_seen_and_not_labelled() -> None:
     assert np.mean(np.array(surplus[1.0]) > 0.01) > 0.5
 
 
-def test_objects_go_and_some_return() -> None:
-    """Where an object may be absent, it is in most clips for some frame after the first, and at times comes back."""
+def test_objects_leave_and_some_return() -> None:
+    """With absence, an object is out of sight in some frame of many clips, and returns in some."""
     data = TrainingData({"film": [film(RED), film(BLUE)]}, {"stills": [painted(GREEN)]}, {})
-    gone, back = [], []
+    absent, back = [], []
     for clip in drawn(Recipe(absent=1, rivals=0, occluders=0, zoomed=0), data, count=80):
-        there = (clip.labels == 1).any(axis=(1, 2))
-        assert there[0]
-        gone.append(not there.all())
-        back.append((~there[:-1] & there[1:]).any())
-    assert np.mean(gone) > 0.4
+        visible = (clip.labels == 1).any(axis=(1, 2))
+        assert visible[0]
+        absent.append(not visible.all())
+        back.append((~visible[:-1] & visible[1:]).any())
+    assert np.mean(absent) > 0.4
     assert np.mean(back) > 0.2
 
 
 def test_objects_that_are_not_absent_stay_in_sight() -> None:
-    """Without absence and occluders, an object that was pasted is seen in nearly all frames."""
-    there = [(clip.labels == 1).any(axis=(1, 2)) for clip in drawn(PLAIN, stills(GREEN), count=60)]
-    assert np.mean(there) > 0.8
+    """Without absence and occluders, a pasted object is visible in nearly all frames."""
+    visible = [(clip.labels == 1).any(axis=(1, 2)) for clip in drawn(PLAIN, stills(GREEN), count=60)]
+    assert np.mean(visible) > 0.8
 
 
 def test_a_cut_shows_another_clip_without_labels() -> None:
-    """The frames of a cut are the other clip's, and nothing is to be found in them; the others stay."""
+    """The frames of a cut are the other clip's, without labels; all other frames stay."""
     clip, other = (still_clip(np.random.default_rng(1), painted(c), View(4, 96), 1) for c in (RED, GREEN))
     assert clip is not None
     assert other is not None
@@ -170,13 +170,13 @@ def test_a_cut_shows_another_clip_without_labels() -> None:
 
 
 def test_absences_are_runs_after_the_first_frame() -> None:
-    """Every run of frames without the first one comes up, and nothing else."""
+    """Every run of frames without the first frame is drawn, and nothing else."""
     found = {absence(np.random.default_rng(seed), 4) for seed in range(200)}
     assert found == {(1, 1), (2, 1), (3, 1), (1, 2), (2, 2), (1, 3)}
 
 
 def test_missing_objects_are_pasted() -> None:
-    """A clip has as many objects as are asked for, wherever it comes from, and none that its first frame hides."""
+    """Clips of all sources reach the number of objects asked for, and frame 0 shows each object."""
     data = TrainingData({"film": [film(RED)]}, {"stills": [painted(GREEN)]}, {})
     counts = []
     for clip in drawn(Recipe(), data, objects=5):
@@ -188,7 +188,7 @@ def test_missing_objects_are_pasted() -> None:
 
 
 def test_tiny_objects_are_tiny() -> None:
-    """Tiny pasted objects are 8 to 40 pixels large at first; what covers them makes some smaller."""
+    """Tiny pasted objects have a side of 8 to 40 pixels in frame 0, unless partly covered."""
     recipe = Recipe(absent=0, rivals=0, occluders=0, tiny=1, copy_paste=1, real_clips=0)
     sides = [np.sqrt((clip.labels[0] == 1).sum()) for clip in drawn(recipe, stills(GREEN))]
     assert max(sides) < 44
@@ -196,12 +196,12 @@ def test_tiny_objects_are_tiny() -> None:
 
 
 def test_sparse_sequences_are_not_walked_with_wide_gaps() -> None:
-    """Frames of a set that holds every tenth one are neighbours already; widest gaps are in frames of the film."""
+    """In a set with every tenth video frame, clips use neighbouring frames: gaps count in video frames."""
     frames = [np.full((64, 64, 3), 10 * t, np.uint8) for t in range(20)]
     labels = [np.pad(np.ones((20, 20), np.uint8), 22)] * 20
     video = LabeledVideo("sparse/a", frames, labels, (1,))
     recipe = Recipe(absent=0, rivals=0, occluders=0, real_clips=1, spacing={"sparse": 10})
-    sources = Sources.of(TrainingData({"sparse": [video]}, {}, {}), recipe)
+    sources = ClipSources.of(TrainingData({"sparse": [video]}, {}, {}), recipe)
     for seed in range(20):
         clip = draw_clip(np.random.default_rng(seed), sources, View(5, 64, widest_gap=12), 1)
         assert clip is not None
@@ -210,7 +210,7 @@ def test_sparse_sequences_are_not_walked_with_wide_gaps() -> None:
 
 
 def test_large_objects_are_chosen_more_often() -> None:
-    """An object with nine times the area is chosen three times as often; none without pixels."""
+    """An object with nine times the area is chosen three times as often; objects without pixels never."""
     labels = np.repeat(np.array([1] + [2] * 9, np.uint8), 10)[None]
     first = [choose(np.random.default_rng(seed), labels, (1, 2, 3), 3)[0] for seed in range(400)]
     assert set(first) == {1, 2}
@@ -218,24 +218,24 @@ def test_large_objects_are_chosen_more_often() -> None:
     assert choose(np.random.default_rng(0), labels, (), 1) == []
 
 
-def test_what_has_gone_is_carried_and_what_returns_is_not(training_folder: Path) -> None:
-    """Motion brings the mask of before: an old one into a frame without the object, none into that of its return."""
+def test_masks_of_leaving_objects_are_propagated_but_not_of_returning_ones(training_folder: Path) -> None:
+    """The previous mask is propagated: into a frame that the object has just left, but not into that of its return."""
     recipe = Recipe(stages=(Stage(40, 5, 2, 64),), absent=1, followed={1: 1.0})
     batches = ClipBatches(load_data([training_folder]), recipe)
     left = returned = 0
     for step in range(15):
         batch = batches[step]
-        there = (batch["labels"] == 1).flatten(2).any(dim=2)
-        shown = batch["carried"][:, :, 0].flatten(2).any(dim=2)
-        left += int((there[:, :-1] & ~there[:, 1:] & shown[:, 1:]).sum())
-        returned += int((~there[:, :-1] & there[:, 1:]).sum())
-        assert not (~there[:, :-1] & there[:, 1:] & shown[:, 1:]).any()
+        visible = (batch["labels"] == 1).flatten(2).any(dim=2)
+        propagated = batch["propagated"][:, :, 0].flatten(2).any(dim=2)
+        left += int((visible[:, :-1] & ~visible[:, 1:] & propagated[:, 1:]).sum())
+        returned += int((~visible[:, :-1] & visible[:, 1:]).sum())
+        assert not (~visible[:, :-1] & visible[:, 1:] & propagated[:, 1:]).any()
     assert left > 0
     assert returned > 0
 
 
-def test_frames_of_videos_name_what_they_show() -> None:
-    """A frame taken out of a video has those ids only that cover at least 0.05 % of it."""
+def test_frames_of_videos_have_the_ids_of_visible_objects() -> None:
+    """A frame taken from a video has only ids of objects that cover at least 0.05 % of it."""
     still = painted(RED)
     labels = still.labels.copy()
     labels[0, 0] = 2
@@ -244,14 +244,14 @@ def test_frames_of_videos_name_what_they_show() -> None:
     assert (frame.image == still.image).all()
 
 
-def test_wrong_masks_are_related_to_the_truth() -> None:
-    """Carried masks overlap the truth but are not equal to it; mask_errors nearly always lose or spill something."""
+def test_corrupted_masks_are_related_to_the_truth() -> None:
+    """Roughly propagated masks overlap the truth without equalling it; mask errors nearly always change the mask."""
     truth = np.zeros((64, 64), dtype=np.uint8)
     truth[20:44, 16:40] = 255
     overlaps, changed = [], 0
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        wrong = carried(rng, truth) > 127
+        wrong = rough_propagation(rng, truth) > 127
         overlaps.append((wrong & (truth > 127)).sum() / (wrong | (truth > 127)).sum())
         keep, leak = mask_errors(rng, truth)
         changed += bool((np.maximum(np.minimum(truth, keep), leak) != truth).any())
@@ -260,17 +260,17 @@ def test_wrong_masks_are_related_to_the_truth() -> None:
 
 
 def test_empty_masks_stay_empty() -> None:
-    """An object that is not in the frame is neither carried nor leaked."""
+    """An empty mask is neither propagated nor leaked."""
     empty = np.zeros((32, 32), dtype=np.uint8)
     rng = np.random.default_rng(0)
     keep, leak = mask_errors(rng, empty)
-    assert not carried(rng, empty).any()
+    assert not rough_propagation(rng, empty).any()
     assert not leak.any()
     assert (keep == 255).all()
 
 
 def test_batches_are_functions_of_seed_and_step(training_folder: Path) -> None:
-    """The same seed and step give the same batch, another step another one; processes' shares make up the whole."""
+    """Equal seed and step give the same batch, another step another batch; the processes' shares make up the batch."""
     recipe = Recipe(stages=(Stage(steps=4, frames=3, clips=2, crop=64),))
     data = load_data([training_folder])
     whole, again = (ClipBatches(data, recipe)[2] for _ in range(2))
@@ -284,7 +284,7 @@ def test_batches_are_functions_of_seed_and_step(training_folder: Path) -> None:
 
 
 def test_scaled_recipes_keep_their_proportions() -> None:
-    """A recipe of another length has as many steps as asked for, its stages in proportion."""
+    """A scaled recipe has the requested number of steps, with its stages in proportion."""
     recipe = Recipe(stages=(Stage(60, 3, 2, 64), Stage(30, 5, 2, 64), Stage(10, 5, 2, 96)))
     scaled = recipe.scaled(50)
     assert [stage.steps for stage in scaled.stages] == [30, 15, 5]
@@ -318,7 +318,7 @@ def _one_frame(folder: Path) -> Path:
 
 
 def test_folders_are_read(training_folder: Path) -> None:
-    """Videos and stills are found by layout, with the ids that are there."""
+    """Videos and stills are found by layout, with the ids in their masks."""
     data = load_data([training_folder])
     assert data.summary == {"video/made": 2, "static/made": 3}
     assert data.videos["made"][0].ids == (1,)
@@ -329,15 +329,15 @@ def test_folders_are_read(training_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: folder / "nowhere", "is no folder"),
+        (lambda folder: folder / "nowhere", "is not a folder"),
         (lambda folder: folder / "video", "no training data in"),
         (_without_masks, "masks is missing"),
-        (_other_size, "both must have one size"),
+        (_other_size, "both must have the same size"),
         (_no_image, "cannot be read as an image"),
         (_one_frame, "needs at least 2"),
     ],
 )
 def test_bad_folders_are_named(training_folder: Path, spoil, message: str) -> None:
-    """Each way in which a data folder can be wrong gets one line that says what and where."""
+    """Each fault of a data folder is refused with a message that names it."""
     with pytest.raises(TrainingDataError, match=message):
         load_data([spoil(training_folder)])

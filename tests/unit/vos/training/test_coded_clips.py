@@ -1,4 +1,4 @@
-"""Coded clips: truth and bitstream agree, draws repeat, nothing is drawn that must not be."""
+"""Coded clips: truth and bitstream agree, draws are repeatable, held-out data is never drawn."""
 
 import pickle
 from collections import Counter
@@ -32,7 +32,7 @@ DAVIS_2016_VALIDATION = {
 
 
 def panned_video(frames: int = 30) -> LabeledVideo:
-    """A blue texture seen through a window that moves, with one ellipse of it as the object, in red."""
+    """A blue texture seen through a moving window, with a red ellipse as the object."""
     pan = synthetic.pan(frames, size=(320, 240), velocity=(4.0, 2.0))
     y, x = np.mgrid[:240, :320]
     images, labels = [], []
@@ -58,8 +58,8 @@ def data_of(videos: list[LabeledVideo], stills: list[LabeledStill]) -> TrainingD
     return TrainingData({"made": videos} if videos else {}, {"made": stills} if stills else {}, "")
 
 
-def carried_along(clip: CodedClip, frame: CompressedFrame) -> tuple[int, int]:
-    """Cells in the union and the intersection of a frame's mask and its reference's along the vectors, one by one."""
+def overlap_along_vectors(clip: CodedClip, frame: CompressedFrame) -> tuple[int, int]:
+    """Count cells in union and intersection of a frame's mask and its reference's mask along the vectors."""
     by_decode_index = {other.decode_index: other for other in clip.frames}
     truth = clip.labels[frame.index]
     height, width = truth.shape
@@ -82,7 +82,7 @@ def carried_along(clip: CodedClip, frame: CompressedFrame) -> tuple[int, int]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_labels_follow_the_vectors(seed: int) -> None:
-    """The mask lies where the object's colour lies, and is the same at both ends of a vector, in every frame."""
+    """In every frame, the mask covers the object's colour and is the same at both ends of a vector."""
     data = data_of([panned_video()], [])
     recipe = CodedRecipe(frames=(10, 12), sizes=((352, 384),))
     for clip in islice(coded_clips(data, seed, recipe), 4):
@@ -92,13 +92,13 @@ def test_labels_follow_the_vectors(seed: int) -> None:
             picture = frame.rgb().astype(int)
             assert ((picture[..., 0] > picture[..., 2]) == (clip.labels[frame.index] > 0)).mean() > 0.994
             if frame.type is not FrameType.I:
-                union, both = carried_along(clip, frame)
+                union, both = overlap_along_vectors(clip, frame)
                 assert both > 0.93 * union, (clip.settings, frame)
 
 
 @pytest.mark.parametrize("real", [0.0, 1.0])
 def test_first_frame_shows_every_object(training_folder: Path, real: float) -> None:
-    """Objects are numbered 1..K without a gap, all of them in the first frame, K at most three, sizes as asked."""
+    """Objects are numbered 1..K without a gap, K is at most three, frame 0 shows all, and sizes are as requested."""
     counts = Counter()
     for clip in islice(coded_clips(load_data([training_folder]), 3, CodedRecipe(real, (4, 6), SMALL.sizes)), 25):
         areas = np.bincount(clip.labels[0].ravel(), minlength=4)
@@ -128,7 +128,7 @@ def same(one: CodedClip, other: CodedClip) -> bool:
 
 
 def test_clips_are_functions_of_seed_and_number(training_folder: Path) -> None:
-    """The same seed gives the same clips, whether one process makes them or several in turn; another seed others."""
+    """A seed gives the same clips, made by one process or by several in turn; another seed gives other clips."""
     data = load_data([training_folder])
     clips = list(islice(coded_clips(data, 5, SMALL), 6))
     odd = list(islice(coded_clips(data, 5, SMALL, first=1, every=2), 3))
@@ -144,7 +144,7 @@ def test_clips_can_be_sent_to_another_process(training_folder: Path) -> None:
 
 
 def test_settings_vary() -> None:
-    """Codecs, presets, rates, key intervals, references and B frames all vary, in about the shares that are wanted."""
+    """Codecs, presets, rates, key intervals, references and B frames vary, in about the intended shares."""
     encoders = [random_encoder(np.random.default_rng(seed)) for seed in range(600)]
     names = Counter(encoder.name for encoder in encoders)
     assert 470 <= names["libx264"] <= 530
@@ -162,7 +162,7 @@ def test_settings_vary() -> None:
     assert 34 < max(rates) <= 35
 
 
-def test_the_name_of_an_encoder_says_all() -> None:
+def test_encoders_are_described_with_all_options() -> None:
     """The line for logs names the encoder and each option."""
     encoder = random_encoder(np.random.default_rng(0))
     assert describe(encoder).split()[0] == encoder.name
@@ -170,8 +170,8 @@ def test_the_name_of_an_encoder_says_all() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_pasted_sprites_are_labelled_where_they_are_seen(seed: int) -> None:
-    """A sprite's label lies where its colour lies, in every frame of a lively path."""
+def test_pasted_sprites_are_labelled_where_they_are_visible(seed: int) -> None:
+    """The label of a sprite covers its colour in every frame of a lively path."""
     rng = np.random.default_rng(seed)
     clip = Clip(np.full((10, 128, 160, 3), BLUE, np.uint8), np.zeros((10, 128, 160), np.uint8))
     path = wander(rng, 10, (80, 60), LIVELY)
@@ -184,7 +184,7 @@ def test_pasted_sprites_are_labelled_where_they_are_seen(seed: int) -> None:
 
 
 def test_paths_are_smooth() -> None:
-    """Glides start at 0 and keep to their speed, and their speed changes little from one frame to the next."""
+    """Glides start at 0, keep to their speed, and change it little from frame to frame."""
     reached = []
     for seed in range(300):
         steps = np.diff(glide(np.random.default_rng(seed), 14, 15.0), prepend=0)
@@ -197,7 +197,7 @@ def test_paths_are_smooth() -> None:
 
 @pytest.mark.parametrize("come_back", [True, False])
 def test_leaving_objects_leave(come_back: bool) -> None:
-    """An object that leaves is in the first frame, then out of sight; one that comes back is in the last, too."""
+    """A leaving object is visible in the first frame, then out of sight; one that comes back is in the last frame too."""
     for seed in range(20):
         rng = np.random.default_rng(seed)
         clip = Clip(np.full((13, 200, 240, 3), BLUE, np.uint8), np.zeros((13, 200, 240), np.uint8))
@@ -211,7 +211,7 @@ def test_leaving_objects_leave(come_back: bool) -> None:
 
 
 def test_grading_is_constant_over_a_clip() -> None:
-    """Equal frames stay equal but for the grain, so that an encoder sees no flicker."""
+    """Equal frames stay equal except for grain, so that an encoder sees no flicker."""
     for seed in range(10):
         rng = np.random.default_rng(seed)
         images = np.repeat(np.kron(rng.integers(40, 200, (1, 8, 8, 3)), np.ones((1, 12, 12, 1))), 3, axis=0)
@@ -222,7 +222,7 @@ def test_grading_is_constant_over_a_clip() -> None:
 
 
 def test_short_videos_and_unwanted_sets_are_never_drawn() -> None:
-    """A video shorter than a clip, one without objects and a set of weight 0 are left out."""
+    """Videos shorter than a clip, videos without objects and sets of weight 0 are never drawn."""
     video, short = panned_video(16), panned_video(5)
     empty = LabeledVideo("made/none", video.frames, video.labels, ())
     recipe = CodedRecipe(real=1.0, frames=(6, 8), sizes=((240, 256),), set_weights={"sparse": 0.0})
@@ -233,7 +233,7 @@ def test_short_videos_and_unwanted_sets_are_never_drawn() -> None:
 
 
 def test_masks_without_objects_are_reported() -> None:
-    """Where no draw shows an object, that is said instead of drawing for ever."""
+    """If no draw shows an object, an error is raised instead of drawing for ever."""
     video = panned_video(16)
     nothing = [np.zeros_like(label) for label in video.labels]
     data = data_of([LabeledVideo("made/empty", video.frames, nothing, (1,))], [])
@@ -241,8 +241,8 @@ def test_masks_without_objects_are_reported() -> None:
         next(coded_clips(data, 0, CodedRecipe(sizes=((240, 256),))))
 
 
-def test_scenes_say_where_they_come_from() -> None:
-    """A scene's name holds every source that its log needs: the video, or the still and what is behind it."""
+def test_scenes_name_their_sources() -> None:
+    """The name of a scene holds its sources: the video, or the still and its background."""
     videos = Weighted[LabeledVideo].of([("made", [panned_video(16)], {})])
     stills = Weighted[LabeledStill].of([("made", [disc()], {})])
     rng = np.random.default_rng(0)
@@ -255,7 +255,7 @@ def test_scenes_say_where_they_come_from() -> None:
 
 @pytest.mark.shared
 def test_no_held_out_sequence_is_among_the_training_data(shared_dir: Path) -> None:
-    """No development sequence and none of DAVIS-2016's validation sequences can be drawn."""
+    """No development sequence and no DAVIS-2016 validation sequence can be drawn."""
     development = {path.name for path in (shared_dir / "data" / "dev").glob("davis480/JPEGImages/480p/*")}
     development |= {path.name for path in (shared_dir / "data" / "dev" / "multi").iterdir()}
     training = {path.parent.name for path in (shared_dir / "data" / "train" / "video").glob("*/*/frames")}

@@ -1,4 +1,4 @@
-"""Losses of training against slow or simple forms of the same rule."""
+"""Training losses against slow or simple forms of the same rule."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from vos.training.common.losses import (
 
 
 def test_aggregated_logits_are_soft_aggregation() -> None:
-    """Softmax of aggregated logits is the soft aggregation of the objects' probabilities."""
+    """The softmax of aggregated logits is the soft aggregation of the objects' probabilities."""
     torch.manual_seed(0)
     logits = torch.randn(2, 3, 5, 7) * 3
     found = torch.softmax(aggregate_logits(logits), dim=1)
@@ -23,7 +23,7 @@ def test_aggregated_logits_are_soft_aggregation() -> None:
         torch.testing.assert_close(found[clip], soft_aggregate(torch.sigmoid(logits[clip])), rtol=1e-4, atol=1e-5)
 
 
-def test_aggregated_logits_survive_certainty() -> None:
+def test_extreme_logits_stay_finite() -> None:
     """Logits far from zero give finite losses and gradients."""
     logits = torch.tensor([-90.0, -20.0, 0.0, 20.0, 90.0]).view(1, 1, 1, 5).requires_grad_()
     merged = aggregate_logits(logits)
@@ -32,7 +32,7 @@ def test_aggregated_logits_survive_certainty() -> None:
     assert torch.isfinite(logits.grad).all()
 
 
-def test_bootstrapping_means_the_hardest_pixels() -> None:
+def test_bootstrapping_averages_the_hardest_pixels() -> None:
     """With a share below 1, the loss is close to the mean of that share of the largest pixel losses."""
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 2, 64, 64), torch.randint(0, 2, (2, 64, 64))
@@ -42,8 +42,8 @@ def test_bootstrapping_means_the_hardest_pixels() -> None:
     assert abs(bootstrapped_cross_entropy(logits, labels, 0.2) - expected) < 0.05 * expected
 
 
-def test_dice_against_a_loop() -> None:
-    """Dice is one minus the smoothed overlap, object by object."""
+def test_dice_equals_a_loop() -> None:
+    """The Dice loss is one minus the smoothed overlap, averaged over objects."""
     torch.manual_seed(1)
     logits, labels = torch.randn(2, 3, 6, 6), torch.randint(0, 3, (2, 6, 6))
     probability = torch.softmax(logits, dim=1).numpy()
@@ -56,12 +56,12 @@ def test_dice_against_a_loop() -> None:
 
 
 def test_share_of_hard_pixels_falls_to_its_end() -> None:
-    """All pixels count at first, the hardest fifth from the run's half on."""
+    """All pixels count at first, only the hardest fifth from the middle of the run."""
     assert [round(hardest_share(p, 0.2), 3) for p in (0, 0.1, 0.3, 0.5, 1)] == [1, 1, 0.6, 0.2, 0.2]
 
 
 def test_presence_is_any_pixel() -> None:
-    """An object of one pixel is there, one without is not; the loss is small where logits say so."""
+    """An object of one pixel is visible, one without pixels is not; the loss is small for matching logits."""
     labels = torch.zeros(2, 4, 4, dtype=torch.int64)
     labels[0, 1, 2] = 2
     right = torch.tensor([[-9.0, 9.0], [-9.0, -9.0]])

@@ -1,4 +1,4 @@
-"""Training runs of the refiner: they learn what they may, and stopping and resuming changes nothing."""
+"""Training runs of the refiner: they learn; stopping and resuming do not change the result."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def trainer(**changes: object) -> RefinerTrainer:
 
 
 def test_steps_on_one_batch_lower_its_loss(batch: Sample) -> None:
-    """What is learned from a batch makes the batch's loss smaller within a few steps."""
+    """A few steps on one batch reduce its loss."""
     learner = trainer(steps=100, learning_rate=2e-4)
     learner.measure_scale(batch)
     losses = [learner.step(batch)["loss"] for _ in range(6)]
     assert max(losses[-2:]) < 0.98 * losses[0], losses
 
 
-def test_gradients_reach_what_is_trained_and_nothing_else(batch: Sample) -> None:
-    """A step gives every trained tensor a gradient and changes it; the first backbone blocks get none and stay."""
+def test_gradients_reach_trained_tensors_only(batch: Sample) -> None:
+    """A step changes every trained tensor; the frozen backbone blocks get no gradient and do not change."""
     learner = trainer(steps=100)
     before = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
     learner.step(batch)
@@ -67,43 +67,43 @@ def test_gradients_reach_what_is_trained_and_nothing_else(batch: Sample) -> None
 
 
 def test_metrics_are_those_of_the_batch(batch: Sample) -> None:
-    """The loss is the weighted sum of its parts, and shares of overlap lie between 0 and 1."""
+    """The loss is the weighted sum of its parts, and IoUs lie between 0 and 1."""
     recipe = RefinerRecipe()
     found = trainer().step(batch)
     parts = found["entropy"] + found["dice"]
     parts += recipe.confidence_weight * found["confidence"]
     assert found["loss"] == pytest.approx(parts, rel=1e-4)
     assert 0 <= found["iou"] <= 1
-    assert 0.3 < found["carried"] <= 1
+    assert 0.3 < found["propagated"] <= 1
     assert np.isfinite(list(found.values())).all()
 
 
 def test_overlap_equals_a_loop() -> None:
-    """IoU of each frame and object is that of its sets of cells, 1 where both are empty."""
+    """The IoU of each frame and object is that of its sets of cells, 1 if both are empty."""
     torch.manual_seed(0)
     best, truth = torch.randint(0, 3, (5, 6, 7)), torch.rand(5, 2, 6, 7)
     best[1], truth[1] = 0, 0.3
     best[2] = 0
-    found, there = _ious(best, truth)
+    found, visible = _ious(best, truth)
     for n, k in np.ndindex(5, 2):
         cells = {tuple(c) for c in (best[n] == k + 1).nonzero().tolist()}
         real = {tuple(c) for c in (truth[n, k] > 0.5).nonzero().tolist()}
         assert found[n, k] == pytest.approx(len(cells & real) / len(cells | real) if cells | real else 1.0)
-        assert there[n, k] == bool(real)
+        assert visible[n, k] == bool(real)
 
 
 def options(data: Path, out: Path, **changes: object) -> RefinerOptions:
-    """A run from the shipped weights of `compact`."""
+    """Options of a run from the shipped weights of `compact`."""
     return RefinerOptions(**{"data": (data,), "out": out, "start": PACKAGE_FOLDER / "compact.safetensors", **changes})
 
 
 def test_resuming_changes_nothing(training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that stopped and was resumed, with batches from another process, ends as one that ran through."""
+    """A stopped and resumed run, with batches from another process, ends as an uninterrupted run does."""
     monkeypatch.setattr(batches, "SIZE", (64, 80))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train_refiner(options(training_folder, whole, workers=0), SHORT)
     assert train_refiner(options(training_folder, parts, workers=0, stop_after=2), SHORT).steps == 2
-    # What a run started from is known from its checkpoint, whatever is named when it goes on.
+    # The checkpoint knows the start weights; the option is ignored when resuming.
     gone = tmp_path / "gone.safetensors"
     assert train_refiner(options(training_folder, parts, workers=1, resume=True, start=gone), SHORT).steps == 4
     starts = {safe_open(out / "refiner.safetensors", "pt").metadata()["start"] for out in (whole, parts)}
@@ -118,8 +118,8 @@ def test_resuming_changes_nothing(training_folder: Path, tmp_path: Path, monkeyp
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_a_run_may_go_on_from_a_refiner(training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Started from a refiner's weights, all of them are the first step's; the new weights name the old ones' file."""
+def test_a_run_may_start_from_a_refiner(training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run from a refiner's weights starts with all of them, and the new weights name the old file."""
     monkeypatch.setattr(batches, "SIZE", (64, 80))
     shipped = PACKAGE_FOLDER / "refiner.safetensors"
     recipe = RefinerRecipe(steps=1, clips=2, frames=4, learning_rate=1e-9)
@@ -132,8 +132,8 @@ def test_a_run_may_go_on_from_a_refiner(training_folder: Path, tmp_path: Path, m
         assert file.metadata()["start"] == f"refiner.safetensors {hashlib.sha256(shipped.read_bytes()).hexdigest()}"
 
 
-def test_weights_say_what_made_them(training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run leaves half-precision weights that load as the refiner and name recipe, data and steps; and a log."""
+def test_weights_name_their_origin(training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run writes a log and half-precision weights that load as the refiner and name recipe, data and steps."""
     monkeypatch.setattr(batches, "SIZE", (64, 80))
     monkeypatch.setattr(run_log, "LOG_EVERY", 2)
     recipe = RefinerRecipe(steps=2, clips=2, frames=4)

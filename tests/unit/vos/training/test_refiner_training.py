@@ -1,4 +1,4 @@
-"""Training the refiner on coded clips: what a sample holds, and that training carries masks as propagation does."""
+"""Training the refiner on coded clips: contents of a sample, and propagation in training as at inference."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def data(training_folder: Path) -> TrainingData:
 
 
 def clips_of(data: TrainingData, count: int, seed: int = 3) -> list[CodedClip]:
-    """Some coded clips."""
+    """Draw coded clips."""
     return list(islice(coded_clips(data, seed, RECIPE), count))
 
 
@@ -46,7 +46,7 @@ def by_cells(mask: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("objects", [1, 2, 3])
 def test_a_sample_is_the_clip_in_decode_order(data: TrainingData, objects: int) -> None:
-    """Pictures, labels and places are those of the clip; the first mask is the truth; objects beyond it are empty."""
+    """Pictures, labels and indices are those of the clip; the first mask is the truth; surplus objects are empty."""
     for clip in clips_of(data, 6):
         one = sample(clip, FRAMES, objects, np.random.default_rng(0))
         assert one["rgb"].shape == (FRAMES, 64, 80, 3)
@@ -66,16 +66,16 @@ def test_a_sample_is_the_clip_in_decode_order(data: TrainingData, objects: int) 
                 assert not one["given"][:, k].any()
 
 
-def test_evidence_and_places_are_within_their_ranges(data: TrainingData) -> None:
-    """Doubt is 0..1, residual 0..4, lack of vectors 0 or 1; weights add up to 1 in all frames but those without any."""
+def test_bitstream_features_and_weights_are_within_their_ranges(data: TrainingData) -> None:
+    """Uncertainty is 0..1, the residual 0..4, lack of vectors 0 or 1; weights sum to 1 in predicted frames."""
     for clip in clips_of(data, 8):
         one = sample(clip, FRAMES, 1, np.random.default_rng(0))
-        doubt, residual, bare = one["evidence"].unbind(1)
-        assert one["evidence"].dtype == one["weights"].dtype == torch.float32
-        assert 0 <= doubt.min() <= doubt.max() <= 1
+        uncertainty, residual, no_vector = one["bitstream"].unbind(1)
+        assert one["bitstream"].dtype == one["weights"].dtype == torch.float32
+        assert 0 <= uncertainty.min() <= uncertainty.max() <= 1
         assert 0 <= residual.min() <= residual.max() <= 255 / 64
         for t, frame in enumerate(clip.frames[:FRAMES]):
-            assert np.array_equal(bare[t], (frame.motion.reference < 0).all(axis=0))
+            assert np.array_equal(no_vector[t], (frame.motion.reference < 0).all(axis=0))
             np.testing.assert_allclose(residual[t] * 64, by_cells(np.abs(frame.residual)), atol=0.51)
             sums, predicted = one["weights"][t].sum(dim=1), bool((frame.motion.reference >= 0).any())
             torch.testing.assert_close(sums, torch.full_like(sums, float(predicted)), rtol=0, atol=1e-5)
@@ -85,7 +85,7 @@ def test_evidence_and_places_are_within_their_ranges(data: TrainingData) -> None
 
 
 def test_batches_are_functions_of_seed_and_step(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step's batch is the same however often and in how long a run it is made; other steps and seeds differ."""
+    """The batch of a step is always the same, in a run of any length; other steps and seeds differ."""
     monkeypatch.setattr(batches, "SIZE", (64, 80))
 
     def batch(step: int, seed: int = 1, steps: int = 9) -> Sample:
@@ -101,7 +101,7 @@ def test_batches_are_functions_of_seed_and_step(data: TrainingData, monkeypatch:
 
 
 def test_clips_side_by_side_keep_to_themselves(data: TrainingData) -> None:
-    """In a batch, each clip's places point into its own part of the table; all else is stacked."""
+    """In a batch, the corners of each clip point into its own part of the table; everything else is stacked."""
     samples = [sample(clip, FRAMES, 1, np.random.default_rng(0)) for clip in clips_of(data, 3)]
     expected = [one["corners"].clone() for one in samples]
     batch = collate(samples)
@@ -110,98 +110,98 @@ def test_clips_side_by_side_keep_to_themselves(data: TrainingData) -> None:
         assert torch.equal(batch["given"][n], samples[n]["given"])
 
 
-class Keeping(nn.Module):
-    """Stands in for the refiner: leaves one object's masks as they were carried and notes what it is told."""
+class IdentityRefiner(nn.Module):
+    """Takes the place of the refiner: returns the propagated masks of one object and records its inputs."""
 
     def __init__(self, light: Tensor) -> None:
         super().__init__()
         self.light = light
-        self.told: list[Tensor] = []
-        self.hints: list[Tensor] = []
+        self.bitstream: list[Tensor] = []
+        self.propagated_light: list[Tensor] = []
         self.read: list[Tensor] = []
 
     def normalize(self, rgb: Tensor) -> Tensor:
-        """As it is."""
+        """Return the picture as float."""
         return rgb.float()
 
     def encode(self, image: Tensor, step: tuple[float, float]) -> RefinerFeatures:
-        """The prepared light features; the number of the picture as its key."""
+        """Return the prepared light features, with the number of the picture as its key."""
         self.step = step
         number = torch.arange(len(image)).float().view(-1, 1, 1, 1)
         return RefinerFeatures({4: image}, number, self.light)
 
     def memorize(self, features: RefinerFeatures, soft: Tensor) -> Memory:
-        """The number of the picture."""
+        """Return the number of the picture as key."""
         return Memory(features.key.flatten(2), soft.flatten(1)[:, :1, None])
 
     def confidence(self, _features: RefinerFeatures, propagated_light: Tensor) -> Tensor:
-        """None."""
-        self.hints.append(propagated_light)
+        """Record the light features and return their first channel."""
+        self.propagated_light.append(propagated_light)
         return propagated_light[:, :1]
 
     def refine(
-        self, _features: RefinerFeatures, memory: Memory, carried: Tensor, _confidence: Tensor, evidence: Tensor
+        self, _features: RefinerFeatures, memory: Memory, propagated: Tensor, _confidence: Tensor, bitstream: Tensor
     ) -> Tensor:
-        """Logits that come out of aggregation as the carried mask: its odds are squared there."""
-        self.told.append(evidence)
+        """Return logits that aggregation, which squares the odds, turns into the propagated mask."""
+        self.bitstream.append(bitstream)
         self.read.append(memory.key[:, 0].int())
-        return torch.logit(carried, 1e-7) / 2
+        return torch.logit(propagated, 1e-7) / 2
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_training_carries_as_propagation_does(data: TrainingData, seed: int) -> None:
-    """Through a whole clip, masks, light features and doubt reach each frame as propagation's own store brings them."""
+def test_training_propagates_as_inference_does(data: TrainingData, seed: int) -> None:
+    """Through a whole clip, masks, light features and uncertainty in each frame equal those of the propagation code."""
     clip = clips_of(data, 1, seed)[0]
     rng = np.random.default_rng(seed)
     batch = collate([sample(clip, FRAMES, 1, rng)])
-    # Masks everywhere, so that propagation carries every cell.
+    # Masks everywhere, so that every cell is propagated.
     batch["given"] = torch.from_numpy(rng.integers(40, 215, (1, FRAMES, 1, 16, 20), dtype=np.uint8))
     light = nn.functional.normalize(torch.rand(FRAMES, LIGHT_CHANNELS, 16, 20), dim=1)
-    refiner = Keeping(light)
+    refiner = IdentityRefiner(light)
     out = unroll(refiner, batch)
 
     store = ReferenceStore(1 + LIGHT_CHANNELS + 1, 16, 20, torch.device("cpu"))
-    repaired = []
+    refined = []
     for t, frame in enumerate(clip.frames[:FRAMES]):
         if batch["key"][0, t]:
-            held = Propagated(batch["given"][0, t] / 255, light[t], torch.zeros(16, 20), 1.0)
+            stored = Propagated(batch["given"][0, t] / 255, light[t], torch.zeros(16, 20), 1.0)
         else:
-            came = propagate(frame, store, 1)
-            n = len(repaired)
-            torch.testing.assert_close(out.carried[n], came.soft, atol=2e-3, rtol=0)
-            torch.testing.assert_close(refiner.hints[n][0], came.light, atol=2e-3, rtol=0)
-            torch.testing.assert_close(refiner.told[n][0, 0], came.doubt, atol=2e-3, rtol=0)
-            held = Propagated(came.soft, light[t], came.doubt * UNCERTAINTY_AFTER_REFINEMENT, 1.0)
-            repaired.append(t)
-        store.put(frame.decode_index, held.channels())
-    assert out.time.tolist() == repaired
-    assert repaired
+            propagated = propagate(frame, store, 1)
+            n = len(refined)
+            torch.testing.assert_close(out.propagated[n], propagated.soft, atol=2e-3, rtol=0)
+            torch.testing.assert_close(refiner.propagated_light[n][0], propagated.light, atol=2e-3, rtol=0)
+            torch.testing.assert_close(refiner.bitstream[n][0, 0], propagated.uncertainty, atol=2e-3, rtol=0)
+            stored = Propagated(propagated.soft, light[t], propagated.uncertainty * UNCERTAINTY_AFTER_REFINEMENT, 1.0)
+            refined.append(t)
+        store.put(frame.decode_index, stored.channels())
+    assert out.time.tolist() == refined
+    assert refined
 
 
-def test_a_clip_seen_smaller_is_carried_at_its_own_size(data: TrainingData) -> None:
-    """The network gets everything at the size of the pictures, made smaller; what it gives is carried at full size."""
+def test_downscaled_clips_are_propagated_at_full_size(data: TrainingData) -> None:
+    """The network gets all inputs at the downscaled size; its outputs are propagated at full size."""
     samples = [sample(clip, FRAMES, 1, np.random.default_rng(n), 0.75) for n, clip in enumerate(clips_of(data, 2))]
     batch = collate(samples)
     assert batch["rgb"].shape == (2, FRAMES, 48, 64, 3)
-    # Alike everywhere, masks and light features stay as they are at any size.
+    # Constant masks and light features do not change when they are resized.
     batch["given"].fill_(180)
-    refiner = Keeping(torch.full((2 * FRAMES, LIGHT_CHANNELS, 12, 16), 0.25))
+    refiner = IdentityRefiner(torch.full((2 * FRAMES, LIGHT_CHANNELS, 12, 16), 0.25))
     out = unroll(refiner, batch)
     assert refiner.step == (64 / 48, 80 / 64)
-    assert {x.shape[-2:] for x in (*refiner.told, *refiner.hints)} == {(12, 16)}
-    assert {x.shape[-2:] for x in (out.logits, out.carried, out.confidence)} == {(16, 20)}
-    torch.testing.assert_close(out.carried, torch.full_like(out.carried, 180 / 255), atol=2e-3, rtol=0)
+    assert {x.shape[-2:] for x in (*refiner.bitstream, *refiner.propagated_light)} == {(12, 16)}
+    assert {x.shape[-2:] for x in (out.logits, out.propagated, out.confidence)} == {(16, 20)}
+    torch.testing.assert_close(out.propagated, torch.full_like(out.propagated, 180 / 255), atol=2e-3, rtol=0)
     torch.testing.assert_close(out.confidence, torch.full_like(out.confidence, 0.25), atol=2e-3, rtol=0)
     for n, (clip, time) in enumerate(zip(out.clip.tolist(), out.time.tolist(), strict=True)):
         assert not batch["key"][clip, time]
         assert out.logits[n].softmax(0)[1].mean() == pytest.approx(180 / 255, abs=0.02)
 
 
-def test_key_frames_are_given_and_not_repaired(data: TrainingData) -> None:
-    """Every frame that is no key frame of its clip is repaired once, in decode order, and no key frame is."""
+def test_all_frames_but_key_frames_are_refined(data: TrainingData) -> None:
+    """Every frame but the key frames is refined once, in decode order."""
     batch = collate([sample(clip, FRAMES, 1, np.random.default_rng(n)) for n, clip in enumerate(clips_of(data, 3))])
     batch["key"][1, 2] = ~batch["key"][1, 2]
-    out = unroll(Keeping(torch.rand(3 * FRAMES, LIGHT_CHANNELS, 16, 20)), batch)
+    out = unroll(IdentityRefiner(torch.rand(3 * FRAMES, LIGHT_CHANNELS, 16, 20)), batch)
     assert out.time.tolist() == sorted(out.time.tolist())
     done = set(zip(out.clip.tolist(), out.time.tolist(), strict=True))
     assert done == {(c, t) for c, t in np.ndindex(3, FRAMES) if not batch["key"][c, t]}
@@ -210,7 +210,7 @@ def test_key_frames_are_given_and_not_repaired(data: TrainingData) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_memory_is_the_first_and_the_nearest_key_frames(seed: int) -> None:
-    """Of the key frames decoded before, the first and the nearest by presentation are chosen, none of them twice."""
+    """Of the key frames decoded before, the first and the nearest by presentation are chosen, each once."""
     rng = np.random.default_rng(seed)
     key = rng.random((3, 12)) < 0.4
     key[:, 0] = True
@@ -229,10 +229,10 @@ def test_memory_is_the_first_and_the_nearest_key_frames(seed: int) -> None:
         assert [abs(index[clip, i] - index[clip, t]) for i in found] == wanted
 
 
-def test_what_is_read_belongs_to_the_clip(data: TrainingData) -> None:
-    """Each clip's frames are matched with key frames of that clip."""
+def test_clips_read_their_own_key_frames(data: TrainingData) -> None:
+    """The frames of each clip are matched with key frames of the same clip."""
     batch = collate([sample(clip, FRAMES, 1, np.random.default_rng(n)) for n, clip in enumerate(clips_of(data, 3))])
-    refiner = Keeping(torch.rand(3 * FRAMES, LIGHT_CHANNELS, 16, 20))
+    refiner = IdentityRefiner(torch.rand(3 * FRAMES, LIGHT_CHANNELS, 16, 20))
     out = unroll(refiner, batch)
     read = torch.cat(refiner.read)
     assert read.shape == (len(out.clip), MATCHED_KEYFRAMES)
@@ -241,9 +241,9 @@ def test_what_is_read_belongs_to_the_clip(data: TrainingData) -> None:
         assert all(n // FRAMES == clip and n % FRAMES < t and batch["key"].flatten()[n] for n in row)
 
 
-def test_doubt_that_a_hop_adds_is_propagation_s(data: TrainingData) -> None:
-    """The first row of a sample's evidence is the doubt that propagation adds at that frame."""
+def test_hop_uncertainty_is_that_of_propagation(data: TrainingData) -> None:
+    """The first bitstream feature of a sample is the uncertainty that propagation adds at that frame."""
     clip = clips_of(data, 1)[0]
     one = sample(clip, FRAMES, 1, np.random.default_rng(0))
     for t, frame in enumerate(clip.frames[:FRAMES]):
-        assert np.array_equal(one["evidence"][t, 0], hop_uncertainty(frame))
+        assert np.array_equal(one["bitstream"][t, 0], hop_uncertainty(frame))

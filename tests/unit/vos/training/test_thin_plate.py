@@ -1,4 +1,4 @@
-"""Random bends are thin-plate splines: against the definition in plain loops, and against what a spline must do."""
+"""Random bends are thin-plate splines: compared with the definition in plain loops."""
 
 import math
 
@@ -10,7 +10,7 @@ from vos.training.data.thin_plate import POINTS, random_bend
 
 
 def slow_spline(values: np.ndarray, x: float, y: float) -> float:
-    """Bookstein's spline through values at the control points of the unit square, at one place."""
+    """Bookstein's spline through values at the control points of the unit square, at one position."""
     control = [(i / (POINTS - 1), j / (POINTS - 1)) for j in range(POINTS) for i in range(POINTS)]
 
     def bending(a: tuple[float, float], b: tuple[float, float]) -> float:
@@ -30,7 +30,7 @@ def slow_spline(values: np.ndarray, x: float, y: float) -> float:
 
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (20, 20)])
 def test_bends_are_splines(height: int, width: int) -> None:
-    """Every place of a small bend has the value that the definition gives."""
+    """A small bend equals the definition everywhere."""
     found = random_bend(np.random.default_rng(3), height, width)
     values = np.random.default_rng(3).uniform(-1, 1, POINTS * POINTS)
     for row in range(0, height, 5):
@@ -40,7 +40,7 @@ def test_bends_are_splines(height: int, width: int) -> None:
 
 
 def test_large_bends_are_small_ones_enlarged() -> None:
-    """A bend of a large picture is the same spline: between places it is interpolated to a hundredth."""
+    """The bend of a large picture is the same spline, interpolated with an error of a few hundredths."""
     large = random_bend(np.random.default_rng(5), 384, 512)
     small = random_bend(np.random.default_rng(5), 48, 48)
     assert np.abs(cv2.resize(large, (48, 48), interpolation=cv2.INTER_AREA) - small).max() < 0.03

@@ -197,7 +197,7 @@ def test_paths_are_smooth() -> None:
 
 @pytest.mark.parametrize("come_back", [True, False])
 def test_leaving_objects_leave(come_back: bool) -> None:
-    """A leaving object is visible in the first frame, then out of sight; one that comes back is in the last frame too."""
+    """A leaving object is visible in the first frame, then out of sight, and back at the end if it returns."""
     for seed in range(20):
         rng = np.random.default_rng(seed)
         clip = Clip(np.full((13, 200, 240, 3), BLUE, np.uint8), np.zeros((13, 200, 240), np.uint8))

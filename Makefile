@@ -17,7 +17,7 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 
 .PHONY: demo serve test lint bench docker-smoke format clean
 
-demo: $(VENV)/.run
+demo: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask demo
 
 serve: $(VENV)/.run $(VENV)/.client

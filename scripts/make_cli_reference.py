@@ -1,4 +1,4 @@
-"""Makes docs/reference/cli.md from the commands themselves: `python scripts/make_cli_reference.py [--check]`."""
+"""Make docs/reference/cli.md from the commands: `python scripts/make_cli_reference.py [--check]`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from service.cli.main import app
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md"
 HEAD = """# The command line
 
-Made from the code by `python scripts/make_cli_reference.py`; do not edit by hand.
+Made by `python scripts/make_cli_reference.py`; do not edit by hand.
 
-Every command takes `--json FILE` (`-` for standard output) where it has a result, shows a progress bar on a terminal
-and nothing on a pipe, and ends with one of these exit codes:
+Every command with a result takes `--json FILE` (`-` for standard output), shows a progress bar on a terminal and
+nothing on a pipe, and ends with one of these exit codes:
 
 | code | meaning |
 | --- | --- |
@@ -26,17 +26,19 @@ and nothing on a pipe, and ends with one of these exit codes:
 | 2 | bad usage or input: the line on standard error says what was given and what is allowed |
 | 130 | stopped by Ctrl-C; what was written stays |
 
-Frames are counted from 0 in presentation order. `FILE` and `DIR` are paths; a video is any file that FFmpeg decodes.
+Frames are counted from 0 in presentation order. `FILE` and `PATH` are paths; a video is any file that FFmpeg decodes, or
+for `keymask run` a folder of numbered JPEG or PNG pictures. `keymask --install-completion` teaches the shell the
+commands, options and values.
 """
 
 
 def reference() -> str:
-    """The page."""
+    """Return the page."""
     return HEAD + "".join(_pages("keymask", typer.main.get_command(app)))
 
 
 def _pages(path: str, command: Any) -> list[str]:
-    """One section a command, groups opened."""
+    """Return one section per command, also of groups."""
     if hasattr(command, "commands"):
         return [page for name, child in command.commands.items() for page in _pages(f"{path} {name}", child)]
     arguments = [p for p in command.params if p.param_type_name == "argument"]
@@ -54,7 +56,7 @@ def _placeholder(parameter: Any) -> str:
 
 
 def _spelled(parameter: Any) -> str:
-    """The option's name with its value; of a switch that is on, also the name that turns it off."""
+    """Return the option's name with its value, and the name that turns a switch off."""
     names = [max(opts, key=len) for opts in (parameter.opts, parameter.secondary_opts) if opts]
     kind = parameter.metavar.replace("|", "\\|") if parameter.metavar else _kind(parameter)
     value = "" if parameter.is_flag else f" {kind}"
@@ -62,7 +64,7 @@ def _spelled(parameter: Any) -> str:
 
 
 def _kind(parameter: Any) -> str:
-    """What kind of value an option takes."""
+    """Return the placeholder of an option's value."""
     wanted = parameter.type_descriptor.annotation
     if get_origin(wanted) is Literal:
         return "\\|".join(get_args(wanted))
@@ -82,7 +84,7 @@ def _flat(text: str | None) -> str:
 
 
 def main() -> int:
-    """Write the page, or say whether it is current."""
+    """Write the page, or check that it is current."""
     parser = argparse.ArgumentParser(description="Make the reference of the command line.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the page is out of date")
     check = parser.parse_args().check

@@ -1,7 +1,7 @@
 """What commands print: text for people, JSON for programs, a progress bar on a terminal.
 
-Results go to standard output, errors and progress to standard error. With `--json -` standard output belongs to the
-JSON alone, so the text for people moves to standard error.
+Results go to standard output, errors and progress to standard error. With `--json -`, standard output holds the JSON
+alone, and the text for people moves to standard error.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from service.config import Settings
 from service.errors import UsageError
 
 STDOUT = "-"
 
 
 def _check_json(json_file: str | None) -> str | None:
-    """Refuse a file that cannot be made before the work is done."""
+    """Refuse a file that cannot be written before the work is done."""
     if (path := json_path(json_file)) is not None:
         if path.is_dir():
             raise UsageError(f"--json {json_file} is a folder; a file is expected")
@@ -46,17 +47,17 @@ JsonOption = Annotated[
 
 
 def json_path(json_file: str | None) -> Path | None:
-    """The file that `--json` names, if it names one."""
+    """Return the file that `--json` names, None if it names none."""
     return None if json_file in (None, STDOUT) else Path(str(json_file))
 
 
 def text_console(json_file: str | None = None) -> Console:
-    """Where the text for people goes, given the command's `--json` value."""
+    """Return where the text for people goes, given the command's `--json` value."""
     return Console(stderr=json_file == STDOUT, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def write_json(value: Any, json_file: str | None) -> None:
-    """Write `value` to what `--json` names, if anything."""
+    """Write `value` where `--json` says, if it was given."""
     if json_file is None:
         return
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
@@ -67,38 +68,65 @@ def write_json(value: Any, json_file: str | None) -> None:
 
 
 @contextmanager
-def progress_bar(description: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a bar on standard error while the block runs, if that is a terminal; else show nothing.
+def progress_bar(
+    description: str, unit: str = "frames", console: Console | None = None
+) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar with rate and time left while the block runs, if standard error is a terminal; else show nothing.
 
     Args:
         description: What is being done.
+        unit: Name of the steps, in the plural.
+        console: Where to draw; standard error by default.
 
     Yields:
         A function to call with the number of steps done so far and the number expected, None if unknown.
     """
-    console = Console(stderr=True)
+    console = console or Console(stderr=True)
     if not console.is_terminal:
         yield lambda _done, _total: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    rate, left = TextColumn("{task.fields[rate]}"), TimeRemainingColumn(compact=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, left, TextColumn("left"))
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(description, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        task = progress.add_task(description, total=None, rate="")
+
+        def update(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total)
+            speed = progress.tasks[0].speed
+            progress.update(task, rate="" if speed is None else f"{speed:.1f} {unit}/s")
+
+        yield update
+
+
+def compile_once(settings: Settings, console: Console | None = None) -> None:
+    """Compile the kernels and say so, if that has not been done on this machine and standard error is a terminal.
+
+    Elsewhere they compile unannounced, when the first frame needs them.
+    """
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        return
+    from service.run.compilation import compile_kernels, is_compiled  # noqa: PLC0415
+
+    marker = settings.home / "compiled"
+    if not is_compiled(marker):
+        with console.status("compiling for this processor, once"):
+            compile_kernels(marker)
 
 
 @contextmanager
 def heeded_interrupts() -> Iterator[Callable[[], None]]:
-    """Within it, a Ctrl-C is not lost: what is yielded raises it again if a destructor swallowed it when it came."""
-    asked: list[int] = []
+    """Keep a Ctrl-C from being lost: call the yielded function to raise it again if a destructor swallowed it."""
+    received: list[int] = []
 
     def note(number: int, _frame: object) -> None:
-        asked.append(number)
+        received.append(number)
         raise KeyboardInterrupt
 
     def heed() -> None:
-        if asked:
+        if received:
             raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():

@@ -29,6 +29,7 @@ from service.cli.commands.probe import probe_command
 from service.cli.commands.run import run_command
 from service.cli.commands.serve import serve_command
 from service.cli.commands.worker import worker_command
+from service.cli.options import Command, Group
 from service.config import load_settings
 from service.errors import BAD_INPUT, DONE, FAILED, UsageError, error_mapping, message_of
 from service.torch_runtime import prepare_torch
@@ -36,9 +37,9 @@ from service.torch_runtime import prepare_torch
 app = typer.Typer(
     name="keymask",
     help="Masks for every frame of a compressed video from the mask of one frame.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     invoke_without_command=True,
+    cls=Group,
 )
 
 
@@ -54,14 +55,14 @@ def root(
         typer.echo(context.get_help())
 
 
-app.command("run")(run_command)
-app.command("probe")(probe_command)
-app.command("demo")(demo_command)
-app.command("eval")(eval_command)
-app.command("bench")(bench_command)
+app.command("run", cls=Command)(run_command)
+app.command("probe", cls=Command)(probe_command)
+app.command("demo", cls=Command)(demo_command)
+app.command("eval", cls=Command)(eval_command)
+app.command("bench", cls=Command)(bench_command)
 app.add_typer(train.app, name="train")
-app.command("serve")(serve_command)
-app.command("worker")(worker_command)
+app.command("serve", cls=Command)(serve_command)
+app.command("worker", cls=Command)(worker_command)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 

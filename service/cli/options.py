@@ -1,4 +1,4 @@
-"""Command-line options made from the table in `service.run.options`."""
+"""Options of commands: made from the table in `service.run.options`, and how help shows them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,44 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
+from typer.core import TyperCommand, TyperGroup
 
 from service.run.options import RunOptions
 
-Command = TypeVar("Command", bound=Callable[..., None])
+Function = TypeVar("Function", bound=Callable[..., None])
 _METAVARS: dict[str, str] = {"weights": "FILE"}
 
 
-def run_options(*names: str) -> Callable[[Command], Command]:
+class Command(TyperCommand):
+    """A command whose help shows flags without `<bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, with `--help`."""
+        return _without_flag_types(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands whose help shows flags without `<bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, with `--help`."""
+        return _without_flag_types(super().get_params(ctx))
+
+
+def _without_flag_types(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    return parameters
+
+
+def run_options(*names: str) -> Callable[[Function], Function]:
     """Give a command options of the table, which it receives as `**values`; all of them by default.
 
     The command makes `RunOptions.checked(**values)`, so that the table and not Typer refuses a value.
     """
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: Function) -> Function:
         hints = get_type_hints(command, include_extras=True)
         signature = inspect.signature(command)
         own = [

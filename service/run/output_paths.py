@@ -1,4 +1,4 @@
-"""What a command reads and writes, looked at together: no output may destroy an input or another output."""
+"""Check the paths of a command: no output may destroy an input or another output."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from service.errors import UsageError
 
 
 def check_paths(inputs: Iterable[Path | None], files: Mapping[str, Path | None], folders: Iterable[Path] = ()) -> None:
-    """Refuse files to write that are one file with an input or with each other, by whatever path they are named.
+    """Refuse to write a file that is also an input or another output, whatever path names it.
 
     Args:
-        inputs: What is read.
-        files: What is written, by what the user calls it, such as "--rle".
-        folders: What is written into.
+        inputs: Files that are read.
+        files: Files that are written, by the option that names them, such as "--rle".
+        folders: Folders that are written into.
 
     Raises:
-        UsageError: Naming both.
+        UsageError: Two paths collide; the message names both.
     """
     given = [path for path in inputs if path is not None]
     written = {name: path for name, path in files.items() if path is not None}
@@ -35,15 +35,15 @@ def check_paths(inputs: Iterable[Path | None], files: Mapping[str, Path | None],
 
 
 def is_same(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file, or would if it was there."""
+    """Whether two paths lead to one file, or would if it existed."""
     try:
         return real(one) == real(other) or one.samefile(other)
-    except (OSError, ValueError):  # one of them is not there
+    except (OSError, ValueError):  # one of them does not exist
         return False
 
 
 def real(path: Path) -> Path:
-    """The absolute path without links; of a path that cannot be, as it is."""
+    """Return the absolute path without links; a path that cannot exist is returned as it is, made absolute."""
     try:
         return Path(os.path.realpath(path))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Where a run writes: the paths, and the refusal to mix with or destroy what is already there."""
+"""Paths that a run writes, and the checks that it destroys neither an input nor an earlier result."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from service.writers.overlay import container_of
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Files of one run.
+    """Output files of one run.
 
     Attributes:
         folder: Holds `masks/` and `report.json`.
-        overlay: Video with the masks drawn over it, if wanted.
-        rle: NDJSON with run-length encoded masks, if wanted.
-        json: What `--json` writes after the run, if wanted; replaced without asking.
+        overlay: Video with the masks drawn over it; None for no such file.
+        rle: NDJSON with run-length encoded masks; None for no such file.
+        json: What `--json` writes after the run, replaced without asking; None for no such file.
     """
 
     folder: Path
@@ -29,16 +29,16 @@ class Outputs:
 
     @property
     def masks(self) -> Path:
-        """Folder of the indexed PNGs."""
+        """Folder of the masks, indexed PNGs."""
         return self.folder / "masks"
 
     @property
     def report(self) -> Path:
-        """The report."""
+        """The report's path."""
         return self.folder / "report.json"
 
     def to_json(self) -> dict[str, str | None]:
-        """The paths as text."""
+        """Return the paths as text."""
         return {
             "masks": str(self.masks),
             "overlay": None if self.overlay is None else str(self.overlay),
@@ -46,10 +46,10 @@ class Outputs:
         }
 
     def check(self, inputs: tuple[Path, ...], force: bool) -> None:
-        """Refuse to write over an input or over each other, or over an earlier result unless `force`.
+        """Refuse to write over an input or another output, or over an earlier result unless `force`.
 
         Raises:
-            UsageError: Naming what is in the way.
+            UsageError: Something is in the way; the message names it.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"--out {self.folder} is a file; a folder is expected")
@@ -68,6 +68,8 @@ class Outputs:
             raise UsageError(f"{', '.join(taken)} from an earlier run: choose another place, or replace with --force")
 
     def _check_collisions(self, inputs: tuple[Path, ...]) -> None:
+        if any(is_same(path, self.masks) for path in inputs):
+            raise UsageError(f"{self.masks} is an input of this run and masks would go there; choose another --out")
         files = {"report.json": self.report, "--overlay": self.overlay, "--rle": self.rle, "--json": self.json}
         check_paths(inputs, files, (self.folder, self.masks))
         for path in (*inputs, *files.values()):
@@ -76,11 +78,11 @@ class Outputs:
                 raise UsageError(f"{path} is {role} of this run and lies where its masks go; choose another --out")
 
     def _is_mask(self, path: Path) -> bool:
-        """Whether the path is one that masks are written to."""
+        """Whether masks may be written to the path."""
         return path.suffix == ".png" and path.stem.isdecimal() and is_same(path.parent, self.masks)
 
     def clear(self) -> None:
-        """Remove an earlier result, so that none of its masks stays among the new ones; other files are left alone."""
+        """Remove an earlier result, so that none of its masks stays among the new ones; keep all other files."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in (self.report, *self._old_masks()):
             path.unlink(missing_ok=True)
@@ -90,7 +92,7 @@ class Outputs:
 
 
 def _check_room(folder: Path) -> None:
-    """Make sure that `folder` is there and can be written to, or could be made."""
+    """Make sure that `folder` exists and can be written to, or can be made."""
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not nearest.is_dir():
         raise UsageError(f"{folder} cannot be made: {nearest} is a file")

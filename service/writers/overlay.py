@@ -1,4 +1,4 @@
-"""The source as a video with the masks drawn over it: the source's frame times, its audio copied, upright."""
+"""The source as an upright video with the masks drawn over it, at the source's frame times, with its audio copied."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from codec.types import UInt8Array, VideoInfo
 from service.errors import UsageError
 from service.writers.blend import blend
-from service.writers.source_video import SourceAudio, SourcePictures
+from service.writers.source_video import SourceAudio, open_source
 from vos.types import FrameMask
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -25,10 +25,10 @@ ENCODER_OPTIONS = {"preset": "veryfast", "crf": "20"}
 
 
 def container_of(path: Path) -> str:
-    """FFmpeg's name of the container that the file name's ending asks for.
+    """Return FFmpeg's name of the container that the file name's suffix stands for.
 
     Raises:
-        UsageError: The ending is not one of `CONTAINERS`.
+        UsageError: The suffix is not one of `CONTAINERS`.
     """
     if path.suffix.lower() not in CONTAINERS:
         raise UsageError(f"the overlay is {path.name!r}; allowed endings: {', '.join(CONTAINERS)}")
@@ -39,12 +39,12 @@ class OverlayWriter:
     """Encodes H.264, yuv420p, in step with the masks; decodes the source a second time, at full size.
 
     Args:
-        source: The video that is segmented.
+        source: The video that is segmented, or a folder of pictures.
         path: File to write; its suffix chooses the container.
         info: Size and orientation of the video.
 
     Attributes:
-        notes: What could not be kept, in plain words.
+        notes: What was lost, in plain words.
     """
 
     def __init__(self, source: Path, path: Path, info: VideoInfo) -> None:
@@ -55,7 +55,7 @@ class OverlayWriter:
         self._first: FrameMask | None = None
         self._last_pts: int | None = None
         with ExitStack() as stack:
-            self._pictures = SourcePictures(source)
+            self._pictures = open_source(source, info.average_rate)
             stack.callback(self._pictures.close)
             self._sound = SourceAudio(source)
             stack.callback(self._sound.close)
@@ -79,7 +79,7 @@ class OverlayWriter:
         self._out.mux(self._video.encode(drawn))
 
     def close(self) -> None:
-        """Write what the encoder still holds and the audio up to the end of the last frame."""
+        """Write what is left in the encoder, and the audio up to the end of the last frame."""
         with self._closing.pop_all():
             if self._first is not None:
                 self._out.mux(self._video.encode(None))
@@ -110,7 +110,7 @@ class OverlayWriter:
         return stream
 
     def _pts(self, frame: FrameMask) -> int:
-        """The source's pts, from 0 where the masks do not begin with the video; always ascending, as encoders want."""
+        """Return the source's pts, from 0 where masks begin after the first frame; ascending, as encoders need."""
         first, time_base = self._first, self._pictures.time_base
         assert first is not None
         if frame.pts is not None and first.pts is not None:
@@ -123,7 +123,7 @@ class OverlayWriter:
         return pts
 
     def _copy_audio(self, until: float | None) -> None:
-        """Copy the audio from the first mask's time up to `until` seconds of the source; None: to its end."""
+        """Copy the audio from the first mask's time to `until` seconds of the source; None: to its end."""
         first = self._first
         if self._audio is None or first is None:
             return
@@ -136,13 +136,13 @@ class OverlayWriter:
 
 
 def _even(picture: UInt8Array) -> UInt8Array:
-    """Repeat the last row and column of an odd picture [h, w, 3]: yuv420p has one colour sample for 2 x 2 pixels."""
+    """Repeat the last row and column of an odd picture [h, w, 3]: yuv420p has one color sample per 2 x 2 pixels."""
     height, width = picture.shape[:2]
     return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
 def _fits(audio: AudioStream, container: str) -> bool:
-    """Whether the container takes this audio as it is, found by writing a header into memory."""
+    """Whether the container accepts this audio unchanged, found by writing a header to memory."""
     try:
         with av.open(BytesIO(), "w", format=container) as trial:
             trial.add_stream_from_template(audio)

@@ -6,16 +6,20 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from time import sleep
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from service.cli.main import main
+from service.run.run_to_files import run_to_files
 from tests.support.media import square, write_broken, write_clip, write_mask
 from tests.support.paths import ROOT
+from tests.support.still_engine import load_still
 
 LONG = 2400
 """Frames of a video that is not through when the test has seen its first mask, though the test may be held up."""
@@ -50,6 +54,45 @@ def test_a_run_writes_masks_and_report(tmp_path: Path, capsys: pytest.CaptureFix
     for path in ("out/masks", "out/report.json", "overlay.mp4", "masks.ndjson"):
         assert str(tmp_path / path) in output
         assert (tmp_path / path).exists()
+
+
+def test_a_folder_of_pictures_is_a_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbered pictures are segmented in order, a gap is noted, and the overlay shows each of them."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in (0, 1, 3):
+        Image.new("RGB", (64, 48), (60 * number, 90, 90)).save(folder / f"{number:05d}.jpg")
+    out, overlay = tmp_path / "out", tmp_path / "overlay.mkv"
+    given = [str(folder), "--mask", str(write_mask(tmp_path / "mask.png")), "--out", str(out), "--weights", "seeded"]
+    assert main(["run", *given, "--overlay", str(overlay)]) == 0
+    assert sorted(path.name for path in (out / "masks").iterdir()) == ["00000.png", "00001.png", "00002.png"]
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert (report["video"]["codec"], report["video"]["motion_source"]) == ("mjpeg", "proxy")
+    (note,) = report["notes"]
+    assert "has no picture 2 (1 missing); masks are numbered by position, 0 to 2" in note
+    assert f"note: {note}" in capsys.readouterr().out
+    with av.open(overlay) as drawn:
+        assert [round(frame.time * 24) for frame in drawn.decode(video=0)] == [0, 1, 2]
+
+
+def test_pictures_are_not_overwritten_by_their_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder of pictures that lies where the masks go is refused, even with --force."""
+    folder = tmp_path / "out" / "masks"
+    folder.mkdir(parents=True)
+    mask = write_mask(folder / "00000.png")
+    given = ["run", str(folder), "--mask", str(mask), "--out", str(tmp_path / "out"), "--force"]
+    assert main(given) == 2
+    assert "is an input of this run" in capsys.readouterr().err
+    assert mask.exists()
+
+
+def test_the_demo_ends_with_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last line is the command for a video of one's own."""
+    monkeypatch.setattr("service.run.run_to_files.run_to_files", partial(run_to_files, load=load_still))
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("keymask run VIDEO --mask MASK.png --out OUT")
 
 
 def test_json_to_standard_output_is_json_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

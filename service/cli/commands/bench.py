@@ -1,4 +1,4 @@
-"""`keymask bench`: how fast this machine is at each stage of a run."""
+"""`keymask bench`: time each stage of a run on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.console import JsonOption, json_path, progress_bar, text_console, write_json
+from service.cli.console import JsonOption, compile_once, json_path, progress_bar, text_console, write_json
 from service.cli.options import run_options
 from service.config import load_settings
 from service.errors import UsageError
@@ -23,7 +23,7 @@ def bench_command(
     ] = None,
     *,
     mask: Annotated[Path | None, typer.Option(help="PNG with the objects of its first frame.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Times that each stage is timed, after one to warm up.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed runs of each stage, after one to warm up.")] = 3,
     json_file: JsonOption = None,
     **values: Any,
 ) -> None:
@@ -35,12 +35,14 @@ def bench_command(
     options = RunOptions.checked(**values)
     weights = None if options.weights is None else Path(options.weights)
     check_paths((video, mask, weights), {"--json": json_path(json_file)})
-    with as_file(files("service") / "sample") as sample, progress_bar("timing") as update:
+    settings = load_settings()
+    compile_once(settings)
+    with as_file(files("service") / "sample") as sample, progress_bar("timing", "stages") as update:
         result = measure(
             video or sample / "clip.mp4",
             mask or sample / "mask.png",
             options,
-            load_settings(),
+            settings,
             rounds,
             on_progress=update,
         )
@@ -53,7 +55,7 @@ def _show(result: dict[str, Any], json_file: str | None) -> None:
 
     machine, video = result["machine"], result["video"]
     title = f"{video['codec']} {video['size']}, {result['frames']} frames, {machine['cores']} cores, {machine['cpu']}"
-    table = Table("stage", "ms a frame", "frames a second", "over decode", title=title, title_justify="left")
+    table = Table("stage", "ms per frame", "frames per second", "over decode", title=title, title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     for timing in result["stages"]:

@@ -1,4 +1,4 @@
-"""`keymask eval`: J and F, frames per second and key share on sequences in the layout of DAVIS."""
+"""`keymask eval`: J and F, frames per second and key-frame share on sequences in the layout of DAVIS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.console import JsonOption, json_path, progress_bar, text_console, write_json
+from service.cli.console import JsonOption, compile_once, json_path, progress_bar, text_console, write_json
 from service.cli.options import run_options
 from service.config import load_settings
 from service.errors import UsageError
@@ -29,14 +29,18 @@ def eval_command(
         str | None, typer.Option(metavar="A,B", help="Sequences to evaluate, by name; all by default.")
     ] = None,
     split: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Text file that names the sequences, one a line.")
+        Path | None, typer.Option(metavar="FILE", help="Text file that names the sequences, one per line.")
     ] = None,
     encoder: Annotated[str, typer.Option(help="FFmpeg encoder that makes the clips.")] = "libx264",
     encoder_options: Annotated[
-        str, typer.Option(metavar="K=V,K=V", help="Its options, such as crf=28,bf=0; preset=medium,crf=23 for libx264.")
+        str,
+        typer.Option(
+            metavar="K=V,K=V",
+            help="Options of the encoder, such as crf=28,bf=0.",
+        ),
     ] = "",
     baseline: Annotated[
-        bool, typer.Option("--baseline", help="Also run the network on every frame, for loss and speed-up.")
+        bool, typer.Option("--baseline", help="Also run the base network on every frame, for loss and speed-up.")
     ] = False,
     json_file: JsonOption = None,
     **values: Any,
@@ -54,13 +58,14 @@ def eval_command(
     from vos.evaluation.summary import summarize, table  # noqa: PLC0415
 
     if sequences is not None and split is not None:
-        raise UsageError("--sequences and --split both say what to evaluate; give one of them")
+        raise UsageError("--sequences and --split both name sequences; give one of them")
     options = RunOptions.checked(**values)
     weights = None if options.weights is None else Path(options.weights)
     check_paths((split, weights), {"--json": json_path(json_file)})
     chosen = Encoder(encoder, parse_options(encoder_options))
     found = find_sequences(root, _names(sequences) if split is None else read_split(split))
     settings = load_settings()
+    compile_once(settings)
 
     def method_of(options: RunOptions) -> tuple[SegmentClip, dict[str, Any]]:
         model = load_model(choice_of(options), options.for_segmenter(), settings)

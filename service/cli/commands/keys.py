@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from service.cli.console import JsonOption, text_console, write_json
+from service.cli.options import Command, Group
 from service.config import digest_of_key
 from service.errors import UsageError
 
-app = typer.Typer(help="Make API keys for the service.", no_args_is_help=True)
+app = typer.Typer(help="Make API keys for the service.", no_args_is_help=True, cls=Group)
 
 
 @app.callback()
@@ -20,7 +21,7 @@ def keys() -> None:
     """Make API keys for the service."""
 
 
-@app.command("new")
+@app.command("new", cls=Command)
 def new_key(
     name: Annotated[str, typer.Argument(help="Whose key it is; shown in logs.", show_default=False)],
     file: Annotated[

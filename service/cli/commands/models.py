@@ -13,18 +13,19 @@ import typer
 
 from service.cli.console import JsonOption, json_path, progress_bar, text_console, write_json
 from service.cli.download import download, is_address
+from service.cli.options import Command, Group
 from service.config import load_settings
 from service.errors import ServiceError, UsageError
 from service.run.output_paths import check_paths
 from vos.errors import WeightsError
 from vos.weights.catalog import DEFAULT, MODELS, REFINER, Model, find_weights, is_unchanged, read_record, weights_path
 
-app = typer.Typer(help="List the networks, show one, or fetch its weights.", no_args_is_help=True)
+app = typer.Typer(help="List the networks, show one, or fetch its weights.", no_args_is_help=True, cls=Group)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join([*MODELS, REFINER.name])}.")]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_models(json_file: JsonOption = None) -> None:
     """List the networks and whether their weights are here."""
     models = [_status(model) for model in (*MODELS.values(), REFINER)]
@@ -36,7 +37,7 @@ def list_models(json_file: JsonOption = None) -> None:
     write_json({"models": models}, json_file)
 
 
-@app.command()
+@app.command(cls=Command)
 def info(name: NameArgument, json_file: JsonOption = None) -> None:
     """Show one network: licence, source, file, SHA-256 (checked), and what the weights file says of itself."""
     model = find_weights(name)
@@ -54,7 +55,7 @@ def info(name: NameArgument, json_file: JsonOption = None) -> None:
         raise WeightsError(f"{path} has changed since it was recorded; pull {name} again")
 
 
-@app.command()
+@app.command(cls=Command)
 def pull(
     name: NameArgument,
     source: Annotated[

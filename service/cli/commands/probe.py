@@ -1,14 +1,16 @@
-"""`keymask probe`: what a video's bitstream offers, in plain words."""
+"""`keymask probe`: describe what a video's bitstream offers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.console import JsonOption, json_path, progress_bar, text_console, write_json
+from service.cli.options import run_options
+from service.run.options import RunOptions
 from service.run.output_paths import check_paths
 
 if TYPE_CHECKING:
@@ -16,21 +18,21 @@ if TYPE_CHECKING:
     from vos.probe.report import ProbeReport
 
 
+@run_options("motion")
 def probe_command(
     video: Annotated[Path, typer.Argument(help="Any video that FFmpeg reads.", show_default=False)],
     *,
-    motion: Annotated[
-        str, typer.Option(help="Where motion comes from: bitstream, proxy (re-encoded) or auto.")
-    ] = "auto",
     max_frames: Annotated[
-        int | None, typer.Option(min=1, help="Read no more frames than this; all of them by default.")
+        int | None, typer.Option(min=1, help="Read at most this many frames; all by default.")
     ] = None,
     json_file: JsonOption = None,
+    **values: Any,
 ) -> None:
     """Say what a video's bitstream offers: frame types, motion, and what each key-frame policy would save."""
     from codec.errors import BrokenStreamError  # noqa: PLC0415 - av and cv2 are not needed for --help
     from vos.probe.probe import probe  # noqa: PLC0415
 
+    motion = RunOptions.checked(**values).motion
     check_paths((video,), {"--json": json_path(json_file)})
     with progress_bar("reading") as update:
         report = probe(video, motion=motion, max_frames=max_frames, on_progress=lambda done: update(done, max_frames))
@@ -43,7 +45,7 @@ def probe_command(
 
 
 def lines(report: ProbeReport) -> Iterator[str]:
-    """The report for people, line by line."""
+    """Yield the lines of the report for people."""
     for name, value in (
         ("video", _video(report)),
         ("time", _time(report)),

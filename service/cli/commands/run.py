@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.console import JsonOption, heeded_interrupts, json_path, progress_bar, text_console, write_json
+from service.cli.console import (
+    JsonOption,
+    compile_once,
+    heeded_interrupts,
+    json_path,
+    progress_bar,
+    text_console,
+    write_json,
+)
 from service.cli.options import run_options
 from service.config import load_settings
 from service.run.options import RunOptions
@@ -45,13 +53,15 @@ def run_command(
 
     outputs = Outputs(out, overlay, rle, json_path(json_file))
     request = RunRequest(video, mask, outputs, RunOptions.checked(**values), force)
+    settings = load_settings()
+    compile_once(settings)
     with progress_bar("segmenting") as update, heeded_interrupts() as heed:
 
         def on_progress(done: int, total: int | None) -> None:
             heed()
             update(done, total)
 
-        report = run_to_files(request, load_settings(), on_progress=on_progress)
+        report = run_to_files(request, settings, on_progress=on_progress)
     write_json(report.to_json(), json_file)
     for line in report.lines():
         text_console(json_file).print(line)

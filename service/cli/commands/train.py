@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.console import JsonOption, json_path, progress_bar, text_console, write_json
+from service.cli.options import Command, Group
 from service.run.output_paths import check_paths
 
 if TYPE_CHECKING:
     from vos.training.base.run import TrainingResult
     from vos.training.common.run_log import Progress
 
-app = typer.Typer(help="Train the networks that ship with keymask on your own data.", no_args_is_help=True)
+app = typer.Typer(help="Train the networks that ship with keymask on your own data.", no_args_is_help=True, cls=Group)
 
 
 @app.callback()
@@ -37,7 +38,7 @@ RateOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
-@app.command("base")
+@app.command("base", cls=Command)
 def train_base(
     data: DataOption,
     out: OutOption = Path("runs/compact"),
@@ -85,7 +86,7 @@ def train_base(
     _train(lambda report: train(options, recipe, report), recipe.steps, out, json_file)
 
 
-@app.command("refiner")
+@app.command("refiner", cls=Command)
 def train_refiner(
     data: DataOption,
     out: OutOption = Path("runs/refiner"),

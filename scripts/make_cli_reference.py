@@ -26,8 +26,8 @@ nothing on a pipe, and ends with one of these exit codes:
 | 2 | bad usage or input: the line on standard error says what was given and what is allowed |
 | 130 | stopped by Ctrl-C; what was written stays |
 
-Frames are counted from 0 in presentation order. `FILE` and `PATH` are paths; a video is any file that FFmpeg decodes, or
-for `keymask run` a folder of numbered JPEG or PNG pictures. `keymask --install-completion` teaches the shell the
+Frames are counted from 0 in presentation order. `FILE` and `PATH` are paths; a video is any file that FFmpeg decodes,
+or for `keymask run` a folder of numbered JPEG or PNG pictures. `keymask --install-completion` teaches the shell the
 commands, options and values.
 """
 

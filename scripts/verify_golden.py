@@ -1,19 +1,19 @@
-"""Compare STM or STCN with the numbers of another implementation, under seeded weights.
+"""Compare STM or STCN with the numbers of another implementation, with seeded weights.
 
 Usage: python scripts/verify_golden.py stm|stcn FILE.npz
 
-FILE holds `meta` = [height, width, objects, seed] and the other implementation's arrays:
+FILE holds `meta` = [height, width, objects, seed] and arrays of the other implementation:
 
 | step | array |
 | --- | --- |
-| memorise frame 0 with the given masks | memory_key0 [K, 128, 1, h, w] (stm), memory_value0 [K, 512, 1, h, w] |
+| memorize frame 0 with the given masks | memory_key0 [K, 128, 1, h, w] (stm), memory_value0 [K, 512, 1, h, w] |
 | encode a frame | query_key1 [1, 128, h, w] (stm, frame 1), query_key0 [1, 64, h, w] (stcn, frame 0) |
 | segment frame 1 from frame 0 | prob1 [K, 1, H, W] |
-| segment frame 2 from frames 0 and 1, frame 1 memorised with prob1 | prob2 [K, 1, H, W] |
+| segment frame 2 from frames 0 and 1, frame 1 memorized with prob1 | prob2 [K, 1, H, W] |
 
-Frames, masks and weights follow from the seed; the network runs as `load_network` gives it, in float32 on the CPU.
-Arrays that the file does not store are not compared. Prints the largest error of each array.
-Exit code 0: all within 1e-4; 1: not; 2: the file is not of this form.
+Frames, masks and weights follow from the seed; the network runs as `load_network` returns it, in float32 on the CPU.
+Only arrays in the file are compared. Prints the largest error of each array.
+Exit code 0: all errors are at most 1e-4; 1: an error is larger; 2: the file does not have this form.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class GoldenError(Exception):
 
 
 def seeded_frames(seed: int, count: int, height: int, width: int) -> Tensor:
-    """Smooth noise, float32 [count, 3, height, width], of deviation about 1."""
+    """Draw smooth noise of deviation about 1, float32 [count, 3, height, width]."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(count, 3, height // 8 + 1, width // 8 + 1, generator=generator)
     return functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
 
 
 def seeded_masks(seed: int, objects: int, height: int, width: int) -> Tensor:
-    """One rectangle an object, none touching another: float32 [objects, 1, height, width] of 0 and 1."""
+    """Draw one rectangle per object, none touching another: float32 [objects, 1, height, width] of 0 and 1."""
     generator = torch.Generator().manual_seed(seed)
     masks = torch.zeros(objects, 1, height, width)
     band = width // objects
@@ -64,10 +64,10 @@ def seeded_masks(seed: int, objects: int, height: int, width: int) -> Tensor:
 
 
 def read_golden(path: Path, model: str) -> tuple[tuple[int, int, int, int], dict[str, np.ndarray]]:
-    """(height, width, objects, seed) and the arrays to compare.
+    """Read (height, width, objects, seed) and the arrays to compare.
 
     Raises:
-        GoldenError: The file is missing, no .npz, or its arrays are not those of the model.
+        GoldenError: The file is missing, not an .npz file, or holds other arrays than the model's.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
@@ -92,7 +92,7 @@ def read_golden(path: Path, model: str) -> tuple[tuple[int, int, int, int], dict
 
 @torch.inference_mode()
 def compute(network: VOSNetwork, meta: tuple[int, int, int, int]) -> dict[str, Tensor]:
-    """All arrays of both kinds of golden, by our network."""
+    """Compute all arrays that a golden may hold."""
     height, width, objects, seed = meta
     frames = seeded_frames(seed, 3, height, width).to(memory_format=torch.channels_last)
     features = [network.encode(frame.unsqueeze(0)) for frame in frames]
@@ -113,12 +113,12 @@ def compute(network: VOSNetwork, meta: tuple[int, int, int, int]) -> dict[str, T
 
 
 def _probabilities(logits: Tensor) -> Tensor:
-    """Stride 4 -> full size."""
+    """Logits at stride 4 -> probabilities at full size."""
     return torch.sigmoid(functional.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False))
 
 
 def largest_error(golden: np.ndarray, ours: Tensor) -> float:
-    """Largest absolute difference; infinite if the shapes differ or the golden has values that are no numbers."""
+    """Return the largest absolute difference; infinite if shapes differ or the golden has values that are not finite."""
     if golden.shape != tuple(ours.shape):
         return float("inf")
     error = float(np.abs(golden.astype(np.float64) - ours.numpy()).max())
@@ -127,7 +127,7 @@ def largest_error(golden: np.ndarray, ours: Tensor) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the comparison and return the exit code."""
-    parser = argparse.ArgumentParser(description="Compare a network with a golden file, under seeded weights.")
+    parser = argparse.ArgumentParser(description="Compare a network with a golden file, with seeded weights.")
     parser.add_argument("model", choices=sorted(ARRAYS))
     parser.add_argument("file", type=Path)
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Table of ablation.json in Markdown: `python -m benchmarks.ablation.table [FOLDER]` prints it for the model card."""
+"""Print ablation.json as a Markdown table for the model card: `python -m benchmarks.ablation.table [FOLDER]`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _DIFFERENCE = "against the recipe"
 
 
 def page(folder: Path = RESULTS) -> str:
-    """What the results folder says of the recipe's parts."""
+    """Format the ablation in a results folder."""
     file = folder / "ablation.json"
     details = json.loads(file.read_text(encoding="utf-8"))["details"] if file.exists() else {"variants": {}}
     done = {name: found for name, found in details["variants"].items() if found is not None}
     if not done:
-        return "Not measured yet; `python -m benchmarks.ablation.train_variants` does it.\n"
+        return "Not measured yet; run `python -m benchmarks.ablation.train_variants`.\n"
     missing = [name for name, found in details["variants"].items() if found is None]
     lines = [
-        f"Runs of {details['steps']} steps each, J&F in percent: of the network on every frame of the development "
-        f"sequences ({_frames(done, 'one')} frames), with `{details['carrying']}` and the shipped refiner, and of the "
-        f"network on every frame of two sequences with 7 and 8 objects ({_frames(done, 'several')} frames).",
+        f"Runs of {details['steps']} steps each. J&F in percent: the network on every frame of the development "
+        f"sequences ({_frames(done, 'one')} frames), `{details['carrying']}` with the shipped refiner, and the network "
+        f"on every frame of two sequences with 7 and 8 objects ({_frames(done, 'several')} frames).",
         "",
         f"| change | J&F | {_DIFFERENCE} | `{details['carrying']}` | several objects | {_DIFFERENCE} |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -48,23 +48,23 @@ def _line(name: str, found: Mapping[str, Any], recipe: Mapping[str, Any] | None)
 
 
 def _gain(found: Mapping[str, Any], recipe: Mapping[str, Any], part: str) -> str:
-    # Adding 0 makes +0.0 of -0.0.
+    # Adding 0 turns -0.0 into +0.0.
     return f"{round(_score(found, part) - _score(recipe, part), 1) + 0:+.1f}"
 
 
 def _noise(done: Mapping[str, Any]) -> str:
-    """How far chance alone moves the mean, by how far two seeds of the recipe lie apart on each sequence."""
+    """Estimate the noise of a mean from the differences of two seeds per sequence."""
     if RECIPE not in done or SECOND_SEED not in done:
-        return "How much a seed matters is not measured yet, so no difference can be told from chance."
+        return "The effect of the seed is not measured yet, so no difference can be told from chance."
     one, several = (_standard_error(done[RECIPE], done[SECOND_SEED], part) for part in ("one", "several"))
     return (
-        "Noise: by how far two seeds of the recipe lie apart on each sequence, a difference of two means has a "
-        f"standard error of {one:.1f} points, {several:.1f} with several objects. What is not much larger says nothing."
+        "Noise: by the differences of two seeds of the recipe per sequence, the difference of two means has a "
+        f"standard error of {one:.1f} points, {several:.1f} with several objects. Smaller differences mean nothing."
     )
 
 
 def _standard_error(first: Mapping[str, Any], second: Mapping[str, Any], part: str) -> float:
-    """Of the difference of two means over sequences: root mean square of their differences, over the root of n."""
+    """Standard error of the difference of two means over n sequences: RMS of the differences over sqrt(n)."""
     scores = [run[part]["every_frame"]["by_sequence"] for run in (first, second)]
     squares = [(scores[0][name]["JF"] - scores[1][name]["JF"]) ** 2 for name in scores[0]]
     return float(sum(squares) ** 0.5 / len(squares))

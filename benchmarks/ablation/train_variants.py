@@ -1,8 +1,8 @@
-"""What is each part of the base network's training recipe worth?
+"""Measure the contribution of each part of the base network's training recipe.
 
-Trains the network once for each line of `VARIANTS`, all but the first one with one change, and judges each on the
-development sequences. What is finished stays in `--work`, so a run that was broken off goes on when it is started
-again. Started twice, each process takes what the other does not have. About 10 minutes a variant on one core.
+Trains the network once per entry of `VARIANTS`, each with one change of the recipe, and judges it on the development
+sequences. Finished parts stay in `--work`, so a stopped run continues when it is started again. Several processes can
+run side by side; each takes variants that the others do not work on. About 10 minutes per variant on one core.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Change: TypeAlias = Callable[[Recipe], Recipe]
 
 SHARED = ROOT.parent / "shared"
 BASE = Recipe()
-CARRYING = Method("every:5")
+PROPAGATION = Method("every:5")
 JUDGED = "judged.json"
 
 
@@ -68,15 +68,15 @@ VARIANTS: dict[str, Change] = {
     "memory never spoilt": _with(spoiled_memory=0.0),
     "hints never wrong": _with(wrong_hints=0.0),
 }
-"""Name -> change of the recipe; the first ones matter most, since a run may be broken off."""
+"""Name -> change of the recipe, the most important first, since a run may be stopped."""
 
 
 @dataclass(frozen=True)
 class Clips:
-    """What all variants are judged on.
+    """Sequences that all variants are judged on.
 
     Attributes:
-        one: The development sequences, one object each.
+        one: Development sequences with one object each.
         several: Sequences with many objects.
     """
 
@@ -84,32 +84,32 @@ class Clips:
     several: Sequence[DavisSequence]
 
 
-class BrokenOff(Exception):  # noqa: N818 - somebody asked for it
+class TrainingStopped(Exception):  # noqa: N818 - not an error
     """A signal ended a training before its last step."""
 
 
 def recipe_of(name: str, steps: int) -> Recipe:
-    """The recipe of a variant, in so many steps."""
+    """Return the recipe of a variant, scaled to `steps`."""
     return VARIANTS[name](BASE.scaled(steps))
 
 
 def changes(recipe: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a recipe, as plain values, that differ from the base's."""
+    """Return the fields of a recipe that differ from the base recipe, both as plain values."""
     return {field: value for field, value in recipe.items() if value != base[field]}
 
 
 def measure(name: str, clips: Clips, arguments: argparse.Namespace) -> None:
-    """Train and judge a variant, as far as that is not done; nothing while another process is at it.
+    """Train and judge a variant, unless that is done or another process works on it.
 
     Raises:
-        BrokenOff: A signal stopped the training.
-        VosError: Something that was given cannot be used, or the variant was begun with another recipe.
+        TrainingStopped: A signal stopped the training.
+        VosError: Data or backbone cannot be used, or an earlier run of the variant used another recipe.
     """
     folder = folder_of(name, arguments)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder / "lock", wait=False) as mine:
         if not mine:
-            print(f"{name}: another process is at it", flush=True)
+            print(f"{name}: another process works on it", flush=True)
         elif judged(name, arguments) is None:
             weights = trained(name, arguments)
             print(f"{name}: judging", flush=True)
@@ -124,14 +124,14 @@ def measure(name: str, clips: Clips, arguments: argparse.Namespace) -> None:
 
 
 def folder_of(name: str, arguments: argparse.Namespace) -> Path:
-    """Where a variant's run and its figures are kept."""
+    """Folder of a variant's run and scores."""
     work: Path = arguments.work
     return work / name.replace(",", "").replace(" ", "-")
 
 
 @contextmanager
 def lock(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold a lock that ends with this process; yields whether it could be had."""
+    """Hold a file lock that ends with this process; yields whether it was free."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -141,12 +141,12 @@ def lock(path: Path, *, wait: bool) -> Iterator[bool]:
         try:
             yield True
         finally:
-            # Closing is not enough: loader processes that are just ending hold the file, too.
+            # Closing is not enough: loader processes that are ending still hold the file.
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def judged(name: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """What was found of a variant; None if it was not judged, or with another recipe or on other clips."""
+    """Read the scores of a variant; None if it was not judged with this recipe on these frames."""
     file = folder_of(name, arguments) / JUDGED
     if not file.exists():
         return None
@@ -156,16 +156,16 @@ def judged(name: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def trained(name: str, arguments: argparse.Namespace) -> Path:
-    """The weights of a variant, trained from where an earlier run stopped.
+    """Train a variant, resuming an earlier run, and return its weights.
 
     Raises:
-        BrokenOff: A signal stopped it.
-        VosError: Data, backbone or an earlier run cannot be used.
+        TrainingStopped: A signal stopped the training.
+        VosError: Data, backbone or the earlier run cannot be used.
     """
     folder, recipe = folder_of(name, arguments), recipe_of(name, arguments.steps)
     weights, checkpoint = folder / "compact.safetensors", folder / CHECKPOINT
     if checkpoint.exists():
-        check_recipe(read_checkpoint(checkpoint), recipe.as_dict(), checkpoint, "benchmarks/ablation.py")
+        check_recipe(read_checkpoint(checkpoint), recipe.as_dict(), checkpoint, "benchmarks.ablation.train_variants")
         if weights.exists() and int(read_metadata(weights)["steps"]) == recipe.steps:
             return weights
     options = RunOptions(
@@ -180,27 +180,27 @@ def trained(name: str, arguments: argparse.Namespace) -> Path:
     def report(done: int, total: int, means: dict[str, float]) -> None:
         print(f"   {name}: {done} of {total} steps, loss {means['loss']:.3f}", flush=True)
 
-    outcome = train(options, recipe, report)
-    if outcome.steps < recipe.steps:
-        raise BrokenOff(f"{name}: broken off after {outcome.steps} of {recipe.steps} steps; start again to go on")
-    return outcome.weights
+    result = train(options, recipe, report)
+    if result.steps < recipe.steps:
+        raise TrainingStopped(f"{name}: stopped after {result.steps} of {recipe.steps} steps; start again to continue")
+    return result.weights
 
 
 def judge(weights: Path, clips: Clips) -> dict[str, Any]:
-    """What the network reaches, and how it was trained.
+    """Score weights and describe their training.
 
     Returns:
-        `one`, `several`: see `_figures`; `steps`, `seed`, `hours`, `commit`, `hardware` of the training;
-        `weights_sha256`; `environment` of the judging.
+        `one` and `several`, see `_scores`; `steps`, `seed`, `hours`, `commit` and `hardware` of the training;
+        `weights_sha256`; the `environment` in which they were scored.
     """
     network = argparse.Namespace(model="compact", weights=str(weights))
     about = read_metadata(weights)
     parts = {
-        part: compare(sequences, [Encoder()], (CARRYING,), network)
+        part: compare(sequences, [Encoder()], (PROPAGATION,), network)
         for part, sequences in (("one", clips.one), ("several", clips.several))
     }
     return {
-        **{part: _figures(value) for part, value in parts.items()},
+        **{part: _scores(value) for part, value in parts.items()},
         "steps": int(about["steps"]),
         "seed": int(about["seed"]),
         "hours": float(about["hours"]),
@@ -211,10 +211,10 @@ def judge(weights: Path, clips: Clips) -> dict[str, Any]:
     }
 
 
-def _figures(part: Mapping[str, Any]) -> dict[str, Any]:
-    """J, F and JF in percent, in all and `by_sequence`: `every_frame` by the network, `carrying` with the refiner."""
+def _scores(part: Mapping[str, Any]) -> dict[str, Any]:
+    """J, F and JF in percent, overall and `by_sequence`: network on `every_frame`; propagation (`carrying`)."""
     kept = ("J", "F", "JF")
-    runs = {"every_frame": part["baseline"], "carrying": part["runs"][CARRYING.name]}
+    runs = {"every_frame": part["baseline"], "carrying": part["runs"][PROPAGATION.name]}
     found = {
         name: {
             **{key: run[key] for key in kept},
@@ -226,11 +226,11 @@ def _figures(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def collect(arguments: argparse.Namespace) -> None:
-    """Write ablation.json of everything in the work folder; variants that are not measured are null in it."""
+    """Write ablation.json from the work folder; variants that are not measured are null."""
     with lock(arguments.work / "collect.lock", wait=True):
         base = recipe_of("recipe", arguments.steps).as_dict()
         report = Report("ablation", arguments)
-        report.details = {"steps": arguments.steps, "recipe": base, "carrying": CARRYING.name, "variants": {}}
+        report.details = {"steps": arguments.steps, "recipe": base, "carrying": PROPAGATION.name, "variants": {}}
         for name in VARIANTS:
             found = judged(name, arguments)
             if found is not None:
@@ -244,7 +244,7 @@ def _recipe_text(name: str, arguments: argparse.Namespace) -> str:
 
 
 def options() -> argparse.ArgumentParser:
-    """The command line."""
+    """Build the command line."""
     result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--data", type=Path, default=SHARED / "data" / "train", help="folder with training data")
     result.add_argument(
@@ -256,19 +256,21 @@ def options() -> argparse.ArgumentParser:
     result.add_argument(
         "--dev", type=Path, default=DATA, help="DAVIS folder that variants are judged on; multi/ lies beside it"
     )
-    result.add_argument("--work", type=Path, default=ROOT / "runs" / "ablation", help="where runs are kept")
-    result.add_argument("--out", type=Path, default=RESULTS, help="where ablation.json goes")
-    result.add_argument("--steps", type=int, default=300, help="of each training; other steps need another --work")
-    result.add_argument("--frames", type=int, metavar="N", help="judge the first N frames of each sequence alone")
-    result.add_argument("--workers", type=int, default=1, help="loader processes of a training")
-    result.add_argument("--only", action="append", choices=VARIANTS, metavar="NAME", help="a variant; repeatable")
-    # No option: a run on few frames and steps goes to an --out of its own.
+    result.add_argument("--work", type=Path, default=ROOT / "runs" / "ablation", help="folder for runs")
+    result.add_argument("--out", type=Path, default=RESULTS, help="folder for ablation.json")
+    result.add_argument("--steps", type=int, default=300, help="steps per training; each number needs its own --work")
+    result.add_argument("--frames", type=int, metavar="N", help="judge only the first N frames of each sequence")
+    result.add_argument("--workers", type=int, default=1, help="loader processes per training")
+    result.add_argument(
+        "--only", action="append", choices=VARIANTS, metavar="NAME", help="measure this variant; repeatable"
+    )
+    # Not an option: runs on few frames and steps go to an --out of their own.
     result.set_defaults(quick=False)
     return result
 
 
 def main() -> None:
-    """Measure what is not measured yet, and write ablation.json after each variant."""
+    """Measure all variants that are not measured yet; write ablation.json after each."""
     arguments = options().parse_args()
     try:
         with tempfile.TemporaryDirectory() as links:
@@ -280,7 +282,7 @@ def main() -> None:
             for name in arguments.only or VARIANTS:
                 measure(name, Clips(one, several), arguments)
                 collect(arguments)
-    except (VosError, ServiceError, BrokenOff) as error:
+    except (VosError, ServiceError, TrainingStopped) as error:
         sys.exit(str(error))
 
 

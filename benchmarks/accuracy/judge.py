@@ -1,9 +1,9 @@
-"""Are these weights of compact better than those, by more than chance?
+"""Judge whether weights of `compact` are better than reference weights by more than chance.
 
-Runs all on every frame of sequences that neither chose anything: the development sequences, those with many objects,
-and a fold of the training sequences that `keymask train base --fold K/N` left out. Differences are paired by sequence.
-Beside that, clips that cut to another sequence and back: is a mask invented where the object is not, and is it found
-again? Prints a table, and writes judge.json.
+Runs the network on every frame of held-out sequences: the development sequences, sequences with many objects, and the
+fold of training sequences that `keymask train base --fold K/N` left out. Differences are paired by sequence. Clips
+that cut to another sequence and back show whether a mask is invented while the object is absent, and whether the
+object is found again. Prints a table and writes judge.json.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ TRAIN = ROOT.parent / "shared" / "data" / "train"
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one is than the other, in points of J&F.
+    """Paired difference of two sets of weights, in points of J&F.
 
     Attributes:
-        mean: Over the sequences.
-        error: Standard error of the mean; not a number of one sequence alone.
-        n: Sequences.
+        mean: Mean over the sequences.
+        error: Standard error of the mean; NaN for a single sequence.
+        n: Number of sequences.
     """
 
     mean: float
@@ -53,7 +53,7 @@ class Difference:
 
     @classmethod
     def of(cls, new: Mapping[str, float], old: Mapping[str, float]) -> Difference:
-        """Of scores by sequence, the same ones on both sides."""
+        """Compare scores by sequence; both sides must have the same sequences."""
         gains = np.array([new[name] - old[name] for name in sorted(new)])
         error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else np.nan
         return cls(float(gains.mean()), float(error), len(gains))
@@ -63,7 +63,7 @@ class Difference:
 
 
 def every_frame(weights: Path, sequences: Iterable[DavisSequence]) -> dict[str, float]:
-    """J&F in percent of the network on every frame, by sequence, mean over objects and annotated frames."""
+    """Run the network on every frame; return J&F in percent by sequence, mean over objects and counted frames."""
     segmenter = Segmenter(load_network(DEFAULT, weights=weights), Options(keyframes="every:1"))
     scores = {}
     for sequence in sequences:
@@ -75,7 +75,7 @@ def every_frame(weights: Path, sequences: Iterable[DavisSequence]) -> dict[str, 
 
 
 def held_out(train: Path, fold: Fold, links: Path) -> dict[str, list[DavisSequence]]:
-    """The sequences of a fold, by set, those with fewer than three frames left out."""
+    """Return the sequences of a fold by set, without sequences of fewer than three frames."""
     found = {}
     for name in fold.sets:
         chosen = [path for path in sorted((train / "video" / name).glob("*")) if fold.holds(f"{name}/{path.name}")]
@@ -91,7 +91,7 @@ def held_out(train: Path, fold: Fold, links: Path) -> dict[str, list[DavisSequen
 
 
 def groups(arguments: argparse.Namespace, links: Path) -> dict[str, list[DavisSequence]]:
-    """What is judged: name of the group -> sequences."""
+    """Return the sequences to judge by group."""
     found = {"development": find_sequences(arguments.data)}
     found["many objects"] = find_sequences(as_davis(arguments.data.parent / "multi", links / "multi"))
     if arguments.fold:
@@ -100,7 +100,7 @@ def groups(arguments: argparse.Namespace, links: Path) -> dict[str, list[DavisSe
 
 
 def table(old: Mapping[str, Mapping[str, float]], new: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Lines of Markdown, a row for each group and one for all; scores are by group and sequence."""
+    """Format scores by group and sequence as Markdown: one row per group and one for all sequences."""
     lines = ["| sequences | reference | weights | difference |", "| --- | --- | --- | --- |"]
     rows = [(name, old[name], new[name]) for name in new]
     merged = [{name: score for group in side.values() for name, score in group.items()} for side in (old, new)]
@@ -111,24 +111,27 @@ def table(old: Mapping[str, Mapping[str, float]], new: Mapping[str, Mapping[str,
 
 
 def judge(weights: Path, found: Mapping[str, Sequence[DavisSequence]], *, quick: bool) -> dict[str, Any]:
-    """`scores` by group and sequence, `cuts`: see `judge_cuts`."""
+    """Return `scores` by group and sequence, and `cuts`, see `judge_cuts`."""
     scores = {name: every_frame(weights, members) for name, members in found.items()}
     return {"scores": scores, "cuts": {} if quick else cuts(weights, found["development"])}
 
 
 def earlier(file: Path | None) -> dict[str, Any]:
-    """What an earlier judge.json holds, by the SHA-256 of the weights."""
+    """Read an earlier judge.json: results by the SHA-256 of the weights."""
     return {} if file is None else dict(json.loads(file.read_text(encoding="utf-8"))["details"])
 
 
 def main() -> None:
-    """Judge, print a table for each set of weights and write judge.json."""
+    """Judge, print a table per set of weights and write judge.json."""
     options = parser(__doc__)
     options.add_argument("weights", type=Path, nargs="*", help="weights to judge")
     options.add_argument(
-        "--reference", type=Path, default=weights_path(DEFAULT, None), help="the shipped ones by default"
+        "--reference",
+        type=Path,
+        default=weights_path(DEFAULT, None),
+        help="reference weights",
     )
-    options.add_argument("--fold", metavar="K/N", help="what the training of the weights left out")
+    options.add_argument("--fold", metavar="K/N", help="fold that the training left out")
     options.add_argument("--train", type=Path, default=TRAIN, help="training data, for the fold")
     options.add_argument("--known", type=Path, help="an earlier judge.json; its weights are not judged again")
     arguments = options.parse_args()

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def training_folder(tmp_path: Path) -> Path:
-    """A small training data folder: two videos of a moving disc, three stills of one, in noise."""
+    """A small folder of training data: two videos of a moving disc and three stills of a disc, all over noise."""
     rng = np.random.default_rng(0)
     for sequence in ("a", "b"):
         for t in range(6):

@@ -1,4 +1,4 @@
-"""What each part of the recipe is worth: variants, runs that were broken off, and the table."""
+"""The ablation of the recipe: variants, stopped runs, and the table."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ STAGE_FIELDS: dict[str, tuple[str, int]] = {
 
 @pytest.fixture
 def work(training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
-    """Options of a run of three tiny steps; nothing is judged but counted: each result is the number of its turn."""
+    """Options of a run of three tiny steps; instead of judging, each result is a running number."""
     monkeypatch.setattr(train_variants, "BASE", TINY)
     turns = iter(range(100))
     monkeypatch.setattr(train_variants, "judge", lambda _weights, _clips: {"turn": next(turns)})
@@ -67,13 +67,13 @@ NOTHING = train_variants.Clips((), ())
 
 
 def never(*_: object) -> TrainingResult:
-    """Stands for a training that must not happen."""
+    """Fail on a training that must not happen."""
     raise AssertionError("trained again")
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_variant_changes_one_field(name: str) -> None:
-    """A variant has its own value in the field that it names, and all others of the recipe in 300 steps."""
+    """A variant changes the field that it names and keeps all other fields of the recipe."""
     base = asdict(Recipe().scaled(300))
     found = asdict(train_variants.recipe_of(name, 300))
     assert {field for field in base if found[field] != base[field]} == set(FIELDS[name])
@@ -82,7 +82,7 @@ def test_a_variant_changes_one_field(name: str) -> None:
 
 @pytest.mark.parametrize("name", STAGE_FIELDS)
 def test_a_variant_changes_one_field_of_the_stages(name: str) -> None:
-    """A variant of the stages has one value of one field in all of them, another than the recipe in some."""
+    """A variant of the stages sets one field to one value in all stages and keeps everything else."""
     field, value = STAGE_FIELDS[name]
     base, found = asdict(Recipe().scaled(300)), asdict(train_variants.recipe_of(name, 300))
     assert found["stages"] == tuple({**stage, field: value} for stage in base["stages"])
@@ -91,7 +91,7 @@ def test_a_variant_changes_one_field_of_the_stages(name: str) -> None:
 
 
 def test_all_variants_are_known_and_the_recipe_comes_first() -> None:
-    """The order is that of importance, and no two variants share a folder."""
+    """Variants are in order of importance, and no two share a folder."""
     assert set(train_variants.VARIANTS) == {*FIELDS, *STAGE_FIELDS}
     assert list(train_variants.VARIANTS)[:3] == ["recipe", "recipe, seed 2", "gaps up to 12 from the start"]
     arguments = argparse.Namespace(work=Path("work"))
@@ -100,15 +100,15 @@ def test_all_variants_are_known_and_the_recipe_comes_first() -> None:
     )
 
 
-def test_changes_are_told_as_values() -> None:
-    """Of two recipes the fields that differ are named, with the first one's values."""
+def test_changes_are_values_by_field() -> None:
+    """Changes hold the fields in which two recipes differ, with the values of the first."""
     base = TINY.as_dict()
     assert train_variants.changes(replace(TINY, seed=2, ema=0.0).as_dict(), base) == {"seed": 2, "ema": 0.0}
     assert train_variants.changes(base, base) == {}
 
 
-def test_a_training_that_was_broken_off_goes_on(work: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variant with one of three steps done is resumed; once done it is neither trained nor judged again."""
+def test_a_stopped_training_is_resumed(work: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variant with one of three steps done is resumed; a finished one is neither trained nor judged again."""
     folder = train_variants.folder_of("stills only", work)
     recipe = train_variants.recipe_of("stills only", work.steps)
     train(RunOptions((work.data,), folder, workers=0, stop_after=1), recipe)
@@ -130,7 +130,7 @@ def test_a_training_that_was_broken_off_goes_on(work: argparse.Namespace, monkey
 def test_weights_that_were_not_judged_are_not_trained_again(
     work: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that ended between training and judging goes on with judging; so does one on other frames."""
+    """Trained weights are only judged, also when they are judged again on other frames."""
     train_variants.trained("recipe", work_with_folder(work, "recipe"))
     monkeypatch.setattr(train_variants, "train", never)
     train_variants.measure("recipe", NOTHING, work)
@@ -142,23 +142,23 @@ def test_weights_that_were_not_judged_are_not_trained_again(
 
 
 def work_with_folder(work: argparse.Namespace, name: str) -> argparse.Namespace:
-    """The options, with the folder of a variant made."""
+    """Create the folder of a variant and return the options."""
     train_variants.folder_of(name, work).mkdir(parents=True)
     return work
 
 
 def test_a_signal_ends_the_run(work: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A training that stopped early is not judged, and the message says how far it came."""
+    """A training that stopped early is not judged, and the message gives its steps."""
     monkeypatch.setattr(
         train_variants, "train", lambda options, *_: TrainingResult(options.out / "compact.safetensors", 1)
     )
-    with pytest.raises(train_variants.BrokenOff, match="recipe: broken off after 1 of 3 steps"):
+    with pytest.raises(train_variants.TrainingStopped, match="recipe: stopped after 1 of 3 steps"):
         train_variants.measure("recipe", NOTHING, work)
     assert train_variants.judged("recipe", work) is None
 
 
 def test_a_run_by_another_recipe_is_refused(work: argparse.Namespace) -> None:
-    """A work folder of other steps is not mixed with these."""
+    """A work folder with another number of steps is refused."""
     train_variants.measure("recipe", NOTHING, work)
     work.steps = 6
     assert train_variants.judged("recipe", work) is None
@@ -167,21 +167,21 @@ def test_a_run_by_another_recipe_is_refused(work: argparse.Namespace) -> None:
 
 
 def test_two_processes_do_not_share_a_variant(work: argparse.Namespace, capsys: pytest.CaptureFixture[str]) -> None:
-    """While its lock is held elsewhere a variant is left alone, and taken up afterwards."""
+    """A variant whose lock is held elsewhere is skipped, and measured once the lock is free."""
     folder = train_variants.folder_of("recipe", work)
     folder.mkdir(parents=True)
     with (folder / "lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         train_variants.measure("recipe", NOTHING, work)
         assert train_variants.judged("recipe", work) is None
-        assert "another process is at it" in capsys.readouterr().out
+        assert "another process works on it" in capsys.readouterr().out
     train_variants.measure("recipe", NOTHING, work)
     assert train_variants.judged("recipe", work) == {"turn": 0}
 
 
 @pytest.fixture
 def dev(training_folder: Path, tmp_path: Path) -> Path:
-    """A DAVIS folder of the training's first video, and the same video twice in multi/ beside it."""
+    """A DAVIS folder with the first training video, and the same video twice in multi/ beside it."""
     source = training_folder / "video" / "made" / "a"
     places = {
         "frames": [tmp_path / "dev" / "davis480" / "JPEGImages" / "480p" / "disc"],
@@ -197,17 +197,17 @@ def dev(training_folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "dev" / "davis480"
 
 
-def test_a_whole_run_leaves_a_table(
+def test_a_whole_run_writes_a_table(
     training_folder: Path, tmp_path: Path, dev: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two variants are trained from a backbone, judged and written; the others are null, and no path is told."""
+    """Two variants are trained from a backbone, judged and written; all others are null, and no path is written."""
     monkeypatch.setattr(train_variants, "BASE", TINY)
     save_file(CompactNetwork().backbone.state_dict(), tmp_path / "backbone.safetensors")
     options = {"--data": training_folder, "--backbone": tmp_path / "backbone.safetensors", "--dev": dev}
     options |= {"--work": tmp_path / "work", "--out": tmp_path / "results"}
     words = [str(word) for pair in options.items() for word in pair]
     words += ["--steps", "3", "--frames", "4", "--workers", "0", "--only", "recipe", "--only", "one object"]
-    monkeypatch.setattr(sys, "argv", ["ablation.py", *words])
+    monkeypatch.setattr(sys, "argv", ["train_variants", *words])
     train_variants.main()
     text = (tmp_path / "results" / "ablation.json").read_text(encoding="utf-8")
     details = json.loads(text)["details"]
@@ -224,17 +224,17 @@ def test_a_whole_run_leaves_a_table(
     assert "| one object |" in table.page(tmp_path / "results")
 
 
-def test_what_is_absent_is_named(dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the backbone's file the run ends with a line that names it."""
+def test_a_missing_backbone_is_named(dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the backbone's file the run ends with a message that names it."""
     words = ["--data", str(tmp_path), "--dev", str(dev), "--backbone", str(tmp_path / "no.safetensors")]
     words += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "results"), "--only", "recipe"]
-    monkeypatch.setattr(sys, "argv", ["ablation.py", *words])
+    monkeypatch.setattr(sys, "argv", ["train_variants", *words])
     with pytest.raises(SystemExit, match=r"no\.safetensors is missing; --backbone takes a safetensors file"):
         train_variants.main()
 
 
 def found(one: float, several: float, apart: float = 0.0) -> dict[str, Any]:
-    """A variant as train_variants.json holds it, its two sequences so far from their mean."""
+    """A variant as in ablation.json, with two sequences at a distance of `apart` from their mean."""
 
     def scores(mean: float) -> dict[str, Any]:
         return {"JF": mean, "by_sequence": {"a": {"JF": mean - apart}, "b": {"JF": mean + apart}}}
@@ -248,14 +248,14 @@ def found(one: float, several: float, apart: float = 0.0) -> dict[str, Any]:
 
 
 def write(folder: Path, **variants: dict[str, Any] | None) -> None:
-    """A made-up train_variants.json; underscores stand for spaces."""
+    """Write a made-up ablation.json; underscores stand for spaces."""
     named = {name.replace("_", " "): value for name, value in variants.items()}
     details = {"steps": 300, "carrying": "every:5", "variants": named}
     (folder / "ablation.json").write_text(json.dumps({"details": details}), encoding="utf-8")
 
 
-def test_the_table_holds_each_change_against_the_recipe(tmp_path: Path) -> None:
-    """Differences are to the first seed; the second one's stands below as the noise, and what is missing is named."""
+def test_the_table_compares_each_change_with_the_recipe(tmp_path: Path) -> None:
+    """Differences are to the first seed; the second seed gives the noise; missing variants are named."""
     variants = {"recipe, seed 2": found(70.5, 48.0, apart=4), "one object": found(66.0, 40.25), "stills only": None}
     write(tmp_path, recipe=found(70.0, 50.0), **variants)
     lines = table.page(tmp_path).splitlines()
@@ -273,15 +273,15 @@ def test_the_table_holds_each_change_against_the_recipe(tmp_path: Path) -> None:
 
 
 def test_a_table_without_the_recipe_claims_no_difference(tmp_path: Path) -> None:
-    """While the recipe itself is missing there is nothing to compare with, and the noise is not known."""
+    """Without the recipe there is nothing to compare with, and the noise is unknown."""
     write(tmp_path, recipe=None, one_object=found(66.0, 40.0))
     text = table.page(tmp_path)
     assert "| one object | 66.0 |  | 65.0 | 40.0 |  |" in text
     assert "no difference can be told from chance" in text
 
 
-def test_nothing_measured_is_said(tmp_path: Path) -> None:
-    """Without a result, or with none of a variant, the table says that in a line."""
+def test_the_table_says_that_nothing_is_measured(tmp_path: Path) -> None:
+    """Without results, or with null results only, the table is one line."""
     assert table.page(tmp_path).startswith("Not measured yet")
     write(tmp_path, recipe=None)
     assert table.page(tmp_path).startswith("Not measured yet")

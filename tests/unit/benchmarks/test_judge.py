@@ -15,7 +15,7 @@ from vos.weights.load import load_network
 
 
 def save_sequence(frames: Path, masks: Path, count: int, size: tuple[int, int] = (64, 48)) -> None:
-    """Pictures whose grey value is their number, with a square in each mask."""
+    """Save pictures whose grey value is three times their number, with a square in each mask."""
     mask = np.zeros(size[::-1], np.uint8)
     mask[10:30, 10:30] = 1
     for folder in (frames, masks):
@@ -26,7 +26,7 @@ def save_sequence(frames: Path, masks: Path, count: int, size: tuple[int, int] =
 
 
 def test_differences_are_paired() -> None:
-    """The error of a difference is that of the single gains, however much sequences differ among themselves."""
+    """The error of a difference comes from the gains per sequence, however much the sequences differ."""
     old = {"a": 10.0, "b": 50.0, "c": 90.0}
     found = judge.Difference.of({"a": 11.0, "b": 53.0, "c": 92.0}, old)
     assert (found.mean, found.n) == (2, 3)
@@ -36,7 +36,7 @@ def test_differences_are_paired() -> None:
 
 
 def test_the_table_has_groups_and_all() -> None:
-    """A row for each group, and one over all sequences, each of which counts once."""
+    """The table has one row per group and one over all sequences."""
     old = {"x": {"a": 50.0}, "y": {"b": 60.0, "c": 70.0}}
     new = {"x": {"a": 53.0}, "y": {"b": 60.0, "c": 70.0}}
     lines = judge.table(old, new)
@@ -45,8 +45,8 @@ def test_the_table_has_groups_and_all() -> None:
     assert lines[4].startswith("| all | 60.0 | 61.0 | +1.0 ± 1.0 (n = 3)")
 
 
-def test_folds_are_found(tmp_path: Path) -> None:
-    """Folds share out the sequences of their sets, those too short to be judged left out."""
+def test_folds_divide_the_sequences(tmp_path: Path) -> None:
+    """Folds divide the sequences of their sets; sequences too short to be judged are left out."""
     names = [f"s{number}" for number in range(6)]
     for number, name in enumerate(names):
         folder = tmp_path / "train" / "video" / "made" / name
@@ -60,13 +60,13 @@ def test_folds_are_found(tmp_path: Path) -> None:
 
 
 def test_auroc() -> None:
-    """The share of pairs in the right order; ties count half."""
+    """AUROC is the share of pairs in the right order; ties count half."""
     assert judge_cuts.auroc([2, 3], [0, 1]) == 1
     assert judge_cuts.auroc([0, 3], [1, 3]) == pytest.approx((0 + 0 + 1 + 0.5) / 4)
 
 
 def test_cuts_go_away_and_back(tmp_path: Path) -> None:
-    """A clip is 20 frames of the first sequence, 20 of the second at its size, and 20 of the first again."""
+    """A clip has 20 frames of the first sequence, 20 of the second at its size, and 20 of the first again."""
     for name, size in (("a", (64, 48)), ("b", (48, 64))):
         save_sequence(tmp_path / "JPEGImages/480p" / name, tmp_path / "Annotations/480p" / name, 40, size)
     first, second = find_sequences(tmp_path)
@@ -76,8 +76,8 @@ def test_cuts_go_away_and_back(tmp_path: Path) -> None:
     assert np.abs(np.array([picture.mean() for picture in made]) - expected).max() < 2
 
 
-def test_presence_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network with a presence head is listened to on every frame after the first, one without is not."""
+def test_presence_is_judged_if_there_is_a_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results have an AUROC of the presence head only for a network with such a head."""
     for name in ("a", "b"):
         save_sequence(tmp_path / "JPEGImages/480p" / name, tmp_path / "Annotations/480p" / name, 40)
     sequences = find_sequences(tmp_path)

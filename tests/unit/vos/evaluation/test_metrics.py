@@ -36,7 +36,7 @@ def square(top: int, left: int, side: int) -> BoolArray:
 
 
 def blobs(rng: np.random.Generator, height: int, width: int) -> BoolArray:
-    """A coarse random mask, blown up."""
+    """A coarse random mask, enlarged."""
     coarse = (rng.random((5, 6)) > rng.random()).astype(np.uint8)
     return zoom(coarse, (height / 5, width / 6), order=0).astype(np.bool_)
 
@@ -56,9 +56,9 @@ def slow_boundary(mask: BoolArray) -> list[tuple[int, int]]:
 def slow_f(prediction: BoolArray, truth: BoolArray) -> float:
     """F from the exact Euclidean distance of every boundary pixel to the other boundary."""
 
-    def share(pixels: list[tuple[int, int]], others: list[tuple[int, int]]) -> float:
+    def share(pixels: list[tuple[int, int]], targets: list[tuple[int, int]]) -> float:
         far = np.ones(truth.shape)
-        far[tuple(zip(*others, strict=True))] = 0
+        far[tuple(zip(*targets, strict=True))] = 0
         distance = distance_transform_edt(far)
         limit = math.ceil(0.008 * math.hypot(*truth.shape))
         return sum(distance[pixel] <= limit for pixel in pixels) / len(pixels)
@@ -83,7 +83,7 @@ def slow_f(prediction: BoolArray, truth: BoolArray) -> float:
     ],
 )
 def test_j_is_intersection_over_union(prediction: BoolArray, truth: BoolArray, expected: float) -> None:
-    """J is the common area over the joint area, and 1 where both masks are empty."""
+    """J is intersection over union, and 1 if both masks are empty."""
     assert region_similarity(prediction, truth) == pytest.approx(expected)
 
 
@@ -98,7 +98,7 @@ def test_boundary_lies_on_the_upper_left_of_a_change() -> None:
 
 
 def test_edge_of_the_picture_is_no_boundary() -> None:
-    """A mask that fills the picture has no boundary, one that touches an edge has none along it."""
+    """A mask that fills the picture has no boundary; a mask that touches an edge has none along it."""
     assert not boundary(~EMPTY).any()
     assert np.flatnonzero(boundary(LEFT).any(axis=0)).tolist() == [29]
 
@@ -120,21 +120,21 @@ def test_edge_of_the_picture_is_no_boundary() -> None:
 def test_f_is_harmonic_mean_of_matched_boundary_shares(
     prediction: BoolArray, truth: BoolArray, expected: float
 ) -> None:
-    """A boundary 2 pixels off matches at 100x100, 3 pixels off does not; two empty boundaries agree, one does not."""
+    """At 100x100 a boundary 2 pixels off matches, 3 pixels off not; two empty boundaries give 1, a single one 0."""
     assert boundary_accuracy(prediction, truth) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_f_equals_a_slow_matching(seed: int) -> None:
-    """F is what the exact distances between all boundary pixels give, at any size."""
+    """F equals the result of exact distances between all boundary pixels, at any size."""
     rng = np.random.default_rng(seed)
     height, width = rng.integers(5, 200, 2)
     prediction, truth = blobs(rng, height, width), blobs(rng, height, width)
     assert boundary_accuracy(prediction, truth) == pytest.approx(slow_f(prediction, truth))
 
 
-def test_objects_are_scored_apart() -> None:
-    """Each object counts against everything else; one that is absent from both masks scores 1."""
+def test_objects_are_scored_separately() -> None:
+    """Each object counts against everything else; an object that is absent from both masks scores 1."""
     truth = (square(10, 10, 10) + 2 * square(50, 50, 10)).astype(np.uint8)
     prediction = (square(10, 10, 10) + 2 * square(70, 10, 10)).astype(np.uint8)
     scores = score_objects(prediction, truth, [1, 2, 3])
@@ -148,13 +148,13 @@ def test_sizes_must_agree() -> None:
 
 
 def test_first_and_last_frame_do_not_count() -> None:
-    """Of the annotated frames those count that are neither the first nor the last of the sequence."""
+    """Annotated frames count, except for the first and the last frame of the sequence."""
     assert counted_frames([4, 0, 2, 3], 5) == [2, 3]
     assert counted_frames(range(2), 2) == []
 
 
 def test_means_are_over_frames_then_objects() -> None:
-    """Frames are averaged for each object, so that an object seen more often weighs no more than another."""
+    """Frames are averaged per object first, so that all objects have the same weight."""
     frames = [{1: Score(1, 0.5), 2: Score(0, 0)}, {1: Score(0.5, 0.5)}, {1: Score(0, 0.2)}]
     by_object = mean_by_object(frames)
     assert by_object[1] == Score(0.5, pytest.approx(0.4))
@@ -174,7 +174,7 @@ def test_means_are_over_frames_then_objects() -> None:
 def test_scores_are_those_of_the_published_evaluation(
     shared_dir: Path, folder: str, expected: dict[int, tuple[float, float]]
 ) -> None:
-    """A mask copied from 5 frames earlier scores, in percent, what the package vos-benchmark 0.1.0 gives it."""
+    """A mask copied from 5 frames earlier gets the scores of the package vos-benchmark 0.1.0, in percent."""
     files = sorted((shared_dir / "data" / "dev" / folder).glob("*.png"))
     masks = [np.asarray(Image.open(file)) for file in files]
     counted = counted_frames(range(len(masks)), len(masks))
@@ -195,13 +195,13 @@ def test_scores_are_those_of_the_published_evaluation(
     ],
 )
 def test_rank_correlation_of_hand_made_pairs(first: list[float], second: list[float], expected: float) -> None:
-    """Only the order counts; without ties it is 1 - 6 * sum(d^2) / (n * (n^2 - 1)), and ties share their mean rank."""
+    """Without ties the correlation is 1 - 6 * sum(d^2) / (n * (n^2 - 1)); ties share their mean rank."""
     assert rank_correlation(first, second) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("values", [1000, 5])
 def test_rank_correlation_is_that_of_scipy(values: int) -> None:
-    """Random pairs, with few ties and with many, give what SciPy gives."""
+    """Random pairs with few or many ties give the correlation of SciPy."""
     rng = np.random.default_rng(values)
     first = rng.integers(0, values, 200)
     second = first + rng.integers(0, values, 200)
@@ -209,8 +209,8 @@ def test_rank_correlation_is_that_of_scipy(values: int) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [([], []), ([1.0], [2.0]), ([1.0, 1.0], [1.0, 2.0])])
-def test_rank_correlation_is_not_defined_without_order(first: list[float], second: list[float]) -> None:
-    """Where one side has no order there is no correlation, not one of 0."""
+def test_rank_correlation_is_undefined_without_order(first: list[float], second: list[float]) -> None:
+    """Without order on one side the correlation is None, not 0."""
     assert rank_correlation(first, second) is None
 
 

@@ -1,4 +1,4 @@
-"""The compact network: shapes, objects in one pass, alignment to the picture, bfloat16."""
+"""The compact network: shapes, objects in one pass, alignment to the picture, presence, bfloat16."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def network() -> CompactNetwork:
 
 
 def _disc(left: int) -> tuple[Tensor, Tensor]:
-    """A textured disc before another texture, centred at x = left: picture uint8 [1, 3, 256, 320], mask float."""
+    """A textured disc, centred at x = left, over another texture: picture uint8 [1, 3, 256, 320] and mask."""
     y, x = torch.meshgrid(torch.arange(256), torch.arange(320), indexing="ij")
     disc = (((x - left) ** 2 + (y - 100) ** 2) < 60**2).float()[None, None]
     surface = (255 - picture(256, 320, 8)).roll(left, dims=3)
@@ -37,7 +37,7 @@ def _overlap(a: Tensor, b: Tensor) -> float:
 
 
 def test_shapes(network: CompactNetwork) -> None:
-    """Every output has the shape that the interface promises, also where height and width differ."""
+    """Every output has its documented shape, also if height and width differ."""
     features = network.encode(network.normalize(picture(64, 112)))
     memory = network.memorize(features, bars(3, 64, 112))
     assert features.key.shape == (1, 64, 4, 7)
@@ -52,8 +52,8 @@ def test_shapes(network: CompactNetwork) -> None:
     assert network.segment(features, memory, torch.rand(3, 1, 16, 28), 500).shape == (3, 1, 16, 28)
 
 
-def test_objects_in_one_pass_are_objects_one_by_one(network: CompactNetwork) -> None:
-    """Segmenting K objects at once gives each the logits that it gets alone from its own memory and hint."""
+def test_objects_in_one_pass_equal_objects_one_by_one(network: CompactNetwork) -> None:
+    """Segmenting K objects at once gives each the logits that it gets alone."""
     first, second = (network.encode(network.normalize(picture(64, 96, seed))) for seed in (1, 2))
     memory = network.memorize(first, bars(4, 64, 96))
     hint = torch.rand(4, 1, 16, 24)
@@ -63,8 +63,8 @@ def test_objects_in_one_pass_are_objects_one_by_one(network: CompactNetwork) -> 
         torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-4, atol=1e-4)
 
 
-def test_an_empty_object_changes_nothing_for_the_others(network: CompactNetwork) -> None:
-    """An object's memory is the same alone and beside an object that is not there, and differs beside one that is."""
+def test_an_empty_object_does_not_change_other_objects(network: CompactNetwork) -> None:
+    """An object's value is the same alone and beside an empty object, and differs beside a visible one."""
     features = network.encode(network.normalize(picture(64, 96)))
     masks = bars(2, 64, 96)
     alone = network.memorize(features, masks[:1]).value
@@ -74,8 +74,8 @@ def test_an_empty_object_changes_nothing_for_the_others(network: CompactNetwork)
     assert (beside_another - alone).abs().max() > 1e-3
 
 
-def test_batched_clips_are_clips_one_by_one(network: CompactNetwork) -> None:
-    """Two pictures with two objects each, as training runs them, give what each picture gives alone."""
+def test_batched_clips_equal_clips_one_by_one(network: CompactNetwork) -> None:
+    """Two pictures with two objects each, as in training, give the logits of each picture alone."""
     pictures = [picture(64, 64, seed) for seed in (3, 4)]
     masks = bars(2, 64, 64)
     features = network.encode(network.normalize(torch.cat(pictures)))
@@ -87,15 +87,15 @@ def test_batched_clips_are_clips_one_by_one(network: CompactNetwork) -> None:
 
 
 def test_moving_the_picture_moves_the_maps(network: CompactNetwork) -> None:
-    """A shift by 16 pixels shifts the maps by 4 and 2 cells away from borders: their grids lie fixed on the picture."""
+    """Away from borders, a shift by 16 pixels shifts the maps by 4 and 2 cells."""
     wide = picture(192, 208)
     here, moved = (network.encode(network.normalize(wide[..., left : left + 192])).maps for left in (0, 16))
     torch.testing.assert_close(moved[4][..., 8:36, 8:36], here[4][..., 8:36, 12:40], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(moved[8][..., 8:14, 8:14], here[8][..., 8:14, 10:16], rtol=1e-3, atol=1e-3)
 
 
-def test_predictions_are_segmentations_with_presence(network: CompactNetwork) -> None:
-    """`predict` gives the very logits of `segment`, and one presence logit an object, alone or among others."""
+def test_predictions_add_presence_to_the_logits(network: CompactNetwork) -> None:
+    """`predict` returns the logits of `segment` and one presence logit per object, the same alone or together."""
     first, second = (network.encode(network.normalize(picture(64, 96, seed))) for seed in (1, 2))
     memory, hint = network.memorize(first, bars(3, 64, 96)), torch.rand(3, 1, 16, 24)
     together = network.predict(second, memory, hint, 8)
@@ -106,7 +106,7 @@ def test_predictions_are_segmentations_with_presence(network: CompactNetwork) ->
 
 
 def test_weights_may_lack_the_presence_head(network: CompactNetwork, tmp_path: Path) -> None:
-    """Weights without the head load, and predict the same masks with no word on presence; half a head is refused."""
+    """Weights without the head load and predict the same masks without presence; half a head is refused."""
     state = network.state_dict()
     head = {name for name in state if name.startswith("presence.")}
     files = {}
@@ -127,8 +127,8 @@ def test_weights_may_lack_the_presence_head(network: CompactNetwork, tmp_path: P
         load_network("compact", device="cpu", weights=files["half"])
 
 
-def test_match_distance_is_that_of_a_loop() -> None:
-    """The mean, over the cells of a mask, of the distance to the nearest cell of the object in memory."""
+def test_match_distance_equals_a_loop() -> None:
+    """The match distance is the mean over a mask's cells of the distance to the nearest object cell in memory."""
     torch.manual_seed(0)
     query, key = torch.randn(2, 5, 6), torch.randn(2, 5, 9)
     share, labels = torch.rand(4, 6), torch.rand(4, 9)
@@ -142,8 +142,8 @@ def test_match_distance_is_that_of_a_loop() -> None:
     assert found[3] == 0
 
 
-def test_a_remembered_frame_gets_its_mask_back() -> None:
-    """With the shipped weights, a frame that memory holds is segmented as memory has it, in the same place."""
+def test_a_memorized_frame_gets_its_mask_back() -> None:
+    """With the shipped weights, a frame in memory is segmented as memorized, at the same position."""
     network = load_network("compact", device="cpu", precision="float32")
     picture, disc = _disc(130)
     with torch.inference_mode():
@@ -153,7 +153,7 @@ def test_a_remembered_frame_gets_its_mask_back() -> None:
 
 
 def test_label_channels_are_the_mask(network: CompactNetwork) -> None:
-    """The last 16 value channels of a position are the 4 x 4 means of its 16 x 16 pixels of mask, row by row."""
+    """The last 16 value channels of a position are the 4 x 4 means of its 16 x 16 mask pixels, row by row."""
     features = network.encode(network.normalize(picture(32, 48)))
     mask = torch.rand(1, 1, 32, 48)
     labels = network.memorize(features, mask).value[0, 128:].view(16, 2, 3)
@@ -164,7 +164,7 @@ def test_label_channels_are_the_mask(network: CompactNetwork) -> None:
 
 
 def test_bfloat16_is_close_to_float32() -> None:
-    """With the shipped weights, bfloat16 moves probabilities by at most 0.01 in the mean and a mask by 3 %."""
+    """With the shipped weights, bfloat16 changes probabilities by at most 0.01 on average, a mask by at most 3 %."""
     (first, disc), (second, _) = _disc(130), _disc(150)
     results = []
     for precision in ("float32", "bfloat16"):
@@ -181,7 +181,7 @@ def test_bfloat16_is_close_to_float32() -> None:
 
 
 def test_backbone_keeps_its_frozen_part() -> None:
-    """The parameters that training leaves alone are those up to stride 8 and the dilated depthwise ones, no others."""
+    """Frozen are the parameters up to stride 8 and the dilated depthwise weights, and no other."""
     backbone = MobileNetV2()
     frozen = {id(parameter) for parameter in backbone.frozen_parameters()}
     names = {name.rsplit(".", 1)[0] for name, parameter in backbone.named_parameters() if id(parameter) in frozen}
@@ -193,7 +193,7 @@ def test_backbone_keeps_its_frozen_part() -> None:
 
 @pytest.mark.shared
 def test_published_backbone_loads(shared_dir) -> None:
-    """The published backbone's names and shapes are the network's, and a picture gives taps of ordinary size."""
+    """The published backbone fits the network by name and shape, and the taps of a picture have a usual magnitude."""
     from safetensors.torch import load_file
 
     backbone = MobileNetV2()

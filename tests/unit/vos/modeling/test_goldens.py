@@ -1,4 +1,4 @@
-"""STM and STCN against another implementation's numbers, through `scripts/verify_golden.py`."""
+"""STM and STCN against the numbers of another implementation, by `scripts/verify_golden.py`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = {"stm": "stm_topk", "stcn": "stcn"}
 
 
 def load_module(path: Path) -> ModuleType:
-    """Run a Python file that belongs to no package."""
+    """Import a Python file that belongs to no package."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -39,7 +39,7 @@ def verify() -> Callable[[list[str]], int]:
 
 @pytest.mark.shared
 @pytest.mark.parametrize("model", FILES)
-def test_names_and_shapes_are_the_published_ones(model: str, shared_dir: Path) -> None:
+def test_names_and_shapes_are_those_published(model: str, shared_dir: Path) -> None:
     """A network's state dict has the published checkpoint's names, shapes and order."""
     published = json.loads((shared_dir / "golden" / f"{FILES[model]}_state_dict.json").read_text())
     ours = {name: list(tensor.shape) for name, tensor in build_network(model).state_dict().items()}
@@ -47,8 +47,8 @@ def test_names_and_shapes_are_the_published_ones(model: str, shared_dir: Path) -
 
 
 @pytest.mark.shared
-def test_seeded_weights_are_the_specified_ones(shared_dir: Path) -> None:
-    """Seeded tensors equal those of the rule's reference, bit for bit."""
+def test_seeded_weights_follow_the_reference(shared_dir: Path) -> None:
+    """Seeded tensors equal those of the reference implementation, bit for bit."""
     reference = load_module(shared_dir / "golden" / "seeded_state.py")
     state = build_network("stcn").state_dict()
     expected = reference.fill({name: tuple(tensor.shape) for name, tensor in state.items()})
@@ -59,10 +59,10 @@ def test_seeded_weights_are_the_specified_ones(shared_dir: Path) -> None:
 
 @pytest.mark.shared
 @pytest.mark.parametrize("model", FILES)
-def test_a_golden_is_met(
+def test_networks_match_their_golden(
     model: str, shared_dir: Path, verify: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Under seeded weights, every array of the golden is met within 1e-4."""
+    """With seeded weights, every array matches the golden within 1e-4."""
     assert verify([model, str(shared_dir / "golden" / f"{FILES[model]}.npz")]) == 0
     assert "all within 0.0001" in capsys.readouterr().out
 
@@ -81,7 +81,7 @@ def test_a_changed_golden_is_refused(  # noqa: PLR0917
     verify: Callable[[list[str]], int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One number that is off by more than 1e-4, or is no number, makes the exit code 1."""
+    """One number that is NaN or differs by more than 1e-4 gives exit code 1."""
     content = dict(np.load(shared_dir / "golden" / "stcn.npz"))
     content[array].flat[17] += value
     np.savez(tmp_path / "changed.npz", **content)
@@ -107,7 +107,7 @@ BAD_GOLDENS = {
 def test_a_file_of_another_form_is_refused(
     kind: str, tmp_path: Path, verify: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file that is no golden of the network gives exit code 2 and one line that says why."""
+    """A file that is not a golden of the network gives exit code 2 and one line with the reason."""
     content, message = BAD_GOLDENS[kind]
     np.savez(tmp_path / "bad.npz", **content)
     assert verify(["stcn", str(tmp_path / "bad.npz")]) == 2
@@ -124,7 +124,7 @@ np.save(NPY, np.zeros(3))
 def test_a_file_that_is_no_npz_is_refused(
     content: bytes | None, tmp_path: Path, verify: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A missing, empty, cut-off or foreign file gives exit code 2."""
+    """A missing, empty, truncated or foreign file gives exit code 2."""
     path = tmp_path / "file.npz"
     if content is not None:
         path.write_bytes(content)

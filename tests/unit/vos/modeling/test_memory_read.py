@@ -16,7 +16,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def slow_read(affinity: torch.Tensor, value: torch.Tensor, k: int) -> torch.Tensor:
-    """Position by position, in float64: sort, keep k, weigh by exp, add."""
+    """Read position by position in float64: sort, keep k, weigh by exp, add."""
     objects, channels, _ = value.shape
     queries = affinity.shape[2]
     out = torch.zeros(objects, channels, queries, dtype=torch.float64)
@@ -31,7 +31,7 @@ def slow_read(affinity: torch.Tensor, value: torch.Tensor, k: int) -> torch.Tens
     return out
 
 
-@pytest.mark.parametrize("keys", [1, 3], ids=["shared key", "a key an object"])
+@pytest.mark.parametrize("keys", [1, 3], ids=["shared key", "a key per object"])
 @pytest.mark.parametrize("k", [1, 5, 20, 40, 100])
 def test_reading_equals_a_slow_loop(keys: int, k: int) -> None:
     """Each query position reads the softmax-weighted mean of its k best memory positions, all if there are fewer."""
@@ -52,8 +52,8 @@ def test_dot_affinity_is_the_scaled_inner_product() -> None:
                 assert affinity[o, n, m].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_l2_affinity_is_the_negative_squared_distance_but_for_one_constant_a_query() -> None:
-    """Differences between two memory positions, seen from one query, are those of -|a - b|^2 / sqrt(channels)."""
+def test_l2_affinity_is_the_negative_squared_distance_up_to_a_constant_per_query() -> None:
+    """For each query, affinities differ between memory positions as -|a - b|^2 / sqrt(channels) does."""
     key, query = noise(1, 16, 7), noise(1, 16, 5, seed=1)
     distance = (key[0, :, :, None].double() - query[0, :, None, :].double()).square().sum(dim=0)
     expected = -distance / math.sqrt(16)
@@ -67,7 +67,7 @@ def test_large_affinities_do_not_overflow() -> None:
     assert bool(read.isfinite().all())
 
 
-def test_values_of_lower_precision_stay_so() -> None:
+def test_the_readout_has_the_precision_of_the_value() -> None:
     """bfloat16 values read by float32 affinities give bfloat16, within its rounding of the exact read."""
     affinity, value = noise(1, 40, 15), noise(2, 6, 40, seed=1)
     read = read_top_k(affinity, value.bfloat16(), 20)
@@ -75,9 +75,9 @@ def test_values_of_lower_precision_stay_so() -> None:
     torch.testing.assert_close(read.double(), slow_read(affinity, value, 20), atol=0.03, rtol=0)
 
 
-@pytest.mark.parametrize("keys", [1, 3], ids=["shared key", "a key an object"])
+@pytest.mark.parametrize("keys", [1, 3], ids=["shared key", "a key per object"])
 def test_reading_has_the_gradients_of_a_masked_softmax(keys: int) -> None:
-    """Gradients towards affinity and value are those of a softmax whose other affinities are minus infinity."""
+    """Gradients of affinity and value are those of a softmax with all other affinities at minus infinity."""
     gradients = []
     for masked in (False, True):
         affinity, value = noise(keys, 40, 15).requires_grad_(), noise(3, 6, 40, seed=1).requires_grad_()
@@ -95,7 +95,7 @@ def test_reading_has_the_gradients_of_a_masked_softmax(keys: int) -> None:
 
 @pytest.mark.parametrize(("positions", "k"), [(3, 5), (7, 7), (100, 3), (1000, 20), (997, 20), (4099, 1), (60, 14)])
 def test_top_k_among_groups_is_top_k(positions: int, k: int) -> None:
-    """The read over many positions, which looks for the best in groups, is the read of a full sort."""
+    """The read over many positions, which searches in groups, equals the read of a full sort."""
     affinity, value = noise(1, positions, 5, seed=positions) * 4, noise(1, 3, positions, seed=k)
     expected = slow_read(affinity, value, k)
     torch.testing.assert_close(read_top_k(affinity, value, k).double(), expected, rtol=1e-4, atol=1e-5)

@@ -24,8 +24,8 @@ def noise(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 4
 
 
-def test_packing_is_offered_for_what_it_can_do() -> None:
-    """The tests' torch packs float32 everywhere; bfloat16 where oneDNN says so, and never float16."""
+def test_supported_dtypes_can_be_packed() -> None:
+    """This torch packs float32 everywhere, bfloat16 if oneDNN supports it, and never float16."""
     assert can_pack(torch.float32)
     assert can_pack(torch.bfloat16) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
     assert not can_pack(torch.float16)
@@ -36,7 +36,7 @@ def test_packing_is_offered_for_what_it_can_do() -> None:
 @pytest.mark.parametrize("with_sum", [False, True], ids=["alone", "with a sum"])
 @pytest.mark.parametrize("height", [5, 70])
 def test_a_packed_convolution_is_the_three_steps(name: str, activation: str, with_sum: bool, height: int) -> None:
-    """Packed or not, `convolve` is the convolution, plus what is to be added, activated: for maps of any size."""
+    """Packed or not, `convolve` computes convolution, sum and activation, for maps of any size."""
     layer = LAYERS[name].requires_grad_(False)
     nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(1))
     x = noise(2, 6, height, 9, seed=2)
@@ -49,15 +49,15 @@ def test_a_packed_convolution_is_the_three_steps(name: str, activation: str, wit
         )
 
 
-def test_what_cannot_be_packed_is_named() -> None:
-    """A convolution that pads with anything but zeros is refused with its description."""
+def test_unsupported_padding_is_refused() -> None:
+    """A convolution that does not pad with zeros is refused with its description."""
     with pytest.raises(ValueError, match=r"padding_mode=reflect.*must be numeric and of zeros"):
         PackedConv2d(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"))
 
 
 @torch.inference_mode()
-def test_folding_and_packing_change_nothing() -> None:
-    """The compact network, its taps scaled, gives the same keys, values and logits before and after it is folded."""
+def test_folding_and_packing_keep_the_function_of_compact() -> None:
+    """Keys, values and logits of the compact network with scaled taps stay the same when it is folded and packed."""
     torch.manual_seed(0)
     network = CompactNetwork().eval().requires_grad_(False)
     network.tap_scale.copy_(torch.tensor([0.5, 2.0, 3.0, 0.25]))
@@ -80,19 +80,19 @@ def test_folding_and_packing_change_nothing() -> None:
 
 
 @torch.inference_mode()
-def test_the_refiner_folded_is_the_same() -> None:
-    """Light features, memory and logits of two objects do not change when the scales of the taps are folded."""
+def test_folding_and_packing_keep_the_function_of_the_refiner() -> None:
+    """Light features, memory and logits of two objects stay the same when the refiner is folded and packed."""
     torch.manual_seed(1)
     network = Refiner().eval().requires_grad_(False)
     network.tap_scale.copy_(torch.tensor([0.5, 2.0, 3.0]))
     image, cells = noise(1, 3, 64, 96, seed=6).clamp(-1, 1), noise(2, 1, 16, 24, seed=7).clamp(0, 1)
-    evidence = noise(1, 3, 16, 24, seed=8).clamp(0, 1)
+    bitstream = noise(1, 3, 16, 24, seed=8).clamp(0, 1)
 
     def outputs() -> tuple[torch.Tensor, ...]:
         features = network.encode(image)
         memory = network.memorize(features, cells)
         confidence = network.confidence(features, features.light.flip(3))
-        return features.light, memory.key, memory.value, network.refine(features, memory, cells, confidence, evidence)
+        return features.light, memory.key, memory.value, network.refine(features, memory, cells, confidence, bitstream)
 
     before = outputs()
     network.fold()

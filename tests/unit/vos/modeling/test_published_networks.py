@@ -1,4 +1,4 @@
-"""What STM and STCN do with pictures, masks and objects, beyond the goldens."""
+"""STM and STCN with pictures, masks and objects, beyond the goldens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEIGHT, WIDTH = 64, 96
 
 @pytest.fixture(scope="module", params=["stm", "stcn"])
 def network(request: pytest.FixtureRequest) -> VOSNetwork:
-    """The network in float32 with seeded weights, as it is run."""
+    """The network in float32 with seeded weights, as `load_network` returns it."""
     return load_network(request.param, device="cpu", precision="float32", weights=SEEDED)
 
 
@@ -36,12 +36,12 @@ def masks() -> torch.Tensor:
 
 @torch.inference_mode()
 def segment(network: VOSNetwork, picture: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Logits of a picture from the memory of itself."""
+    """Segment a picture from a memory of itself."""
     features = network.encode(network.normalize(picture))
     return network.segment(features, network.memorize(features, masks), None, 20)
 
 
-def test_pictures_are_normalised_by_imagenet(picture: torch.Tensor) -> None:
+def test_pictures_are_normalized_by_imagenet(picture: torch.Tensor) -> None:
     """A pixel becomes (value / 255 - mean) / deviation of its channel."""
     ours = imagenet.normalize(picture, torch.float32)
     for channel, (mean, std) in enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]):
@@ -60,13 +60,13 @@ def test_each_object_sees_the_sum_of_the_others(masks: torch.Tensor) -> None:
 
 
 def test_a_single_object_sees_no_others(masks: torch.Tensor) -> None:
-    """With one object the plane of the others is exactly zero."""
+    """With one object, the plane of the other objects is exactly zero."""
     image = torch.zeros(1, 3, HEIGHT, WIDTH)
     assert with_masks(image, masks[:1])[0, 4].count_nonzero() == 0
 
 
 def test_shapes_are_those_of_the_interface(network: VOSNetwork, picture: torch.Tensor, masks: torch.Tensor) -> None:
-    """Keys are an object's own in STM and shared in STCN; values are an object's own; logits are at stride 4."""
+    """Keys are per object in STM and shared in STCN; values are per object; logits are at stride 4."""
     with torch.inference_mode():
         features = network.encode(network.normalize(picture))
         memory = network.memorize(features, masks)
@@ -78,21 +78,23 @@ def test_shapes_are_those_of_the_interface(network: VOSNetwork, picture: torch.T
 
 
 def test_the_order_of_objects_does_not_matter(network: VOSNetwork, picture: torch.Tensor, masks: torch.Tensor) -> None:
-    """Objects in another order give the same logits in that order."""
+    """Reordering the objects reorders their logits."""
     order = [2, 0, 1]
     logits = segment(network, picture, masks)
     torch.testing.assert_close(segment(network, picture, masks[order]), logits[order], atol=1e-4, rtol=0)
 
 
-def test_objects_go_through_in_one_pass_as_they_do_alone(network: VOSNetwork, picture: torch.Tensor) -> None:
-    """Where no object touches another's mask input, two objects at once give what each gives alone."""
+def test_objects_in_one_pass_equal_objects_alone(network: VOSNetwork, picture: torch.Tensor) -> None:
+    """With empty masks, two objects at once give the logits of each alone."""
     empty = torch.zeros(2, 1, HEIGHT, WIDTH)
     both = segment(network, picture, empty)
     torch.testing.assert_close(both, segment(network, picture, empty[:1]).expand_as(both), atol=1e-4, rtol=0)
 
 
-def test_memory_frames_have_no_order(network: VOSNetwork, picture: torch.Tensor, masks: torch.Tensor) -> None:
-    """Memory laid side by side in another order reads the same."""
+def test_the_order_of_memory_frames_does_not_matter(
+    network: VOSNetwork, picture: torch.Tensor, masks: torch.Tensor
+) -> None:
+    """Memory frames in another order give the same logits."""
     with torch.inference_mode():
         features: Features = network.encode(network.normalize(picture))
         first = network.memorize(features, masks)
@@ -111,7 +113,7 @@ def test_memory_frames_have_no_order(network: VOSNetwork, picture: torch.Tensor,
 
 @pytest.mark.parametrize("name", ["stm", "stcn"])
 def test_folding_batch_norm_keeps_the_function(name: str, picture: torch.Tensor, masks: torch.Tensor) -> None:
-    """A network without its batch norms gives what it gave with them."""
+    """A network with folded batch norms gives the same logits."""
     network = build_network(name)
     network.load_state_dict(seeded_state(network.state_dict()))
     network.eval()

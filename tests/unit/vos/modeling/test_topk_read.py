@@ -14,7 +14,7 @@ def noise(*shape: int, seed: int) -> torch.Tensor:
 
 
 def full_sort_read(key: torch.Tensor, value: torch.Tensor, query: torch.Tensor, k: int) -> torch.Tensor:
-    """Distances of every pair, the k least of each query by a full sort, softmax, sum: in float64."""
+    """Read by a full sort of all distances, in float64."""
     differences = query.double()[:, None] - key.double()[None]
     affinity = -differences.square().sum(dim=2) / key.shape[1] ** 0.5
     best, index = affinity.sort(dim=1, descending=True)
@@ -23,7 +23,7 @@ def full_sort_read(key: torch.Tensor, value: torch.Tensor, query: torch.Tensor, 
 
 
 def clustered(positions: int, queries: int, size: int, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys [N, 16] far from zero, `size` = k of them near each other and far from all others; queries near these."""
+    """Keys [N, 16] far from zero, `size` of them in a cluster far from the rest; queries near the cluster."""
     key = noise(positions, 16, seed=positions) * 2 + 30
     chosen = torch.randperm(positions, generator=torch.Generator().manual_seed(k))[:size]
     centre = torch.full((16,), 10.0)
@@ -33,7 +33,7 @@ def clustered(positions: int, queries: int, size: int, k: int) -> tuple[torch.Te
 
 @pytest.mark.parametrize(("positions", "k"), [(1, 1), (7, 7), (100, 3), (997, 20), (3000, 20), (4099, 1), (60, 14)])
 def test_reading_equals_a_full_sort(positions: int, k: int) -> None:
-    """Where k keys are clearly nearest, they are read, weighed by their exact distances, to bfloat16's rounding."""
+    """If k keys are clearly nearest, they are read, weighed by their exact distances, within bfloat16 rounding."""
     key, query = clustered(positions, 33, k, k)
     value = noise(positions, 10, seed=3)
     read = read_rows(key, value, query, k)
@@ -42,8 +42,8 @@ def test_reading_equals_a_full_sort(positions: int, k: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_blocks_and_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Queries worked on a few at a time, by any number of threads, read what they read all at once."""
+def test_blocks_and_threads_do_not_change_the_result(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries in small blocks, by any number of threads, read the same values."""
     key, query = clustered(500, 37, 20, 20)
     value = noise(500, 6, seed=3)
     expected = full_sort_read(key, value, query, 20)
@@ -52,7 +52,7 @@ def test_blocks_and_threads_change_nothing(threads: int, monkeypatch: pytest.Mon
     torch.testing.assert_close(read_rows(key, value, query, 20).double(), expected, rtol=2**-8, atol=1e-3)
 
 
-def test_a_larger_k_than_there_are_positions_reads_all() -> None:
+def test_k_above_the_number_of_positions_reads_all() -> None:
     """With k above the number of positions, every position is weighed."""
     key, query, value = noise(9, 8, seed=1), noise(5, 8, seed=2), noise(9, 4, seed=3)
     expected = full_sort_read(key, value, query, 9)
@@ -60,14 +60,14 @@ def test_a_larger_k_than_there_are_positions_reads_all() -> None:
 
 
 def test_equal_keys_are_read_as_one() -> None:
-    """Of equally near positions k are taken, whichever: where all keys and values are equal, the value is read."""
+    """Among equally near positions any k are read: with equal keys and values, the result is the value."""
     key, query = torch.ones(200, 8).bfloat16(), noise(5, 8, seed=2)
     value = noise(1, 4, seed=3).expand(200, 4).contiguous()
     torch.testing.assert_close(read_rows(key, value, query, 20), value[:5], rtol=2**-8, atol=0)
 
 
-def test_what_it_is_not_for() -> None:
-    """Gradients, more than one picture, and other number types are left to the read that has them."""
+def test_unsupported_inputs_are_recognized() -> None:
+    """Gradients, more than one picture and other dtypes are left to the plain read."""
     key = noise(1, 8, 20, seed=1)
     assert can_read_rows(key, key)
     assert not can_read_rows(key.float(), key.float())

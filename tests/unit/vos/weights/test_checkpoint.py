@@ -1,4 +1,4 @@
-"""Checkpoints of others: what is read, and what is refused."""
+"""Foreign checkpoints: which are read, and which are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATE = {"conv.weight": torch.arange(18.0).reshape(2, 1, 3, 3), "conv.bias": tor
 
 
 class Trap:
-    """A pickle of this touches a file when it is loaded."""
+    """Its pickle creates a file when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,15 +36,15 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize("key", [None, "network", "state_dict", "model"])
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-def test_a_pytorch_checkpoint_gives_its_tensors(key: str | None, zipped: bool, tmp_path: Path) -> None:
-    """A .pth file of either format gives its state dict, also when that lies beside an optimiser's state."""
+def test_a_pytorch_checkpoint_yields_its_tensors(key: str | None, zipped: bool, tmp_path: Path) -> None:
+    """A .pth file of either format yields its state dict, also if it holds an optimizer state too."""
     content = STATE if key is None else {key: STATE, "it": 7, "optimizer": {"lr": 0.1}}
     torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
     assert equal(read_checkpoint(tmp_path / "a.pth"), STATE)
 
 
-def test_a_safetensors_file_gives_its_tensors(tmp_path: Path) -> None:
-    """A .safetensors file gives its tensors by name."""
+def test_a_safetensors_file_yields_its_tensors(tmp_path: Path) -> None:
+    """A .safetensors file yields its tensors by name."""
     save_file(STATE, tmp_path / "a.safetensors")
     assert equal(read_checkpoint(tmp_path / "a.safetensors"), STATE)
 
@@ -65,8 +65,8 @@ def test_a_malicious_checkpoint_runs_nothing(form: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
-def test_a_file_that_is_cut_off_is_refused(suffix: str, share: float, tmp_path: Path) -> None:
-    """A file that lacks its end, or everything, is a WeightsError."""
+def test_a_truncated_file_is_refused(suffix: str, share: float, tmp_path: Path) -> None:
+    """A truncated or empty file raises WeightsError."""
     file = tmp_path / f"cut{suffix}"
     if suffix == ".pth":
         torch.save(STATE, file)
@@ -79,7 +79,7 @@ def test_a_file_that_is_cut_off_is_refused(suffix: str, share: float, tmp_path: 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_damaged_bytes_never_raise_anything_else(suffix: str, tmp_path: Path) -> None:
-    """Whatever 300 seeded damages do to a file, reading it gives tensors or a WeightsError."""
+    """Reading a file with random damage returns tensors or raises WeightsError, 300 times over."""
     file, rng = tmp_path / f"a{suffix}", random.Random(5)
     if suffix == ".pth":
         torch.save(STATE, file)
@@ -101,7 +101,7 @@ def test_damaged_bytes_never_raise_anything_else(suffix: str, tmp_path: Path) ->
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """A path without a file, or a folder, is a WeightsError with the system's reason."""
+    """A missing file or a folder raises WeightsError with the system's reason."""
     with pytest.raises(WeightsError, match=r"none\.pth cannot be read: No such file"):
         read_checkpoint(tmp_path / "none.pth")
     (tmp_path / "folder.pth").mkdir()
@@ -110,7 +110,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_another_suffix_is_refused(tmp_path: Path) -> None:
-    """The message says which endings are allowed."""
+    """A file with another suffix is refused, and the message lists the allowed ones."""
     with pytest.raises(WeightsError, match=r"weights\.zip is not a weights file; it must end in \.safetensors, \.pth"):
         read_checkpoint(tmp_path / "weights.zip")
 
@@ -120,8 +120,8 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
     [[1, 2], {}, torch.zeros(3), {"a": 1}, {1: torch.zeros(1)}, {"a": torch.eye(2).to_sparse()}, {"model": {"a": "x"}}],
     ids=["list", "empty", "tensor", "number", "name that is a number", "sparse", "nested text"],
 )
-def test_what_is_no_state_dict_is_refused(content: Any, tmp_path: Path) -> None:
-    """A checkpoint must map names to dense tensors."""
+def test_content_other_than_a_state_dict_is_refused(content: Any, tmp_path: Path) -> None:
+    """A checkpoint that does not map names to dense tensors is refused."""
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="it must map names to tensors"):
         read_checkpoint(tmp_path / "a.pth")
@@ -147,7 +147,7 @@ def test_differences_are_named(kind: str) -> None:
 
 
 def test_a_huge_shape_in_a_small_file_is_refused_by_its_shape(tmp_path: Path) -> None:
-    """A tensor that claims terabytes by repeating one number is refused before anything reads its values."""
+    """A tensor that claims terabytes by repeating one number is refused before its values are read."""
     torch.save(STATE | {"conv.bias": torch.zeros(1).expand(1 << 40)}, tmp_path / "huge.pth")
     with pytest.raises(WeightsError, match="1 of another shape"):
         check_state(read_checkpoint(tmp_path / "huge.pth"), STATE, "stm", "huge.pth")

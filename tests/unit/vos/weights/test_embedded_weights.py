@@ -1,4 +1,4 @@
-"""The default network's weights in the package."""
+"""The weights of the default network in the package."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from vos.weights.load import load_network, read_metadata
 SIZE = (864, 480)
 
 
-def test_they_are_as_recorded() -> None:
-    """They fit the network, are unchanged since recorded, say how they were made, and are at most 12 MB."""
+def test_embedded_weights_match_their_record() -> None:
+    """The weights fit the network, match their record, name their origin, and have at most 12 MB."""
     path = weights_path("compact", None)
     assert path is not None
     record = read_record(path)
@@ -29,14 +29,14 @@ def test_they_are_as_recorded() -> None:
 
 
 def read_picture(path: Path) -> torch.Tensor:
-    """A picture as uint8 [1, 3, 480, 864]."""
+    """Read a picture as uint8 [1, 3, 480, 864]."""
     with Image.open(path) as image:
         return torch.from_numpy(np.array(image.convert("RGB").resize(SIZE))).permute(2, 0, 1).unsqueeze(0)
 
 
 @torch.inference_mode()
 def probabilities(network: VOSNetwork, sequence: str, root: Path) -> torch.Tensor:
-    """Object probability [1, 1, 120, 216] in a sequence's fifth frame, from its first frame and mask."""
+    """Segment the fifth frame of a sequence from its first frame and mask: probability [1, 1, 120, 216]."""
     with Image.open(root / "Annotations/480p" / sequence / "00000.png") as image:
         labels = np.array(image.convert("L").resize(SIZE, Image.Resampling.NEAREST)) > 0
     mask = torch.from_numpy(labels)[None, None].float()
@@ -49,7 +49,7 @@ def probabilities(network: VOSNetwork, sequence: str, root: Path) -> torch.Tenso
 @pytest.mark.shared
 @pytest.mark.parametrize("sequence", ["car-turn", "horsejump-low", "breakdance-flare"])
 def test_bfloat16_is_close_to_float32(sequence: str, shared_dir: Path) -> None:
-    """On real pictures, bfloat16 probabilities are within 0.15 and on average 0.002, and 99.8 % of labels agree."""
+    """On real pictures, bfloat16 changes probabilities by at most 0.15, on average 0.002, and 99.8 % of labels agree."""
     root = shared_dir / "data/dev/davis480"
     exact, rough = (
         probabilities(load_network("compact", device="cpu", precision=precision), sequence, root)

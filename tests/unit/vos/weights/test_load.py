@@ -1,4 +1,4 @@
-"""The weights store: pulling, recording, checking, loading."""
+"""The weights store: pull, record, check, load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vos.weights.load import load_network, pull_weights, read_metadata, save_wei
 
 
 class TinyNetwork(VOSNetwork):
-    """Stands in for `stm`, so that files are small: one convolution with batch norm."""
+    """Takes the place of `stm` for small files: one convolution with batch norm."""
 
     name = "stm"
 
@@ -30,11 +30,11 @@ class TinyNetwork(VOSNetwork):
         self.bn = nn.BatchNorm2d(4)
 
     def normalize(self, rgb: Tensor) -> Tensor:
-        """To float."""
+        """Convert to float."""
         return rgb.float()
 
     def encode(self, image: Tensor) -> Features:
-        """The one convolution."""
+        """Run the one convolution."""
         return Features(image, self.bn(self.conv(image)), {})
 
     def memorize(self, features: Features, masks: Tensor) -> Memory:
@@ -48,7 +48,7 @@ class TinyNetwork(VOSNetwork):
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
-    """`stm` is a tiny network; a state dict of it with batch norms that do something."""
+    """Make `stm` a tiny network; return its state dict with batch norms that have an effect."""
     monkeypatch.setitem(build.BUILDERS, "stm", TinyNetwork)
     torch.manual_seed(0)
     state = TinyNetwork().state_dict()
@@ -66,7 +66,7 @@ def checkpoint(tiny: dict[str, Tensor], tmp_path: Path) -> Path:
 
 
 def test_pulling_converts_by_name_and_records(checkpoint: Path, tiny: dict[str, Tensor], tmp_path: Path) -> None:
-    """A pulled checkpoint lies in the store as safetensors with the same tensors, beside a record with its SHA-256."""
+    """Pulling stores the same tensors as safetensors, beside a record with their SHA-256."""
     store = tmp_path / "store"
     record = pull_weights("stm", checkpoint, store)
     stored = load_file(store / "stm.safetensors")
@@ -78,8 +78,8 @@ def test_pulling_converts_by_name_and_records(checkpoint: Path, tiny: dict[str, 
     assert sorted(path.name for path in store.iterdir()) == ["stm.json", "stm.safetensors"]
 
 
-def test_a_loaded_network_has_the_pulled_function(checkpoint: Path, tiny: dict[str, Tensor], tmp_path: Path) -> None:
-    """`load_network` gives a network that computes what the checkpoint's layers do, in eval mode, without gradients."""
+def test_a_loaded_network_computes_as_the_checkpoint(checkpoint: Path, tiny: dict[str, Tensor], tmp_path: Path) -> None:
+    """`load_network` returns a network that computes as the checkpoint's layers do, in eval mode, without gradients."""
     pull_weights("stm", checkpoint, tmp_path)
     network = load_network("stm", device="cpu", precision="float32", store=tmp_path)
     image = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -91,7 +91,7 @@ def test_a_loaded_network_has_the_pulled_function(checkpoint: Path, tiny: dict[s
 
 
 def test_half_precision_checkpoints_are_widened(tiny: dict[str, Tensor], tmp_path: Path) -> None:
-    """Weights published as float16 are stored and run in float32."""
+    """Weights published as float16 are stored as float32."""
     half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tiny.items()}
     save_file(half, tmp_path / "half.safetensors")
     pull_weights("stm", tmp_path / "half.safetensors", tmp_path / "store")
@@ -99,7 +99,7 @@ def test_half_precision_checkpoints_are_widened(tiny: dict[str, Tensor], tmp_pat
 
 
 def test_another_networks_checkpoint_is_refused(tiny: dict[str, Tensor], tmp_path: Path) -> None:
-    """A checkpoint with other names is refused with those names, and the store stays as it was."""
+    """A checkpoint with other names is refused with the missing names, and the store does not change."""
     torch.save({"backbone.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"other\.pth does not hold the weights of stm; .*missing: conv\.weight"):
         pull_weights("stm", tmp_path / "other.pth", tmp_path / "store")
@@ -107,7 +107,7 @@ def test_another_networks_checkpoint_is_refused(tiny: dict[str, Tensor], tmp_pat
 
 
 def test_a_changed_file_is_refused_at_every_load(checkpoint: Path, tmp_path: Path) -> None:
-    """One flipped bit in a stored file makes loading fail, although the file is well formed."""
+    """One flipped bit in a stored file makes loading fail, even if the file is well formed."""
     pull_weights("stm", checkpoint, tmp_path)
     path = tmp_path / "stm.safetensors"
     content = bytearray(path.read_bytes())
@@ -137,15 +137,15 @@ def test_a_store_file_needs_its_record(content: str | None, message: str, checkp
 
 
 def test_missing_weights_say_how_to_get_them(tiny: dict[str, Tensor], tmp_path: Path) -> None:
-    """Without weights the error names the command that fetches them."""
+    """Without weights, the error names the command that fetches them."""
     with pytest.raises(WeightsError, match=r"stm\.safetensors\); fetch them with `keymask models pull stm`"):
         load_network("stm", device="cpu", store=tmp_path)
     with pytest.raises(WeightsError, match="no weights folder is set"):
         load_network("stm", device="cpu")
 
 
-def test_a_weights_file_can_be_named(tiny: dict[str, Tensor], tmp_path: Path) -> None:
-    """`weights` takes any safetensors file of the network, recorded or not."""
+def test_a_weights_file_can_be_given(tiny: dict[str, Tensor], tmp_path: Path) -> None:
+    """`weights` takes any safetensors file of the network, with or without a record."""
     save_file(tiny, tmp_path / "mine.safetensors")
     network = load_network("stm", device="cpu", precision="float32", weights=str(tmp_path / "mine.safetensors"))
     assert network.name == "stm"
@@ -157,7 +157,7 @@ def test_a_weights_file_can_be_named(tiny: dict[str, Tensor], tmp_path: Path) ->
 
 
 def test_metadata_is_kept_inside_the_file(tiny: dict[str, Tensor], tmp_path: Path) -> None:
-    """Recipe, data and commit given at saving are read back from the weights file."""
+    """Metadata such as recipe and commit are stored in the weights file and read back."""
     save_weights("stm", tiny, tmp_path, origin="trained here", metadata={"commit": "abc", "recipe": "base"})
     assert read_metadata(tmp_path / "stm.safetensors") == {"commit": "abc", "recipe": "base"}
     with safe_open(tmp_path / "stm.safetensors", framework="pt") as file:
@@ -165,7 +165,7 @@ def test_metadata_is_kept_inside_the_file(tiny: dict[str, Tensor], tmp_path: Pat
 
 
 def test_names_are_checked() -> None:
-    """An unknown model is an OptionError that lists the known ones; an embedded one is not pulled."""
+    """An unknown model raises OptionError with the known ones; an embedded model cannot be pulled."""
     with pytest.raises(OptionError, match="model is 'sam'; it must be one of compact, stm, stcn"):
         load_network("sam", device="cpu")
     with pytest.raises(OptionError, match="it must be one of compact, stm, stcn"):
@@ -175,6 +175,6 @@ def test_names_are_checked() -> None:
 
 
 def test_catalogue_and_registry_name_the_same_networks() -> None:
-    """Every network that can be built is in the catalogue with its licence, and the other way round."""
+    """Catalogue and builders have the same networks, and each has a licence and an origin."""
     assert MODELS.keys() == build.BUILDERS.keys()
     assert all(model.license and (model.embedded or (model.page and model.url)) for model in MODELS.values())

@@ -1,4 +1,4 @@
-"""The refiner's weights in the package, and what they are worth on real clips."""
+"""The weights of the refiner in the package, and their gain on real clips."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FRAMES = 13
 SIZE = (432, 240)
 
 
-def test_they_are_as_recorded() -> None:
-    """They fit the network, are unchanged since recorded, say how they were made, and are at most 3 MB."""
+def test_embedded_weights_match_their_record() -> None:
+    """The weights fit the network, match their record, name their origin, and have at most 3 MB."""
     path = PACKAGE_FOLDER / REFINER.file
     record = read_record(path)
     assert record is not None
@@ -35,7 +35,7 @@ def test_they_are_as_recorded() -> None:
 
 
 def sequence(root: Path, name: str) -> tuple[list[UInt8Array], list[UInt8Array]]:
-    """The first pictures of a sequence and their labels, at half size."""
+    """Read the first pictures of a sequence and their labels, at half size."""
     pictures, labels = [], []
     for path in islice(sorted((root / "JPEGImages/480p" / name).glob("*.jpg")), FRAMES):
         with Image.open(path) as image:
@@ -47,8 +47,8 @@ def sequence(root: Path, name: str) -> tuple[list[UInt8Array], list[UInt8Array]]
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["horsejump-low", "breakdance-flare"])
-def test_repair_is_better_than_carrying_and_copying(name: str, shared_dir: Path) -> None:
-    """With one key frame in ten, repaired masks fit the truth better than carried ones, and those than a copy."""
+def test_refinement_is_better_than_propagation_and_copies(name: str, shared_dir: Path) -> None:
+    """With one key frame in ten, refined masks fit the truth better than propagated ones, and these better than copies."""
     pictures, labels = sequence(shared_dir / "data/dev/davis480", name)
     clip = encode(pictures, Encoder("libx264", {"preset": "veryfast", "bf": "0"}))
     network = load_network("compact", device="cpu", precision="float32")
@@ -57,7 +57,7 @@ def test_repair_is_better_than_carrying_and_copying(name: str, shared_dir: Path)
         truth = labels[index] > 0
         return float((truth & (found > 0)).sum() / (truth | (found > 0)).sum())
 
-    def carried(refiner: Refiner | None) -> tuple[list[float], list[float]]:
+    def propagated(refiner: Refiner | None) -> tuple[list[float], list[float]]:
         """J of each propagated mask, and of the latest mask that was not propagated in its place."""
         own, copied, held = [], [], labels[0]
         with open_video(clip) as video, torch.inference_mode():
@@ -69,9 +69,9 @@ def test_repair_is_better_than_carrying_and_copying(name: str, shared_dir: Path)
                 copied.append(overlap(held, mask.index))
         return own, copied
 
-    plain, copied = carried(None)
-    repaired, _ = carried(load_refiner(device="cpu", precision="float32"))
-    assert len(plain) == len(repaired) == FRAMES - 2
+    plain, copied = propagated(None)
+    refined, _ = propagated(load_refiner(device="cpu", precision="float32"))
+    assert len(plain) == len(refined) == FRAMES - 2
     assert np.mean(plain) > np.mean(copied)
-    assert np.mean(repaired) > np.mean(plain)
-    assert np.mean(repaired) > 0.6
+    assert np.mean(refined) > np.mean(plain)
+    assert np.mean(refined) > 0.6

@@ -118,7 +118,7 @@ def _probabilities(logits: Tensor) -> Tensor:
 
 
 def largest_error(golden: np.ndarray, ours: Tensor) -> float:
-    """Return the largest absolute difference; infinite if shapes differ or the golden has values that are not finite."""
+    """Return the largest absolute difference; infinite if shapes differ or values are not finite."""
     if golden.shape != tuple(ours.shape):
         return float("inf")
     error = float(np.abs(golden.astype(np.float64) - ours.numpy()).max())

@@ -49,7 +49,7 @@ def probabilities(network: VOSNetwork, sequence: str, root: Path) -> torch.Tenso
 @pytest.mark.shared
 @pytest.mark.parametrize("sequence", ["car-turn", "horsejump-low", "breakdance-flare"])
 def test_bfloat16_is_close_to_float32(sequence: str, shared_dir: Path) -> None:
-    """On real pictures, bfloat16 changes probabilities by at most 0.15, on average 0.002, and 99.8 % of labels agree."""
+    """On real pictures, bfloat16 changes probabilities by at most 0.15, 0.002 on average; 99.8 % of labels agree."""
     root = shared_dir / "data/dev/davis480"
     exact, rough = (
         probabilities(load_network("compact", device="cpu", precision=precision), sequence, root)

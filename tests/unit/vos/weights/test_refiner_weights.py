@@ -48,7 +48,7 @@ def sequence(root: Path, name: str) -> tuple[list[UInt8Array], list[UInt8Array]]
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["horsejump-low", "breakdance-flare"])
 def test_refinement_is_better_than_propagation_and_copies(name: str, shared_dir: Path) -> None:
-    """With one key frame in ten, refined masks fit the truth better than propagated ones, and these better than copies."""
+    """With one key frame in ten, refined masks are better than propagated ones, and these better than copies."""
     pictures, labels = sequence(shared_dir / "data/dev/davis480", name)
     clip = encode(pictures, Encoder("libx264", {"preset": "veryfast", "bf": "0"}))
     network = load_network("compact", device="cpu", precision="float32")

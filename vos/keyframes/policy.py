@@ -20,6 +20,10 @@ QUALITIES = ("fast", "balanced", "best")
 """Settings of `adaptive`, from few key frames to many."""
 KEYFRAME_ALLOWANCE = 2
 """Key frames granted on top of a maximum key share: a video may need some before many frames have passed."""
+LEAST_REFERENCE_COVERAGE = 0.3
+"""Reference coverage below which `adaptive` takes a key frame (a cut, an I frame)."""
+LOST_GAP = 4
+"""Longest gap of `adaptive` while an object is lost, since only the base network can find it again."""
 _NO_LIMIT = 1e9
 """More frames than any video has."""
 
@@ -123,23 +127,20 @@ class EveryPolicy(FixedPolicy):
 
 @dataclass(frozen=True, slots=True)
 class AdaptivePolicy:
-    """A frame is key when propagation to it fails, or has gone on for too long.
+    """A reference frame is key when its masks are too uncertain, or when the last key frame is too far away.
+
+    Other frames are propagated and refined, since their errors spread no further. Any frame is key if references cover
+    too little of it. While an object is lost, the longest gap is `LOST_GAP`.
 
     Attributes:
-        reference_uncertainty: Uncertainty above which a reference frame is key.
-        disposable_uncertainty: The same for a frame that no frame refers to, whose errors spread no further.
-        longest_gap: Most frames from one key frame to the next.
-        lost_gap: The same while an object is lost, since only the base network can find it again.
-        least_reference_coverage: Reference coverage below which a frame is key (a cut, an I frame).
+        max_uncertainty: Uncertainty above which a reference frame is key.
+        longest_gap: Maximum distance from one key frame to the next.
         refined: Whether masks are refined, so that uncertainty is judged after refinement.
         max_key_share: Upper bound on the share of key frames among the frames so far, plus `KEYFRAME_ALLOWANCE`.
     """
 
-    reference_uncertainty: float = 0.35
-    disposable_uncertainty: float = 0.6
-    longest_gap: int = 8
-    lost_gap: int = 4
-    least_reference_coverage: float = 0.3
+    max_uncertainty: float
+    longest_gap: int
     refined: bool = False
     max_key_share: float = 1.0
     propagates: ClassVar[bool] = True
@@ -147,7 +148,7 @@ class AdaptivePolicy:
     def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
         """Return whether propagation to the frame fails, or the last key frame is too far away."""
         return self._may_be_key(context) and (
-            context.reference_coverage < self.least_reference_coverage
+            context.reference_coverage < LEAST_REFERENCE_COVERAGE
             or self._too_far(frame, context)
             or (not self.refined and self._too_uncertain(frame, context))
         )
@@ -165,26 +166,24 @@ class AdaptivePolicy:
         return self.max_key_share >= 1 or context.key_count + 1 <= allowed
 
     def _too_far(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        return frame.is_reference and context.key_distance >= (self.lost_gap if context.lost else self.longest_gap)
+        gap = min(LOST_GAP, self.longest_gap) if context.lost else self.longest_gap
+        return frame.is_reference and context.key_distance >= gap
 
     def _too_uncertain(self, frame: CompressedFrame, context: FrameContext) -> bool:
-        limit = self.reference_uncertainty if frame.is_reference else self.disposable_uncertainty
-        return context.uncertainty > limit
+        return frame.is_reference and context.uncertainty > self.max_uncertainty
 
 
 # Both tables were tuned on training sequences.
 PROPAGATED = {
-    "fast": AdaptivePolicy(reference_uncertainty=0.45, disposable_uncertainty=0.7, longest_gap=12),
-    "balanced": AdaptivePolicy(),
-    "best": AdaptivePolicy(reference_uncertainty=0.25, disposable_uncertainty=0.45, longest_gap=5),
+    "fast": AdaptivePolicy(max_uncertainty=0.45, longest_gap=12),
+    "balanced": AdaptivePolicy(max_uncertainty=0.35, longest_gap=8),
+    "best": AdaptivePolicy(max_uncertainty=0.25, longest_gap=5),
 }
 """Quality -> policy without a refiner."""
 REFINED = {
-    "fast": AdaptivePolicy(reference_uncertainty=0.35, disposable_uncertainty=0.6, refined=True),
-    "balanced": AdaptivePolicy(reference_uncertainty=0.25, disposable_uncertainty=0.5, longest_gap=5, refined=True),
-    "best": AdaptivePolicy(
-        reference_uncertainty=0.2, disposable_uncertainty=0.4, longest_gap=3, lost_gap=3, refined=True
-    ),
+    "fast": AdaptivePolicy(max_uncertainty=0.35, longest_gap=8, refined=True),
+    "balanced": AdaptivePolicy(max_uncertainty=0.25, longest_gap=5, refined=True),
+    "best": AdaptivePolicy(max_uncertainty=0.2, longest_gap=3, refined=True),
 }
 """Quality -> policy with a refiner."""
 

@@ -73,7 +73,8 @@ def test_every_n_takes_the_first_reference_frame_of_each_interval(
         ({}, True, False),
         ({"uncertainty": 0.4}, True, True),
         ({"uncertainty": 0.4}, False, False),
-        ({"uncertainty": 0.9}, False, True),
+        ({"uncertainty": 0.9}, False, False),
+        ({"reference_coverage": 0.0}, False, True),
         ({"key_distance": 40}, True, True),
         ({"key_distance": 40}, False, False),
         ({"reference_coverage": 0.0}, True, True),
@@ -82,8 +83,8 @@ def test_every_n_takes_the_first_reference_frame_of_each_interval(
 def test_adaptive_policy_takes_a_key_frame_where_propagation_fails(
     change: dict[str, float], is_reference: bool, key: bool
 ) -> None:
-    """Uncertainty, a long gap or missing references make a frame key; non-reference frames may be more uncertain."""
-    policy = AdaptivePolicy(reference_uncertainty=0.25, disposable_uncertainty=0.5, longest_gap=12)
+    """Uncertainty and a long gap make reference frames key; missing references make any frame key."""
+    policy = AdaptivePolicy(max_uncertainty=0.25, longest_gap=12)
     assert policy.is_key(frame(is_reference=is_reference), replace(CALM, **change)) is key
 
 
@@ -109,7 +110,7 @@ def test_a_future_key_frame_is_predicted_from_the_gap(
     change: dict[str, float], is_reference: bool, will_be_key: bool
 ) -> None:
     """The gap and the share of key frames are known in advance; uncertainty and coverage are not."""
-    policy = AdaptivePolicy(reference_uncertainty=0.25, disposable_uncertainty=0.5, longest_gap=12, max_key_share=0.5)
+    policy = AdaptivePolicy(max_uncertainty=0.25, longest_gap=12, max_key_share=0.5)
     assert policy.will_be_key(frame(is_reference=is_reference), replace(CALM, **change)) is will_be_key
 
 
@@ -185,15 +186,13 @@ def test_a_bounded_share_spreads_the_key_frames(quality: str) -> None:
 
 @pytest.mark.parametrize(
     ("uncertainty", "is_reference", "key_count", "key"),
-    [(0.3, True, 1, True), (0.3, False, 1, False), (0.6, False, 1, True), (0.6, True, 6, True), (0.6, True, 7, False)],
+    [(0.2, True, 1, False), (0.3, True, 1, True), (0.9, False, 1, False), (0.6, True, 6, True), (0.6, True, 7, False)],
 )
 def test_after_refinement_only_uncertainty_and_share_count(
     uncertainty: float, is_reference: bool, key_count: int, key: bool
 ) -> None:
     """A refined frame becomes key by its uncertainty, within the share, and not by a long gap."""
-    policy = AdaptivePolicy(
-        reference_uncertainty=0.25, disposable_uncertainty=0.5, longest_gap=4, refined=True, max_key_share=0.5
-    )
+    policy = AdaptivePolicy(max_uncertainty=0.25, longest_gap=4, refined=True, max_key_share=0.5)
     context = replace(CALM, uncertainty=uncertainty, key_count=key_count, key_distance=40, reference_coverage=0.0)
     assert policy.is_key_after_refinement(frame(is_reference=is_reference), context) is key
 

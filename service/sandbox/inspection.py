@@ -26,7 +26,6 @@ from service.run.options import JobOptions
 from service.run.prompt_mask import read_mask
 from service.sandbox.video_length import VideoLength, measure_length
 from vos.keyframes.policy import parse_policy
-from vos.probe.probe import probe
 from vos.types import Prompt
 
 _pixel_limit = Lock()
@@ -153,6 +152,8 @@ def probe_upload(path: Path, limits: UploadLimits) -> dict[str, Any]:
     Raises:
         ProblemError: The video cannot be read or exceeds a limit.
     """
+    from vos.probe.probe import probe  # noqa: PLC0415 - brings numba, 120 MB that the API process does not need
+
     inspect_video(path, limits)
     with _uploaded(path) as file:
         return probe(file).as_json()

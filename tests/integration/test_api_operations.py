@@ -61,6 +61,13 @@ def test_the_service_needs_no_torch(tmp_path: Path) -> None:
     assert done.stdout == "served without torch\n", done.stderr
 
 
+def test_the_application_imports_no_compiler() -> None:
+    """Importing the application loads neither numba nor scipy, which would double the memory of the API process."""
+    script = "import sys, service.http.app; print(sorted({'numba', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_ready_waits_for_a_worker(service: Served) -> None:
     """Live answers 200 at once; ready answers 503 with the reason until a worker has loaded its network."""
     assert service.client.get("/health/live").json() == {"status": "ok"}

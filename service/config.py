@@ -1,7 +1,6 @@
-"""Settings from the environment; no other file reads it.
+"""Settings from the environment, which no other file reads.
 
-Every field of `Settings` is the variable `KEYMASK_<NAME>`; `docs/reference/settings.md` is made from them by
-`settings_table`.
+The field `name` of `Settings` is the variable `KEYMASK_NAME`; `settings_table` makes `docs/reference/settings.md`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,13 +26,13 @@ def _home() -> Path:
 
 
 class Settings(BaseSettings):
-    """What the environment decides; frozen."""
+    """Settings of a process; frozen."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
     home: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         default_factory=_home,
-        description="folder of what keymask keeps: pulled weights, and the service's database and files",
+        description="folder for pulled weights and for the service's database and files",
         json_schema_extra={"shown": "`$XDG_DATA_HOME/keymask`, else `~/.local/share/keymask`"},
         validate_default=True,
     )
@@ -44,22 +43,22 @@ class Settings(BaseSettings):
     auth: Annotated[
         Literal["auto", "required", "off"],
         Field(
-            description="whether an API key is needed: `auto` asks for one where keys are set, and refuses to listen "
-            "beyond this machine without any; `off` never asks"
+            description="whether requests need an API key: `auto` requires one where keys are set, and refuses to "
+            "listen beyond this machine without keys; `off` never requires one"
         ),
     ] = "auto"
     api_keys: Annotated[
         SecretStr | None,
         Field(description="API keys as `name:sha256`, separated by commas; `keymask keys new NAME` makes one"),
     ] = None
-    api_keys_file: Annotated[Path | None, Field(description="file with further API keys, one `name:sha256` a line")] = (
-        None
+    api_keys_file: Annotated[
+        Path | None, Field(description="file with further API keys, one `name:sha256` per line")
+    ] = None
+    cors_origins: Annotated[str, Field(description="origins whose pages may call the service, separated by commas")] = (
+        ""
     )
-    cors_origins: Annotated[
-        str, Field(description="origins whose pages may call the service, separated by commas; none by default")
-    ] = ""
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Field(description="least level of a log line")
+        Literal["debug", "info", "warning", "error"], Field(description="lowest level that is logged")
     ] = "info"
 
     database_url: Annotated[
@@ -68,7 +67,7 @@ class Settings(BaseSettings):
     storage_dir: Annotated[
         Path | None, Field(description="folder of videos and masks; by default `KEYMASK_HOME`/service/files")
     ] = None
-    storage_quota: Annotated[ByteSize | None, Field(description="most bytes of all jobs together, such as 50GiB")] = (
+    storage_quota: Annotated[ByteSize | None, Field(description="largest size of all jobs together, such as 50GiB")] = (
         None
     )
     retention_seconds: Annotated[
@@ -77,30 +76,30 @@ class Settings(BaseSettings):
 
     max_upload_bytes: Annotated[ByteSize, Field(gt=0, description="largest video file")] = ByteSize(2 << 30)
     max_mask_bytes: Annotated[ByteSize, Field(gt=0, description="largest mask file")] = ByteSize(32 << 20)
-    max_pixels: Annotated[int, Field(gt=0, description="most pixels of a picture of the video")] = 4096 * 2304
-    max_frames: Annotated[int, Field(gt=0, description="most frames of a video")] = 108_000
-    max_duration_seconds: Annotated[float, Field(gt=0, description="longest video, in seconds")] = 3600.0
-    max_objects: Annotated[int, Field(ge=1, le=255, description="most objects in a mask")] = 50
-    max_queued_jobs: Annotated[int, Field(ge=0, description="most jobs that wait at a time")] = 100
+    max_pixels: Annotated[int, Field(gt=0, description="largest number of pixels per picture of a video")] = 4096 * 2304
+    max_frames: Annotated[int, Field(gt=0, description="largest number of frames of a video")] = 108_000
+    max_duration_seconds: Annotated[float, Field(gt=0, description="longest duration of a video, in seconds")] = 3600.0
+    max_objects: Annotated[int, Field(ge=1, le=255, description="largest number of objects in a mask")] = 50
+    max_queued_jobs: Annotated[int, Field(ge=0, description="largest number of waiting jobs")] = 100
     max_jobs_per_key: Annotated[
-        int, Field(ge=1, description="most unfinished jobs of one API key at a time (of all callers without keys)")
+        int, Field(ge=1, description="largest number of unfinished jobs per API key, or of all callers without keys")
     ] = 50
-    max_followers: Annotated[int, Field(ge=1, description="most open event and mask streams at a time")] = 1000
+    max_followers: Annotated[int, Field(ge=1, description="largest number of open event and mask streams")] = 1000
 
     inspect_processes: Annotated[
-        int, Field(ge=1, description="processes that look at uploads; as many probe, and make results")
+        int, Field(ge=1, description="processes that inspect uploads; as many again probe, and as many build results")
     ] = 2
-    inspect_seconds: Annotated[float, Field(gt=0, description="most seconds that looking at an upload may take")] = 30.0
-    inspect_bytes: Annotated[ByteSize, Field(gt=0, description="most memory of a process that looks at uploads")] = (
+    inspect_seconds: Annotated[float, Field(gt=0, description="time limit for inspecting an upload, in seconds")] = 30.0
+    inspect_bytes: Annotated[ByteSize, Field(gt=0, description="memory limit of a process that inspects uploads")] = (
         ByteSize(4 << 30)
     )
-    probe_seconds: Annotated[float, Field(gt=0, description="most seconds of `POST /v1/probe`")] = 60.0
-    render_seconds: Annotated[float, Field(gt=0, description="most seconds of making a result file")] = 1800.0
+    probe_seconds: Annotated[float, Field(gt=0, description="time limit of `POST /v1/probe`, in seconds")] = 60.0
+    render_seconds: Annotated[float, Field(gt=0, description="time limit for a result file, in seconds")] = 1800.0
 
-    model: Annotated[str, Field(description="network that workers keep loaded, and that jobs use by default")] = (
+    model: Annotated[str, Field(description="base network that workers keep loaded, and that jobs use by default")] = (
         "compact"
     )
-    weights: Annotated[str | None, Field(description="weights file of that network, in place of its own")] = None
+    weights: Annotated[str | None, Field(description="weights file of that network in place of its own")] = None
     devices: Annotated[
         str,
         Field(
@@ -108,11 +107,11 @@ class Settings(BaseSettings):
             "else the CPU; `none`: workers run elsewhere (`keymask worker`)"
         ),
     ] = "auto"
-    precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Field(description="of the network")] = (
-        "auto"
-    )
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], Field(description="precision of the networks")
+    ] = "auto"
     grace_seconds: Annotated[
-        float, Field(ge=0, description="how long running jobs have to come to a safe point at shutdown, in seconds")
+        float, Field(ge=0, description="how long running jobs may take to reach a safe point at shutdown, in seconds")
     ] = 10.0
     stall_seconds: Annotated[
         float, Field(gt=0, description="a worker that shows no progress for this long is replaced, in seconds")
@@ -120,12 +119,12 @@ class Settings(BaseSettings):
 
     @property
     def weights_dir(self) -> Path:
-        """Folder of the weights that `keymask models pull` stores."""
+        """Folder where `keymask models pull` stores weights."""
         return self.home / "weights"
 
     @property
     def database(self) -> str:
-        """SQLAlchemy URL of the jobs."""
+        """SQLAlchemy URL of the job database."""
         return self.database_url or f"sqlite:///{self.home.absolute() / 'service' / 'jobs.db'}"
 
     @property
@@ -135,25 +134,25 @@ class Settings(BaseSettings):
 
     @property
     def device_list(self) -> tuple[str, ...]:
-        """Devices with a worker of this process."""
+        """Devices that this process runs a worker on."""
         names = tuple(_items(self.devices))
         return () if names == ("none",) else names
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:
-        """Origins for CORS."""
+        """Origins that CORS allows."""
         return tuple(_items(self.cors_origins))
 
     @property
     def only_local(self) -> bool:
-        """Whether nothing but this machine can reach the address to listen on."""
+        """Whether only this machine can reach the address to listen on."""
         try:
             return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
 
     def key_digests(self) -> dict[str, str]:
-        """SHA-256 (hexadecimal) of every API key -> its name.
+        """Return SHA-256 (hexadecimal) of every API key -> its name.
 
         Raises:
             UsageError: An entry is not `name:sha256`, or the file cannot be read.
@@ -172,7 +171,7 @@ def load_settings() -> Settings:
     """Read the settings from the process's environment.
 
     Raises:
-        UsageError: A variable has a value that is not allowed.
+        UsageError: The value of a variable is not allowed.
     """
     try:
         return Settings()
@@ -182,13 +181,19 @@ def load_settings() -> Settings:
         raise UsageError(f"{name} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
+def set_default_variables(values: Mapping[str, str]) -> None:
+    """Set the variables that the environment does not have, for libraries that read them."""
+    for name, value in values.items():
+        os.environ.setdefault(name, value)
+
+
 def digest_of_key(key: str) -> str:
-    """SHA-256 of an API key in hexadecimal. Keys are 256 random bits, so no slow or salted digest is needed."""
+    """Return the hexadecimal SHA-256 of an API key. Keys are 256 random bits, so they need no slow or salted hash."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def settings_table() -> str:
-    """All settings as a table in Markdown."""
+    """Return all settings as a table in Markdown."""
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
         extra = field.json_schema_extra

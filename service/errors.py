@@ -1,20 +1,21 @@
-"""Errors of the service layer, and the one table that says what each error means to a caller.
+"""Errors of the service layer, and the one table of what each error means to a caller.
 
 ServiceError
 ├── UsageError               options that do not fit together, an output that is in the way
 ├── MaskFileError            the mask picture cannot be read
-│   └── MaskSizeError        it has not the video's display size
+│   └── MaskSizeError        it does not match the video's display size
 ├── JobNotFoundError         no job has this id
-├── LostJobError             a job that is not, or no longer, what the caller took it for
-├── IdempotencyConflictError an Idempotency-Key that was used for another payload
-├── QueueFullError           as many jobs wait as are allowed
-├── TooManyJobsError         as many unfinished jobs of one API key as are allowed
-├── TooManyFramesError       a video turned out to have more frames than are allowed
+├── LostJobError             the job is no longer in the state that the caller assumes
+├── IdempotencyConflictError the Idempotency-Key was used for another payload
+├── QueueFullError           the largest number of jobs is waiting
+├── TooManyJobsError         an API key has the largest number of unfinished jobs
+├── TooManyFramesError       a video turned out to have more frames than allowed
 ├── StorageFullError         the quota or the disk is used up
-└── RunError                 a run that could not be finished
-    └── WorkerDiedError      the worker of a job died, twice
+└── RunError                 a run could not be finished
+    └── WorkerDiedError      the worker of a job died twice
 
-Lower layers raise their own errors; `ERROR_MAPPINGS` translates: one column a transport.
+Lower layers raise their own errors. `ERROR_MAPPINGS` translates all of them: to an exit code for the command line, and
+to a kind of `service.problems` for HTTP.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class ServiceError(Exception):
 
 
 class UsageError(ServiceError):
-    """What was asked for cannot be done as asked."""
+    """The request cannot be carried out as given."""
 
 
 class MaskFileError(ServiceError):
@@ -38,7 +39,7 @@ class MaskFileError(ServiceError):
 
 
 class MaskSizeError(MaskFileError):
-    """The mask picture has another size than the video is displayed at."""
+    """The mask does not match the video's display size."""
 
 
 class JobNotFoundError(ServiceError):
@@ -46,52 +47,52 @@ class JobNotFoundError(ServiceError):
 
 
 class LostJobError(ServiceError):
-    """The job is not, or no longer, what the caller took it for."""
+    """The job is no longer in the state that the caller assumes."""
 
 
 class IdempotencyConflictError(ServiceError):
-    """The same Idempotency-Key came with another payload."""
+    """The Idempotency-Key was used for another payload."""
 
 
 class QueueFullError(ServiceError):
-    """No further job may wait."""
+    """The queue takes no further job."""
 
 
 class TooManyJobsError(ServiceError):
-    """This API key may have no further unfinished job."""
+    """The API key has the largest number of unfinished jobs."""
 
 
 class TooManyFramesError(ServiceError):
-    """The video turned out to have more frames than are allowed."""
+    """The video turned out to have more frames than allowed."""
 
 
 class StorageFullError(ServiceError):
-    """There is no room for further files."""
+    """The quota or the disk is used up."""
 
 
 class RunError(ServiceError):
-    """A run failed for a reason that is not the input's."""
+    """A run failed, but not because of its input."""
 
 
 class WorkerDiedError(RunError):
-    """The worker died while it ran this job, and so did the one that ran it again."""
+    """The worker died while it ran this job, and so did the next one."""
 
 
 DONE = 0
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
-"""128 + SIGINT, as shells report a program ended by Ctrl-C."""
+"""128 + SIGINT, as shells report a program that Ctrl-C ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorMapping:
-    """What an error means to the caller.
+    """What an error means to a caller.
 
     Attributes:
         exit_code: Exit code of the command line.
-        problem: Name of the problem type over HTTP, a key of `service.problems.PROBLEMS`.
-        expected: Whether the message is written for users; an unexpected error is a defect and names its type.
+        problem: Kind of problem over HTTP, a key of `service.problems.PROBLEMS`.
+        expected: Whether the message is written for users. An unexpected error is a defect; its message names its type.
     """
 
     exit_code: int
@@ -129,16 +130,16 @@ ERROR_MAPPINGS: tuple[tuple[type[BaseException], ErrorMapping], ...] = (
     (KeyboardInterrupt, ErrorMapping(INTERRUPTED)),
     (BaseException, ErrorMapping(FAILED, expected=False)),
 )
-"""First match wins: kinds stand before their base."""
+"""The first match wins, so a class comes before its base."""
 
 
 def error_mapping(error: BaseException) -> ErrorMapping:
-    """What `error` means to the caller."""
+    """Return what `error` means to the caller."""
     return next(mapping for kind, mapping in ERROR_MAPPINGS if isinstance(error, kind))
 
 
 def message_of(error: BaseException) -> str:
-    """One line that tells a user what went wrong."""
+    """Return one line that tells a user what went wrong."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     text = " ".join(str(error).split()) or type(error).__name__

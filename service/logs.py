@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error, with the request's and the job's id where there is one."""
+"""Log one JSON object per line to standard error, with the ids of the request and the job where there are any."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def configure_logging(level: str) -> None:
 
 
 def _drop_colours(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Uvicorn says things twice, once with a terminal's colours."""
+    """Drop uvicorn's second copy of the message, which has terminal colors."""
     event.pop("color_message", None)
     return event

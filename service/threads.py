@@ -1,7 +1,7 @@
-"""Threads for calls that block for a moment: the database, small pieces of files.
+"""Threads for calls that block briefly: the database, small pieces of files.
 
-They are few and of their own. Many that run at once make each other, and the event loop above all, wait for Python's
-one lock; and what takes long (uploads, whole files, sandboxes) must not keep answers waiting.
+There are few of them, because many threads make each other and the event loop wait for the interpreter lock. They are
+separate from the threads of long calls (uploads, whole files, sandboxes), which must not delay responses.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
 THREADS = 4
-"""Calls at a time, in each event loop."""
+"""Concurrent calls per event loop."""
 _limiter: RunVar[CapacityLimiter] = RunVar("keymask_threads")
 
 
 def brief_calls() -> CapacityLimiter:
-    """The limiter of this event loop, for `anyio.to_thread.run_sync`."""
+    """Return this event loop's limiter for `anyio.to_thread.run_sync`."""
     try:
         return _limiter.get()
     except LookupError:
@@ -30,13 +30,11 @@ def brief_calls() -> CapacityLimiter:
 
 
 Args = ParamSpec("Args")
-
-
 Result = TypeVar("Result")
 
 
 async def in_thread(function: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
-    """Call what blocks for a moment (database, small pieces of files) in a thread; few run at a time."""
+    """Run a function that blocks briefly (database, small pieces of files) in a thread."""
     call: Callable[[], Any] = partial(function, *args, **kwargs)
     result: Result = await anyio.to_thread.run_sync(call, limiter=brief_calls())
     return result

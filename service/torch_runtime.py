@@ -1,25 +1,25 @@
-"""Process-wide settings of the libraries under torch."""
+"""Process-wide settings for torch and its libraries."""
 
 from __future__ import annotations
 
-import os
 import sys
 
+from service.config import set_default_variables
+
 SWITCH_SECONDS = 0.0005
-"""After so long a thread that holds Python's interpreter is asked to let another have it."""
+"""Seconds after which a thread that holds the interpreter lock is asked to release it."""
 
 
 def prepare_torch() -> None:
-    """Choose how torch's libraries work, unless the environment does; call it before torch is loaded.
+    """Configure torch's libraries unless the environment does; call it before torch is loaded.
 
-    Threads that spin while they wait starve the decoder's on machines of few cores, where a frame then takes up to ten
-    times as long. A few microseconds of it save the way through the kernel between two layers of a network: small
-    networks take a fifth less time so. oneDNN prepares a layer for each new shape, which takes longer than running it:
-    the refiner's regions have many shapes, more than it remembers by default. And a thread of Python's that does not
-    give way, such as the one that reads the video, is asked to after half a millisecond instead of five: a network asks
-    for its turn between any two layers.
+    OpenMP threads that spin while they wait starve the decoder's threads on machines with few cores: a frame then takes
+    up to ten times as long. Spinning for a few microseconds avoids a system call between two layers, which saves small
+    networks a fifth of their time. oneDNN prepares each layer for each new shape, which takes longer than running it;
+    the refiner's regions have more shapes than its cache holds by default. A network requests the interpreter lock
+    between any two layers; with a shorter switch interval, the thread that reads the video releases it sooner.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
+    set_default_variables(
+        {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "3000", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8192"}
+    )

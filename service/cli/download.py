@@ -1,4 +1,4 @@
-"""Fetch one file, streaming, only when a user asks for it."""
+"""Download one file when a user asks for it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` is meant as an address on the web and not as a path."""
+    """Whether `text` is a web address and not a path."""
     return "://" in text
 
 
 def download(address: str, target: Path, progress: Progress = lambda _done, _total: None) -> None:
-    """Fetch `address` into the new file `target`.
+    """Download `address` to the new file `target`.
 
     Args:
-        address: https, or http on this machine.
-        target: Removed again if the download does not succeed.
+        address: An https address, or http on this machine.
+        target: The file, deleted if the download fails.
         progress: Called with the number of bytes so far and the number expected, None if unknown.
 
     Raises:
-        UsageError: An address of another kind.
-        RunError: It cannot be reached, breaks off, is too large, or is a web page instead of a file.
+        UsageError: The address is of another kind.
+        RunError: The file cannot be reached, breaks off, is too large, or is a web page.
     """
     _check(address)
     try:
@@ -49,17 +49,17 @@ def download(address: str, target: Path, progress: Progress = lambda _done, _tot
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect leads only where a user could have sent us."""
+    """Follows redirects only to addresses that a user may give."""
 
     def redirect_request(  # noqa: PLR0917 - the standard library says so
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Any:
-        """Refuse other kinds of addresses."""
+        """Refuse other kinds of address."""
         try:
             _check(newurl)
         except UsageError as error:
             fp.close()
-            raise RunError(f"{req.full_url} leads to {newurl}, which is no https address") from error
+            raise RunError(f"{req.full_url} leads to {newurl}, which is not an https address") from error
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -68,7 +68,7 @@ def _fetch(address: str, target: Path, progress: Progress) -> None:
     opener = urllib.request.build_opener(_CheckedRedirects)
     with opener.open(request, timeout=TIMEOUT_SECONDS) as answer, target.open("wb") as file:
         if answer.headers.get_content_type() == "text/html":
-            raise RunError(f"{address} answers with a web page, not with a file")
+            raise RunError(f"{address} returns a web page, not a file")
         length = answer.headers.get("Content-Length")
         total = int(length) if length and length.isdecimal() else None
         received = _copy(answer, file, total, progress)
@@ -79,16 +79,16 @@ def _fetch(address: str, target: Path, progress: Progress) -> None:
 def _check(address: str) -> None:
     parts = urlsplit(address)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        raise UsageError(f"{address} is not fetched; an address must start with https://")
+        raise UsageError(f"{address} cannot be fetched; an address must start with https://")
 
 
 def _copy(source: IO[bytes], target: IO[bytes], total: int | None, progress: Progress) -> int:
-    """Bytes copied; stops with an error above `MAX_BYTES`."""
+    """Copy at most `MAX_BYTES` and return how many bytes it was."""
     done = 0
     while chunk := source.read(_CHUNK):
         done += len(chunk)
         if done > MAX_BYTES:
-            raise RunError(f"the file is larger than {MAX_BYTES} bytes, which no network here needs")
+            raise RunError(f"the file is larger than {MAX_BYTES} bytes, more than any network here needs")
         target.write(chunk)
         progress(done, total)
     return done

@@ -1,4 +1,4 @@
-"""The command line `keymask`: registers the commands, and is the one place where an error becomes an exit code.
+"""The command line `keymask`: registers the commands and turns errors into exit codes.
 
 How to write a command:
 
@@ -68,14 +68,14 @@ app.add_typer(keys.app, name="keys")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line on `arguments` (the process's own by default) and return the exit code."""
+    """Run the command line on `arguments`, the process's own by default, and return the exit code."""
     prepare_torch()
     try:
         result = app(args=arguments, prog_name="keymask", standalone_mode=False)
     except typer.TyperException as error:
         return _usage_error(error)
     except BrokenPipeError:
-        # Whoever read our output has gone (`keymask ... | head`); keep the interpreter from complaining at exit.
+        # The reader of our output has gone (`keymask ... | head`); keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (Exception, KeyboardInterrupt) as error:

@@ -1,4 +1,4 @@
-"""Times the stages of a run on this machine: each in turn, several rounds, medians."""
+"""Time the stages of a run on this machine: in turns, over several rounds, by the median."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from service.run.options import RunOptions
 from service.run.segment import segment
 
 STAGES = {
-    "decode": "plain decode, nothing else",
+    "decode": "plain decode",
     "decode + motion": "decode with motion, references and residual",
-    "propagated": "decode and propagation; only the prompt's frame goes through the network",
+    "propagated": "decode and propagation; the base network runs on the prompt frame only",
     "repaired": "the same, with the refiner on every frame",
-    "key": "decode and the network on every frame",
+    "key": "decode and the base network on every frame",
     "adaptive": "the default: key frames where they are needed",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One stage.
+    """Time of one stage.
 
     Attributes:
         stage: A key of `STAGES`.
-        milliseconds: Median over the rounds, a frame.
+        milliseconds: Milliseconds per frame, median over the rounds.
         fps: Frames per second.
-        over_decode: Median over the rounds of the time over that of plain decode in the same round.
+        over_decode: Time relative to plain decode in the same round, median over the rounds.
     """
 
     stage: str
@@ -56,9 +56,9 @@ def measure(
     *,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> dict[str, Any]:
-    """Time every stage on a video; the first round warms up and is not counted.
+    """Time every stage on a video; the first round warms up and does not count.
 
-    `on_progress` is called between stages, never within one, with the number of stages run and of all.
+    `on_progress` is called between stages, never within one, with the number of stages done and the total.
 
     Raises:
         CodecError: The video cannot be read.

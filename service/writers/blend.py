@@ -1,4 +1,4 @@
-"""Draws labels over a picture: half-transparent in the palette's colours, with an outline."""
+"""Draw labels over a picture: half transparent in the palette's colors, with an outline."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from service.writers.palette import PALETTE
 
 OPACITY = 0.5
 OUTLINE_SHARE = 1 / 360
-"""Width of the outline as a share of the picture's shorter side: 2 pixels at 720p."""
+"""Width of the outline as a share of the shorter side: 2 pixels at 720p."""
 
 
 def blend(picture: UInt8Array, labels: UInt8Array) -> UInt8Array:
-    """Picture uint8 [h, w, 3] RGB with `labels` uint8 [h, w] drawn over it; the input is not changed."""
+    """Return RGB picture uint8 [h, w, 3] with labels uint8 [h, w] drawn over it; the input is not changed."""
     drawn = np.ascontiguousarray(picture).copy()
     margin = max(1, round(min(labels.shape) * OUTLINE_SHARE))
     box = _bounding_box(labels, margin)
@@ -32,7 +32,7 @@ def blend(picture: UInt8Array, labels: UInt8Array) -> UInt8Array:
 
 
 def _bounding_box(labels: UInt8Array, margin: int) -> tuple[slice, slice] | None:
-    """Rows and columns that hold an object, widened by `margin`; None if there is none."""
+    """Return the rows and columns that hold an object, widened by `margin`; None without an object."""
     rows, columns = np.flatnonzero(labels.any(axis=1)), np.flatnonzero(labels.any(axis=0))
     if not len(rows):
         return None

@@ -1,4 +1,4 @@
-"""The colour map of the PASCAL VOC and DAVIS data sets, by its bit rule."""
+"""The color map of the PASCAL VOC and DAVIS data sets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from codec.types import UInt8Array
 
 
 def davis_palette() -> UInt8Array:
-    """Colours uint8 [256, 3] RGB of the label values 0 to 255.
+    """Return the RGB colors uint8 [256, 3] of the labels 0 to 255.
 
-    The rule: bits 0, 1, 2 of the label are the top bits of red, green, blue; bits 3, 4, 5 their second bits; and so on.
+    Bits 0, 1, 2 of the label are the top bits of red, green, blue; bits 3, 4, 5 their second bits; and so on.
     Label 0 is black, 1 dark red (128, 0, 0), 2 dark green (0, 128, 0).
     """
     labels = np.arange(256)

@@ -1,4 +1,4 @@
-"""Masks as indexed PNG files, one a frame, in the layout of the DAVIS data set."""
+"""Masks as indexed PNG files, one per frame, in the layout of the DAVIS data set."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from service.writers.palette import PALETTE
 from vos.types import FrameMask
 
 COMPRESS_LEVEL = 1
-"""zlib level. Label pictures are long runs: level 6 makes them a little smaller for several times the time."""
+"""zlib level. Labels are long runs: level 6 makes files slightly smaller but takes several times as long."""
 
 
 def mask_name(index: int) -> str:
-    """File name of the mask of the frame with this presentation index, 5 digits at least."""
+    """Return the file name for a presentation index, with at least 5 digits."""
     return f"{index:05d}.png"
 
 
 def encode_mask(labels: UInt8Array) -> bytes:
-    """Labels uint8 [height, width] as the bytes of an 8-bit indexed PNG with the DAVIS palette."""
+    """Encode labels uint8 [height, width] as an 8-bit indexed PNG with the DAVIS palette."""
     height, width = labels.shape
     picture = Image.frombytes("P", (width, height), labels.tobytes())
     picture.putpalette(PALETTE.tobytes())
@@ -38,7 +38,7 @@ class PngWriter:
         self._folder = folder
 
     def write(self, frame: FrameMask) -> None:
-        """Write the frame's mask; encoded in memory first, so that no half picture is left by an interruption."""
+        """Write the frame's mask, encoded in memory first so that an interruption leaves no partial picture."""
         (self._folder / mask_name(frame.index)).write_bytes(encode_mask(frame.labels))
 
     def close(self) -> None:

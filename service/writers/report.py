@@ -1,4 +1,4 @@
-"""`report.json`: what a run did, with one entry a frame, written without holding the frames in memory."""
+"""Write `report.json` with one entry per frame, without holding the frames in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vos.types import FrameMask
 
 
 def frame_entry(frame: FrameMask) -> dict[str, Any]:
-    """What the report says of one frame. `score` is the mean over the objects, `scores` has them by object id."""
+    """Return the report's entry of a frame. `score` is the mean over the objects, `scores` has one value per object id."""
     scores = {str(i): rounded(score) for i, score in frame.scores.items()}
     return {
         "index": frame.index,
@@ -25,9 +25,9 @@ def frame_entry(frame: FrameMask) -> dict[str, Any]:
 
 
 class ReportWriter:
-    """Collects frame entries in a file beside `path`; `finish` puts the report together and moves it into place.
+    """Collects frame entries in a file beside `path`; `finish` assembles the report and moves it into place.
 
-    The report appears whole or not at all, so a reader never meets half of one.
+    The report appears whole or not at all.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +42,7 @@ class ReportWriter:
         self._file.write(json.dumps(frame_entry(frame)) + "\n")
 
     def close(self) -> None:
-        """Close and drop the entries; without `finish` no report is left."""
+        """Close and delete the entries; without `finish` there is no report."""
         self._file.close()
         self._entries.unlink(missing_ok=True)
         self._whole.unlink(missing_ok=True)
@@ -51,7 +51,7 @@ class ReportWriter:
         """Write the report: `summary`, then `frames`.
 
         Args:
-            summary: Everything but the frames; JSON types only, not empty.
+            summary: Everything but the frames, in JSON types; not empty.
         """
         self._file.close()
         head = json.dumps(summary, indent=2, allow_nan=False).removesuffix("\n}")

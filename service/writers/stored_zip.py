@@ -1,7 +1,7 @@
-"""A zip that is written from front to back (PKWARE APPNOTE 6.3.10), so that it can be sent while it is being made.
+"""A zip written from front to back (PKWARE APPNOTE 6.3.10), so that it can be sent while it is being made.
 
-`zipfile` goes back to complete each entry, or leaves its size to a record behind it that some readers do not know. What
-is added here is whole already, and its size and checksum stand in front of it. Nothing is compressed.
+`zipfile` seeks back to complete each entry, or puts its size into a trailing record that some readers do not know. Here
+each entry is complete when it is added, so its size and checksum precede it. Nothing is compressed.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import BinaryIO
 
 _VERSION, _VERSION_64 = 20, 45
 _DATE = 1 << 5 | 1
-"""1980-01-01, the earliest there is: the same entries give the same bytes."""
+"""1980-01-01, the earliest date: the same entries give the same bytes."""
 _MODE = 0o100644 << 16
 _MOST_16, _MOST_32 = 0xFFFF, 0xFFFFFFFF
-"""Stand where the true value needs more bits and is given elsewhere (4.5.3)."""
+"""Placeholders for values that need more bits and are stored elsewhere (4.5.3)."""
 
 
 class StoredZip:
-    """Writes entries to a file; holds 46 bytes and the name of each until `close`.
+    """Writes entries to a file; holds 46 bytes and the name per entry until `close`.
 
     Args:
-        file: Where to write; it is never sought.
+        file: File to write, without seeking.
         offset: Bytes in the file so far.
     """
 
@@ -33,7 +33,7 @@ class StoredZip:
         self._count = 0
 
     def add(self, name: str, data: bytes) -> None:
-        """Write an entry, less than 4 GiB; the name is ASCII."""
+        """Write an entry of less than 4 GiB with an ASCII name."""
         encoded = name.encode("ascii")
         about = struct.pack("<4H3L", 0, 0, 0, _DATE, zlib.crc32(data), len(data), len(data))
         self._file.write(
@@ -49,7 +49,7 @@ class StoredZip:
         self._count += 1
 
     def close(self) -> None:
-        """Write the directory, without which the file is no zip; the file stays open."""
+        """Write the directory, which makes the file a zip; the file stays open."""
         start, size, count = self._offset, len(self._directory), self._count
         self._file.write(self._directory)
         if count >= _MOST_16 or start >= _MOST_32:

@@ -1,4 +1,4 @@
-"""What every result writer offers: one call a frame in presentation order, then one call to end."""
+"""The interface of result writers: one call per frame in presentation order, then one call to finish."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from vos.types import FrameMask
 
 
 class ResultWriter(Protocol):
-    """Writes masks in one format while they are computed; never holds more than a few frames."""
+    """Writes masks in one format while they are computed, and holds at most a few frames."""
 
     def write(self, frame: FrameMask) -> None:
         """Append one frame."""
 
     def close(self) -> None:
-        """Finish what was written, also after an error; later calls do nothing."""
+        """Complete the output, also after an error; later calls do nothing."""

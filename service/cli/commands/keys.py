@@ -1,4 +1,4 @@
-"""`keymask keys new`: makes an API key."""
+"""`keymask keys new`: make an API key."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def keys() -> None:
 
 @app.command("new", cls=Command)
 def new_key(
-    name: Annotated[str, typer.Argument(help="Whose key it is; shown in logs.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of the key's owner, shown in logs.", show_default=False)],
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Add the key's entry to this file (KEYMASK_API_KEYS_FILE).")
     ] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Make a random key; it is shown once, the service stores only its SHA-256."""
+    """Make a random key. It is shown once; the service stores only its SHA-256."""
     if not name or any(c in ",:#" or c.isspace() for c in name):
         raise UsageError(f"the name is {name!r}; it must have at least one character and no space, comma, colon or #")
     key = f"km_{secrets.token_urlsafe(32)}"

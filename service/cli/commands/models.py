@@ -1,4 +1,4 @@
-"""`keymask models list|info|pull`: which networks there are, under which licence, and getting their weights."""
+"""`keymask models list|info|pull`: list the networks, show one, or fetch its weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '
 
 @app.command("list", cls=Command)
 def list_models(json_file: JsonOption = None) -> None:
-    """List the networks and whether their weights are here."""
+    """List the networks and whether their weights are installed."""
     models = [_status(model) for model in (*MODELS.values(), REFINER)]
     console = text_console(json_file)
     for model in models:
@@ -39,7 +39,7 @@ def list_models(json_file: JsonOption = None) -> None:
 
 @app.command(cls=Command)
 def info(name: NameArgument, json_file: JsonOption = None) -> None:
-    """Show one network: licence, source, file, SHA-256 (checked), and what the weights file says of itself."""
+    """Show one network: licence, source, file, checked SHA-256, and the metadata of the weights file."""
     model = find_weights(name)
     status = _status(model)
     path = weights_path(name, load_settings().weights_dir)
@@ -65,14 +65,14 @@ def pull(
         ),
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option("--sha256", metavar="HEX", help="Refuse the checkpoint if its SHA-256 is another.")
+        str | None, typer.Option("--sha256", metavar="HEX", help="Refuse the checkpoint if its SHA-256 differs.")
     ] = None,
     json_file: JsonOption = None,
 ) -> None:
     """Convert a published checkpoint to safetensors and record its SHA-256; without --from, download it first."""
     model = find_weights(name)
     if model.embedded:
-        raise UsageError(f"{name} is part of keymask; there is nothing to pull")
+        raise UsageError(f"{name} is part of keymask; its weights need not be pulled")
     check_paths((Path(source) if source else None,), {"--json": json_path(json_file)})
     console = text_console(json_file)
     console.print(f"{name}: licence {model.license}; {model.terms}")
@@ -89,7 +89,7 @@ def pull(
 
 
 def _status(model: Model) -> dict[str, Any]:
-    """What is known of a model and of its weights here."""
+    """Return what is known about a model and its installed weights."""
     path = weights_path(model.name, load_settings().weights_dir)
     record = read_record(path) if path and path.is_file() else None
     return {
@@ -125,11 +125,11 @@ def _show(status: dict[str, Any], json_file: str | None) -> None:
 
 
 def _fetch(model: Model, address: str, folder: Path) -> Path:
-    """Download a checkpoint; a failure says how to do it by hand."""
+    """Download a checkpoint; the message of a failure says how to do it by hand."""
     suffix = Path(urlsplit(address).path).suffix
     target = folder / f"{model.name}{suffix if suffix in ('.pt', '.safetensors') else '.pth'}"
     try:
-        with progress_bar(f"fetching {model.name} (MiB)") as progress:
+        with progress_bar(f"fetching {model.name}", "MiB") as progress:
             download(address, target, lambda done, total: progress(done >> 20, total and total >> 20))
     except ServiceError as error:
         hint = f"download it by hand from {model.page} and give it with --from FILE"
@@ -143,7 +143,7 @@ def _check_digest(file: Path, expected: str | None) -> None:
     with file.open("rb") as content:
         found = hashlib.file_digest(content, "sha256").hexdigest()
     if found != expected.lower():
-        raise UsageError(f"the SHA-256 of {file.name} is {found}; --sha256 wants {expected}")
+        raise UsageError(f"the SHA-256 of {file.name} is {found}; --sha256 requires {expected}")
 
 
 def _megabytes(size: int) -> str:

@@ -20,18 +20,25 @@ def serve_command(
         int | None, typer.Option(min=0, max=65535, help="Port to listen on, 0: any free one; KEYMASK_PORT by default.")
     ] = None,
     auth: Annotated[
-        str | None, typer.Option(help="auto, required or off; KEYMASK_AUTH by default. Keys: `keymask keys new`.")
+        str | None,
+        typer.Option(
+            help="Whether requests need an API key (see `keymask keys new`): auto, required or off; KEYMASK_AUTH by "
+            "default."
+        ),
     ] = None,
     devices: Annotated[
         str | None,
-        typer.Option(help="cpu, cuda:0,cuda:1, auto, or none to leave the work to `keymask worker`."),
+        typer.Option(
+            help="Devices: cpu, cuda:0,cuda:1, auto, or none to leave the work to `keymask worker`; KEYMASK_DEVICES by "
+            "default."
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Network that workers keep loaded; KEYMASK_MODEL by default.")
+        str | None, typer.Option(help="Base network that workers keep loaded; KEYMASK_MODEL by default.")
     ] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Serve jobs over HTTP until Ctrl-C; settings are KEYMASK_* variables, options win over them."""
+    """Serve jobs over HTTP until Ctrl-C. Settings come from KEYMASK_* variables; options override them."""
     given = {"host": host, "port": port, "auth": auth, "devices": devices, "model": model}
     settings = with_options(load_settings(), given)
     from service.http.app import create_app  # noqa: PLC0415
@@ -43,17 +50,17 @@ def serve_command(
     configure_logging(settings.log_level)
     socket, address = listen(settings)
     console = text_console(json_file)
-    console.print(f"keymask serves on {address} (documentation: {address}/docs); stop it with Ctrl-C")
-    console.print(f"API keys: {', '.join(sorted(set(keys.values()))) if keys else 'none asked for'}")
+    console.print(f"keymask is listening on {address} (documentation: {address}/docs); stop it with Ctrl-C")
+    console.print(f"API keys: {', '.join(sorted(set(keys.values()))) if keys else 'not required'}")
     write_json({"address": address, "pid": os.getpid()}, json_file)
     run_server(create_app(settings), socket, settings)
 
 
 def with_options(settings: Settings, given: Mapping[str, object]) -> Settings:
-    """The settings with the options that were given in place of theirs.
+    """Return the settings with the given options in place of their own.
 
     Raises:
-        UsageError: A value that is not allowed.
+        UsageError: A value is not allowed.
     """
     from pydantic import ValidationError  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""`keymask train base|refiner`: train the shipped networks on folders of videos and stills with masks."""
+"""`keymask train base|refiner`: train the shipped networks on folders of videos and still pictures with masks."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ DataOption = Annotated[
     typer.Option(help="Folder with video/<set>/<sequence>/{frames,masks} or static/<set>/{images,masks}; repeatable."),
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder for checkpoint, log and weights.")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="What all that is random is drawn from.")]
-StepsOption = Annotated[int | None, typer.Option(min=1, help="Length of the run; the recipe's own by default.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the output folder.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Number of steps; the recipe's own by default.")]
 RateOption = Annotated[
-    float | None, typer.Option(min=1e-8, max=1.0, help="Of the first steps; the recipe's own by default.")
+    float | None, typer.Option(min=1e-8, max=1.0, help="Initial learning rate; the recipe's own by default.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
@@ -44,10 +44,11 @@ def train_base(
     out: OutOption = Path("runs/compact"),
     *,
     backbone: Annotated[
-        Path | None, typer.Option(help="Safetensors file with pretrained MobileNetV2 weights; at random without it.")
+        Path | None,
+        typer.Option(help="Safetensors file with pretrained MobileNetV2 weights; random weights by default."),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Weights of compact to train on, in place of --backbone.")
+        Path | None, typer.Option(metavar="FILE", help="Weights of compact to start from, in place of --backbone.")
     ] = None,
     resume: ResumeOption = False,
     seed: SeedOption = 1,
@@ -65,12 +66,12 @@ def train_base(
     ] = None,
     device: DeviceOption = "auto",
     processes: Annotated[
-        int, typer.Option(min=1, help="Processes that share each batch; on a CPU, the number of its cores is best.")
+        int, typer.Option(min=1, help="Processes that share each batch; on a CPU, as many as it has cores.")
     ] = 1,
-    workers: Annotated[int, typer.Option(min=0, help="Loader processes of each training process.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Loader processes per training process.")] = 1,
     json_file: JsonOption = None,
 ) -> None:
-    """Train the base network; Ctrl-C stops it with a checkpoint, --resume goes on."""
+    """Train the base network. Ctrl-C stops with a checkpoint; --resume resumes from it."""
     from dataclasses import replace  # noqa: PLC0415
 
     from vos.runtime.device import resolve_device  # noqa: PLC0415 - torch is not needed for --help
@@ -95,7 +96,7 @@ def train_refiner(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Weights of compact or of a refiner to start from; compact's that ship with keymask by default.",
+            help="Weights of compact or of a refiner to start from; the shipped ones of compact by default.",
         ),
     ] = None,
     resume: ResumeOption = False,
@@ -103,10 +104,10 @@ def train_refiner(
     steps: StepsOption = None,
     learning_rate: RateOption = None,
     device: DeviceOption = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Loader processes; they encode and decode the clips.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Loader processes, which encode and decode the clips.")] = 1,
     json_file: JsonOption = None,
 ) -> None:
-    """Train the refiner on clips that are encoded at random; Ctrl-C stops it with a checkpoint, --resume goes on."""
+    """Train the refiner on randomly encoded clips. Ctrl-C stops with a checkpoint; --resume resumes from it."""
     from dataclasses import replace  # noqa: PLC0415
 
     from vos.runtime.device import resolve_device  # noqa: PLC0415
@@ -124,9 +125,9 @@ def train_refiner(
 
 
 def _train(run: Callable[[Progress], TrainingResult], steps: int, out: Path, json_file: str | None) -> None:
-    """Run a training under a progress bar, and say what it left."""
+    """Run a training under a progress bar, and print what it wrote."""
     means: dict[str, float] = {}
-    with progress_bar("training") as show:
+    with progress_bar("training", "steps") as show:
 
         def report(done: int, total: int, latest: dict[str, float]) -> None:
             means.update(latest)
@@ -138,5 +139,5 @@ def _train(run: Callable[[Progress], TrainingResult], steps: int, out: Path, jso
     console.print(f"Weights: {outcome.weights}")
     if outcome.start:
         console.print(f"Started from: {outcome.start}")
-    console.print(f"Log: {out / 'log.csv'}; the run's state, for --resume: {out / 'checkpoint.pt'}")
+    console.print(f"Log: {out / 'log.csv'}; checkpoint for --resume: {out / 'checkpoint.pt'}")
     write_json({"weights": str(outcome.weights), "steps": outcome.steps, "of": steps, "last": means}, json_file)

@@ -1,4 +1,4 @@
-"""`keymask worker`: runs the jobs of a service that shares its database and files with this process."""
+"""`keymask worker`: run the jobs of a service that shares its database and files with this process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from service.errors import UsageError
 def worker_command(
     *,
     devices: Annotated[
-        str | None, typer.Option(help="cpu, cuda:0,cuda:1 or auto: one worker each; KEYMASK_DEVICES by default.")
+        str | None,
+        typer.Option(help="Devices with one worker each: cpu, cuda:0,cuda:1 or auto; KEYMASK_DEVICES by default."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Network to keep loaded; KEYMASK_MODEL by default.")] = None,
+    model: Annotated[str | None, typer.Option(help="Base network to keep loaded; KEYMASK_MODEL by default.")] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Run jobs until Ctrl-C, for `keymask serve --devices none`; it needs the same KEYMASK_DATABASE_URL and files."""
+    """Run jobs until Ctrl-C, for `keymask serve --devices none` with the same KEYMASK_DATABASE_URL and files."""
     settings = with_options(load_settings(), {"devices": devices, "model": model})
     if not settings.device_list:
         raise UsageError("--devices is none: a worker needs at least one device")
@@ -37,7 +38,9 @@ def worker_command(
     with open_engine(settings) as engine:
         devices_here = [worker.device for worker in engine.workers()]
         console = text_console(json_file)
-        console.print(f"keymask works on {', '.join(devices_here)}, files in {settings.files_dir}; stop it with Ctrl-C")
+        console.print(
+            f"keymask is running jobs on {', '.join(devices_here)}, files in {settings.files_dir}; stop it with Ctrl-C"
+        )
         write_json({"devices": devices_here, "pid": os.getpid()}, json_file)
         while not stop.wait(0.5):
             pass

@@ -70,8 +70,8 @@ def test_a_file_arrives_whole_with_progress(path: str, total: int | None, server
     [
         ("/missing", "cannot be fetched: no such file"),
         ("/cut", f"broke off after {len(CONTENT)} of {len(CONTENT) + 1000} bytes"),
-        ("/page", "answers with a web page, not with a file"),
-        ("/away", "leads to ftp://localhost/file, which is no https address"),
+        ("/page", "returns a web page, not a file"),
+        ("/away", "leads to ftp://localhost/file, which is not an https address"),
     ],
 )
 def test_a_failed_download_says_why_and_leaves_nothing(path: str, message: str, server: str, tmp_path: Path) -> None:

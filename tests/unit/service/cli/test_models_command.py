@@ -73,13 +73,13 @@ def test_the_list_names_every_network_with_its_licence(capsys: pytest.CaptureFix
 
 
 def test_the_refiner_is_shown_like_a_network(capsys: pytest.CaptureFixture[str]) -> None:
-    """`info` checks the refiner's file and says what it was made of; there is nothing to pull."""
+    """`info` checks the refiner's file and says what it was made of; its weights need not be pulled."""
     assert main(["models", "info", "refiner", "--json", "-"]) == 0
     shown = read_json(capsys)
     assert (shown["installed"], shown["unchanged"], shown["default"]) == (True, True, False)
     assert {"recipe", "steps", "commit"} <= shown["metadata"].keys()
     assert main(["models", "pull", "refiner"]) == 2
-    assert "refiner is part of keymask; there is nothing to pull" in capsys.readouterr().err
+    assert "refiner is part of keymask; its weights need not be pulled" in capsys.readouterr().err
 
 
 def test_pulling_stores_and_shows(checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +118,7 @@ def test_a_changed_file_is_noticed(checkpoint: Path, store: Path, capsys: pytest
 def test_a_checkpoint_can_be_pinned(checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With --sha256, another file is refused and nothing is stored; the right digest passes."""
     assert main(["models", "pull", "stcn", "--from", str(checkpoint), "--sha256", "0" * 64]) == 2
-    assert "--sha256 wants 000" in capsys.readouterr().err
+    assert "--sha256 requires 000" in capsys.readouterr().err
     assert not store.exists()
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest().upper()
     assert main(["models", "pull", "stcn", "--from", str(checkpoint), "--sha256", digest]) == 0
@@ -128,7 +128,7 @@ def test_a_checkpoint_can_be_pinned(checkpoint: Path, store: Path, capsys: pytes
     ("arguments", "message"),
     [
         (["info", "sam"], "model is 'sam'; it must be one of compact, stm, stcn"),
-        (["pull", "compact"], "compact is part of keymask; there is nothing to pull"),
+        (["pull", "compact"], "compact is part of keymask; its weights need not be pulled"),
         (["pull", "stcn", "--from", "none.pth"], "none.pth cannot be read"),
         (["pull", "stcn", "--from", "pyproject.toml"], "is not a weights file; it must end in"),
         (["pull", "stcn", "--from", "http://example.org/a.pth"], "must start with https://"),

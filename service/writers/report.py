@@ -11,7 +11,7 @@ from vos.types import FrameMask
 
 
 def frame_entry(frame: FrameMask) -> dict[str, Any]:
-    """Return the report's entry of a frame. `score` is the mean over the objects, `scores` has one value per object id."""
+    """Return the entry of a frame. `score` is the mean over the objects, `scores` has one value per object id."""
     scores = {str(i): rounded(score) for i, score in frame.scores.items()}
     return {
         "index": frame.index,

@@ -1,6 +1,6 @@
 """Uncertainty that one hop of propagation adds to each cell: the hop itself, intra blocks, the residual.
 
-Importing this module does not load torch: `vos.probe.forecast` uses it.
+Importing this module loads neither torch nor numba: `vos.probe.forecast` uses it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from codec.types import STRIDE, CompressedFrame, Float32Array, Int16Array
-from vos import kernels
 
 HOP_UNCERTAINTY = 0.02
 """Uncertainty that a hop adds everywhere, for interpolation and motion that the encoder did not follow exactly."""
@@ -39,6 +38,8 @@ def hop_uncertainty(frame: CompressedFrame) -> Float32Array:
 
 def mean_absolute(residual: Int16Array) -> Float32Array:
     """Mean absolute residual per cell: int16 [height, width] -> float32 [rows, columns], in grey levels."""
+    from vos import kernels  # noqa: PLC0415 - brings numba, which opening a video does not need
+
     height, width = residual.shape
     cells = np.empty((-(-height // STRIDE), -(-width // STRIDE)), np.float32)
     kernels.mean_absolute(np.ascontiguousarray(residual), cells)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from codec.types import STRIDE, CompressedFrame, VideoInfo
-from vos.geometry import PaddedSize, prompt_to_soft, to_grid
 from vos.keyframes.history import KeyframeHistory
 from vos.keyframes.keyframe_segmenter import KeyframeSegmenter
 from vos.keyframes.policy import FrameContext, KeyframePolicy
-from vos.labels import Labeler
+from vos.masks.geometry import PaddedSize, prompt_to_soft, to_grid
+from vos.masks.labels import Labeler
 from vos.modeling.network import Features, VOSNetwork
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
 from vos.propagation.propagate import Propagated, propagate

@@ -19,7 +19,7 @@ from benchmarks.harness import Spread  # before torch
 from codec import open_video
 from codec.encode import Encoder, encode
 from codec.types import CompressedFrame, UInt8Array
-from vos.geometry import to_grid
+from vos.masks.geometry import to_grid
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
 from vos.propagation.propagate import Propagated
 from vos.refinement.mask_refiner import BUDGETS, MATCHED_KEYFRAMES, MaskRefiner

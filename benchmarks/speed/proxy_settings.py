@@ -28,7 +28,7 @@ from codec.decode.scaler import Scaler
 from codec.encode import Encoder, encode
 from codec.motion.analyzer import FrameAnalyzer
 from vos.evaluation.metrics import region_similarity
-from vos.geometry import to_grid
+from vos.masks.geometry import to_grid
 from vos.propagation.warp import ReferenceStore
 
 Pictures = np.ndarray[Any, np.dtype[np.uint8]]

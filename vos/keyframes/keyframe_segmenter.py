@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.types import STRIDE, CompressedFrame
-from vos.geometry import PaddedSize, rgb_to_tensor
 from vos.keyframes.memory_bank import MemoryBank
+from vos.masks.geometry import PaddedSize, rgb_to_tensor
 from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.runtime.run_state import MemoryLayout

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from codec.types import CompressedFrame, FrameType
-from vos.geometry import mask_confidence
+from vos.masks.geometry import mask_confidence
 from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Memory
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner, RefinerFeatures

@@ -16,8 +16,8 @@ from tests.support.frames import assert_same, chain, info, truth
 from tests.support.networks import MemoryNetwork, UncertainRefiner
 from tests.support.synthetic import encode, pan, x264
 from tests.support.waiting import wait_for
-from vos.geometry import PaddedSize
 from vos.keyframes.keyframe_segmenter import KeyframeSegmenter
+from vos.masks.geometry import PaddedSize
 from vos.modeling.network import Features
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import ThreadPools

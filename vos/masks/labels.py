@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from codec.types import CompressedFrame, VideoInfo
-from vos.geometry import mask_confidence, soft_to_labels
+from vos.masks.geometry import mask_confidence, soft_to_labels
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import one_thread
 from vos.types import FrameMask, MaskSource, Prompt

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tests.support.frames import info
 from vos.errors import PromptError
-from vos.geometry import PaddedSize, mask_confidence, prompt_to_soft, soft_to_labels, to_grid
+from vos.masks.geometry import PaddedSize, mask_confidence, prompt_to_soft, soft_to_labels, to_grid
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 854), (121, 161), (16, 16), (479, 853)])

@@ -1,4 +1,4 @@
-"""What `keymask run` says to bad input: the exit code, and one line that names what was given and what is allowed."""
+"""`keymask run` refuses bad input with an exit code and one line that says what was given and what is allowed."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ def encrypted() -> bytes:
 
 
 def header_only() -> bytes:
-    """An initialisation segment: the index of a fragmented file, without any fragment."""
+    """An initialization segment: the index of a fragmented file, without any fragment."""
     data = remux(h264(), {"movflags": "frag_keyframe+empty_moov"})
     return data[: data.index(b"moof") - 4]
 
 
 def huge_header() -> bytes:
-    """A small file whose header promises pictures of 12000x12000 (YUV4MPEG2)."""
+    """A small file whose header announces pictures of 12000x12000 (YUV4MPEG2)."""
     return b"YUV4MPEG2 W12000 H12000 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(5000)
 
 
 def unknown_codec() -> bytes:
-    """A file in a codec that nobody knows."""
+    """A file in an unknown codec."""
     return h264().replace(b"avc1", b"zzzz")
 
 
@@ -126,7 +126,7 @@ def video(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mask(tmp_path: Path) -> Path:
-    """A mask that fits it."""
+    """A mask that fits the video."""
     return save_mask(tmp_path / "good.png", box())
 
 
@@ -146,14 +146,14 @@ def save_mask(path: Path, picture: Image.Image, form: str = "PNG") -> Path:
 
 
 class Refusal:
-    """Runs `keymask run` and looks at what it says."""
+    """Runs `keymask run` and checks what it prints."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], out: Path) -> None:
         self.capsys = capsys
         self.out = out
 
     def __call__(self, message: str, *arguments: object, code: int = 2) -> None:
-        """The run ends with this exit code and one line that contains `message` (a pattern), and writes nothing."""
+        """Check that the run ends with this exit code and one line that matches `message`, and writes nothing."""
         before = sorted(self.out.parent.rglob("*"))
         given = [str(argument) for argument in arguments]
         assert main(["run", *given]) == code
@@ -169,13 +169,13 @@ class Refusal:
 
 @pytest.fixture
 def refuses(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Refusal:
-    """A run that has to be refused; the output folder is `tmp_path / "out"`."""
+    """A run that must be refused; the output folder is `tmp_path / "out"`."""
     return Refusal(capsys, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", VIDEOS)
 def test_bad_video_files_are_named(name: str, tmp_path: Path, mask: Path, refuses: Refusal) -> None:
-    """A file that is no readable video gives its own kind of error, which says what it is instead."""
+    """A file that is not a readable video is refused with a message that says what it is instead."""
     make, kind, message = VIDEOS[name]
     path = tmp_path / "bad"
     path.write_bytes(make())
@@ -186,7 +186,7 @@ def test_bad_video_files_are_named(name: str, tmp_path: Path, mask: Path, refuse
 
 
 def test_a_break_in_the_middle_leaves_the_masks_before_it(tmp_path: Path, mask: Path, refuses: Refusal) -> None:
-    """A stream that breaks gives the frames before the break, a message that counts them, and exit code 1."""
+    """A broken stream leaves the masks before the break, a message that counts the frames, and exit code 1."""
     path = tmp_path / "bad"
     path.write_bytes(ODD_STREAMS["cut mp4"].make())
     with pytest.raises(BrokenStreamError) as caught, open_video(path) as reader:
@@ -212,7 +212,7 @@ def test_a_break_in_the_middle_leaves_the_masks_before_it(tmp_path: Path, mask: 
     ],
 )
 def test_bad_video_paths_are_named(name: str, message: str, tmp_path: Path, mask: Path, refuses: Refusal) -> None:
-    """A path that leads to no file says why."""
+    """A path without a readable file is refused with the reason."""
     (tmp_path / "good.mp4").write_bytes(good_video())
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
     path = f"{tmp_path}/{name}"
@@ -222,17 +222,17 @@ def test_bad_video_paths_are_named(name: str, message: str, tmp_path: Path, mask
 
 
 def test_devices_are_not_read(mask: Path, tmp_path: Path, refuses: Refusal) -> None:
-    """A device or a pipe could give bytes for ever."""
+    """Devices and pipes are refused, since they may never end."""
     refuses(r"'/dev/zero' is not a regular file", "/dev/zero", "--mask", mask, "--out", tmp_path / "out")
 
 
 def test_addresses_are_not_opened(mask: Path, tmp_path: Path, refuses: Refusal) -> None:
-    """No argument makes keymask fetch anything."""
+    """No argument makes keymask open a network address."""
     refuses(r"cannot be opened", "http://localhost:9/dog.mp4", "--mask", mask, "--out", tmp_path / "out")
 
 
-def test_the_content_counts_and_not_the_name(tmp_path: Path, video: Path) -> None:
-    """A video with a wrong extension, or behind a link, is read."""
+def test_the_content_of_a_file_decides_and_not_its_name(tmp_path: Path, video: Path) -> None:
+    """A video with the wrong extension, or behind a link, is read."""
     (tmp_path / "video.txt").write_bytes(video.read_bytes())
     (tmp_path / "link.png").symlink_to(video)
     for name in ("video.txt", "link.png"):
@@ -266,7 +266,7 @@ def jpeg(picture: Image.Image) -> bytes:
 
 
 def transparent() -> Image.Image:
-    """White where nothing can be seen."""
+    """A picture that is white only where it is transparent."""
     return Image.new("RGBA", (WIDTH, HEIGHT), (255, 255, 255, 0))
 
 
@@ -288,15 +288,15 @@ MASKS: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.parametrize("name", MASKS)
 def test_bad_masks_are_named(name: str, tmp_path: Path, video: Path, refuses: Refusal) -> None:
-    """A mask that cannot be used says what it is and what is expected."""
+    """A mask that cannot be used is refused with what it is and what is expected."""
     make, message = MASKS[name]
     path = tmp_path / "bad.png"
     path.write_bytes(make())
     refuses(message, video, "--mask", path, "--out", tmp_path / "out", "--weights", "seeded")
 
 
-def test_masks_that_are_no_files_are_named(tmp_path: Path, video: Path, refuses: Refusal) -> None:
-    """A mask that is missing or a folder is called that."""
+def test_masks_that_are_not_files_are_named(tmp_path: Path, video: Path, refuses: Refusal) -> None:
+    """The message says whether the mask is missing or a folder."""
     refuses(r"absent\.png does not exist", video, "--mask", tmp_path / "absent.png", "--out", tmp_path / "out")
     refuses(r"is not a file; a PNG picture is expected", video, "--mask", tmp_path, "--out", tmp_path / "out")
 
@@ -330,7 +330,7 @@ OPTIONS: dict[str, tuple[Sequence[str], str]] = {
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_bad_options_are_named(name: str, tmp_path: Path, video: Path, mask: Path, refuses: Refusal) -> None:
-    """An option that is not allowed says its value and what is allowed."""
+    """An option with a bad value is refused with the value and what is allowed."""
     options, message = OPTIONS[name]
     weights = [] if "--weights" in options else ["--weights", "seeded"]
     refuses(message, video, "--mask", mask, "--out", tmp_path / "out", *weights, *options)
@@ -339,40 +339,40 @@ def test_bad_options_are_named(name: str, tmp_path: Path, video: Path, mask: Pat
 def test_weights_that_were_not_pulled_are_named(
     tmp_path: Path, video: Path, mask: Path, refuses: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network without weights says how to get them."""
+    """The message for a network without weights says how to get them."""
     monkeypatch.setenv("KEYMASK_HOME", str(tmp_path / "home"))
     refuses(r"keymask models pull stm", video, "--mask", mask, "--out", tmp_path / "out", "--model", "stm")
 
 
 def test_a_mask_in_coded_orientation_is_named(tmp_path: Path, mask: Path, refuses: Refusal) -> None:
-    """The mask of a turned video is expected as players show the video."""
+    """The mask of a rotated video must have its display orientation."""
     path = tmp_path / "turned.mp4"
     path.write_bytes(with_stream("mp4", lambda stream: stream.set_display_rotation(90)))
     refuses(r"is 160x96; the video is displayed at 96x160", path, "--mask", mask, "--out", tmp_path / "out")
 
 
 def test_a_mask_is_required(tmp_path: Path, video: Path, refuses: Refusal) -> None:
-    """Without a mask there is nothing to follow."""
+    """Without a mask the command is refused."""
     refuses(r"Missing option '--mask'", video, "--out", tmp_path / "out")
 
 
-def test_motion_that_the_codec_does_not_give_is_named(tmp_path: Path, mask: Path, refuses: Refusal) -> None:
-    """Bitstream motion of HEVC does not exist; the message says what to ask for."""
+def test_motion_that_the_codec_does_not_export_is_named(tmp_path: Path, mask: Path, refuses: Refusal) -> None:
+    """HEVC exports no motion vectors; the message says what is allowed."""
     path = tmp_path / "hevc.mp4"
     path.write_bytes(ODD_STREAMS["hevc"].make())
     arguments = (path, "--mask", mask, "--out", tmp_path / "out", "--motion", "bitstream")
     refuses(r"hevc streams export no motion vectors; allowed here: auto, proxy", *arguments)
 
 
-def test_weights_that_are_none_are_named(tmp_path: Path, video: Path, mask: Path, refuses: Refusal) -> None:
-    """A weights file of another kind is refused by name."""
+def test_files_that_are_not_weights_are_named(tmp_path: Path, video: Path, mask: Path, refuses: Refusal) -> None:
+    """A file that holds no weights is refused by name."""
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"not weights")
     refuses(r"weights\.safetensors", video, "--mask", mask, "--out", tmp_path / "out", "--weights", path)
 
 
 def test_outputs_in_the_way_are_named(tmp_path: Path, video: Path, mask: Path, refuses: Refusal) -> None:
-    """Nothing is written over an input, a file in place of a folder, or an earlier result."""
+    """No input, no file where a folder is expected, and no earlier result is overwritten."""
     common = (video, "--mask", mask, "--weights", "seeded")
     refuses(r"good\.png is a file; a folder is expected", *common, "--out", mask)
     refuses(r"out cannot be made: .*good\.png is a file", *common, "--out", mask / "out")

@@ -16,9 +16,9 @@ from tests.support.media import write_clip, write_mask
 def test_bench_times_every_stage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The result names machine, clip and each stage's milliseconds, frames a second and ratio to plain decoding.
+    """The result has machine, clip, and per stage milliseconds, frames per second and ratio to plain decoding.
 
-    The progress bar hears of each stage of each round before it begins.
+    The progress bar is updated before each stage of each round.
     """
     told: list[tuple[int, int | None]] = []
 

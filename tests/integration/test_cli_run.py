@@ -1,4 +1,4 @@
-"""`keymask run` from the outside: files, exit codes, standard output and error."""
+"""`keymask run` as users see it: files, exit codes, standard output and error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.paths import ROOT
 from tests.support.still_engine import load_still
 
 LONG = 2400
-"""Frames of a video that is not through when the test has seen its first mask, though the test may be held up."""
+"""Frames of a video that is still running when the test sees its first mask, even if the test is delayed."""
 PROGRAM = [sys.executable, "-c", "import sys; from service.cli.main import main; sys.exit(main())"]
 
 
@@ -34,7 +34,7 @@ def arguments(folder: Path, *more: str) -> list[str]:
 
 
 def test_a_run_writes_masks_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 0, one PNG a frame of display size, the prompt's mask first, a report; the text names the places."""
+    """A run writes one PNG per frame in display size, the prompt's mask first, and a report; the text has the paths."""
     more = ["--rle", str(tmp_path / "masks.ndjson"), "--overlay", str(tmp_path / "overlay.mp4")]
     assert main(arguments(tmp_path, *more)) == 0
     masks = sorted((tmp_path / "out" / "masks").iterdir())
@@ -96,7 +96,7 @@ def test_the_demo_ends_with_the_next_step(
 
 
 def test_json_to_standard_output_is_json_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With `--json -` standard output is the report's head as JSON alone; the text goes to standard error."""
+    """With `--json -`, standard output holds the report's head as JSON alone; the text goes to standard error."""
     assert main(arguments(tmp_path, "--end", "3", "--json", "-")) == 0
     output, error = capsys.readouterr()
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
@@ -105,7 +105,7 @@ def test_json_to_standard_output_is_json_alone(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_json_to_a_file(tmp_path: Path) -> None:
-    """With `--json FILE` the same lies in the file."""
+    """With `--json FILE`, the file holds the report's head."""
     assert main(arguments(tmp_path, "--end", "2", "--json", str(tmp_path / "result.json"))) == 0
     assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["frames_written"] == 2
 
@@ -170,7 +170,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 def test_nothing_is_drawn_into_a_pipe(tmp_path: Path) -> None:
-    """Without a terminal there is no progress bar: standard error stays empty."""
+    """Without a terminal there is no progress bar and standard error stays empty."""
     command = [*PROGRAM, *arguments(tmp_path, "--end", "2")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

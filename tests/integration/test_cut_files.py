@@ -1,4 +1,4 @@
-"""A file that a transfer broke off: every frame that arrived as a whole, then an error that counts them."""
+"""Files cut off in a transfer yield every complete frame, then an error that counts them."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ WHOLE: dict[str, Callable[[], bytes]] = {
     "flv": ODD_STREAMS["flv"].make,
     "vp8 ivf": ODD_STREAMS["vp8"].make,
 }
-"""Files that say themselves where their frames end."""
+"""Files that store where their frames end."""
 
 
 def arrived(whole: bytes, kept: int) -> list[int | None]:
-    """Times of the frames all of whose bytes are among the first `kept`, found in the whole file."""
+    """Return the times of the frames that lie completely in the first `kept` bytes, from the whole file."""
     with av.open(io.BytesIO(whole)) as file:
         packets = [packet for packet in file.demux(video=0) if packet.size]
     return sorted(packet.pts for packet in packets if packet.pos + packet.size <= kept)
 
 
 def means(whole: bytes) -> dict[int | None, float]:
-    """Mean of the first plane of each picture of a plain decode of the whole file, by its time."""
+    """Return the mean of the first plane of each picture by time, from a plain decode of the whole file."""
     with av.open(io.BytesIO(whole)) as file:
         file.streams.video[0].thread_count = 1
         return {frame.pts: float(frame.reformat(format="gray").to_ndarray().mean()) for frame in file.decode(video=0)}
 
 
 def read(data: bytes) -> tuple[list[CompressedFrame], BrokenStreamError]:
-    """The frames of a file that breaks, in presentation order, and its error."""
+    """Return the frames of a broken file in presentation order, and its error."""
     frames: list[CompressedFrame] = []
     with pytest.raises(BrokenStreamError) as caught, open_video(data) as reader:
         frames.extend(reader)
@@ -66,8 +66,8 @@ def read(data: bytes) -> tuple[list[CompressedFrame], BrokenStreamError]:
 
 @pytest.mark.parametrize("share", [0.7, 0.8, 0.93])
 @pytest.mark.parametrize("name", WHOLE)
-def test_what_arrived_is_given_before_the_error(name: str, share: float) -> None:
-    """Number, times and pictures are those of the frames of the whole file that arrived; then the error counts them."""
+def test_complete_frames_are_yielded_before_the_error(name: str, share: float) -> None:
+    """Number, times and pictures equal those of the whole file's frames that arrived; the error counts them."""
     whole = WHOLE[name]()
     kept = int(share * len(whole))
     expected = arrived(whole, kept)
@@ -83,7 +83,7 @@ def test_what_arrived_is_given_before_the_error(name: str, share: float) -> None
 
 @pytest.mark.parametrize("name", ["h264 mp4", "h264 mov", "hevc mp4", "h264 mkv"])
 def test_a_cut_between_frames_is_noticed(name: str) -> None:
-    """Also where the file ends with a frame's last byte, so that FFmpeg sees nothing wrong."""
+    """A file that ends with a frame's last byte, in which FFmpeg finds no error, is reported as cut off."""
     whole = WHOLE[name]()
     with av.open(io.BytesIO(whole)) as file:
         packets = [packet for packet in file.demux(video=0) if packet.size]
@@ -94,7 +94,7 @@ def test_a_cut_between_frames_is_noticed(name: str) -> None:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_whole_file_ends_without_an_error(name: str) -> None:
-    """The same files as they were made give all their frames, also with something behind them."""
+    """The same files, complete, yield all frames, also with trailing bytes."""
     whole = WHOLE[name]()
     with av.open(io.BytesIO(whole)) as file:
         count = sum(1 for _ in file.decode(video=0))
@@ -104,7 +104,7 @@ def test_a_whole_file_ends_without_an_error(name: str) -> None:
 
 
 def test_a_trimmed_file_is_not_cut_off() -> None:
-    """What an edit list hides is missing from the frames, and no reason for an error."""
+    """Frames that an edit list hides are not yielded, and are no reason for an error."""
     whole = h264(bframes=3)
     place = whole.index(b"elst") + 12
     (duration,) = struct.unpack(">I", whole[place : place + 4])
@@ -116,7 +116,7 @@ def test_a_trimmed_file_is_not_cut_off() -> None:
 
 
 def test_a_live_matroska_stream_is_not_cut_off() -> None:
-    """A segment of unknown length, as a live stream has it, ends where it ends."""
+    """A segment of unknown length, as in a live stream, may end anywhere."""
     whole = bytearray(h264("matroska", bframes=0))
     place = whole.index(b"\x18\x53\x80\x67") + 4
     assert segment_end(bytes(whole[:256])) == len(whole)
@@ -141,13 +141,13 @@ def test_a_live_matroska_stream_is_not_cut_off() -> None:
     ],
 )
 def test_segment_ends(head: bytes, end: int | None) -> None:
-    """Sizes of one, two and four bytes (RFC 8794, table 1); unknown, missing and foreign ones say nothing."""
+    """Sizes of one, two and four bytes are read (RFC 8794, table 1); unknown, missing and foreign sizes give None."""
     assert segment_end(head) == end
 
 
 @pytest.mark.parametrize("good", [2, 12])
-def test_frames_held_back_at_a_demuxing_error_are_given(good: int) -> None:
-    """When the container breaks, the frames that the decoder holds to reorder them are given with their times."""
+def test_frames_in_the_decoder_at_a_demuxing_error_are_yielded(good: int) -> None:
+    """When the container breaks, frames that the decoder holds for reordering are yielded with their times."""
     whole = h264(bframes=3)
     file = VideoFile(whole)
     packets = iter([next(file.packets) for _ in range(good)])
@@ -167,8 +167,8 @@ def test_frames_held_back_at_a_demuxing_error_are_given(good: int) -> None:
     assert [picture.time for picture in pictures_given] == pytest.approx([float(time) for time in times])
 
 
-def test_a_first_frame_cut_off_is_no_frame() -> None:
-    """Without one whole frame there is nothing to give."""
+def test_a_cut_first_frame_is_not_a_frame() -> None:
+    """Without one complete frame, the file is refused."""
     whole = moov_first(h264(bframes=3))
     with av.open(io.BytesIO(whole)) as file:
         first = next(file.demux(video=0))
@@ -179,7 +179,7 @@ def test_a_first_frame_cut_off_is_no_frame() -> None:
 def test_the_command_line_fails_with_the_masks_before_the_cut(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`keymask run` on a cut file ends with exit code 1, and with one mask a frame that arrived."""
+    """`keymask run` on a cut file ends with exit code 1 and one mask per complete frame."""
     whole = moov_first(h264(bframes=3))
     kept = len(whole) * 8 // 10
     (tmp_path / "cut.mp4").write_bytes(whole[:kept])

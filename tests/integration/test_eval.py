@@ -71,7 +71,7 @@ def davis(tmp_path: Path) -> Path:
 
 
 class FakeSegmenter:
-    """Reads every frame and gives the masks that it is told, scored by frame index."""
+    """Reads every frame and yields prescribed masks, scored by frame index."""
 
     def __init__(self, guess: Guess, score: Callable[[int], float] = lambda _index: 1.0) -> None:
         self._guess, self._score = guess, score
@@ -137,12 +137,12 @@ def test_means_follow_davis(davis: Path) -> None:
 
 
 def test_copy_holds_the_mask_of_the_last_key_frame(davis: Path) -> None:
-    """The floor scores carried frames with the last key frame's mask, which nothing moving makes perfect here."""
+    """The floor scores propagated frames with the last key frame's mask, which is perfect since nothing moves."""
     assert run(davis, ["pair"], misses_first_on_odd)["copy"] == {"J": 100, "F": 100, "JF": 100}
 
 
 def shrinks_on_odd(index: int, prompt: UInt8Array) -> tuple[UInt8Array, MaskSource]:
-    """On odd frames, which are carried, the objects lose two rows a frame at their top; all else is exact."""
+    """On odd frames, which are propagated, objects lose two rows per frame at their top; all else is exact."""
     labels = prompt.copy()
     if index % 2:
         labels[8 : 8 + 2 * index] = 0
@@ -157,7 +157,7 @@ def test_score_correlation_ranks_carried_masks_and_all(davis: Path) -> None:
 
 
 def test_score_correlation_leaves_absent_objects_out(davis: Path) -> None:
-    """Where an object is neither found nor there, its score of 0 says nothing about J; without an order it is null."""
+    """Objects neither found nor there do not count; without two different values, the correlation is null."""
     for index in (1, 3):
         Image.new("L", (WIDTH, HEIGHT)).save(davis / "Annotations" / "480p" / "single" / f"{index:05d}.png")
 
@@ -196,7 +196,7 @@ def test_void_pixels_are_no_object(tmp_path: Path) -> None:
 
 
 def test_clock_runs_only_for_opening_and_masks(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One second a mask gives one frame per second, however long the caller takes between masks."""
+    """One second per mask is one frame per second, however long the caller takes between masks."""
     now = 0.0
 
     def tick(seconds: float) -> None:
@@ -236,7 +236,7 @@ def test_progress_counts_every_mask(davis: Path) -> None:
 )
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (97, 65)])
 def test_clip_has_every_picture(tmp_path: Path, encoder: str, options: str, size: tuple[int, int]) -> None:
-    """Each encoder gives a clip with one frame a picture, of the annotation's size, odd sizes too."""
+    """Each encoder makes a clip with one frame per picture, in the annotation's size, also for odd sizes."""
     labels = np.zeros(size[::-1], np.uint8)
     labels[8:40, 8:40] = 1
     save_sequence(tmp_path, "clip", labels)
@@ -359,7 +359,7 @@ def test_bad_input_is_named(
     arguments: list[str],
     message: str,
 ) -> None:
-    """What cannot be evaluated ends with exit code 2 and one line that says what was given and what is allowed."""
+    """Bad input ends with exit code 2 and one line that says what was given and what is allowed."""
     if spoil:
         spoil(davis)
     assert main(["eval", str(davis), "--weights", "seeded", *arguments]) == 2

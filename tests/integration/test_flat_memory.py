@@ -1,4 +1,4 @@
-"""A long video in flat memory. Takes about a minute: ten thousand frames take the whole way, repair included."""
+"""Memory stays flat over a long video. Takes about a minute: ten thousand frames pass all stages, with refinement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PICTURES, FRAMES = 50, 10_000
 
 
 def one_turn() -> bytes:
-    """A disc that goes once round in front of a still texture, H.264 with a B pyramid."""
+    """Encode a disc that circles once over a still texture as H.264 with a B pyramid."""
     rng = np.random.default_rng(3)
     texture = cv2.resize(rng.integers(0, 150, (8, 12, 3), dtype=np.uint8), (WIDTH, HEIGHT))
     buffer = io.BytesIO()
@@ -37,7 +37,7 @@ def one_turn() -> bytes:
 
 
 def centre(index: int) -> tuple[int, int]:
-    """Where the disc is."""
+    """Return the center of the disc."""
     angle = 2 * np.pi * index / PICTURES
     return round(WIDTH / 2 + 25 * np.cos(angle)), round(HEIGHT / 2 + 15 * np.sin(angle))
 
@@ -61,11 +61,11 @@ def repeat(turn: bytes, file: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read by the resource module, which Windows lacks")
 def test_ten_thousand_frames_take_the_memory_of_one_thousand(tmp_path: Path) -> None:
-    """From frame 1,000 to frame 10,000 peak memory grows by less than 12 MiB; one kept picture a frame were 50."""
+    """From frame 1,000 to 10,000, peak memory grows by less than 12 MiB; keeping a picture per frame would take 50."""
     video = tmp_path / "long.mkv"
     repeat(one_turn(), video)
     Image.fromarray(disc(0).astype(np.uint8)).save(tmp_path / "mask.png")
-    # With an arena a thread, glibc's malloc grows by chance; with one, by what is kept.
+    # With one arena per thread, glibc's malloc grows by chance; with a single one, only by what is kept.
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
     command = [sys.executable, CHILD, video, tmp_path / "mask.png", tmp_path / "out"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -74,15 +74,15 @@ def test_ten_thousand_frames_take_the_memory_of_one_thousand(tmp_path: Path) -> 
     masks = sorted((tmp_path / "out" / "masks").iterdir())
     assert len(masks) == sum(report["sources"].values()) == FRAMES
     assert report["sources"]["key"] < FRAMES / 5
-    assert report["seconds"]["correct"] > 1, "carried masks must be repaired"
+    assert report["seconds"]["correct"] > 1, "propagated masks must be refined"
     for index in (FRAMES // 2, FRAMES - PICTURES // 2):
         found = np.asarray(Image.open(masks[index])) > 0
-        assert overlap(found, disc(index)) > 0.6, "the disc must still be followed, else nothing was worked on"
+        assert overlap(found, disc(index)) > 0.6, "the disc must still be followed, or nothing was refined"
     assert report["peak_kib"]["end"] - report["peak_kib"]["1000"] < 12 * 1024
 
 
 def disc(index: int) -> np.ndarray:
-    """Where the disc is in a frame, bool [HEIGHT, WIDTH]."""
+    """Return the pixels of the disc in a frame, bool [HEIGHT, WIDTH]."""
     return cv2.circle(np.zeros((HEIGHT, WIDTH), np.uint8), centre(index), 12, 1, -1) > 0
 
 

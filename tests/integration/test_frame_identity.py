@@ -1,4 +1,4 @@
-"""Frame identity: the frames of a plain full decode, each once, with its index and time."""
+"""The reader yields exactly the frames of a plain full decode, with their indices and times."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.support.odd_streams import FRAMES, ODD_STREAMS
 from tests.support.paths import ROOT
 
 MOST_FRAMES = 2000
-"""Two clips of 1080p are 20,000 frames long; of any clip no more than this is compared."""
+"""Most frames compared per clip; two clips of 1080p have 20,000."""
 LONG_CLIPS = {"androidx_media/mp4__long_1080p_av1.mp4": 60, "androidx_media/mp4__long_1080p_lowbitrate.mp4": 60}
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a plain decode gives: times and mean luma in presentation order, and whether it ended in an error."""
+    """A plain decode: times and mean luma in presentation order, and whether it ended in an error."""
 
     pts: list[int | None]
     means: list[float | None]
@@ -48,7 +48,7 @@ def plain_decode(path: Path, limit: int) -> Decoded:
 
 
 def mean_luma(frame: av.VideoFrame) -> float | None:
-    """Mean of the first plane on a scale of 0 to 255, None for formats without a luma plane."""
+    """Return the mean of the first plane, 0 to 255; None for formats without a luma plane."""
     if not frame.format.name.startswith(("yuv", "gray")):
         return None
     depth = frame.format.components[0].bits
@@ -59,7 +59,7 @@ def mean_luma(frame: av.VideoFrame) -> float | None:
 
 
 def read(path: Path, limit: int, motion: str = "auto") -> tuple[list[CompressedFrame], CodecError | None]:
-    """All frames that the reader gives, in its order, and its error."""
+    """Return all frames of the reader in its order, and its error."""
     frames: list[CompressedFrame] = []
     try:
         with open_video(path, motion=motion) as reader:
@@ -70,7 +70,7 @@ def read(path: Path, limit: int, motion: str = "auto") -> tuple[list[CompressedF
 
 
 def assert_same_frames(path: Path, limit: int = MOST_FRAMES, motion: str = "auto") -> list[CompressedFrame]:
-    """The reader's frames are the plain decode's: number, order, times and pictures, and the same end."""
+    """Check that number, order, times, pictures and end of the reader's frames are those of a plain decode."""
     expected = plain_decode(path, limit)
     frames, error = read(path, limit, motion)
     assert [frame.decode_index for frame in frames] == list(range(len(frames)))
@@ -86,13 +86,13 @@ def assert_same_frames(path: Path, limit: int = MOST_FRAMES, motion: str = "auto
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test a clip of the manifest."""
+    """Make one test per clip of the manifest."""
     if "clip" in metafunc.fixturenames:
         metafunc.parametrize("clip", clip_names())
 
 
 def clip_names() -> list[str]:
-    """Names in the manifest; where there is none, a placeholder for which the fixture skips the test."""
+    """Return the names in the manifest; without one, a placeholder for which the fixture skips the test."""
     manifest = ROOT.parent / "shared/data/clips/MANIFEST.tsv"
     if not manifest.is_file():
         return ["absent"]
@@ -100,8 +100,8 @@ def clip_names() -> list[str]:
 
 
 @pytest.mark.shared
-def test_every_clip_gives_the_frames_of_a_full_decode(clip: str, shared_dir: Path) -> None:
-    """Number, order, times and pictures are those of a plain decode, or both fail after the same frame."""
+def test_every_clip_yields_the_frames_of_a_full_decode(clip: str, shared_dir: Path) -> None:
+    """Number, order, times and pictures equal those of a plain decode, or both fail after the same frame."""
     path = shared_dir / "data/clips" / clip
     if clip in LONG_CLIPS:
         limit = LONG_CLIPS[clip]
@@ -114,8 +114,8 @@ def test_every_clip_gives_the_frames_of_a_full_decode(clip: str, shared_dir: Pat
 
 @pytest.mark.parametrize("motion", ["auto", "proxy"])
 @pytest.mark.parametrize("name", [name for name, odd in ODD_STREAMS.items() if not odd.breaks])
-def test_odd_streams_give_the_frames_of_a_full_decode(name: str, motion: str, tmp_path: Path) -> None:
-    """The same holds for what cameras, recorders and broken transfers give, whatever the motion is taken from."""
+def test_odd_streams_yield_the_frames_of_a_full_decode(name: str, motion: str, tmp_path: Path) -> None:
+    """The same holds for streams of cameras, recorders and broken transfers, with any motion source."""
     odd = ODD_STREAMS[name]
     path = tmp_path / f"odd{odd.suffix}"
     path.write_bytes(odd.make())
@@ -124,7 +124,7 @@ def test_odd_streams_give_the_frames_of_a_full_decode(name: str, motion: str, tm
 
 
 def test_time_is_seconds_of_pts(tmp_path: Path) -> None:
-    """With a variable rate, a frame's time is its pts in seconds; without pts it is index over rate."""
+    """A frame's time is its pts in seconds, also at a variable rate; without pts it is the index over the rate."""
     path = tmp_path / "vfr.mkv"
     path.write_bytes(ODD_STREAMS["variable rate"].make())
     with av.open(str(path)) as container:

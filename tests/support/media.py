@@ -22,20 +22,20 @@ MILLISECOND = Fraction(1, 1000)
 
 
 def square(width: int, height: int, value: int = 1) -> UInt8Array:
-    """Labels [height, width] with one square of `value`."""
+    """Return labels [height, width] with one square of `value`."""
     labels = np.zeros((height, width), np.uint8)
     labels[height // 4 : height // 2, width // 4 : width // 2] = value
     return labels
 
 
 def write_mask(path: Path, width: int = 64, height: int = 48) -> Path:
-    """An indexed PNG with a square of object 1."""
+    """Write an indexed PNG with a square of object 1."""
     path.write_bytes(encode_mask(square(width, height)))
     return path
 
 
 def write_grey(path: Path, pixels: UInt8Array) -> Path:
-    """Any array as a PNG that is not indexed."""
+    """Write any array as a PNG that is not indexed."""
     Image.fromarray(pixels).save(path, format="PNG")
     return path
 
@@ -49,7 +49,7 @@ def write_clip(
     pixel_format: str = "yuv420p",
     rotation: int = 0,
 ) -> Path:
-    """H.264 with a frame at each of `times` in milliseconds, and on request half a second of silence.
+    """Write H.264 with a frame at each of `times` in milliseconds, and optionally half a second of silence.
 
     Args:
         path: File to write; its ending chooses the container.
@@ -88,13 +88,13 @@ def _add_silence(container: Any, stream: Any) -> None:
 
 
 def write_broken(path: Path, bad: int = 12) -> Path:
-    """24 frames of H.264, 160x96, of which the packet `bad` is not what its container says: a decoder stops there."""
+    """Write 24 frames of H.264, 160x96, whose packet `bad` is damaged, so that a decoder stops there."""
     path.write_bytes(broken(h264("matroska", bframes=0), bad))
     return path
 
 
 def broken(video: bytes, bad: int) -> bytes:
-    """A video as Matroska whose packet `bad` is not what its container says."""
+    """Write a video as Matroska whose packet `bad` is damaged."""
     file = BytesIO()
     with av.open(BytesIO(video)) as source, av.open(file, "w", format="matroska") as output:
         stream = output.add_stream_from_template(source.streams.video[0])
@@ -106,7 +106,7 @@ def broken(video: bytes, bad: int) -> bytes:
 
 
 def header_only(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds almost no pixels."""
+    """Return a PNG whose header has a size, with almost no pixels."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -1,4 +1,4 @@
-"""Where the checkout lies."""
+"""Paths of the repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an error means to the caller."""
+"""The error table: exit codes and messages."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from vos.errors import OptionError, PromptError, WeightsError
     ],
 )
 def test_exit_codes(error: BaseException, exit_code: int) -> None:
-    """2 is for what the user can change, 1 for what broke, 130 for Ctrl-C."""
+    """The exit code is 2 for bad usage or input, 1 for a failure and 130 for Ctrl-C."""
     assert error_mapping(error).exit_code == exit_code
 
 
 def test_no_entry_is_hidden_by_an_earlier_one() -> None:
-    """In the table a kind stands before its base, or it would never be found."""
+    """A class comes before its base in the table, or it would never match."""
     kinds = [kind for kind, _ in ERROR_MAPPINGS]
     assert not [(a, b) for a, b in combinations(kinds, 2) if issubclass(b, a)]
 
 
 def test_a_message_is_one_line() -> None:
-    """Line breaks in a message are taken out, and an empty message becomes the error's name."""
+    """Line breaks are removed from a message, and an empty message becomes the error's name."""
     assert message_of(UsageError("first\n  second")) == "first second"
     assert message_of(RunError()) == "RunError"
 
 
 def test_an_unexpected_error_says_so() -> None:
-    """An error that no layer means to raise names its type and how to see more."""
+    """The message of an unexpected error has its type and says how to see the traceback."""
     assert message_of(KeyError("k")) == "unexpected KeyError: 'k' (set KEYMASK_DEBUG=1 for the traceback)"

@@ -1,4 +1,4 @@
-"""Threads for brief calls, and how seldom what all threads wait for happens."""
+"""Threads for brief calls, and rare garbage collections."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from service.processes import collect_rarely
 from service.threads import THREADS, in_thread
 
 
-def test_brief_calls_are_few_at_a_time_and_hold_up_nothing_else() -> None:
-    """No more than there are threads run together, in each event loop anew; other calls find threads of their own."""
+def test_few_brief_calls_run_at_once_and_other_calls_are_not_delayed() -> None:
+    """At most `THREADS` brief calls run at once per event loop; other calls have their own threads."""
 
     async def main() -> int:
         lock, go_on = threading.Lock(), threading.Event()
@@ -39,8 +39,8 @@ def test_brief_calls_are_few_at_a_time_and_hold_up_nothing_else() -> None:
     assert [asyncio.run(main()) for _ in range(2)] == [THREADS] * 2
 
 
-def test_what_is_loaded_is_left_out_of_collections() -> None:
-    """All objects of the start are frozen, only full collections become rarer, and garbage is still found."""
+def test_objects_of_the_start_are_excluded_from_collections() -> None:
+    """Existing objects are frozen, only full collections become rarer, and garbage is still collected."""
     before = gc.get_threshold()
     try:
         collect_rarely()

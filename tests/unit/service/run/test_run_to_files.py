@@ -1,4 +1,4 @@
-"""One job from start to end, with a segmenter that needs no network."""
+"""A run into files, with a segmenter that needs no network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIMES = [0, 40, 50, 130, 131, 300, 460, 470]
 
 @pytest.fixture
 def request_(tmp_path: Path) -> RunRequest:
-    """A job on a clip of 8 frames of uneven times, with every output."""
+    """A run on a clip of 8 frames at uneven times, with every output."""
     out = tmp_path / "out"
     video = write_clip(tmp_path / "in.mp4", TIMES, audio="aac")
     mask = write_mask(tmp_path / "mask.png")
@@ -34,23 +34,23 @@ def request_(tmp_path: Path) -> RunRequest:
 
 
 def run(request: RunRequest, **options: Any) -> Any:
-    """Do the job without a network."""
+    """Run without a network."""
     return run_to_files(request, Settings(Path("/nowhere")), load=load_still, **options)
 
 
 def report_of(request: RunRequest) -> dict[str, Any]:
-    """The report as a reader sees it."""
+    """Return the report in the file."""
     report: dict[str, Any] = json.loads(request.outputs.report.read_text(encoding="utf-8"))
     return report
 
 
 def indices(request: RunRequest) -> list[int]:
-    """The presentation indices that have a mask."""
+    """Return the presentation indices that have a mask."""
     return sorted(int(path.stem) for path in request.outputs.masks.iterdir())
 
 
 def test_every_writer_gets_every_frame(request_: RunRequest) -> None:
-    """PNGs, report and RLE lines name the same frames, in presentation order, at the source's times."""
+    """PNGs, report and RLE lines have the same frames, in presentation order, at the source's times."""
     run(request_)
     report = report_of(request_)
     lines = (request_.outputs.folder / "masks.ndjson").read_text(encoding="utf-8").splitlines()
@@ -67,7 +67,7 @@ def test_every_writer_gets_every_frame(request_: RunRequest) -> None:
 
 
 def test_the_report_counts(request_: RunRequest) -> None:
-    """The report says what the bitstream offered and how often the network ran."""
+    """The report has what the bitstream offered and how often the base network ran."""
     summary = run(request_)
     report = report_of(request_)
     assert report["complete"] is True
@@ -81,8 +81,8 @@ def test_the_report_counts(request_: RunRequest) -> None:
     assert report == summary.to_json() | {"frames": report["frames"]}
 
 
-def test_progress_is_told_after_each_frame(request_: RunRequest) -> None:
-    """The callback hears of every frame that was written, and of the number expected."""
+def test_progress_is_reported_after_each_frame(request_: RunRequest) -> None:
+    """The callback gets the number of masks written and the number expected."""
     told: list[tuple[int, int | None]] = []
     request = replace(request_, options=RunOptions(end=5, prompt_frame=2))
     run(request, on_progress=lambda done, total: told.append((done, total)))
@@ -104,7 +104,7 @@ def test_a_broken_stream_keeps_the_frames_before_the_break(request_: RunRequest,
 
 
 def test_ctrl_c_keeps_what_is_written(request_: RunRequest) -> None:
-    """An interruption ends the run, keeps the masks so far, and leaves a report that says so."""
+    """An interruption ends the run, keeps the masks so far, and writes a report that says so."""
 
     def interrupt(done: int, _total: int | None) -> None:
         if done == 3:
@@ -119,7 +119,7 @@ def test_ctrl_c_keeps_what_is_written(request_: RunRequest) -> None:
 
 
 def test_bad_input_leaves_no_trace(request_: RunRequest, tmp_path: Path) -> None:
-    """Where no mask could be made, no folder is made either."""
+    """Without a first mask, no folder is made."""
     (tmp_path / "text.mp4").write_text("no video at all", encoding="utf-8")
     write_mask(tmp_path / "small.png", 32, 32)
     Image.new("L", (64, 48)).save(tmp_path / "empty.png")
@@ -136,7 +136,7 @@ def test_bad_input_leaves_no_trace(request_: RunRequest, tmp_path: Path) -> None
 
 
 def test_force_leaves_no_old_mask(request_: RunRequest) -> None:
-    """A second run is refused; with force it leaves the new masks alone."""
+    """A second run is refused; with force, only the new masks remain."""
     run(request_)
     with pytest.raises(UsageError, match="from an earlier run"):
         run(request_)

@@ -8,7 +8,7 @@ from service.writers.blend import blend
 
 
 def test_inside_is_the_mean_and_far_outside_is_untouched() -> None:
-    """Inside an object a pixel is the mean of picture and colour; away from it nothing changes, nor does the input."""
+    """Pixels inside an object are the mean of picture and color; pixels far from it and the input do not change."""
     picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     before = picture.copy()
     labels = np.zeros((60, 80), np.uint8)
@@ -22,8 +22,8 @@ def test_inside_is_the_mean_and_far_outside_is_untouched() -> None:
     assert np.array_equal(picture, before)
 
 
-def test_the_border_is_the_object_s_own_colour() -> None:
-    """On an object's border the colour is pure, also where two objects touch."""
+def test_the_border_is_the_object_s_own_color() -> None:
+    """On an object's border the color is pure, also where two objects touch."""
     labels = np.zeros((60, 80), np.uint8)
     labels[20:40, 10:40], labels[20:40, 40:70] = 1, 2
     drawn = blend(np.full((60, 80, 3), 200, np.uint8), labels)
@@ -33,6 +33,6 @@ def test_the_border_is_the_object_s_own_colour() -> None:
 
 
 def test_no_object_leaves_the_picture() -> None:
-    """A frame without objects is drawn as it is."""
+    """A frame without objects is unchanged."""
     picture = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     assert np.array_equal(blend(picture, np.zeros((6, 8), np.uint8)), picture)

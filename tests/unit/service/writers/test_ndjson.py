@@ -14,7 +14,7 @@ from vos.types import FrameMask, MaskSource
 
 
 def decode_coco(counts: str, size: list[int]) -> UInt8Array:
-    """Slow decoder of COCO's compressed RLE: 5 bits a character, sign by the last, differences to two runs before."""
+    """Decode COCO's compressed RLE, slowly: 5 bits per character, sign in the last, differences to two runs before."""
     runs: list[int] = []
     at = 0
     while at < len(counts):
@@ -45,7 +45,7 @@ def blobs() -> UInt8Array:
     return labels
 
 
-def test_a_line_gives_back_every_object() -> None:
+def test_a_line_restores_every_object() -> None:
     """Each object's RLE decodes to its pixels; area and box are those of the pixels."""
     labels = blobs()
     line = frame_line(frame_of(labels))
@@ -75,7 +75,7 @@ def test_a_frame_without_objects_has_an_empty_list() -> None:
 
 
 def test_a_line_can_be_read_before_the_next_is_written(tmp_path: Path) -> None:
-    """Each frame is one whole line in the file as soon as it is written."""
+    """Each frame is one complete line in the file as soon as it is written."""
     path = tmp_path / "new" / "masks.ndjson"
     writer = RleWriter(path)
     for index in range(3):

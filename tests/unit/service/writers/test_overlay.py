@@ -63,7 +63,7 @@ def draw(source: Path, target: Path, indices: range | None = None) -> list[str]:
 
 
 def test_uneven_frame_times_and_the_sound_are_kept(tmp_path: Path) -> None:
-    """Every frame is shown when the source shows it, and the sound's packets are the same bytes at the same times."""
+    """Every frame has the source's time, and the audio packets have the same bytes and times."""
     source = write_clip(tmp_path / "in.mp4", UNEVEN, audio="aac")
     assert draw(source, tmp_path / "out.mp4") == []
     before, after = play(source), play(tmp_path / "out.mp4")
@@ -74,7 +74,7 @@ def test_uneven_frame_times_and_the_sound_are_kept(tmp_path: Path) -> None:
 
 
 def test_the_mask_is_drawn_where_it_is(tmp_path: Path) -> None:
-    """Red is added inside the mask; the rest is the source's picture, but for the encoder's loss."""
+    """Red is added inside the mask; the rest is the source's picture apart from the encoder's loss."""
     source = write_clip(tmp_path / "in.mp4", size=(128, 96))
     draw(source, tmp_path / "out.mp4")
     before, after = (np.stack(play(path).pictures).astype(float) for path in (source, tmp_path / "out.mp4"))
@@ -85,7 +85,7 @@ def test_the_mask_is_drawn_where_it_is(tmp_path: Path) -> None:
 
 
 def test_a_part_begins_at_0_with_its_own_sound(tmp_path: Path) -> None:
-    """Masks that begin later give a video that begins at 0; time differences are kept and the sound is cut to match."""
+    """With masks that begin later, the video begins at 0, keeps time differences, and has the matching audio."""
     source = write_clip(tmp_path / "in.mp4", UNEVEN, audio="aac")
     draw(source, tmp_path / "out.mp4", range(3, 6))
     before, after = play(source), play(tmp_path / "out.mp4")
@@ -103,7 +103,7 @@ def test_sound_that_does_not_fit_is_noted(tmp_path: Path) -> None:
     assert play(tmp_path / "out.mkv").sound == play(source).sound
 
 
-def test_a_turned_video_comes_out_upright(tmp_path: Path) -> None:
+def test_the_overlay_of_a_rotated_video_is_upright(tmp_path: Path) -> None:
     """Rotation in the source's metadata is applied to the pixels, and the output carries none."""
     source = write_clip(tmp_path / "in.mp4", size=(128, 96), rotation=90)
     draw(source, tmp_path / "out.mp4")
@@ -126,8 +126,8 @@ def test_an_odd_size_is_padded_by_its_own_border(tmp_path: Path) -> None:
     "name",
     ["h264 10 bit", "interlaced h264", "missing pts", "size changes", "lost frame", "hevc", "trailing garbage ts"],
 )
-def test_odd_streams_have_one_picture_a_mask(tmp_path: Path, name: str) -> None:
-    """Whatever the stream is like, the overlay has as many frames as a plain decode gives, at ascending times."""
+def test_odd_streams_have_one_picture_per_mask(tmp_path: Path, name: str) -> None:
+    """The overlay of any stream has as many frames as a plain decode, at ascending times."""
     odd = ODD_STREAMS[name]
     source = tmp_path / f"in{odd.suffix}"
     source.write_bytes(odd.make())
@@ -137,8 +137,8 @@ def test_odd_streams_have_one_picture_a_mask(tmp_path: Path, name: str) -> None:
     assert all(a < b for a, b in zip(played.times, played.times[1:], strict=False))
 
 
-def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
-    """The overlay's ending must name a container that is supported."""
+def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
+    """The overlay's suffix must be that of a supported container."""
     source = write_clip(tmp_path / "in.mp4")
     with pytest.raises(UsageError, match=r"the overlay is 'out.avi'; allowed endings: .mp4, .m4v, .mov, .mkv"):
         draw(source, tmp_path / "out.avi")

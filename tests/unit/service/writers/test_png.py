@@ -14,8 +14,8 @@ from service.writers.png import PngWriter, mask_name
 from vos.types import FrameMask, MaskSource
 
 
-def test_the_pixels_are_indices_and_the_colours_davis(tmp_path: Path) -> None:
-    """The file is an 8-bit indexed PNG whose indices are the labels and whose palette colours them as DAVIS does."""
+def test_the_pixels_are_indices_and_the_colors_davis(tmp_path: Path) -> None:
+    """The file is an 8-bit indexed PNG whose indices are the labels and whose palette colors them as DAVIS does."""
     labels = np.random.default_rng(0).integers(0, 256, (37, 53), dtype=np.uint8)
     frame = FrameMask(7, None, 0.0, FrameType.P, MaskSource.KEY, labels, {})
     writer = PngWriter(tmp_path / "masks")
@@ -33,5 +33,5 @@ def test_the_pixels_are_indices_and_the_colours_davis(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("index", "name"), [(0, "00000.png"), (99_999, "99999.png"), (100_000, "100000.png")])
 def test_names_have_five_digits_at_least(index: int, name: str) -> None:
-    """A mask is named by its frame's presentation index in five digits, more where they do not suffice."""
+    """A mask's name is its frame's presentation index with five digits, or more if needed."""
     assert mask_name(index) == name

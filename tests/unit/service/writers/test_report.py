@@ -21,7 +21,7 @@ def frame_of(index: int) -> FrameMask:
 
 
 def test_the_report_is_the_summary_and_then_the_frames(tmp_path: Path) -> None:
-    """The finished file is JSON: the summary's keys, then one entry a frame; nothing else is left in the folder."""
+    """The finished file is JSON: the summary's keys, then one entry per frame; nothing else is left in the folder."""
     path = tmp_path / "out" / "report.json"
     writer = ReportWriter(path)
     for index in range(2):
@@ -39,7 +39,7 @@ def test_the_report_is_the_summary_and_then_the_frames(tmp_path: Path) -> None:
 
 
 def test_a_report_without_frames_is_json_too(tmp_path: Path) -> None:
-    """No frame gives an empty list."""
+    """Without frames, the list is empty."""
     writer = ReportWriter(tmp_path / "report.json")
     writer.finish({"complete": False})
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == {"complete": False, "frames": []}
@@ -54,7 +54,7 @@ def test_closing_without_finishing_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_frames(tmp_path: Path) -> None:
-    """Ten times the frames take no more memory than the smaller number did, within 200 kB."""
+    """Ten times as many frames take the same memory, within 200 kB."""
     peaks = []
     for count in (500, 5000):
         tracemalloc.start()

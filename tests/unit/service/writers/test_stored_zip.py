@@ -1,4 +1,4 @@
-"""The zip that is written from front to back, read by the standard library."""
+"""The zip written from front to back, as the standard library reads it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Pipe(io.BytesIO):
 
 @pytest.mark.parametrize("count", [0, 1, 3, 70_000])
 def test_other_programs_read_it(count: int) -> None:
-    """Any number of entries, also more than the first format has room for, come back with names and content."""
+    """Any number of entries, also beyond 65,535, are read back with their names and content."""
     pipe = Pipe()
     archive = StoredZip(pipe)
     for number in range(count):
@@ -35,7 +35,7 @@ def test_other_programs_read_it(count: int) -> None:
 
 
 def test_entries_beyond_four_gibibytes(tmp_path: Path) -> None:
-    """Where an entry begins may need more than 32 bits (the file has a hole and takes no room)."""
+    """Offsets of entries may need more than 32 bits (the file is sparse)."""
     far = 5 << 30
     with (tmp_path / "far.zip").open("wb") as file:
         file.seek(far)
@@ -49,7 +49,7 @@ def test_entries_beyond_four_gibibytes(tmp_path: Path) -> None:
 
 
 def test_the_same_entries_give_the_same_bytes() -> None:
-    """No time or other circumstance is in it."""
+    """The file depends on nothing but its entries, not even on the time."""
 
     def made() -> bytes:
         pipe = Pipe()

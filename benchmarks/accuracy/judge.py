@@ -21,18 +21,16 @@ import numpy as np
 
 from benchmarks.accuracy.judge_cuts import cuts
 from benchmarks.accuracy.measure import as_davis
+from benchmarks.accuracy.methods import BASELINE, load
 from benchmarks.harness import ROOT, Report, parser
 from codec.encode import Encoder, encode
 from vos.evaluation.davis import Sequence as DavisSequence
 from vos.evaluation.davis import find_sequences
 from vos.evaluation.evaluate import read_picture, run_sequence
 from vos.evaluation.metrics import Score
-from vos.segmenter import Segmenter
 from vos.training.base.recipe import Recipe
 from vos.training.data.folds import Fold
-from vos.types import Options
 from vos.weights.catalog import DEFAULT, weights_path
-from vos.weights.load import load_network
 
 TRAIN = ROOT.parent / "shared" / "data" / "train"
 
@@ -64,11 +62,11 @@ class Difference:
 
 def every_frame(weights: Path, sequences: Iterable[DavisSequence]) -> dict[str, float]:
     """Run the network on every frame; return J&F in percent by sequence, mean over objects and counted frames."""
-    segmenter = Segmenter(load_network(DEFAULT, weights=weights), Options(keyframes="every:1"))
+    segment, _ = load(BASELINE, argparse.Namespace(model=DEFAULT, weights=str(weights)))
     scores = {}
     for sequence in sequences:
         clip = encode(map(read_picture, sequence.pictures), Encoder())
-        found = run_sequence(clip, sequence, segmenter, "auto").objects.values()
+        found = run_sequence(clip, sequence, segment).objects.values()
         scores[sequence.name] = 100 * Score.mean(found).jf
         print(f"   {weights.parent.name}: {sequence.name} {scores[sequence.name]:.1f}", flush=True)
     return scores

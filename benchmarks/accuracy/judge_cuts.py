@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from benchmarks.speed.stub_networks import WrappedNetwork
 from codec import open_video
 from codec.encode import Encoder, encode
 from vos.evaluation.davis import Sequence as DavisSequence
@@ -26,33 +27,15 @@ LENGTH = 20
 PAIRS = 5
 
 
-class PresenceRecorder(VOSNetwork):
-    """Wraps a network and records its presence logits frame by frame.
-
-    Args:
-        inner: Network to wrap.
-    """
+class PresenceRecorder(WrappedNetwork):
+    """Records the presence logits of a network frame by frame."""
 
     def __init__(self, inner: VOSNetwork) -> None:
-        super().__init__()
-        self.inner = inner
-        self.name, self.stride = inner.name, inner.stride
+        super().__init__(inner)
         self.presence_logits: list[float] = []
 
-    def normalize(self, rgb: Tensor) -> Tensor:
-        """Delegate to the wrapped network."""
-        return self.inner.normalize(rgb)
-
-    def encode(self, image: Tensor) -> Features:
-        """Delegate to the wrapped network."""
-        return self.inner.encode(image)
-
-    def memorize(self, features: Features, masks: Tensor) -> Memory:
-        """Delegate to the wrapped network."""
-        return self.inner.memorize(features, masks)
-
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
-        """Segment by the wrapped network and record the presence of the first object."""
+        """Segment with the inner network and record the presence of the first object."""
         predicted = self.inner.predict(features, memory, previous, top_k)
         if predicted.presence is not None:
             self.presence_logits.append(float(predicted.presence[0]))

@@ -24,8 +24,8 @@ def expected_logits(previous: Tensor | None) -> Tensor:
     return previous.float().clamp(1e-3, 1 - 1e-3).logit()
 
 
-class EchoNetwork(VOSNetwork):
-    """Runs all of another network, but returns the previous masks instead of its segmentation.
+class WrappedNetwork(VOSNetwork):
+    """Calls another network; subclasses change what `segment` does.
 
     Args:
         inner: The network to run.
@@ -47,6 +47,14 @@ class EchoNetwork(VOSNetwork):
     def memorize(self, features: Features, masks: Tensor) -> Memory:
         """Call the inner network."""
         return self.inner.memorize(features, masks)
+
+    def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
+        """Call the inner network."""
+        return self.inner.segment(features, memory, previous, top_k)
+
+
+class EchoNetwork(WrappedNetwork):
+    """Runs all of another network, but returns the previous masks instead of its segmentation."""
 
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
         """Segment with the inner network, and return the previous masks as logits."""

@@ -23,7 +23,7 @@ def test_bench_times_every_stage(
     told: list[tuple[int, int | None]] = []
 
     @contextmanager
-    def bar(_description: str) -> Iterator[Callable[[int, int | None], None]]:
+    def bar(_description: str, _unit: str) -> Iterator[Callable[[int, int | None], None]]:
         yield lambda done, total: told.append((done, total))
 
     monkeypatch.setattr("service.cli.commands.bench.progress_bar", bar)

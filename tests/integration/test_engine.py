@@ -27,6 +27,19 @@ def test_a_job_runs_from_queue_to_success(site: Site) -> None:
     assert done.progress.fps
     assert done.report == json.loads(site.files(job).report.read_text())
     assert done.report["sources"] == {"prompt": 1, "key": FRAMES - 1, "propagated": 0, "fallback": 0}
+    written_to_files = {"keymask", "complete", "error", "video", "model", "options", "frames_written", "sources"}
+    written_to_files |= {
+        "key_share",
+        "network_runs",
+        "network_runs_saved",
+        "fps",
+        "seconds",
+        "resumed",
+        "outputs",
+        "notes",
+    }
+    assert set(done.report) == written_to_files | {"codec", "frames"}
+    assert done.report["frames"] == done.report["frames_written"] == FRAMES
     assert done.created_at <= done.started_at <= done.finished_at < done.expires_at
     totals = wait_for(lambda: (t := engine.totals()).jobs.get("succeeded") and t)
     assert totals.frames == {"prompt": 1, "key": FRAMES - 1}

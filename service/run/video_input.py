@@ -46,7 +46,10 @@ def open_input(video: Video, *, max_side: int | None = None, motion: str = "auto
 
 def is_folder(video: Video) -> TypeGuard[str | os.PathLike[str]]:
     """Whether the video is a folder of pictures."""
-    return isinstance(video, str | os.PathLike) and Path(video).is_dir()
+    try:
+        return isinstance(video, str | os.PathLike) and Path(video).is_dir()
+    except (OSError, ValueError):  # not a path that can exist; opening it as a file says why
+        return False
 
 
 def _gaps(pictures: PictureFiles) -> str:

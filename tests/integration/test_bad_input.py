@@ -204,7 +204,6 @@ def test_a_break_in_the_middle_leaves_the_masks_before_it(tmp_path: Path, mask: 
     ("name", "message"),
     [
         ("absent.mp4", r"absent\.mp4' cannot be opened: No such file"),
-        ("", r"is a folder; a video file is expected"),
         ("gone.mp4", r"gone\.mp4' cannot be opened: No such file"),
         ("good.mp4/inside.mp4", r"inside\.mp4' cannot be opened: Not a directory"),
         ("x" * 300, r"cannot be opened: File name too long"),
@@ -219,6 +218,15 @@ def test_bad_video_paths_are_named(name: str, message: str, tmp_path: Path, mask
     with pytest.raises(UnreadableError, match=message):
         open_video(path)
     refuses(message, path, "--mask", mask, "--out", tmp_path / "out")
+
+
+def test_folders_without_pictures_are_named(tmp_path: Path, mask: Path, refuses: Refusal) -> None:
+    """A folder is a video only if it holds pictures; the reader of files takes none at all."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    with pytest.raises(UnreadableError, match="is a folder; a video file is expected"):
+        open_video(folder)
+    refuses(r"empty' .*no .*picture", folder, "--mask", mask, "--out", tmp_path / "out")
 
 
 def test_devices_are_not_read(mask: Path, tmp_path: Path, refuses: Refusal) -> None:
@@ -302,7 +310,7 @@ def test_masks_that_are_not_files_are_named(tmp_path: Path, video: Path, refuses
 
 
 OPTIONS: dict[str, tuple[Sequence[str], str]] = {
-    "prompt past the end": (["--prompt-frame", "24"], r"prompt's frame is 24; the video has 24 frames, 0 to 23"),
+    "prompt past the end": (["--prompt-frame", "24"], r"the prompt frame is 24; the video has 24 frames, 0 to 23"),
     "prompt below 0": (["--prompt-frame", "-1"], r"prompt_frame is -1; it must be 0 or more"),
     "start past the end": (["--start", "99"], r"start is 99; the video has 24 frames, 0 to 23"),
     "start before the prompt": (["--prompt-frame", "5", "--start", "2"], r"start is 2, before the prompt frame 5"),

@@ -23,7 +23,7 @@ PUBLISHED = {
 }
 """Cells of `SYSTEMS` by row; "-" where no published figure was found."""
 SOURCES = (
-    "{sequences} sequences that chose neither weights nor settings; {size}, {encoder}; `compact`, default "
+    "{sequences} sequences used neither for training nor to choose settings; {size}, {encoder}; `compact`, default "
     "options, decoding included; {cores} cores of an AMD EPYC, {measured}",
     "Propagated frames without refinement: ten equal discs over one disc ([performance](docs/performance.md))",
     "EdgeTAM's README: DAVIS-2017 validation, A100 with a compiled network. Their test set is not ours, so compare the "

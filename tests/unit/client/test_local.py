@@ -6,16 +6,18 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 import torch
 from keymask.errors import LocalError
 from keymask.local import LocalFrame, segment
+from keymask.options import LocalOptions, Options
 from keymask.png import encode as encode_mask
 from PIL import Image
 
-from service.run.options import RunOptions
+from service.run.options import JobOptions, RunOptions
 from service.run.segment import segment as run
 from tests.support.media import write_clip
 
@@ -118,3 +120,9 @@ def test_without_the_server_packages_the_error_says_how_to_install_them() -> Non
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("ServerNotInstalledError")
     assert "pip install keymask-server" in done.stdout
+
+
+def test_the_client_offers_the_options_of_the_server() -> None:
+    """Options of a job and of a run in this process have the names that the server's tables have."""
+    assert set(Options.__annotations__) == set(JobOptions.model_fields)
+    assert set(get_type_hints(LocalOptions)) == set(RunOptions.model_fields)

@@ -87,7 +87,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class ErrorMapping:
-    """What an error means to a caller.
+    """Exit code and HTTP problem of an error.
 
     Attributes:
         exit_code: Exit code of the command line.

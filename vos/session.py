@@ -169,7 +169,7 @@ class Session:
 
     @torch.inference_mode()
     def _await_prompt(self, wave: Wave) -> list[FrameMask]:
-        """Before the prompt frame, keep frames that are shown after it; segment them as soon as it has come."""
+        """Before the prompt frame, keep frames that are shown after it; segment them as soon as it arrives."""
         masks: list[FrameMask] = []
         for frame in wave.frames:
             if frame.index == self._prompt.index:
@@ -192,7 +192,7 @@ class Session:
         self._history.add(frame.index, logits, memorized={*self._base.indices, *self._refiner_keys})
 
     def _prefetch_next_key(self, ahead: tuple[CompressedFrame, ...]) -> None:
-        """Start to encode the first frame ahead that will be key, provided that masks stay certain until then."""
+        """Start to encode the first frame ahead that will be key if no uncertainty arises before it."""
         if not self._base.can_prefetch:
             return
         for frame in ahead:

@@ -133,7 +133,7 @@ class AsyncClient:
 
         Raises:
             JobFailedError, JobCanceledError: The job ended without success.
-            WaitTimeoutError: The job has not ended after `timeout` seconds; it goes on.
+            WaitTimeoutError: The job has not ended after `timeout` seconds; it continues.
         """
         report = reporter(progress)
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -35,7 +35,7 @@ class ConnectionFailedError(KeymaskError):
 
 
 class WaitTimeoutError(KeymaskError):
-    """The job did not end within the timeout; it goes on."""
+    """The job did not end within the timeout; it continues."""
 
 
 class JobFailedError(KeymaskError):

@@ -1,4 +1,4 @@
-"""What commands print: text for people, JSON for programs, a progress bar on a terminal.
+"""Output of commands: text for people, JSON for programs, a progress bar on a terminal.
 
 Results go to standard output, errors and progress to standard error. With `--json -`, standard output holds the JSON
 alone, and the text for people moves to standard error.

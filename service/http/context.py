@@ -1,4 +1,4 @@
-"""What the routes work with, built once per application."""
+"""Services that the routes use, built once per application."""
 
 from __future__ import annotations
 

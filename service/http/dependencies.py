@@ -1,4 +1,4 @@
-"""What routes declare as parameters: the services, the caller, the job of the path.
+"""Dependencies that routes declare as parameters: the services, the caller, the job of the path.
 
 All dependencies are coroutines, because FastAPI calls plain functions in threads, which takes longer than they do.
 """

@@ -83,7 +83,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest version in one transaction, one process at a time."""
+    """Migrate the schema to the newest version in one transaction, one process at a time."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with _alembic, engine.begin() as connection:

@@ -94,7 +94,7 @@ class JobOptions(BaseModel):
         Raises:
             OptionError: The range of frames is empty.
         """
-        from vos.types import Options  # noqa: PLC0415 - brings av, which `keymask --help` does not need
+        from vos.types import Options  # noqa: PLC0415 - imports av, which `keymask --help` does not need
 
         names = {field.name for field in fields(Options)}
         return Options(**{name: value for name, value in self if name in names})

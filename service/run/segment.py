@@ -142,7 +142,7 @@ class Segmentation:
 
     @property
     def state(self) -> RunState | None:
-        """Where the run stands, for `resume`; None before the first mask."""
+        """Resume state of the run; None before the first mask."""
         return self.model.segmenter.state
 
     @property

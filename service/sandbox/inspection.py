@@ -152,7 +152,7 @@ def probe_upload(path: Path, limits: UploadLimits) -> dict[str, Any]:
     Raises:
         ProblemError: The video cannot be read or exceeds a limit.
     """
-    from vos.probe.probe import probe  # noqa: PLC0415 - brings numba, 120 MB that the API process does not need
+    from vos.probe.probe import probe  # noqa: PLC0415 - imports numba, 120 MB that the API process does not need
 
     inspect_video(path, limits)
     with _uploaded(path) as file:

@@ -127,7 +127,7 @@ class OverlayWriter:
         first = self._first
         if self._audio is None or first is None:
             return
-        for packet in self._sound.take(until):
+        for packet in self._sound.packets_before(until):
             ticks = round(Fraction(first.time if first.index else 0) / packet.time_base)
             packet.pts, packet.dts = (packet.pts or 0) - ticks, (packet.dts or 0) - ticks
             if packet.pts >= 0 or not first.index:

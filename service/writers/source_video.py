@@ -119,8 +119,8 @@ class SourceAudio:
         self._packets = self._read()
         self._next: AudioPacket | None = next(self._packets, None)
 
-    def take(self, until: float | None) -> Iterator[AudioPacket]:
-        """Yield the packets not yet taken that begin before `until` seconds; None: all to the end."""
+    def packets_before(self, until: float | None) -> Iterator[AudioPacket]:
+        """Yield the remaining packets that begin before `until` seconds; None: all of them."""
         while self._next is not None and (until is None or _seconds(self._next) < until):
             yield self._next
             self._next = next(self._packets, None)

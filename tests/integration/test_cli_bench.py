@@ -20,11 +20,11 @@ def test_bench_times_every_stage(
 
     The progress bar is updated before each stage of each round.
     """
-    told: list[tuple[int, int | None]] = []
+    reported: list[tuple[int, int | None]] = []
 
     @contextmanager
     def bar(_description: str, _unit: str) -> Iterator[Callable[[int, int | None], None]]:
-        yield lambda done, total: told.append((done, total))
+        yield lambda done, total: reported.append((done, total))
 
     monkeypatch.setattr("service.cli.commands.bench.progress_bar", bar)
     video, mask = write_clip(tmp_path / "in.mp4", range(0, 160, 40)), write_mask(tmp_path / "mask.png")
@@ -33,7 +33,7 @@ def test_bench_times_every_stage(
     assert main(["bench", str(video), "--mask", str(mask), *more]) == 0
     timed = json.loads(result.read_text(encoding="utf-8"))
     assert (timed["frames"], timed["rounds"], timed["video"]["size"]) == (4, 1, "64x48")
-    assert told == [(turn, 12) for turn in range(12)]
+    assert reported == [(turn, 12) for turn in range(12)]
     stages = ["decode", "decode + motion", "propagated", "repaired", "key", "adaptive"]
     assert [t["stage"] for t in timed["stages"]] == stages
     table = capsys.readouterr().out

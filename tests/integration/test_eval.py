@@ -149,10 +149,10 @@ def shrinks_on_odd(index: int, prompt: UInt8Array) -> tuple[UInt8Array, MaskSour
     return labels, MaskSource.PROPAGATED if index % 2 else MaskSource.KEY
 
 
-def test_score_correlation_ranks_carried_masks_and_all(davis: Path) -> None:
+def test_score_correlation_ranks_propagated_masks_and_all_masks(davis: Path) -> None:
     """Falling scores of falling masks correlate fully; key frames, all exact, are ties that only `all` knows."""
     found = run(davis, ["single"], shrinks_on_odd, score=lambda index: 1 - index / 10)["score_correlation"]
-    # Carried: frames 1, 3, 5. All: frames 1 to 5 with score ranks 5, 4, 3, 2, 1 and J ranks 3, 4.5, 2, 4.5, 1.
+    # Propagated: frames 1, 3, 5. All: frames 1 to 5 with score ranks 5, 4, 3, 2, 1 and J ranks 3, 4.5, 2, 4.5, 1.
     assert found == {"carried": 1, "all": pytest.approx(4 / (10 * 9.5) ** 0.5, abs=1e-3)}
 
 
@@ -166,7 +166,7 @@ def test_score_correlation_leaves_absent_objects_out(davis: Path) -> None:
         return labels * np.uint8(index not in {1, 3}), source
 
     summary = run(davis, ["single"], guess, score=lambda index: 0.0 if index in {1, 3} else 0.5 + index / 100)
-    # Carried: frame 5 alone. All: frames 2, 4, 5, the last of which has the highest score and the lowest J.
+    # Propagated: frame 5 alone. All: frames 2, 4, 5, the last of which has the highest score and the lowest J.
     assert summary["score_correlation"] == {"carried": None, "all": pytest.approx(-1.5 / 3**0.5, abs=1e-3)}
 
 
@@ -249,7 +249,7 @@ def test_clip_has_every_picture(tmp_path: Path, encoder: str, options: str, size
 
 
 def test_split_files_of_both_years_are_read(tmp_path: Path) -> None:
-    """A split names one sequence a line, or picture and annotation paths as in DAVIS-2016; comments are skipped."""
+    """A split names one sequence per line, or picture and annotation paths as in DAVIS-2016; comments are skipped."""
     split = tmp_path / "split.txt"
     split.write_text("# dev\npair\n\nsingle\n")
     assert read_split(split) == ["pair", "single"]

@@ -1,4 +1,4 @@
-"""Brings jobs into states that tests need."""
+"""Puts jobs into states that tests need."""
 
 from __future__ import annotations
 

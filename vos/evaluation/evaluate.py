@@ -214,7 +214,7 @@ class Scorer:
         frames = len(self._sequence.pictures)
         if self._next != frames:
             raise EvaluationError(
-                f"{self._sequence.name}: {frames} pictures were encoded, {self._next} masks came back"
+                f"{self._sequence.name}: {frames} pictures were encoded, {self._next} masks were returned"
             )
         return MethodResult(
             mean_by_object(self._scores),

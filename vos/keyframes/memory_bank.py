@@ -39,7 +39,7 @@ class MemoryBank:
         return MemoryLayout(tuple(self._indices), self._latest, tuple(self._spaced))
 
     def reserve(self, layout: MemoryLayout) -> None:
-        """Reserve the slots of another bank's layout; `refill` brings their contents."""
+        """Reserve the slots of another bank's layout; `refill` restores their contents."""
         self._indices, self._latest, self._spaced = list(layout.indices), layout.latest, deque(layout.spaced)
 
     def refill(self, index: int, entry: Memory) -> None:

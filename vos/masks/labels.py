@@ -29,7 +29,7 @@ class Labeler:
 
     @one_thread()
     def label(
-        self, frame: CompressedFrame, source: MaskSource, soft: Tensor, stride: int, certainty: Tensor
+        self, frame: CompressedFrame, source: MaskSource, soft: Tensor, stride: int, confidence: Tensor
     ) -> FrameMask:
         """Return the mask of a frame.
 
@@ -38,13 +38,13 @@ class Labeler:
             source: Where the mask comes from.
             soft: Soft masks [K, rows, columns].
             stride: Analysis pixels per cell.
-            certainty: Factor of each object's score, [K], 0 to 1.
+            confidence: Factor of each object's score, [K], 0 to 1.
         """
         ids = self.prompt.object_ids
         with self.timer.stage("labels"):
             masks = soft.cpu().numpy()
             labels = soft_to_labels(masks, stride, ids, self.info)
-            scores = (mask_confidence(masks) * certainty.cpu().numpy()).tolist()
+            scores = (mask_confidence(masks) * confidence.cpu().numpy()).tolist()
         scores_by_id = dict(zip(ids, scores, strict=True))
         return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores_by_id)
 

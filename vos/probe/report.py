@@ -53,7 +53,7 @@ class ProbeReport:
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """What the numbers mean for segmentation, one sentence per entry."""
+        """Consequences of the numbers for segmentation, one sentence per entry."""
         parts = (_on_damage, _on_motion, _on_policies, _on_times, _on_geometry)
         return tuple(sentence for part in parts for sentence in part(self))
 

@@ -38,7 +38,7 @@ def hop_uncertainty(frame: CompressedFrame) -> Float32Array:
 
 def mean_absolute(residual: Int16Array) -> Float32Array:
     """Mean absolute residual per cell: int16 [height, width] -> float32 [rows, columns], in grey levels."""
-    from vos import kernels  # noqa: PLC0415 - brings numba, which opening a video does not need
+    from vos import kernels  # noqa: PLC0415 - imports numba, which opening a video does not need
 
     height, width = residual.shape
     cells = np.empty((-(-height // STRIDE), -(-width // STRIDE)), np.float32)

@@ -58,12 +58,12 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def read_json(capsys: pytest.CaptureFixture[str]) -> Any:
-    """What went to standard output, which must be JSON alone."""
+    """Parse standard output, which must be JSON alone."""
     return json.loads(capsys.readouterr().out)
 
 
 def test_the_list_names_every_network_with_its_licence(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line a network: whether it is here, its licence, which is the default."""
+    """There is one line per network, with its licence; it says whether the network is installed and the default."""
     assert main(["models", "list"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert set(lines) == {"compact", "stm", "stcn", "refiner"}

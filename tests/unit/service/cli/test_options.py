@@ -76,7 +76,7 @@ def test_flags_have_no_type_in_help(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_the_shell_completes_commands_and_values(words: str, offered: list[str]) -> None:
-    """What the installed completion asks is answered with the allowed words."""
+    """The installed completion offers the allowed words."""
     asked = {"_KEYMASK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
     done = subprocess.run(PROGRAM, env={**os.environ, **asked}, capture_output=True, text=True, check=False)
     assert done.stdout.split() == offered

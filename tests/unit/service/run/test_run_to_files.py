@@ -83,10 +83,10 @@ def test_the_report_counts(request_: RunRequest) -> None:
 
 def test_progress_is_reported_after_each_frame(request_: RunRequest) -> None:
     """The callback gets the number of masks written and the number expected."""
-    told: list[tuple[int, int | None]] = []
+    reported: list[tuple[int, int | None]] = []
     request = replace(request_, options=RunOptions(end=5, prompt_frame=2))
-    run(request, on_progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    run(request, on_progress=lambda done, total: reported.append((done, total)))
+    assert reported == [(1, 3), (2, 3), (3, 3)]
     assert indices(request) == [2, 3, 4]
 
 

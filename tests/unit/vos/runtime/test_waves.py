@@ -15,7 +15,7 @@ from tests.support.synthetic import encode, pan, x264
 from vos.runtime.waves import LARGEST, WINDOW, Wave, one_by_one, waves
 
 
-def frame(number: int, references: tuple[int, ...], reach: tuple[int, ...] = ()) -> CompressedFrame:
+def frame(number: int, references: tuple[int, ...], available: tuple[int, ...] = ()) -> CompressedFrame:
     """Return a frame whose cells point to the references in turn."""
     pointed = np.full((2, 8, 8), -1, np.int32)
     if references:
@@ -24,7 +24,7 @@ def frame(number: int, references: tuple[int, ...], reach: tuple[int, ...] = ())
     blank = np.zeros((32, 32), np.uint8)
     kind = FrameType.P if references else FrameType.I
     return CompressedFrame(
-        number, number, number, 0.0, kind, True, blank, motion, blank.astype(np.int16), reach, lambda: blank
+        number, number, number, 0.0, kind, True, blank, motion, blank.astype(np.int16), available, lambda: blank
     )
 
 

@@ -1,4 +1,4 @@
-"""`keymask eval` on small data sets drawn here, with a fake segmenter where numbers must be known beforehand."""
+"""`keymask eval` on small synthetic data sets, with a fake segmenter where the scores must be known."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ FRAMES = 7
 WIDTH, HEIGHT = 96, 64
 
 Guess = Callable[[int, UInt8Array], tuple[UInt8Array, MaskSource]]
-"""Frame index and the prompt's labels -> the mask of that frame and where it is from."""
+"""Frame index and the prompt's labels -> labels of that frame and their source."""
 
 
 def two_objects() -> UInt8Array:
-    """The annotation of every frame: two squares that do not move."""
+    """Return the annotation of every frame: two squares that do not move."""
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels[8:24, 8:24], labels[32:56, 56:80] = 1, 2
     return labels
@@ -44,7 +44,7 @@ def save_sequence(
     annotated: Iterable[int] = range(FRAMES),
     mode: str = "P",
 ) -> None:
-    """Write a sequence of noisy pictures in the layout of DAVIS, every annotation the same."""
+    """Write a sequence of noisy pictures in the layout of DAVIS, with the same labels in every annotation."""
     rng = np.random.default_rng(7)
     pictures, annotations = (root / kind / "480p" / name for kind in ("JPEGImages", "Annotations"))
     for folder in (pictures, annotations):
@@ -71,7 +71,7 @@ def davis(tmp_path: Path) -> Path:
 
 
 class FakeSegmenter:
-    """Reads every frame and yields prescribed masks, scored by frame index."""
+    """Reads every frame and yields prescribed masks with prescribed scores."""
 
     def __init__(self, guess: Guess, score: Callable[[int], float] = lambda _index: 1.0) -> None:
         self._guess, self._score = guess, score
@@ -82,7 +82,7 @@ class FakeSegmenter:
     def run(
         self, frames: Iterable[CompressedFrame], _info: VideoInfo, prompt: Prompt, _state: object = None
     ) -> Iterator[FrameMask]:
-        """The masks, in presentation order."""
+        """Yield the masks in presentation order."""
         counts: dict[MaskSource, int] = {}
         for frame in sorted(frames, key=lambda frame: frame.index):
             labels, source = self._guess(frame.index, prompt.labels)
@@ -93,14 +93,14 @@ class FakeSegmenter:
 
 
 def misses_first_on_odd(index: int, prompt: UInt8Array) -> tuple[UInt8Array, MaskSource]:
-    """Object 1 is lost on odd frames, which are the propagated ones; all else is exact."""
+    """Lose object 1 on odd frames, which are propagated; all other labels are exact."""
     if index % 2:
         return np.where(prompt == 1, 0, prompt).astype(np.uint8), MaskSource.PROPAGATED
     return prompt, MaskSource.KEY if index else MaskSource.PROMPT
 
 
 def exact(index: int, prompt: UInt8Array) -> tuple[UInt8Array, MaskSource]:
-    """The annotation itself, from the network."""
+    """Return the annotation itself, as a mask of the base network."""
     return prompt, MaskSource.KEY if index else MaskSource.PROMPT
 
 
@@ -124,7 +124,7 @@ def run(
 
 
 def test_means_follow_davis(davis: Path) -> None:
-    """Frames 1 to n - 2 count, J and F are averaged by object, and all objects of all sequences weigh the same."""
+    """Frames 1 to n - 2 count; J and F are averaged per object, then over all objects with equal weight."""
     summary = run(davis, ["pair", "single"], misses_first_on_odd)
     pair, single = summary["sequences"]
     assert [pair["name"], single["name"]] == ["pair", "single"]
@@ -136,13 +136,13 @@ def test_means_follow_davis(davis: Path) -> None:
     assert summary["key_share"] == pytest.approx(100 * 4 / 7, abs=0.01)
 
 
-def test_copy_holds_the_mask_of_the_last_key_frame(davis: Path) -> None:
-    """The floor scores propagated frames with the last key frame's mask, which is perfect since nothing moves."""
+def test_copy_repeats_the_mask_of_the_last_key_frame(davis: Path) -> None:
+    """`copy` scores each propagated frame by the last key frame's mask, which is exact since nothing moves."""
     assert run(davis, ["pair"], misses_first_on_odd)["copy"] == {"J": 100, "F": 100, "JF": 100}
 
 
 def shrinks_on_odd(index: int, prompt: UInt8Array) -> tuple[UInt8Array, MaskSource]:
-    """On odd frames, which are propagated, objects lose two rows per frame at their top; all else is exact."""
+    """On odd frames, which are propagated, remove two rows per frame from the top; keep the rest exact."""
     labels = prompt.copy()
     if index % 2:
         labels[8 : 8 + 2 * index] = 0
@@ -150,14 +150,14 @@ def shrinks_on_odd(index: int, prompt: UInt8Array) -> tuple[UInt8Array, MaskSour
 
 
 def test_score_correlation_ranks_propagated_masks_and_all_masks(davis: Path) -> None:
-    """Falling scores of falling masks correlate fully; key frames, all exact, are ties that only `all` knows."""
+    """Scores that fall with J correlate fully; the exact key frames are ties and count in `all` only."""
     found = run(davis, ["single"], shrinks_on_odd, score=lambda index: 1 - index / 10)["score_correlation"]
     # Propagated: frames 1, 3, 5. All: frames 1 to 5 with score ranks 5, 4, 3, 2, 1 and J ranks 3, 4.5, 2, 4.5, 1.
     assert found == {"carried": 1, "all": pytest.approx(4 / (10 * 9.5) ** 0.5, abs=1e-3)}
 
 
-def test_score_correlation_leaves_absent_objects_out(davis: Path) -> None:
-    """Objects neither found nor there do not count; without two different values, the correlation is null."""
+def test_score_correlation_ignores_absent_objects(davis: Path) -> None:
+    """Objects absent from truth and mask do not count; without two different values, the correlation is null."""
     for index in (1, 3):
         Image.new("L", (WIDTH, HEIGHT)).save(davis / "Annotations" / "480p" / "single" / f"{index:05d}.png")
 
@@ -170,8 +170,8 @@ def test_score_correlation_leaves_absent_objects_out(davis: Path) -> None:
     assert summary["score_correlation"] == {"carried": None, "all": pytest.approx(-1.5 / 3**0.5, abs=1e-3)}
 
 
-def test_loss_is_against_the_network_on_every_frame(davis: Path) -> None:
-    """Loss is the baseline's J&F less the method's, in points; without a baseline there is none."""
+def test_loss_is_relative_to_the_network_on_every_frame(davis: Path) -> None:
+    """Loss is the baseline's J&F minus the method's, in points; without a baseline it is null."""
     summary = run(davis, ["pair"], misses_first_on_odd, exact)
     assert summary["baseline"]["JF"] == 100
     assert summary["loss"] == 30
@@ -180,13 +180,13 @@ def test_loss_is_against_the_network_on_every_frame(davis: Path) -> None:
 
 
 def test_only_annotated_frames_count(tmp_path: Path) -> None:
-    """Of frames 0, 2, 3 and 6 with an annotation, 2 and 3 count."""
+    """If frames 0, 2, 3 and 6 have an annotation, frames 2 and 3 count."""
     save_sequence(tmp_path, "sparse", two_objects(), annotated=[0, 2, 3, 6])
     assert run(tmp_path, ["sparse"], misses_first_on_odd)["sequences"][0]["objects"]["1"]["J"] == 50
 
 
-def test_void_pixels_are_no_object(tmp_path: Path) -> None:
-    """Beside other labels, 255 is background in the prompt and in the truth."""
+def test_void_pixels_are_background(tmp_path: Path) -> None:
+    """If other labels exist, 255 is background in the prompt and in the truth."""
     labels = two_objects()
     labels[:4] = 255
     save_sequence(tmp_path, "void", labels)
@@ -195,8 +195,8 @@ def test_void_pixels_are_no_object(tmp_path: Path) -> None:
     assert summary["J"] == 100
 
 
-def test_clock_runs_only_for_opening_and_masks(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One second per mask is one frame per second, however long the caller takes between masks."""
+def test_time_between_masks_does_not_count(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At one second per mask, fps is 1, however long the caller takes between masks."""
     now = 0.0
 
     def tick(seconds: float) -> None:
@@ -235,8 +235,8 @@ def test_progress_counts_every_mask(davis: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (97, 65)])
-def test_clip_has_every_picture(tmp_path: Path, encoder: str, options: str, size: tuple[int, int]) -> None:
-    """Each encoder makes a clip with one frame per picture, in the annotation's size, also for odd sizes."""
+def test_clip_has_one_frame_per_picture(tmp_path: Path, encoder: str, options: str, size: tuple[int, int]) -> None:
+    """Each encoder makes a clip with one frame per picture in the annotation's size, even or odd."""
     labels = np.zeros(size[::-1], np.uint8)
     labels[8:40, 8:40] = 1
     save_sequence(tmp_path, "clip", labels)
@@ -260,7 +260,7 @@ def test_split_files_of_both_years_are_read(tmp_path: Path) -> None:
 
 
 def test_command_writes_the_json(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The JSON has the agreed keys at top level, and the settings that made the numbers."""
+    """The JSON has the documented top-level keys and the settings of the run."""
     policies: list[str] = []
 
     def fake_model(choice: Any, options: Any, settings: Any) -> LoadedModel:
@@ -282,7 +282,7 @@ def test_command_writes_the_json(davis: Path, tmp_path: Path, monkeypatch: pytes
 
 
 def test_command_runs_the_real_network(davis: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With seeded weights the whole chain runs, and the table names each sequence and the mean."""
+    """The command runs with seeded weights; the table lists each sequence and the mean."""
     arguments = ["eval", str(davis), "--weights", "seeded", "--keyframes", "every:3", "--baseline", "--json", "-"]
     assert main(arguments) == 0
     printed = capsys.readouterr()
@@ -352,14 +352,14 @@ def _two_frames(root: Path) -> None:
         (None, ["--encoder", "libx265", "--motion", "bitstream"], "hevc streams export no motion vectors"),
     ],
 )
-def test_bad_input_is_named(
+def test_bad_input_is_one_line(
     davis: Path,
     capsys: pytest.CaptureFixture[str],
     spoil: Callable[[Path], None] | None,
     arguments: list[str],
     message: str,
 ) -> None:
-    """Bad input ends with exit code 2 and one line that says what was given and what is allowed."""
+    """Bad input exits 2 with one line that describes the problem."""
     if spoil:
         spoil(davis)
     assert main(["eval", str(davis), "--weights", "seeded", *arguments]) == 2

@@ -31,8 +31,8 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ({}, str(Path.home() / ".local/share/keymask")),
     ],
 )
-def test_home_is_the_most_special_one(environ: dict[str, str], home: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """KEYMASK_HOME wins over XDG_DATA_HOME, which wins over the home folder; everything else lies below it."""
+def test_keymask_home_takes_precedence(environ: dict[str, str], home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """KEYMASK_HOME wins over XDG_DATA_HOME, which wins over the home folder; all other paths are below it."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
@@ -44,12 +44,12 @@ def test_home_is_the_most_special_one(environ: dict[str, str], home: str, monkey
 
 @pytest.mark.parametrize(("value", "debug"), [("1", True), ("yes", True), ("0", False), ("", False)])
 def test_debug_is_off_when_empty_or_zero(value: str, debug: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """KEYMASK_DEBUG takes the usual words for on and off; empty is off."""
+    """KEYMASK_DEBUG accepts the usual words for on and off; an empty value means off."""
     monkeypatch.setenv("KEYMASK_DEBUG", value)
     assert load_settings().debug is debug
 
 
-def test_sizes_are_given_in_bytes_or_with_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_size_may_have_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A size may be a plain number of bytes or have a binary or decimal unit."""
     for text, size in (("1000", 1000), ("2KiB", 2048), ("3MB", 3_000_000)):
         monkeypatch.setenv("KEYMASK_MAX_UPLOAD_BYTES", text)
@@ -59,8 +59,8 @@ def test_sizes_are_given_in_bytes_or_with_a_unit(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("name", "value"), [("PORT", "abc"), ("MAX_FRAMES", "0"), ("AUTH", "maybe"), ("MAX_UPLOAD_BYTES", "-1")]
 )
-def test_a_wrong_value_names_its_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A value that is not allowed is one line that names the variable and the value."""
+def test_an_invalid_value_is_reported_with_its_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error for an invalid value names the variable and the value."""
     monkeypatch.setenv(f"KEYMASK_{name}", value)
     with pytest.raises(UsageError, match=f"KEYMASK_{name} is '{value}': "):
         load_settings()
@@ -80,12 +80,12 @@ def test_a_wrong_value_names_its_variable(name: str, value: str, monkeypatch: py
     ],
 )
 def test_only_loopback_is_local(host: str, local: bool) -> None:
-    """Only an address of this machine itself counts as local; a name that is not localhost does not."""
+    """Only loopback addresses and the name localhost count as local."""
     assert Settings(host=host).only_local is local
 
 
-def test_keys_come_from_variable_and_file(tmp_path: Path) -> None:
-    """Digests of both places are taken together, comments and empty lines of the file left out."""
+def test_keys_are_read_from_variable_and_file(tmp_path: Path) -> None:
+    """The digests of both sources are merged; comments and empty lines of the file are ignored."""
     first, second = digest_of_key("one"), digest_of_key("two")
     file = tmp_path / "keys"
     file.write_text(f"# keys\n\n  bob:{second}\n")
@@ -96,18 +96,18 @@ def test_keys_come_from_variable_and_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("entry", ["alice", "alice:abc", f":{'0' * 64}", f"alice:{'g' * 64}"])
 def test_a_key_that_is_not_a_digest_is_refused(entry: str) -> None:
-    """An entry that is not name:sha256 is refused without being shown, since it may be a key in plain text."""
+    """An entry that is not name:sha256 is refused; the message omits it, since it may be a key in plain text."""
     with pytest.raises(UsageError, match="is not name:sha256"):
         Settings(api_keys=SecretStr(entry)).key_digests()
 
 
 def test_the_reference_lists_every_setting() -> None:
-    """docs/reference/settings.md holds the table that the code makes."""
+    """docs/reference/settings.md contains the table that the code generates."""
     root = ROOT
     assert settings_table() in (root / "docs/reference/settings.md").read_text(encoding="utf-8")
 
 
-def test_the_page_on_limits_has_the_settings_and_problems_of_the_code() -> None:
+def test_the_limits_page_matches_settings_and_problems() -> None:
     """Each row of docs/howto/limits.md names a setting with its default, and a problem with its status."""
     root = ROOT
     text = (root / "docs/howto/limits.md").read_text(encoding="utf-8")
@@ -123,7 +123,7 @@ def test_the_page_on_limits_has_the_settings_and_problems_of_the_code() -> None:
 
 
 def test_no_other_file_reads_the_environment() -> None:
-    """Only service/config.py asks for environment variables."""
+    """Only service/config.py reads environment variables."""
     root = ROOT
     readers = [
         path.relative_to(root).as_posix()

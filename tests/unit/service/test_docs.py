@@ -44,25 +44,25 @@ def parse(command: Any, name: str, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_commands_that_a_page_shows_are_valid(page: Path) -> None:
+def test_commands_in_a_page_are_valid(page: Path) -> None:
     """The command line accepts every keymask command in a page's shell blocks."""
     for words in commands_of(page):
         parse(typer.main.get_command(app), "keymask", words)
 
 
 def test_commands_are_found() -> None:
-    """The search for commands finds those of the quickstart."""
+    """The search finds a command of the quickstart."""
     assert ["probe", "dog.mp4"] in commands_of(ROOT / "docs" / "quickstart.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_relative_links_exist(page: Path) -> None:
-    """Every relative link of a page leads to a file of the repository."""
+def test_relative_links_point_to_files(page: Path) -> None:
+    """Every relative link in a page points to a file in the repository."""
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_command_line_s_reference_is_current() -> None:
+def test_the_command_line_reference_is_current() -> None:
     """docs/reference/cli.md is current; run `python scripts/make_cli_reference.py` after changing a command."""
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     assert page.splitlines() == script("make_cli_reference").reference().splitlines()
@@ -75,7 +75,7 @@ def test_tables_match_the_results(name: str) -> None:
     assert (ROOT / name).read_text(encoding="utf-8").splitlines() == wanted.splitlines()
 
 
-def test_the_reference_has_both_names_of_a_switch() -> None:
+def test_the_reference_shows_both_names_of_a_switch() -> None:
     """An option that can be turned off is shown with both names."""
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     assert len(re.findall(r"\| `--refine`, `--no-refine` \|", page)) == 2
@@ -89,7 +89,7 @@ def test_model_cards_describe_the_shipped_weights() -> None:
 
 
 def test_architecture_pages_end_with_where_to_look() -> None:
-    """Each architecture page ends by naming files, and those files exist."""
+    """The last section of each architecture page is "Where to look"; it names files, all of which exist."""
     pages = sorted((ROOT / "docs" / "architecture").glob("*.md"))
     assert pages
     for page in pages:
@@ -103,8 +103,8 @@ def test_architecture_pages_end_with_where_to_look() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_files_that_a_page_names_exist(page: Path) -> None:
-    """Every path of the repository in a page's code spans exists."""
+def test_files_named_in_a_page_exist(page: Path) -> None:
+    """Every repository path in a page's code spans exists."""
     folders = "codec|vos|service|client|benchmarks|scripts|tests|docs|docker|examples"
     named = re.findall(rf"`((?:{folders})/[\w./-]*[\w/])`", page.read_text(encoding="utf-8"))
     assert [name for name in named if name not in MADE_BY_USERS and not (ROOT / name).exists()] == []

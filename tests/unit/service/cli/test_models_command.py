@@ -17,7 +17,7 @@ from vos.weights import build
 
 
 class TinyNetwork(VOSNetwork):
-    """Stands in for `stcn`, so that files are small."""
+    """Replaces `stcn`, so that files are small."""
 
     name = "stcn"
 
@@ -44,7 +44,7 @@ class TinyNetwork(VOSNetwork):
 
 @pytest.fixture(autouse=True)
 def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty store folder, not yet made; `stcn` is a tiny network."""
+    """The path of the store, whose folder does not exist yet; `stcn` is a tiny network."""
     monkeypatch.setenv("KEYMASK_HOME", str(tmp_path / "home"))
     monkeypatch.setitem(build.BUILDERS, "stcn", TinyNetwork)
     return tmp_path / "home" / "weights"
@@ -73,7 +73,7 @@ def test_the_list_names_every_network_with_its_licence(capsys: pytest.CaptureFix
 
 
 def test_the_refiner_is_shown_like_a_network(capsys: pytest.CaptureFixture[str]) -> None:
-    """`info` checks the refiner's file and says what it was made of; its weights need not be pulled."""
+    """`info` checks the refiner's file and shows its training record; its weights need not be pulled."""
     assert main(["models", "info", "refiner", "--json", "-"]) == 0
     shown = read_json(capsys)
     assert (shown["installed"], shown["unchanged"], shown["default"]) == (True, True, False)
@@ -82,8 +82,8 @@ def test_the_refiner_is_shown_like_a_network(capsys: pytest.CaptureFixture[str])
     assert "refiner is part of keymask; its weights need not be pulled" in capsys.readouterr().err
 
 
-def test_pulling_stores_and_shows(checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """After a pull, the file lies in the store, with the SHA-256 that pull, info and list say."""
+def test_a_pulled_file_is_in_the_store(checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pull puts the file into the store; `pull`, `info` and `list` report its SHA-256."""
     assert main(["models", "info", "stcn", "--json", "-"]) == 0
     assert read_json(capsys)["installed"] is False
     assert main(["models", "pull", "stcn", "--from", str(checkpoint), "--json", "-"]) == 0
@@ -98,16 +98,16 @@ def test_pulling_stores_and_shows(checkpoint: Path, store: Path, capsys: pytest.
     assert {m["name"]: m["sha256"] for m in read_json(capsys)["models"]}["stcn"] == digest
 
 
-def test_the_licence_is_shown_before_a_pull(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`pull` and `info` name the licence and what the weights were trained on."""
+def test_pull_and_info_show_the_licence(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`pull` and `info` show the licence and the training data of the weights."""
     assert main(["models", "pull", "stcn", "--from", str(checkpoint)]) == 0
     assert capsys.readouterr().out.startswith("stcn: licence MIT; trained on DAVIS")
     assert main(["models", "info", "stcn"]) == 0
     assert "MIT; trained on DAVIS" in capsys.readouterr().out
 
 
-def test_a_changed_file_is_noticed(checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`info` on a file that differs from its record says so and exits 2."""
+def test_a_changed_file_is_detected(checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`info` exits 2 and says so if a file differs from its record."""
     assert main(["models", "pull", "stcn", "--from", str(checkpoint)]) == 0
     path = store / "stcn.safetensors"
     path.write_bytes(path.read_bytes() + b"\0")
@@ -115,8 +115,8 @@ def test_a_changed_file_is_noticed(checkpoint: Path, store: Path, capsys: pytest
     assert "has changed since it was recorded" in capsys.readouterr().err
 
 
-def test_a_checkpoint_can_be_pinned(checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --sha256, another file is refused and nothing is stored; the right digest passes."""
+def test_pull_checks_the_given_digest(checkpoint: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --sha256, a file of another digest is refused and not stored; the right digest is accepted."""
     assert main(["models", "pull", "stcn", "--from", str(checkpoint), "--sha256", "0" * 64]) == 2
     assert "--sha256 requires 000" in capsys.readouterr().err
     assert not store.exists()
@@ -135,15 +135,15 @@ def test_a_checkpoint_can_be_pinned(checkpoint: Path, store: Path, capsys: pytes
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Bad input exits 2 with one line that says what is allowed."""
+    """Bad input exits 2 with one line that describes the problem."""
     assert main(["models", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
 
 
-def test_a_failed_download_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    """A download that fails exits 1 and names the page for a download by hand."""
+def test_a_failed_download_names_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """A failed download exits 1 and names the page for a manual download."""
     assert main(["models", "pull", "stcn", "--from", "http://127.0.0.1:9/stcn.pth"]) == 1
     error = capsys.readouterr().err
     assert "download it by hand from https://github.com/hkchengrex/STCN#pretrained-models" in error

@@ -1,4 +1,4 @@
-"""`keymask train base|refiner`: what it leaves, and what it says when it cannot start."""
+"""`keymask train base|refiner`: the files of a run, and the errors of one that cannot start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vos.weights.load import load_refiner
 
 
 def made_data(folder: Path, objects: int = 1) -> Path:
-    """Two stills of a square (or, with 0 objects, of nothing), which is all that a run needs."""
+    """Write two stills of a square (with `objects=0`, without one), enough for a run; return the folder."""
     for number in range(2):
         mask = np.zeros((64, 80), dtype=np.uint8)
         mask[20:40, 20 + 10 * number : 45 + 10 * number] = objects
@@ -28,8 +28,8 @@ def made_data(folder: Path, objects: int = 1) -> Path:
     return folder
 
 
-def test_a_run_leaves_weights_state_and_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One step makes weights, checkpoint and log, says where they are, and gives the same as JSON."""
+def test_a_base_run_writes_weights_checkpoint_and_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One step writes weights, checkpoint and log; the text and the JSON describe the run."""
     data, out, report = made_data(tmp_path / "data"), tmp_path / "out", tmp_path / "report.json"
     arguments = ["train", "base", "--data", str(data), "--out", str(out), "--steps", "1", "--workers", "0"]
     assert main([*arguments, "--device", "cpu", "--json", str(report)]) == 0
@@ -52,10 +52,10 @@ def test_a_run_leaves_weights_state_and_log(tmp_path: Path, capsys: pytest.Captu
         (["--data", "{tmp}/data", "--device", "abacus"], "it must be auto, cpu, cuda or cuda:N"),
     ],
 )
-def test_what_cannot_be_trained_is_said_in_one_line(
+def test_bad_input_of_a_base_run_is_one_line(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bad options and folders end with code 2 and one line that names what was given."""
+    """Bad options and folders exit 2 with one line that names the input."""
     made_data(tmp_path / "data")
     filled = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
     assert main(["train", "base", "--out", str(tmp_path / "out"), *filled]) == 2
@@ -66,13 +66,13 @@ def test_what_cannot_be_trained_is_said_in_one_line(
 
 @pytest.fixture
 def small_clips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clips for the refiner that are encoded and learned in no time."""
+    """Make the refiner's clips small, so that encoding and training are fast."""
     monkeypatch.setattr(batches, "SIZE", (64, 80))
 
 
 @pytest.mark.usefixtures("small_clips")
-def test_a_run_of_the_refiner_leaves_weights_state_and_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One step from the shipped weights of the base network leaves weights that load, checkpoint, log and JSON."""
+def test_a_refiner_run_writes_weights_checkpoint_and_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One step from the shipped base network writes loadable weights, checkpoint, log and JSON."""
     data, out, report = made_data(tmp_path / "data"), tmp_path / "out", tmp_path / "report.json"
     arguments = ["train", "refiner", "--data", str(data), "--out", str(out), "--steps", "1", "--workers", "0"]
     assert main([*arguments, "--device", "cpu", "--json", str(report)]) == 0
@@ -99,10 +99,10 @@ def test_a_run_of_the_refiner_leaves_weights_state_and_log(tmp_path: Path, capsy
         (["--data", "{tmp}/data", "--device", "abacus"], "it must be auto, cpu, cuda or cuda:N"),
     ],
 )
-def test_what_the_refiner_cannot_be_trained_on_is_said_in_one_line(
+def test_bad_input_of_a_refiner_run_is_one_line(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bad options, folders, weights and checkpoints end with code 2 and one line that names what was given."""
+    """Bad options, folders, weights and checkpoints exit 2 with one line that names the input."""
     made_data(tmp_path / "data")
     (tmp_path / "empty").mkdir()
     made_data(tmp_path / "bare", objects=0)
@@ -123,10 +123,10 @@ def test_what_the_refiner_cannot_be_trained_on_is_said_in_one_line(
         ({"recipe": RefinerRecipe(steps=7).as_dict()}, "checkpoint.pt holds another network's state"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_refused(
+def test_a_mismatched_checkpoint_is_refused(
     checkpoint: bytes | dict[str, object], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A damaged checkpoint, one of the base network, of another length or of another network is named in one line."""
+    """A checkpoint that is damaged, or of another command, length or network, exits 2 with one line."""
     path = tmp_path / "checkpoint.pt"
     if isinstance(checkpoint, bytes):
         path.write_bytes(checkpoint)

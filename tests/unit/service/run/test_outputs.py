@@ -1,4 +1,4 @@
-"""Where a run writes, and what it refuses to destroy."""
+"""Outputs of a run: their paths, and the files that they must not overwrite."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.run.outputs import Outputs
 
 
 def filled(folder: Path, *names: str) -> Path:
-    """A folder with files of these names."""
+    """Create files of these names in a folder, and return the folder."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x", encoding="utf-8")
@@ -19,14 +19,14 @@ def filled(folder: Path, *names: str) -> Path:
 
 
 @pytest.mark.parametrize("names", [(), ("notes.txt",), ("masks/readme.txt",), ("other/00000.png",)])
-def test_a_folder_without_an_earlier_result_is_free(tmp_path: Path, names: tuple[str, ...]) -> None:
-    """Files that a run does not write are no obstacle."""
+def test_a_folder_without_an_earlier_result_is_accepted(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Files that a run does not write do not block it."""
     Outputs(filled(tmp_path / "out", *names)).check((), force=False)
 
 
 @pytest.mark.parametrize("name", ["report.json", "masks/00007.png"])
 def test_an_earlier_result_is_not_overwritten(tmp_path: Path, name: str) -> None:
-    """A report or masks of an earlier run are in the way unless they may be replaced."""
+    """A report or masks of an earlier run block a new run, except with --force."""
     outputs = Outputs(filled(tmp_path / "out", name))
     with pytest.raises(UsageError, match=r"from an earlier run: choose another place, or replace with --force"):
         outputs.check((), force=False)
@@ -34,8 +34,8 @@ def test_an_earlier_result_is_not_overwritten(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("option", ["overlay", "rle"])
-def test_a_file_is_not_overwritten(tmp_path: Path, option: str) -> None:
-    """An overlay or RLE file that exists is in the way unless it may be replaced."""
+def test_an_existing_file_is_not_overwritten(tmp_path: Path, option: str) -> None:
+    """An existing overlay or RLE file blocks a run, except with --force."""
     path = filled(tmp_path, "there.mp4") / "there.mp4"
     outputs = Outputs(tmp_path / "out", **{option: path})
     with pytest.raises(UsageError, match=r"there.mp4 from an earlier run"):
@@ -45,7 +45,7 @@ def test_a_file_is_not_overwritten(tmp_path: Path, option: str) -> None:
 
 @pytest.mark.parametrize("option", ["overlay", "rle"])
 def test_an_input_is_never_overwritten(tmp_path: Path, option: str) -> None:
-    """Not even with --force is the video or the mask written over, by whatever path it is named."""
+    """Even --force does not overwrite the video or the mask, whichever path names it."""
     video = filled(tmp_path, "a/dog.mp4") / "a" / "dog.mp4"
     outputs = Outputs(tmp_path / "out", **{option: tmp_path / "a" / ".." / "a" / "dog.mp4"})
     with pytest.raises(UsageError, match="is an input of this run"):
@@ -54,7 +54,7 @@ def test_an_input_is_never_overwritten(tmp_path: Path, option: str) -> None:
 
 @pytest.mark.parametrize("option", ["overlay", "rle", "json"])
 def test_a_linked_input_is_never_overwritten(tmp_path: Path, option: str) -> None:
-    """Behind a symbolic or a hard link lies the same file."""
+    """A symbolic or hard link to an input counts as the input."""
     video = filled(tmp_path, "dog.mp4") / "dog.mp4"
     (tmp_path / "soft.mp4").symlink_to(video)
     (tmp_path / "hard.mp4").hardlink_to(video)
@@ -63,8 +63,8 @@ def test_a_linked_input_is_never_overwritten(tmp_path: Path, option: str) -> Non
             Outputs(tmp_path / "out", **{option: tmp_path / name}).check((video,), force=True)
 
 
-def test_the_report_is_no_input(tmp_path: Path) -> None:
-    """A video that lies where the report goes would be replaced by it."""
+def test_the_report_does_not_replace_an_input(tmp_path: Path) -> None:
+    """A video at the path of the report is refused, since the report would replace it."""
     video = filled(tmp_path, "out/report.json") / "out" / "report.json"
     with pytest.raises(UsageError, match=r"report.json: .* is an input of this run"):
         Outputs(tmp_path / "out").check((video,), force=True)
@@ -85,7 +85,7 @@ def test_the_report_is_no_input(tmp_path: Path) -> None:
     ],
 )
 def test_outputs_do_not_destroy_each_other(tmp_path: Path, files: dict[str, str], message: str) -> None:
-    """One file for two outputs, a file in place of a folder, and a file among the masks are refused, even by force."""
+    """Even --force allows no file for two outputs, no file in place of a folder, and no file among the masks."""
     (tmp_path / "b").mkdir()
     outputs = Outputs(tmp_path / "out", **{name: tmp_path / path for name, path in files.items()})
     for force in (False, True):
@@ -93,8 +93,8 @@ def test_outputs_do_not_destroy_each_other(tmp_path: Path, files: dict[str, str]
             outputs.check((), force=force)
 
 
-def test_a_mask_among_the_masks_is_kept(tmp_path: Path) -> None:
-    """A mask that lies where masks are written, or is a link to there, is not deleted with them."""
+def test_a_prompt_mask_among_the_masks_is_kept(tmp_path: Path) -> None:
+    """A prompt mask in the folder of masks is never deleted: it is kept, or refused if a mask would replace it."""
     masks = filled(tmp_path / "out", "masks/00003.png", "masks/first.png") / "masks"
     (tmp_path / "link.png").symlink_to(masks / "00003.png")
     outputs = Outputs(tmp_path / "out")
@@ -106,8 +106,8 @@ def test_a_mask_among_the_masks_is_kept(tmp_path: Path) -> None:
     assert (masks / "first.png").exists()
 
 
-def test_separate_outputs_are_free(tmp_path: Path) -> None:
-    """Outputs of different names may lie in the output folder; a JSON of an earlier run is replaced without asking."""
+def test_separate_outputs_are_accepted(tmp_path: Path) -> None:
+    """Outputs of different names may share the folder; the JSON of an earlier run is replaced without --force."""
     folder = filled(tmp_path / "out", "result.json")
     video = filled(tmp_path, "dog.mp4") / "dog.mp4"
     outputs = Outputs(folder, folder / "overlay.mp4", folder / "masks.ndjson", folder / "result.json")
@@ -115,7 +115,7 @@ def test_separate_outputs_are_free(tmp_path: Path) -> None:
 
 
 def test_clearing_leaves_other_files(tmp_path: Path) -> None:
-    """Old masks and the old report go, so that none is taken for new; everything else stays."""
+    """`clear` deletes the old masks and report, which could be mistaken for new ones, and nothing else."""
     folder = filled(tmp_path / "out", "report.json", "masks/00000.png", "masks/123456.png", "masks/x.png", "notes.txt")
     Outputs(folder).clear()
     left = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

@@ -22,10 +22,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.paths import RESULTS, ROOT
-from service.torch_runtime import prepare_torch
-
-# The command line does the same before anything loads torch.
-prepare_torch()
 
 DATA = ROOT.parent / "shared" / "data" / "dev" / "davis480"
 _PACKAGES = ("av", "numpy", "opencv-python-headless", "torch", "keymask-server")

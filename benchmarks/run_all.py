@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.harness import RESULTS, parser
-from benchmarks.paths import ROOT
+from benchmarks.harness import parser
+from benchmarks.paths import RESULTS, ROOT
 from benchmarks.table import MODULES, ORDER, table
 
 

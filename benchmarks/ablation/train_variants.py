@@ -20,7 +20,8 @@ from typing import Any, TypeAlias
 
 from benchmarks.accuracy.measure import as_davis
 from benchmarks.accuracy.methods import Method, compare, first_frames
-from benchmarks.harness import DATA, RESULTS, ROOT, Report, environment
+from benchmarks.harness import DATA, Report, environment
+from benchmarks.paths import RESULTS, ROOT
 from codec.encode import Encoder
 from service.errors import ServiceError
 from vos.errors import VosError

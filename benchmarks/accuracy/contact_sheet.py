@@ -15,13 +15,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from benchmarks.accuracy.methods import Method, load
-from benchmarks.harness import DATA, ROOT  # before torch
+from benchmarks.harness import DATA
+from benchmarks.paths import IMAGES
 from codec.encode import Encoder, encode
 from codec.types import UInt8Array
 from vos.evaluation.davis import Sequence as DavisSequence
 from vos.evaluation.davis import find_sequences
 from vos.evaluation.evaluate import SegmentClip, read_picture
-from vos.evaluation.metrics import boundary, score_objects
+from vos.evaluation.metrics import BoolArray, boundary, score_objects
 from vos.types import FrameMask
 
 COLUMNS, ROWS = 3, 2
@@ -76,11 +77,12 @@ def outlined(ground: UInt8Array, truth: UInt8Array, result: UInt8Array) -> UInt8
     return picture
 
 
-def _thick(mask: np.ndarray) -> np.ndarray:
+def _thick(mask: BoolArray) -> BoolArray:
     """Widen a line to three pixels, so that it shows in a small picture."""
     padded = np.pad(mask, 1)
     height, width = mask.shape
-    return np.any([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=0)
+    shifted = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    return np.asarray(np.any(shifted, axis=0))
 
 
 def shaded(picture: UInt8Array, result: UInt8Array) -> UInt8Array:
@@ -115,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder in DAVIS layout")
     parser.add_argument("--out", type=Path, required=True, help="folder of the sheets with pictures")
-    parser.add_argument("--outlines", type=Path, default=ROOT / "docs" / "images", help="folder of the sheets without")
+    parser.add_argument("--outlines", type=Path, default=IMAGES, help="folder of the sheets without")
     parser.add_argument("--sequences", metavar="A,B", help="some of the sequences; default: all")
     parser.add_argument("--worst", type=int, default=3, metavar="N", help="number of sequences to draw")
     parser.add_argument("--model", default="compact")

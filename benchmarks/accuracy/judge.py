@@ -22,7 +22,8 @@ import numpy as np
 from benchmarks.accuracy.judge_cuts import cuts
 from benchmarks.accuracy.measure import as_davis
 from benchmarks.accuracy.methods import BASELINE, load
-from benchmarks.harness import ROOT, Report, parser
+from benchmarks.harness import Report, parser
+from benchmarks.paths import ROOT
 from codec.encode import Encoder, encode
 from vos.evaluation.davis import Sequence as DavisSequence
 from vos.evaluation.davis import find_sequences
@@ -101,11 +102,16 @@ def table(old: Mapping[str, Mapping[str, float]], new: Mapping[str, Mapping[str,
     """Format scores by group and sequence as Markdown: one row per group and one for all sequences."""
     lines = ["| sequences | reference | weights | difference |", "| --- | --- | --- | --- |"]
     rows = [(name, old[name], new[name]) for name in new]
-    merged = [{name: score for group in side.values() for name, score in group.items()} for side in (old, new)]
-    for name, before, after in [*rows, ("all", *merged)]:
+    rows.append(("all", _merged(old), _merged(new)))
+    for name, before, after in rows:
         means = [f"{np.mean(list(side.values())):.1f}" for side in (before, after)]
         lines.append(f"| {name} | {means[0]} | {means[1]} | {Difference.of(after, before)} |")
     return lines
+
+
+def _merged(groups: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the scores of all groups by sequence."""
+    return {name: score for group in groups.values() for name, score in group.items()}
 
 
 def judge(weights: Path, found: Mapping[str, Sequence[DavisSequence]], *, quick: bool) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.harness import Spread  # before torch
+from benchmarks.harness import Spread
 from codec import open_video
 from codec.encode import Encoder, encode
 from codec.types import CompressedFrame, UInt8Array

@@ -31,7 +31,8 @@ from time import perf_counter, sleep
 import httpx
 import numpy as np
 
-from benchmarks.harness import ROOT, Report, Row, Spread, clip, first_labels, interleave, parser, per_frame, ratio
+from benchmarks.harness import Report, Row, Spread, clip, first_labels, interleave, parser, per_frame, ratio
+from benchmarks.paths import ROOT
 from codec.encode import Encoder, encode, parse_options
 from codec.types import UInt8Array
 from service.config import Settings

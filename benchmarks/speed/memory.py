@@ -64,9 +64,13 @@ def _small(picture: UInt8Array, how: int) -> UInt8Array:
 
 def repeat(turn: bytes, target: Path, frames: int) -> None:
     """Repeat a clip until `frames` frames are written; each turn starts at an IDR picture."""
-    with av.open(BytesIO(turn)) as reading:
+    with av.open(BytesIO(turn), "r") as reading:
         stream = reading.streams.video[0]
-        packets = [(bytes(packet), packet.pts, packet.is_keyframe) for packet in reading.demux(stream) if packet.size]
+        packets = [
+            (bytes(packet), packet.pts, packet.is_keyframe)
+            for packet in reading.demux(stream)
+            if packet.pts is not None  # The empty packet at the end has no time.
+        ]
         shown = {pts: place for place, pts in enumerate(sorted(pts for _, pts, _ in packets))}
         # Decoding must be ahead of presentation by the depth of reordering.
         delay = max(number - shown[pts] for number, (_, pts, _) in enumerate(packets))
@@ -105,7 +109,14 @@ def run(film: Film, frames: int) -> Run:
         video, mask, out = folder / "video.mkv", folder / "mask.png", folder / "out"
         repeat(film.turn, video, frames)
         Image.fromarray(film.truth[0]).save(mask)
-        outputs = ["--out", out, "--rle", folder / "masks.ndjson", "--overlay", folder / "overlay.mkv"]
+        outputs: list[str | Path] = [
+            "--out",
+            out,
+            "--rle",
+            folder / "masks.ndjson",
+            "--overlay",
+            folder / "overlay.mkv",
+        ]
         peak = peak_mib(["run", video, "--mask", mask, *outputs])
         masks = sorted((out / "masks").glob("*.png"))
         if len(masks) != frames:

@@ -36,8 +36,9 @@ def propagate(clips: list[tuple[Path, UInt8Array]]) -> None:
                 pass
 
 
-def discs(height: int, width: int, count: int) -> UInt8Array:
-    """Draw up to ten equal discs in two rows, or one in the middle: uint8 [height, width]."""
+def discs(size: tuple[int, int], count: int) -> UInt8Array:
+    """Draw up to ten equal discs in two rows, or one in the middle, on a picture of size (height, width)."""
+    height, width = size
     y, x = np.mgrid[:height, :width]
     radius = height / 10
     centres = [(height * row / 3, width * column / 6) for row in (1, 2) for column in range(1, 6)]
@@ -75,8 +76,8 @@ def main() -> None:
     prompts: dict[str, list[UInt8Array]] = {
         "1 object": truth,
         "the object cut in 10": [cut(labels, 10) for labels in truth],
-        "1 disc": [discs(*labels.shape, 1) for labels in truth],
-        "10 discs": [discs(*labels.shape, 10) for labels in truth],
+        "1 disc": [discs(labels.shape, 1) for labels in truth],
+        "10 discs": [discs(labels.shape, 10) for labels in truth],
     }
     tasks: dict[str, Any] = {"plain": partial(plain, files)}
     for name, labels in prompts.items():
@@ -88,7 +89,9 @@ def main() -> None:
         "frames": frames,
         "ms_per_frame": per_frame(seconds, frames),
         "prompt_area_share": {n: [round(float((m > 0).mean()), 4) for m in masks] for n, masks in prompts.items()},
-        "area_kept": {name: round(area_kept(*pair), 3) for name, *pair in zip(SEQUENCES, files, truth, strict=True)},
+        "area_kept": {
+            name: round(area_kept(file, labels), 3) for name, file, labels in zip(SEQUENCES, files, truth, strict=True)
+        },
     }
     report.rows = [
         Row("A propagated frame over plain decoding", ratio(seconds, "1 object", "plain"), goal="<= 2"),

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.harness import ROOT, Report, Row, Spread, parser
+from benchmarks.harness import Report, Row, Spread, parser
+from benchmarks.paths import ROOT
 from codec import CompressedFrame, FrameType, open_video
 from codec.decode.decoded_picture import DecodedPicture
 from codec.decode.motion_proxy import ENCODER_OPTIONS, MotionProxy

@@ -16,17 +16,7 @@ from typing import Any
 
 from torch import get_num_threads
 
-from benchmarks.harness import (  # before torch
-    Report,
-    Row,
-    Spread,
-    clip,
-    first_labels,
-    interleave,
-    parser,
-    per_frame,
-    ratio,
-)
+from benchmarks.harness import Report, Row, Spread, clip, first_labels, interleave, parser, per_frame, ratio
 from benchmarks.speed.stub_networks import EchoNetwork
 from codec import open_video
 from vos.modeling.network import VOSNetwork

@@ -1,7 +1,7 @@
-"""Errors of the service layer, and the one table of what each error means to a caller.
+"""Errors of the service layer, and the one table of their exit codes and HTTP problems.
 
 ServiceError
-├── UsageError               options that do not fit together, an output that is in the way
+├── UsageError               options that do not fit together, an output that would overwrite a file
 ├── MaskFileError            the mask picture cannot be read
 │   └── MaskSizeError        it does not match the video's display size
 ├── JobNotFoundError         no job has this id

@@ -2,7 +2,7 @@
 
 Trains the network once per entry of `VARIANTS`, each with one change of the recipe, and judges it on the development
 sequences. Finished parts stay in `--work`, so a stopped run continues when it is started again. Several processes can
-run side by side; each takes variants that the others do not work on. About 10 minutes per variant on one core.
+run side by side; each takes variants that no other process works on. About 10 minutes per variant on one core.
 """
 
 from __future__ import annotations

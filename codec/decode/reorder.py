@@ -1,8 +1,8 @@
 """Restore decode order, in which references come first, from the presentation order of a decoder's output.
 
 Each picture carries the number of its packet in decode order. Some packets have no picture of their own (second fields,
-edit lists, damage). So a picture cannot wait for all smaller numbers: it waits until each of them has come or can no
-longer come.
+edit lists, damage). So a picture cannot wait for all smaller numbers: it waits until each of them has arrived or can
+no longer arrive.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Held(Generic[Item]):
 class DecodeOrderBuffer(Generic[Item]):
     """Holds pictures until they are next in decode order.
 
-    A missing packet is awaited until a picture with a later presentation time has come, since decoders output pictures
+    A missing packet is awaited until a picture with a later presentation time arrives, since decoders output pictures
     by increasing time. If times are missing or do not increase, it is awaited until `limit` pictures are held.
 
     Args:
@@ -53,7 +53,7 @@ class DecodeOrderBuffer(Generic[Item]):
         self._awaited.pop(number, None)
         heapq.heappush(self._heap, _Held(number, self._arrivals, item))
         self._arrivals += 1
-        while self._heap and (len(self._heap) > self._limit or self._is_due(self._heap[0].number)):
+        while self._heap and (len(self._heap) > self._limit or self._is_next(self._heap[0].number)):
             yield self._pop()
 
     def flush(self) -> Iterator[Item]:
@@ -68,7 +68,7 @@ class DecodeOrderBuffer(Generic[Item]):
         self._next = max(self._next, held.number + 1)
         return held.item
 
-    def _is_due(self, number: int) -> bool:
+    def _is_next(self, number: int) -> bool:
         while self._next < number and self._cannot_come(self._next):
             self._awaited.pop(self._next, None)
             self._next += 1

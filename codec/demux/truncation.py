@@ -24,7 +24,7 @@ _SEGMENT_ID = b"\x18\x53\x80\x67"
 
 
 def truncation_reason(file: VideoFile) -> str | None:
-    """Why the file is known to end early, in words that follow "it is"; None if nothing says so.
+    """Return the sign that the file ends early, in words that follow "it is"; None without such a sign.
 
     Call it after the last packet: the index of a fragmented MP4 grows while packets are read.
     """

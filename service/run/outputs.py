@@ -49,7 +49,7 @@ class Outputs:
         """Refuse to write over an input or another output, or over an earlier result unless `force`.
 
         Raises:
-            UsageError: Something is in the way; the message names it.
+            UsageError: A file would be overwritten, or two outputs collide; the message names the path.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"--out {self.folder} is a file; a folder is expected")

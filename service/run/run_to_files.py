@@ -67,7 +67,7 @@ def run_to_files(
     Raises:
         CodecError: The video cannot be read, or breaks in the middle.
         VosError: The mask, an option or the weights cannot be used.
-        ServiceError: The mask file cannot be used, or an output is in the way.
+        ServiceError: The mask file cannot be used, or an output would overwrite a file.
     """
     started = perf_counter()
     request.outputs.check(request.inputs, request.force)

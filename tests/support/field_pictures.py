@@ -160,7 +160,7 @@ def _raw_field(luma: PlaneArray, *, is_bottom: bool) -> bytes:
 def _displaced_field(frame_num: int, parity: int, macroblocks: int, vector: tuple[int, int]) -> bytes:
     """The previous field of the same parity, displaced; `vector` (x, y) is in quarter samples of the field.
 
-    The first macroblock's vector is predicted as 0, the vectors of all others from their neighbors (clause 8.4.1.3).
+    The first macroblock's vector is predicted as 0, all other vectors from their neighbors (clause 8.4.1.3).
     """
     bits = _header(_SLICES_ALL_P, frame_num, is_bottom=parity == 1)
     for index in range(macroblocks):

@@ -46,8 +46,8 @@ def waves(frames: Iterable[CompressedFrame], first: int) -> Iterator[Wave]:
 
     Args:
         frames: All frames of a video.
-        first: Presentation index of the prompt frame. It and the frames decoded before it come one by one, as soon as
-            they are read. Later frames without references come alone too, after all frames before them.
+        first: Presentation index of the prompt frame. It and the frames decoded before it form waves of one frame, as
+            soon as they are read. So do later frames without references, after all frames before them.
 
     Raises:
         CodecError: `frames` raised it. The waves of all frames before it are yielded first.

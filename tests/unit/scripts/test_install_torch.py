@@ -126,7 +126,7 @@ def test_a_given_index_is_the_only_one(script: ModuleType, installed: list[str |
 def test_an_index_of_torch_serves_torch_alone(
     script: ModuleType, index: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only from an index of its own is torch installed without its dependencies, which come with the project."""
+    """Torch is installed without its dependencies only from its own index; the project installs them."""
     commands: list[list[str]] = []
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:

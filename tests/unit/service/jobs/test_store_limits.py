@@ -18,7 +18,7 @@ NewJob = Callable[..., Job]
 
 
 def test_one_idempotency_key_makes_one_job(store: JobStore, new_job: NewJob) -> None:
-    """Of simultaneous posts with one key, one creates the job and the others get the same job."""
+    """Of simultaneous posts with one key, one creates the job and all other posts return it."""
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(store.create, [new_job(idempotency_key="once") for _ in range(24)]))
     assert sum(new for _, new in answers) == 1

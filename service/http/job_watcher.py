@@ -7,12 +7,15 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from service.errors import JobNotFoundError
 from service.jobs.store import JobStore
 from service.jobs.types import Job
 from service.problems import ProblemError
 from service.storage.job_files import Storage
+from service.storage.mask_log import read_lines
 from service.threads import in_thread
 
 PERIOD_SECONDS = 0.1
@@ -53,6 +56,14 @@ class JobWatch:
         self.followers = 0
         self.poll_now = asyncio.Event()
         self._changed = asyncio.Event()
+        self._latest_read: tuple[tuple[int, int], asyncio.Task[tuple[list[bytes], int]]] | None = None
+
+    async def read_lines(self, mask_log: Path, offset: int) -> tuple[list[bytes], int]:
+        """Read lines as `mask_log.read_lines` does; followers at the same place share one read and its block."""
+        place = offset, self.snapshot.mask_bytes
+        if self._latest_read is None or self._latest_read[0] != place or _has_failed(self._latest_read[1]):
+            self._latest_read = place, asyncio.create_task(in_thread(read_lines, mask_log, offset))
+        return await asyncio.shield(self._latest_read[1])  # a follower that leaves cancels no other's read
 
     def publish(self, snapshot: JobSnapshot) -> None:
         """Wake all followers if anything changed. A final snapshot stays, even if a poll ends after it."""
@@ -68,6 +79,10 @@ class JobWatch:
                 async with asyncio.timeout(seconds):
                     await self._changed.wait()
         return self.snapshot
+
+
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 class JobWatcher:

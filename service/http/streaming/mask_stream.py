@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from service.http.context import Services
 from service.http.job_watcher import JobSnapshot
 from service.jobs.types import Job
-from service.storage.mask_log import offset_of, read_lines
+from service.storage.mask_log import offset_of
 from service.threads import in_thread
 from service.writers.mask_line import index_of
 
@@ -53,7 +53,7 @@ async def follow_masks(
                 offset = await in_thread(offset_of, path, first)
             size = snapshot.mask_bytes
             if offset < size or snapshot.final:
-                lines, offset = await in_thread(read_lines, path, offset)
+                lines, offset = await watch.read_lines(path, offset)
             wanted = [line for line in lines if index_of(line) >= first]
             if wanted:
                 first = index_of(wanted[-1]) + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +13,7 @@ from PIL import Image
 
 from service.cli.main import main
 from tests.support.paths import ROOT
+from tests.support.scripts import load_script
 
 SAMPLE = ROOT / "service" / "sample"
 LEAST_J = 0.90
@@ -26,12 +26,7 @@ LEAST_SAVED = 0.5
 @pytest.fixture(scope="module")
 def sample() -> ModuleType:
     """Import the script that made the sample; it knows the true masks."""
-    spec = importlib.util.spec_from_file_location("make_sample", ROOT / "scripts" / "make_sample.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "scripts" / "make_sample.py")
 
 
 def labels_of(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

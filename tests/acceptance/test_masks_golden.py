@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from types import ModuleType
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from service.writers.mask_line import frame_line, mask_of
 from tests.support.paths import ROOT
+from tests.support.scripts import load_script
 from vos.types import FrameMask
 
 LEAST_IOU = 0.98
@@ -21,12 +21,7 @@ SCORE_TOLERANCE = 0.02
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     """The script that made the golden file."""
-    spec = importlib.util.spec_from_file_location("make_masks_golden", ROOT / "scripts" / "make_masks_golden.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "scripts" / "make_masks_golden.py")
 
 
 @pytest.fixture(scope="module")

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from benchmarks import harness, table
 from tests.support.paths import ROOT
+from tests.support.scripts import load_script
 
-
-def load(path: str) -> ModuleType:
-    """Import a script of the repository as a module."""
-    name = f"_script_{Path(path).stem}"
-    spec = importlib.util.spec_from_file_location(name, ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look up their module there
-    spec.loader.exec_module(module)
-    return module
-
-
-harness = load("benchmarks/harness.py")
-table = load("benchmarks/table.py")
-update = load("scripts/update_readme_tables.py")
+update = load_script(ROOT / "scripts/update_readme_tables.py")
 
 
 def test_tasks_take_turns_and_each_starts_once() -> None:

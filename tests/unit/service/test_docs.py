@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer.main
 
 from service.cli.main import app
 from tests.support.paths import ROOT
+from tests.support.scripts import load_script
 
 MADE_BY_USERS = {"docker/.env"}
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -23,16 +23,6 @@ def commands_of(page: Path) -> list[list[str]]:
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     lines = [line.strip().removeprefix(".venv/bin/") for block in blocks for line in block.splitlines()]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("keymask ")]
-
-
-def script(name: str) -> Any:
-    """Import a file of `scripts` as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def parse(command: Any, name: str, words: list[str]) -> None:
@@ -65,13 +55,13 @@ def test_relative_links_point_to_files(page: Path) -> None:
 def test_the_command_line_reference_is_current() -> None:
     """docs/reference/cli.md is current; run `python scripts/make_cli_reference.py` after changing a command."""
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
-    assert page.splitlines() == script("make_cli_reference").reference().splitlines()
+    assert page.splitlines() == load_script(ROOT / "scripts" / "make_cli_reference.py").reference().splitlines()
 
 
-@pytest.mark.parametrize("name", script("update_readme_tables").PAGES)
+@pytest.mark.parametrize("name", load_script(ROOT / "scripts" / "update_readme_tables.py").PAGES)
 def test_tables_match_the_results(name: str) -> None:
     """A page's tables are current; run `python scripts/update_readme_tables.py` after benchmarks."""
-    wanted = script("update_readme_tables").current(name)
+    wanted = load_script(ROOT / "scripts" / "update_readme_tables.py").current(name)
     assert (ROOT / name).read_text(encoding="utf-8").splitlines() == wanted.splitlines()
 
 
@@ -83,7 +73,7 @@ def test_the_reference_shows_both_names_of_a_switch() -> None:
 
 def test_model_cards_describe_the_shipped_weights() -> None:
     """The cards are current; run `python scripts/update_model_cards.py` after adding new weights."""
-    maker = script("update_model_cards")
+    maker = load_script(ROOT / "scripts" / "update_model_cards.py")
     for name, card in maker.CARDS.items():
         assert card.read_text(encoding="utf-8") == maker.card_with_run(name)
 

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
 from tests.support.paths import ROOT
+from tests.support.scripts import load_script
 from vos.modeling.seeded import seeded_state
 from vos.weights.build import build_network
 
 FILES = {"stm": "stm_topk", "stcn": "stcn"}
 
 
-def load_module(path: Path) -> ModuleType:
-    """Import a Python file that belongs to no package."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def verify() -> Callable[[list[str]], int]:
     """The script's `main`."""
-    script = load_module(ROOT / "scripts" / "verify_golden.py")
+    script = load_script(ROOT / "scripts" / "verify_golden.py")
     return script.main  # type: ignore[no-any-return]
 
 
@@ -49,7 +38,7 @@ def test_names_and_shapes_are_those_published(model: str, shared_dir: Path) -> N
 @pytest.mark.shared
 def test_seeded_weights_follow_the_reference(shared_dir: Path) -> None:
     """Seeded tensors equal those of the reference implementation, bit for bit."""
-    reference = load_module(shared_dir / "golden" / "seeded_state.py")
+    reference = load_script(shared_dir / "golden" / "seeded_state.py")
     state = build_network("stcn").state_dict()
     expected = reference.fill({name: tuple(tensor.shape) for name, tensor in state.items()})
     ours = seeded_state(state)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vos.modeling.network import Features, Memory, VOSNetwork
-from vos.modeling.refiner import RefinerFeatures
+from vos.modeling.refiner import Refiner, RefinerFeatures
 
 
 class BrightnessNetwork(VOSNetwork):
@@ -120,3 +120,12 @@ class UncertainRefiner(TracingRefiner):
         limit = torch.full((len(propagated), 1, 1, 1), 0.99)
         limit[-1] = self.limits.get(self.count, 0.99)
         return torch.logit(torch.where(propagated > 0.5, limit, propagated.clamp(min=1e-6))) / 2
+
+
+def random_refiner() -> Refiner:
+    """Return a refiner with seeded random weights, also in the layers for bitstream features, which start at zero."""
+    torch.manual_seed(0)
+    network = Refiner().eval().requires_grad_(False)
+    for layer in (network.decoder.told8, network.decoder.told4):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    return network

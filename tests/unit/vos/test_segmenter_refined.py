@@ -14,7 +14,7 @@ from torch import Tensor
 from codec import open_video
 from codec.types import CompressedFrame
 from tests.support.frames import assert_same, chain, info, overlap, pyramid, stored, truth
-from tests.support.networks import BrightnessNetwork, MemoryNetwork, UncertainRefiner
+from tests.support.networks import BrightnessNetwork, MemoryNetwork, UncertainRefiner, random_refiner
 from tests.support.synthetic import encode, pan, x264
 from vos.keyframes.policy import KEYFRAME_ALLOWANCE
 from vos.modeling.network import Features, Memory, VOSNetwork
@@ -93,11 +93,7 @@ def test_the_share_of_key_frames_is_kept_at_every_time(share: float) -> None:
 @pytest.fixture(scope="module")
 def refiner() -> Refiner:
     """Return a network with random weights, whose masks depend on all of its inputs."""
-    torch.manual_seed(0)
-    network = Refiner().eval().requires_grad_(False)
-    for layer in (network.decoder.told8, network.decoder.told4):
-        torch.nn.init.normal_(layer.weight, std=0.1)
-    return network
+    return random_refiner()
 
 
 @pytest.mark.parametrize("keyframes", ["every:3", "adaptive"])

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.support.masks import bars, picture
+from tests.support.networks import random_refiner
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.network import Memory
 from vos.modeling.refiner import Refiner
@@ -18,11 +19,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 @pytest.fixture
 def refiner() -> Refiner:
     """The network with seeded random weights, also in the layers for bitstream features, which start at zero."""
-    torch.manual_seed(0)
-    network = Refiner().eval().requires_grad_(False)
-    for layer in (network.decoder.told8, network.decoder.told4):
-        torch.nn.init.normal_(layer.weight, std=0.1)
-    return network
+    return random_refiner()
 
 
 def small(masks: Tensor) -> Tensor:

@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from codec.types import CompressedFrame, FrameType, MotionField
 from tests.support.masks import soft_box
-from tests.support.networks import TracingRefiner
+from tests.support.networks import TracingRefiner, random_refiner
 from vos.modeling.aggregate import soft_aggregate
-from vos.modeling.refiner import Refiner
 from vos.propagation.propagate import Propagated
 from vos.refinement.mask_refiner import BUDGETS, KEPT_KEYFRAMES, MATCHED_KEYFRAMES, MaskRefiner, RefineBudget
 from vos.refinement.region import region_around
@@ -175,10 +174,7 @@ def test_reference_frames_are_always_refined(quality: str) -> None:
 @torch.inference_mode()
 def test_refining_the_whole_picture_is_one_pass_of_the_network() -> None:
     """For two objects that fill the picture, refining is one pass of the network over the whole picture."""
-    torch.manual_seed(0)
-    network = Refiner().eval()
-    for layer in (network.decoder.told8, network.decoder.told4):
-        nn.init.normal_(layer.weight, std=0.1)
+    network = random_refiner()
     soft = torch.zeros(2, 16, 24)
     soft[0, 4:12, 3:10], soft[1, 5:14, 12:21] = 0.9, 0.8
     pictures = np.random.default_rng(1).integers(0, 255, (2, 64, 96, 3), dtype=np.uint8)

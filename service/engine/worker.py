@@ -24,6 +24,7 @@ from service.errors import LostJobError, RunError, StorageFullError, error_mappi
 from service.jobs.claims import Release
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobStatus
+from service.run.compilation import KERNELS
 from service.run.model_loader import LoadedModel, ModelLoader
 from service.storage.job_files import Storage
 from vos.types import Options
@@ -32,7 +33,6 @@ _log = logging.getLogger(__name__)
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MAX_IDLE_SECONDS = 1.0
-_COMPILED_MODULES = ("codec.kernels", "vos.kernels", "vos.modeling.cpu.topk_kernels")
 
 
 class Worker:
@@ -64,7 +64,7 @@ class Worker:
 
     def _warm_up(self) -> bool:
         """Load the compiled kernels and the default network, which most jobs use; return whether that worked."""
-        for module in _COMPILED_MODULES:
+        for module in KERNELS:
             importlib.import_module(module)
         try:
             model = self._load(self._model, Options(), self._config.settings)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from service.cli.console import JsonOption, compile_once, json_path, progress_bar, text_console, write_json
-from service.config import load_settings
+from service.cli.commands.run import run_on_terminal
+from service.cli.console import JsonOption, json_path, text_console
 
 NEXT_STEP = "keymask run VIDEO --mask MASK.png --out OUT"
 
@@ -22,19 +22,14 @@ def demo_command(
 ) -> None:
     """Segment the clip that ships with keymask, with the default network."""
     from service.run.outputs import Outputs  # noqa: PLC0415 - av and cv2 are not needed for --help
-    from service.run.run_to_files import RunRequest, run_to_files  # noqa: PLC0415
+    from service.run.run_to_files import RunRequest  # noqa: PLC0415
 
-    settings = load_settings()
-    compile_once(settings)
-    with as_file(files("service") / "sample") as sample, progress_bar("segmenting") as update:
+    with as_file(files("service") / "sample") as sample:
         request = RunRequest(
             video=sample / "clip.mp4",
             mask=sample / "mask.png",
             outputs=Outputs(out, overlay=out / "overlay.mp4", json=json_path(json_file)),
             force=True,
         )
-        report = run_to_files(request, settings, on_progress=update)
-    write_json(report.to_json(), json_file)
-    for line in report.lines():
-        text_console(json_file).print(line)
+        run_on_terminal(request, json_file)
     text_console(json_file).print(f"\nnext, on your own video: {NEXT_STEP}")

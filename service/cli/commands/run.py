@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,9 @@ from service.cli.console import (
 from service.cli.options import run_options
 from service.config import load_settings
 from service.run.options import RunOptions
+
+if TYPE_CHECKING:
+    from service.run.run_to_files import RunRequest
 
 
 @run_options()
@@ -49,10 +52,17 @@ def run_command(
 ) -> None:
     """Segment a video: one mask per frame from the mask of one frame."""
     from service.run.outputs import Outputs  # noqa: PLC0415 - av and cv2 are not needed for --help
-    from service.run.run_to_files import RunRequest, run_to_files  # noqa: PLC0415
+    from service.run.run_to_files import RunRequest  # noqa: PLC0415
 
     outputs = Outputs(out, overlay, rle, json_path(json_file))
     request = RunRequest(video, mask, outputs, RunOptions.checked(**values), force)
+    run_on_terminal(request, json_file)
+
+
+def run_on_terminal(request: RunRequest, json_file: str | None) -> None:
+    """Run a request under a progress bar; print its report, and write it where `--json` says."""
+    from service.run.run_to_files import run_to_files  # noqa: PLC0415
+
     settings = load_settings()
     compile_once(settings)
     with progress_bar("segmenting") as update, heeded_interrupts() as heed:

@@ -11,6 +11,7 @@ ServiceError
 ├── TooManyJobsError         an API key has the largest number of unfinished jobs
 ├── TooManyFramesError       a video turned out to have more frames than allowed
 ├── StorageFullError         the quota or the disk is used up
+├── ProblemError             names its HTTP problem itself, see `service.problems`
 └── RunError                 a run could not be finished
     └── WorkerDiedError      the worker of a job died twice
 

@@ -44,13 +44,17 @@ def encode_line(frame: FrameMask) -> bytes:
 def frame_line(frame: FrameMask) -> dict[str, Any]:
     """Return the values of the frame's line."""
     present = [int(i) for i in np.flatnonzero(np.bincount(frame.labels.ravel(), minlength=256)) if i]
+    return {**frame_head(frame), "objects": [_object(frame, i) for i in present]}
+
+
+def frame_head(frame: FrameMask) -> dict[str, Any]:
+    """Return which frame it is and where its mask comes from; the report's entries begin with the same values."""
     return {
         "index": frame.index,
         "pts": frame.pts,
         "time": frame.time,
         "type": str(frame.type),
         "source": str(frame.source),
-        "objects": [_object(frame, i) for i in present],
     }
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from service.writers.mask_line import rounded
+from service.writers.mask_line import frame_head, rounded
 from vos.types import FrameMask
 
 
@@ -14,11 +14,7 @@ def frame_entry(frame: FrameMask) -> dict[str, Any]:
     """Return the entry of a frame. `score` is the mean over the objects, `scores` has one value per object id."""
     scores = {str(i): rounded(score) for i, score in frame.scores.items()}
     return {
-        "index": frame.index,
-        "pts": frame.pts,
-        "time": frame.time,
-        "type": str(frame.type),
-        "source": str(frame.source),
+        **frame_head(frame),
         "score": rounded(sum(frame.scores.values()) / len(frame.scores)) if frame.scores else 0.0,
         "scores": scores,
     }

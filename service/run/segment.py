@@ -16,10 +16,10 @@ from codec.reader import VideoReader
 from codec.types import CompressedFrame, UInt8Array, VideoInfo
 from service.config import Settings, load_settings
 from service.errors import RunError
+from service.prompts.mask_file import read_prompt
 from service.run.bitstream_stats import BitstreamStats
 from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
 from service.run.options import RunOptions
-from service.run.prompt_mask import read_prompt
 from service.run.report import Report
 from service.run.video_input import Video, open_input
 from vos.runtime.run_state import RunState

@@ -22,8 +22,8 @@ from codec.types import VideoInfo
 from service.errors import error_mapping, message_of
 from service.jobs.types import JobVideo
 from service.problems import ProblemError
+from service.prompts.mask_file import read_mask
 from service.run.options import JobOptions
-from service.run.prompt_mask import read_mask
 from service.sandbox.video_length import VideoLength, measure_length
 from vos.keyframes.policy import parse_policy
 from vos.types import Prompt

@@ -14,7 +14,7 @@ from service.engine.types import EngineConfig, EngineTotals, WorkerState, Worker
 from service.errors import error_mapping
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobProgress, JobStatus
-from service.run.prompt_mask import read_mask
+from service.prompts.mask_file import read_mask
 from service.storage.job_files import Storage
 from service.writers.ndjson import RleWriter
 from tests.support.still_engine import StillSegmenter

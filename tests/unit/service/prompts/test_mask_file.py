@@ -11,7 +11,7 @@ from PIL import Image
 
 from codec.types import UInt8Array
 from service.errors import MaskFileError
-from service.run.prompt_mask import read_mask
+from service.prompts.mask_file import read_mask
 from tests.support.media import header_only, square, write_grey, write_mask
 
 WIDTH, HEIGHT = 20, 12

@@ -1,0 +1,1 @@
+"""Read prompts: what marks the objects in one frame of a video."""

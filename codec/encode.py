@@ -13,8 +13,10 @@ import av
 import numpy as np
 from av.codec.codec import UnknownCodecError
 from av.container import OutputContainer
+from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
+from codec.decode.colors import BT709, assumed_matrix
 from codec.errors import EncodingError
 from codec.types import UInt8Array
 
@@ -136,10 +138,18 @@ def _encode_into(container: OutputContainer, pictures: Iterable[UInt8Array], enc
     for picture in pictures:
         if stream is None:
             stream = _add_stream(container, encoder, *picture.shape[:2])
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(_to_ycbcr(picture, stream)))
     if stream is None:
         raise ValueError("no picture was given")
     container.mux(stream.encode())
+
+
+def _to_ycbcr(picture: UInt8Array, stream: VideoStream) -> av.VideoFrame:
+    """Convert to the encoder's format by the matrix that it is tagged with, BT.601 without a tag."""
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    if stream.codec_context.colorspace != BT709:
+        return frame  # the encoder converts it
+    return frame.reformat(format=stream.pix_fmt, dst_colorspace=Colorspace.ITU709)
 
 
 def _add_stream(container: OutputContainer, encoder: Encoder, height: int, width: int) -> VideoStream:
@@ -148,6 +158,8 @@ def _add_stream(container: OutputContainer, encoder: Encoder, height: int, width
         raise EncodingError(f"encoder {encoder.name} is not a video encoder")
     stream.width, stream.height = width, height
     stream.pix_fmt = _pixel_format(encoder.name, height, width)
+    if assumed_matrix(width, height) == BT709 and encoder.name != "mjpeg":  # JPEG is always BT.601
+        stream.codec_context.colorspace = BT709
     stream.codec_context.thread_count = 1
     stream.codec_context.open(strict=False)
     # FFmpeg removes the options it knows from the dictionary.

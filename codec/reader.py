@@ -15,6 +15,7 @@ from codec.decode.orientation import orientation_of
 from codec.decode.pictures import bitstream_pictures, proxy_pictures
 from codec.decode.prefetch import Prefetch
 from codec.decode.scaler import Scaler, analysis_size, check_side_limits
+from codec.decode.timeline import Timeline
 from codec.demux.source import VideoFile, VideoSource
 from codec.types import CompressedFrame, MotionSource, VideoInfo
 
@@ -60,6 +61,7 @@ class VideoReader:
         pictures: Decoded pictures. References must precede the pictures that use them.
         scaler: Scales pictures to analysis size.
         close_source: Closes what `pictures` reads from.
+        timeline: Where pictures lie in time; None if their clock cannot jump.
 
     Attributes:
         info: Properties of the video.
@@ -71,6 +73,7 @@ class VideoReader:
         pictures: Iterator[DecodedPicture],
         scaler: Scaler,
         close_source: Callable[[], None] = lambda: None,
+        timeline: Timeline | None = None,
     ) -> None:
         # Imported here because it loads numba, which only analysis needs.
         from codec.motion.analyzer import FrameAnalyzer  # noqa: PLC0415
@@ -80,6 +83,7 @@ class VideoReader:
         self._pictures: Prefetch[DecodedPicture] = Prefetch(pictures, _PICTURE_QUEUE_SIZE)
         self._frames: Prefetch[CompressedFrame] | None = None
         self._close_source = close_source
+        self._timeline = timeline
 
     def __enter__(self) -> VideoReader:
         return self
@@ -99,6 +103,11 @@ class VideoReader:
             self._frames = Prefetch(map(self._analyzer.analyze, self._pictures), _FRAME_QUEUE_SIZE)
         return self._frames
 
+    @property
+    def clock_jumps(self) -> tuple[int, ...]:
+        """Presentation indices of the pictures, among those decoded so far, at which the stream's clock jumped."""
+        return () if self._timeline is None else self._timeline.jumps
+
     def close(self) -> None:
         """Stop decoding and close the source. Frames that were yielded stay usable."""
         if self._frames is not None:
@@ -117,7 +126,7 @@ def _read_file(file: VideoFile, source: MotionSource, short_side: int, max_side:
         pictures = bitstream_pictures(decoder)
     else:
         pictures = proxy_pictures(_presented_pictures(decoder), scaler)
-    return VideoReader(info, pictures, scaler, file.close)
+    return VideoReader(info, pictures, scaler, file.close, decoder.timeline)
 
 
 def _presented_pictures(decoder: VideoDecoder) -> Iterator[PresentedPicture]:

@@ -166,7 +166,8 @@ class CompressedFrame:
         index: Position in presentation order among all decoded frames, from 0.
         decode_index: Position in decode order, in which the reader yields frames, from 0. References have smaller ones.
         pts: Presentation time in units of the stream's time base, None if the stream has none.
-        time: Presentation time in seconds, from the pts, or else from frame rate and index.
+        time: Presentation time in seconds from the start of the file, across jumps of the stream's clock (see
+            `codec.decode.timeline`).
         type: I, P or B.
         is_reference: Whether later frames may be predicted from this one.
         luma: uint8 [height, width] at analysis size, coded orientation.

@@ -20,7 +20,7 @@ class DecodedPicture:
         frame: The picture, of any size and pixel format.
         index: Position in presentation order, from 0.
         pts: Presentation time in units of the stream's time base, None if unknown.
-        time: Presentation time in seconds.
+        time: Presentation time in seconds from the start of the file.
         type: I, P or B.
         is_reference: Whether later frames may be predicted from this one.
         is_idr: Whether no later frame in decode order refers to a frame before this one.

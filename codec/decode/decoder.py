@@ -11,12 +11,10 @@ import av
 import av.error
 
 from codec.decode.packet_info import PacketInfo, PacketParser
+from codec.decode.timeline import timeline_of
 from codec.demux.source import VideoFile, check_size, reason_of
 from codec.demux.truncation import is_packet_truncated, truncation_reason
 from codec.errors import BrokenStreamError, CodecError, EncryptedError, NoFramesError
-
-_DEFAULT_RATE = 25
-"""Frames per second of a stream without timestamps and rate."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +24,7 @@ class PresentedPicture:
     Attributes:
         frame: The picture.
         index: Position in presentation order, from 0.
-        time: Presentation time in seconds, from the pts, or else from frame rate and index.
+        time: Presentation time in seconds on the clock of `codec.decode.timeline`.
         packet: Description of the packet it was decoded from, None if unknown.
     """
 
@@ -42,6 +40,9 @@ class VideoDecoder:
     Args:
         file: The opened file.
         vectors: Whether to export motion vectors. Decoding then uses a single thread.
+
+    Attributes:
+        timeline: Where pictures lie in time.
     """
 
     def __init__(self, file: VideoFile, *, vectors: bool) -> None:
@@ -56,6 +57,7 @@ class VideoDecoder:
             # threads turn off error concealment.
             self._context.thread_count = 1
         self._parser = PacketParser(self._context)
+        self.timeline = timeline_of(file)
         self._sent: list[PacketInfo] = []
         self._count = 0
         self._break_reason: str | None = None
@@ -140,9 +142,7 @@ class VideoDecoder:
         assert isinstance(frame, av.VideoFrame)
         check_size(frame.width, frame.height, self.file.name)
         index, self._count = self._count, self._count + 1
-        time = frame.time
-        if time is None:
-            time = float(index / (self.file.stream.average_rate or _DEFAULT_RATE))
+        time = float(self.timeline.place(frame.pts))
         packet = frame.opaque
         return PresentedPicture(frame, index, time, packet if isinstance(packet, PacketInfo) else None)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import cast
 
 import av
 import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
+from codec.decode.colors import to_rgb
 from codec.types import UInt8Array
 
 _FORMATS_WITH_LUMA_PLANE = frozenset(
@@ -101,9 +101,8 @@ class Scaler:
     def rgb(self, picture: av.VideoFrame) -> Callable[[], UInt8Array]:
         """A function that returns the RGB picture uint8 [height, width, 3]. It keeps the decoded picture in memory."""
 
-        def to_rgb() -> UInt8Array:
+        def convert() -> UInt8Array:
             with self._rgb_lock:
-                scaled = self._to_rgb.reformat(picture, *self.size, "rgb24", threads=1)
-            return cast(UInt8Array, scaled.to_ndarray())
+                return to_rgb(picture, self.size, self._to_rgb)
 
-        return to_rgb
+        return convert

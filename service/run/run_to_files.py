@@ -84,7 +84,7 @@ class _FileSink:
         self._request = request
         self._run = run
         self._started = started
-        self._notes = list(run.notes)
+        self._notes: list[str] = []
         self._write_seconds = 0.0
 
     def write(self, masks: Iterator[FrameMask], on_progress: ProgressCallback) -> Report:
@@ -131,6 +131,6 @@ class _FileSink:
             {"write": self._write_seconds, "total": perf_counter() - self._started},
             video=str(self._request.video),
             outputs=self._request.outputs,
-            notes=tuple(self._notes),
+            notes=self._notes,
             error=None if error is None else message_of(error),
         )

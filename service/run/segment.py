@@ -6,7 +6,7 @@ differ only in what they do with each mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -26,6 +26,8 @@ from vos.runtime.run_state import RunState
 from vos.types import FrameMask, Prompt, Stats
 
 FrameCallback = Callable[[CompressedFrame], None]
+_MOST_JUMPS = 5
+"""Jumps of the stream's clock that a note lists."""
 
 
 def segment(
@@ -150,11 +152,12 @@ class Segmentation:
         """Masks that are expected, by the video's header; None if unknown."""
         return self.options.mask_count(self.info.frames_from_header)
 
-    def report(self, seconds: dict[str, float], **other: Any) -> Report:
+    def report(self, seconds: dict[str, float], notes: Iterable[str] = (), **other: Any) -> Report:
         """Return the report so far.
 
         Args:
             seconds: What the caller measured: "write" and "total".
+            notes: What the caller noted, after the notes of the run itself.
             other: Further attributes of the report.
         """
         return Report(
@@ -163,12 +166,20 @@ class Segmentation:
             options=self.options,
             stats=self.stats,
             seconds=self.seconds | seconds,
+            notes=(*self.notes, *self._clock_notes(), *notes),
             **other,
         )
 
     def close(self) -> None:
         """Stop decoding and close the video."""
         self._reader.close()
+
+    def _clock_notes(self) -> Iterator[str]:
+        jumps = [i for i in self._reader.clock_jumps if self.options.end is None or i < self.options.end]
+        if jumps:
+            where = ("frame " if len(jumps) == 1 else "frames ") + ", ".join(map(str, jumps[:_MOST_JUMPS]))
+            more = f" and {len(jumps) - _MOST_JUMPS} more" if len(jumps) > _MOST_JUMPS else ""
+            yield f"the clock of the stream jumps at {where}{more}; times go on from the frame before"
 
     def _observed(self, frames: Iterator[CompressedFrame]) -> Iterator[CompressedFrame]:
         for frame in frames:

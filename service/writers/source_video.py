@@ -1,35 +1,34 @@
-"""The source a second time, in step with the masks: pictures at full size, and audio as packets."""
+"""The pictures of the source a second time, in step with the masks, at full size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol
 
 import av
-from av.audio.stream import AudioStream
 
 from codec.decode.decoder import PresentedPicture, VideoDecoder
+from codec.decode.timeline import Timeline
 from codec.demux.picture_files import find_pictures
 from codec.demux.source import VideoFile
 from codec.errors import CodecError
 from service.errors import RunError
-
-if TYPE_CHECKING:
-    from av.packet import Packet
-
-    AudioPacket: TypeAlias = Packet[AudioStream]  # generic in the stubs only
 
 
 class SourcePictures(Protocol):
     """Pictures of a source from front to back.
 
     Attributes:
-        time_base: Unit of the pictures' pts.
+        time_base: Unit in which their times are whole numbers.
+        timeline: Where they lie in time.
     """
 
     time_base: Fraction
+    timeline: Timeline
+
+    def first(self) -> av.VideoFrame:
+        """Return the first picture without consuming it."""
 
     def picture(self, index: int) -> PresentedPicture:
         """Return the picture with this presentation index; indices must ascend.
@@ -57,7 +56,12 @@ class FilePictures:
         self._file = VideoFile(path)
         self._decoder = VideoDecoder(self._file, vectors=False)
         self._pictures = self._decoder.pictures()
-        self.time_base: Fraction = self._file.stream.time_base or Fraction(1, 90_000)
+        self.timeline = self._decoder.timeline
+        self.time_base = self.timeline.time_base
+
+    def first(self) -> av.VideoFrame:
+        """Decode the first picture; later calls of `picture` return it too."""
+        return self._decoder.peek().frame
 
     def picture(self, index: int) -> PresentedPicture:
         """Decode up to the picture with this presentation index."""
@@ -84,9 +88,15 @@ class FolderPictures:
     """Reads the picture files of a folder."""
 
     def __init__(self, folder: Path, rate: Fraction) -> None:
-        self._pictures = enumerate(find_pictures(folder))
+        self._files = find_pictures(folder)
+        self._pictures = enumerate(self._files)
         self._rate = rate
         self.time_base = 1 / rate
+        self.timeline = Timeline(self.time_base, rate)
+
+    def first(self) -> av.VideoFrame:
+        """Read the first picture."""
+        return av.VideoFrame.from_ndarray(next(iter(self._files)), format="rgb24")
 
     def picture(self, index: int) -> PresentedPicture:
         """Read up to the picture with this index."""
@@ -103,40 +113,3 @@ class FolderPictures:
 
     def close(self) -> None:
         """Nothing is open between pictures."""
-
-
-class SourceAudio:
-    """Reads the packets of the first audio stream.
-
-    Attributes:
-        stream: The audio stream; None if the source has none.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = None if path.is_dir() else VideoFile(path)
-        streams = self._file.container.streams.audio if self._file else ()
-        self.stream: AudioStream | None = next(iter(streams), None)
-        self._packets = self._read()
-        self._next: AudioPacket | None = next(self._packets, None)
-
-    def packets_before(self, until: float | None) -> Iterator[AudioPacket]:
-        """Yield the remaining packets that begin before `until` seconds; None: all of them."""
-        while self._next is not None and (until is None or _seconds(self._next) < until):
-            yield self._next
-            self._next = next(self._packets, None)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-
-    def _read(self) -> Iterator[AudioPacket]:
-        if self._file is None or self.stream is None:
-            return
-        for packet in self._file.container.demux(self.stream):
-            if packet.pts is not None and packet.dts is not None:
-                yield packet
-
-
-def _seconds(packet: AudioPacket) -> float:
-    return float((packet.pts or 0) * packet.time_base)

@@ -14,6 +14,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from codec.decode.colors import Colors
 from codec.types import UInt8Array
 from service.writers.png import encode_mask
 from tests.support.odd_streams import h264, pictures
@@ -49,7 +50,7 @@ def write_clip(
     pixel_format: str = "yuv420p",
     rotation: int = 0,
 ) -> Path:
-    """Write H.264 with a frame at each of `times` in milliseconds, and optionally half a second of silence.
+    """Write H.264 with a frame at each of `times` in milliseconds, and optionally half a second of silence from there.
 
     Args:
         path: File to write; its ending chooses the container.
@@ -74,15 +75,51 @@ def write_clip(
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
         if sound is not None:
-            _add_silence(container, sound)
+            _add_silence(container, sound, moments[0])
     return path
 
 
-def _add_silence(container: Any, stream: Any) -> None:
+def write_patches(
+    path: Path,
+    colors: Colors | None,
+    *,
+    size: tuple[int, int] = (64, 48),
+    encoder: str = "libx264",
+    pixel_format: str = "yuv420p",
+) -> Path:
+    """Write three frames of four flat patches with these tags; None for no tags. Nothing converts the samples."""
+    options = {"x265-params": "log-level=none"} if encoder == "libx265" else {"crf": "4"}
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(encoder, rate=25, options=options)
+        stream.width, stream.height = size
+        stream.pix_fmt = pixel_format
+        context = stream.codec_context
+        if colors is not None:
+            context.colorspace, context.color_range = colors.matrix, colors.color_range
+            context.color_primaries, context.color_trc = colors.primaries, colors.transfer
+        for _ in range(3):
+            container.mux(stream.encode(_patches(size, pixel_format)))
+        container.mux(stream.encode(None))
+    return path
+
+
+def _patches(size: tuple[int, int], pixel_format: str) -> av.VideoFrame:
+    frame = av.VideoFrame(*size, pixel_format)
+    is_deep = "10" in pixel_format
+    for plane, levels in zip(frame.planes, ((60, 200, 120, 90), (100, 90, 160, 128), (180, 100, 90, 128)), strict=True):
+        wide, high = plane.width // 2, plane.height // 2
+        quarters = np.array(levels, np.uint16).reshape(2, 2) * (4 if is_deep else 1)
+        drawn = np.zeros((plane.height, plane.line_size // (2 if is_deep else 1)), "<u2" if is_deep else np.uint8)
+        drawn[:, : plane.width] = quarters.repeat(high, axis=0).repeat(wide, axis=1)
+        plane.update(drawn.tobytes())
+    return frame
+
+
+def _add_silence(container: Any, stream: Any, start: int) -> None:
     kind, numbers = ("s16", np.int16) if stream.codec_context.name == "flac" else ("fltp", np.float32)
     for block in range(24):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), numbers), kind, "mono")
-        frame.sample_rate, frame.pts = 48000, block * 1024
+        frame.sample_rate, frame.pts = 48000, block * 1024 + start * 48
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
 

@@ -54,6 +54,20 @@ def test_missing_numbers_are_noted(pictures: Path) -> None:
         assert run.notes == [f"{pictures} has no picture 2 to 3 (2 missing); masks are numbered by position, 0 to 4"]
 
 
+def test_a_jump_of_the_clock_is_noted_and_times_go_on(tmp_path: Path) -> None:
+    """Where two transport streams are joined, the report names the frame, and times keep their distance across it."""
+    clip = write_clip(tmp_path / "part.ts", range(90_000_000, 90_000_480, 40)).read_bytes()
+    with segment(clip * 2, square(64, 48), RunOptions(), load=load_still) as run:
+        masks = list(run)
+        (note,) = run.report({"total": 1.0}).notes
+    assert [mask.time for mask in masks] == pytest.approx([i / 25 for i in range(24)])
+    assert masks[0].pts == masks[12].pts
+    assert note == "the clock of the stream jumps at frame 12; times go on from the frame before"
+    with segment(clip * 2, square(64, 48), RunOptions(end=12), load=load_still) as run:
+        list(run)
+        assert run.report({"total": 1.0}).notes == ()
+
+
 def test_a_mask_is_a_file_or_an_array(tmp_path: Path) -> None:
     """Both give the same prompt; an array of another size than the video is refused before the network is loaded."""
     clip, mask = write_clip(tmp_path / "in.mp4"), write_mask(tmp_path / "mask.png")

@@ -8,6 +8,7 @@ CodecError
 │   └── NoFramesError      no picture in the video stream
 ├── UnsupportedSizeError   picture size not allowed
 ├── BrokenStreamError      decoding stopped early, after `.frames` frames
+├── NoSuchFrameError       the video has fewer frames
 ├── MotionError            unknown motion source, or a bitstream without motion vectors
 └── EncodingError          unknown encoder, or it rejects its options or the pictures
 
@@ -59,6 +60,10 @@ class BrokenStreamError(CodecError):
     def __reduce__(self) -> tuple[type[BrokenStreamError], tuple[str, int]]:
         """Pickle both arguments, so that the error can cross processes."""
         return type(self), (str(self), self.frames)
+
+
+class NoSuchFrameError(CodecError):
+    """The video ends before the frame that was asked for."""
 
 
 class MotionError(CodecError):

@@ -120,7 +120,7 @@ def _read_file(file: VideoFile, source: MotionSource, short_side: int, max_side:
     decoder = VideoDecoder(file, vectors=source is MotionSource.BITSTREAM)
     first = decoder.peek().frame
     size = analysis_size(first.width, first.height, short_side, max_side)
-    info = _video_info(file, first, size, source)
+    info = video_info(file, first, size, source)
     scaler = Scaler(size)
     if source is MotionSource.BITSTREAM:
         pictures = bitstream_pictures(decoder)
@@ -135,7 +135,7 @@ def _presented_pictures(decoder: VideoDecoder) -> Iterator[PresentedPicture]:
         yield picture
 
 
-def _video_info(file: VideoFile, first: av.VideoFrame, size: tuple[int, int], source: MotionSource) -> VideoInfo:
+def video_info(file: VideoFile, first: av.VideoFrame, size: tuple[int, int], source: MotionSource) -> VideoInfo:
     """Properties of a video from its stream, its first decoded picture and the analysis size (width, height)."""
     stream = file.stream
     rotation, mirrored = orientation_of(first)

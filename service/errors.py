@@ -108,6 +108,7 @@ ERROR_MAPPINGS: tuple[tuple[type[BaseException], ErrorMapping], ...] = (
     (codec_errors.NoFramesError, ErrorMapping(BAD_INPUT, "no-frames")),
     (codec_errors.UnsupportedSizeError, ErrorMapping(BAD_INPUT, "too-many-pixels")),
     (codec_errors.EncodingError, ErrorMapping(BAD_INPUT, "invalid-options")),
+    (codec_errors.NoSuchFrameError, ErrorMapping(BAD_INPUT, "invalid-options")),
     (codec_errors.CodecError, ErrorMapping(BAD_INPUT, "video-unreadable")),
     (vos_errors.PromptError, ErrorMapping(BAD_INPUT, "mask-unusable")),
     (vos_errors.OptionError, ErrorMapping(BAD_INPUT, "invalid-options")),

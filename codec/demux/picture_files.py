@@ -39,6 +39,10 @@ class PictureFiles:
     def __len__(self) -> int:
         return len(self.files)
 
+    def __getitem__(self, index: int) -> UInt8Array:
+        """Return a picture as iteration does."""
+        return _read(self.files[index], index)
+
     def __iter__(self) -> Iterator[UInt8Array]:
         """Yield RGB pictures uint8 [height, width, 3].
 

@@ -25,6 +25,7 @@ from service.cli.commands import keys, models, train
 from service.cli.commands.bench import bench_command
 from service.cli.commands.demo import demo_command
 from service.cli.commands.eval import eval_command
+from service.cli.commands.frame import frame_command
 from service.cli.commands.probe import probe_command
 from service.cli.commands.run import run_command
 from service.cli.commands.serve import serve_command
@@ -56,6 +57,7 @@ def root(
 
 
 app.command("run", cls=Command)(run_command)
+app.command("frame", cls=Command)(frame_command)
 app.command("probe", cls=Command)(probe_command)
 app.command("demo", cls=Command)(demo_command)
 app.command("eval", cls=Command)(eval_command)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeAlias, TypeGuard
+from typing import TypeAlias, TypeGuard, cast
 
 import numpy as np
 
 from codec.demux.picture_files import PictureFiles, find_pictures, spans
 from codec.demux.source import VideoSource
+from codec.displayed_frame import DisplayedFrame, pick_picture, read_displayed_frame
 from codec.errors import MotionError
 from codec.picture_sequence import open_pictures
 from codec.reader import VideoReader, open_video
@@ -28,14 +29,9 @@ def open_input(video: Video, *, max_side: int | None = None, motion: str = "auto
     Raises:
         CodecError: The video or its first picture cannot be read, or it has no motion of the kind asked for.
     """
-    if is_folder(video):
-        pictures: PictureFiles | UInt8Array = find_pictures(Path(video))
-    elif isinstance(video, list | tuple):
-        pictures = PictureFiles(tuple(map(Path, video)))
-    elif isinstance(video, np.ndarray):
-        pictures = video
-    else:
-        return open_video(video, max_side=max_side, motion=motion), []
+    pictures = _series(video)
+    if pictures is None:
+        return open_video(cast(VideoSource, video), max_side=max_side, motion=motion), []
     if motion == "bitstream":
         raise MotionError("motion is 'bitstream', but pictures have no bitstream; allowed here: auto, proxy")
     if isinstance(pictures, PictureFiles):
@@ -44,12 +40,34 @@ def open_input(video: Video, *, max_side: int | None = None, motion: str = "auto
     return open_pictures(pictures, max_side=max_side), []
 
 
+def read_frame(video: Video, index: int) -> DisplayedFrame:
+    """Read one frame of a video, by its position in presentation order, as it is displayed.
+
+    Raises:
+        NoSuchFrameError: The video has fewer frames.
+        CodecError: The video cannot be read up to this frame.
+    """
+    pictures = _series(video)
+    if pictures is None:
+        return read_displayed_frame(cast(VideoSource, video), index)
+    return pick_picture(pictures, index)
+
+
 def is_folder(video: Video) -> TypeGuard[str | os.PathLike[str]]:
     """Whether the video is a folder of pictures."""
     try:
         return isinstance(video, str | os.PathLike) and Path(video).is_dir()
     except (OSError, ValueError):  # not a path that can exist; opening it as a file says why
         return False
+
+
+def _series(video: Video) -> PictureFiles | UInt8Array | None:
+    """Return the pictures of a series; None for a video."""
+    if is_folder(video):
+        return find_pictures(Path(video))
+    if isinstance(video, list | tuple):
+        return PictureFiles(tuple(map(Path, video)))
+    return video if isinstance(video, np.ndarray) else None
 
 
 def _gaps(pictures: PictureFiles) -> str:

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from codec.errors import BrokenStreamError, EncryptedError, MotionError
+from codec.errors import BrokenStreamError, EncryptedError, MotionError, NoSuchFrameError
 from service.errors import ERROR_MAPPINGS, MaskFileError, RunError, UsageError, error_mapping, message_of
 from vos.errors import OptionError, PromptError, WeightsError
 
@@ -16,6 +16,7 @@ from vos.errors import OptionError, PromptError, WeightsError
     [
         (EncryptedError("x"), 2),
         (MotionError("x"), 2),
+        (NoSuchFrameError("x"), 2),
         (PromptError("x"), 2),
         (OptionError("x"), 2),
         (WeightsError("x"), 2),

@@ -1,0 +1,94 @@
+"""Read one frame of a video as it is displayed: full size, RGB, upright."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol, cast
+
+import av
+
+from codec.decode.decoder import VideoDecoder
+from codec.demux.source import VideoFile, VideoSource
+from codec.errors import NoSuchFrameError
+from codec.reader import video_info
+from codec.types import MotionSource, UInt8Array, VideoInfo
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DisplayedFrame:
+    """One frame as it is displayed.
+
+    Attributes:
+        index: Position in presentation order, from 0.
+        time: Presentation time in seconds.
+        rgb: uint8 [height, width, 3] in the display size and orientation of the video, which masks have too.
+        sample_aspect_ratio: Width of a pixel divided by its height. The picture does not apply it, nor do masks.
+    """
+
+    index: int
+    time: float
+    rgb: UInt8Array
+    sample_aspect_ratio: Fraction = Fraction(1)
+
+
+class Pictures(Protocol):
+    """RGB pictures uint8 [height, width, 3] by their position."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> UInt8Array: ...
+
+
+def read_displayed_frame(source: VideoSource, index: int) -> DisplayedFrame:
+    """Decode a video up to one frame.
+
+    Args:
+        source: Path, bytes, or seekable binary file object. A file object stays open.
+        index: Position in presentation order, from 0.
+
+    Raises:
+        SourceError: The source is not a readable video (see `codec.errors`).
+        NoSuchFrameError: The video has fewer frames.
+        BrokenStreamError: Decoding stopped before the frame.
+    """
+    with closing(VideoFile(source)) as file:
+        decoder = VideoDecoder(file, vectors=False)
+        first = decoder.peek().frame
+        info = video_info(file, first, (first.width, first.height), MotionSource.BITSTREAM)
+        count = 0
+        for picture in decoder.pictures():
+            if picture.index == index:
+                rgb = _upright(picture.frame, info)
+                return DisplayedFrame(index, picture.time, rgb, info.sample_aspect_ratio)
+            count = picture.index + 1
+        raise _no_such_frame(index, count)
+
+
+def pick_picture(pictures: Pictures, index: int, rate: Fraction = Fraction(24)) -> DisplayedFrame:
+    """Return one of a series of pictures.
+
+    Args:
+        pictures: RGB pictures uint8 [height, width, 3] in presentation order.
+        index: Position, from 0.
+        rate: Pictures per second, which determines the time.
+
+    Raises:
+        NoSuchFrameError: There are fewer pictures.
+        CodecError: A picture cannot be read.
+    """
+    if index >= len(pictures):
+        raise _no_such_frame(index, len(pictures))
+    return DisplayedFrame(index, float(index / rate), pictures[index])
+
+
+def _upright(frame: av.VideoFrame, info: VideoInfo) -> UInt8Array:
+    """Convert a decoded picture; one whose size differs from the first picture's is scaled to it, as masks are."""
+    rgb = frame.reformat(info.coded_width, info.coded_height, "rgb24").to_ndarray()
+    return cast(UInt8Array, info.to_display(rgb)).copy()
+
+
+def _no_such_frame(index: int, count: int) -> NoSuchFrameError:
+    frames = "1 frame, number 0" if count == 1 else f"{count} frames, 0 to {count - 1}"
+    return NoSuchFrameError(f"frame {index} does not exist: the video has {frames}")

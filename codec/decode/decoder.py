@@ -60,6 +60,8 @@ class VideoDecoder:
         self.timeline = timeline_of(file)
         self._sent: list[PacketInfo] = []
         self._count = 0
+        self._is_key_sent = False
+        self._start_error: str | None = None
         self._break_reason: str | None = None
         self._is_encrypted = False
         self._pictures = self._decode()
@@ -99,7 +101,7 @@ class VideoDecoder:
     def _decode(self) -> Iterator[PresentedPicture]:
         try:
             for packet in self._packets():
-                yield from map(self._present, packet.decode())
+                yield from map(self._present, self._decode_packet(packet))
         except av.error.FFmpegError as error:
             if self._count:  # FFmpeg stops here, too
                 raise self._failure(reason_of(error)) from error
@@ -109,8 +111,26 @@ class VideoDecoder:
             raise self._encryption_error()
         if reason := truncation_reason(self.file) or self._break_reason:
             raise self._failure(reason)
+        if not self._count and self._start_error:
+            raise self._failure(self._start_error)
         if not self._count:
             raise NoFramesError(f"{self.file.name} has a video stream without a single picture")
+
+    def _decode_packet(self, packet: av.Packet[Any]) -> list[Any]:
+        """Decode a packet. One before the first key frame may need pictures from before the cut, and then yields none.
+
+        FFmpeg's own tools skip such packets, too.
+        """
+        self._is_key_sent |= packet.is_keyframe
+        if not self._is_key_sent and not self._context.is_open:
+            self._context.thread_type = "SLICE"  # frame threads report an error some packets later
+        try:
+            return packet.decode()
+        except av.error.FFmpegError as error:
+            if self._count or self._is_key_sent:
+                raise
+            self._start_error = reason_of(error)
+            return []
 
     def _packets(self) -> Iterator[av.Packet[Any]]:
         """Yield packets up to the end or a break; a break sets `_break_reason` or `_is_encrypted`."""

@@ -11,7 +11,8 @@ import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-_PEEKED_PACKETS = 16
+PEEKED_PACKETS = 16
+"""Most packets that `peek` yields."""
 
 
 class Packets(Iterator["av.Packet[Any]"]):
@@ -25,22 +26,30 @@ class Packets(Iterator["av.Packet[Any]"]):
         return self._peeked.popleft() if self._peeked else next(self._rest)
 
     def peek_intra_only(self) -> bool:
-        """Whether the next packets (at least 2, at most 16) are all intra coded.
+        """Whether the next packets (at least 2, at most 16) are all intra coded."""
+        count = 0
+        for packet in self.peek():
+            if packet.size and not packet.is_keyframe:
+                return False
+            count += packet.size > 0
+        return count > 1
+
+    def peek(self) -> Iterator[av.Packet[Any]]:
+        """Yield the next packets, at most 16, without consuming them.
 
         If reading fails, the error is raised when iteration reaches the packet concerned.
         """
-        while len(self._peeked) < _PEEKED_PACKETS:
+        yield from tuple(self._peeked)
+        while len(self._peeked) < PEEKED_PACKETS:
             try:
                 packet = next(self._rest)
             except StopIteration:
-                break
+                return
             except av.error.FFmpegError as error:
                 self._rest = _raising(error)
-                break
+                return
             self._peeked.append(packet)
-            if packet.size and not packet.is_keyframe:
-                return False
-        return sum(packet.size > 0 for packet in self._peeked) > 1
+            yield packet
 
 
 def _raising(error: Exception) -> Iterator[av.Packet[Any]]:

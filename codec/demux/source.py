@@ -6,8 +6,10 @@ another file, a URL) can make it open anything else.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
@@ -28,7 +30,8 @@ MAX_PIXELS = 36_000_000
 _PLAYLIST_FORMATS = frozenset(
     ("hls", "concat", "dash", "imf", "sdp", "rtsp", "webm_dash_manifest", "vapoursynth", "tty", "lavfi")
 )
-_STILL_FORMATS = frozenset(("image2", "image2pipe", "ico", "fits", "dds_pipe"))
+_STILL_FORMATS = frozenset(("image2", "image2pipe", "ico", "fits", "dds_pipe", "mjpeg", "gif", "apng"))
+"""Formats of pictures, which may also hold a film: several pictures of one size."""
 _IO_BUFFER_BYTES = 1 << 18
 _HEAD_BYTES = 256
 
@@ -145,19 +148,38 @@ def _open_path(path: Path) -> BinaryIO:
 
 
 def _open(file: BinaryIO, name: str) -> InputContainer:
-    try:
-        options = {"protocol_whitelist": "none"}
-        container = av.open(cast(BinaryIO, _NamelessFile(file)), "r", options=options, buffer_size=_IO_BUFFER_BYTES)
-    except (av.error.FFmpegError, ValueError) as error:
-        raise UnreadableError(f"{name} is not a video that FFmpeg can read: {reason_of(error)}") from error
+    container = _open_container(file, name)
     formats = set(container.format.name.split(","))
     if formats & _PLAYLIST_FORMATS:
         container.close()
         raise UnreadableError(f"{name} is a text file or a playlist ({container.format.name}); give the video itself")
     if formats & _STILL_FORMATS or container.format.name.endswith("_pipe"):
-        container.close()
-        raise UnreadableError(f"{name} is a still image ({container.format.name}); a video is expected")
+        if not _is_film(container, name):
+            raise UnreadableError(f"{name} is a still image ({container.format.name}); a video is expected")
+        file.seek(0)
+        return _open_container(file, name)
     return container
+
+
+def _open_container(file: BinaryIO, name: str) -> InputContainer:
+    try:
+        options = {"protocol_whitelist": "none"}
+        return av.open(cast(BinaryIO, _NamelessFile(file)), "r", options=options, buffer_size=_IO_BUFFER_BYTES)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UnreadableError(f"{name} is not a video that FFmpeg can read: {reason_of(error)}") from error
+
+
+def _is_film(container: InputContainer, name: str) -> bool:
+    """Whether a second picture of the same size follows the first one; closes the container.
+
+    A photo may have a second picture of another size: a thumbnail or a gain map.
+    """
+    sizes: list[tuple[int, int]] = []
+    with container, contextlib.suppress(av.error.FFmpegError):
+        stream = _video_stream(container, name)
+        check_size(stream.codec_context.width, stream.codec_context.height, name)
+        sizes += [(frame.width, frame.height) for frame in islice(container.decode(stream), 2)]
+    return len(sizes) == 2 and sizes[0] == sizes[1]
 
 
 def reason_of(error: Exception) -> str:

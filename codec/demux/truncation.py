@@ -1,8 +1,8 @@
 """Detect files that end early, as an interrupted transfer leaves them.
 
-FFmpeg reads such a file as a shorter video. MP4 and MOV list the place of each frame; Matroska and WebM state their
-length, unless they were written as a live stream; AVI, FLV and IVF state the length of each frame. MPEG-TS and raw
-streams state nothing.
+FFmpeg reads such a file as a shorter video. MP4 and MOV list the place of each frame; Matroska, WebM and AVI state
+their length in bytes, unless they were written as a live stream; AVI, FLV and IVF state the length of each frame.
+MPEG-TS and raw streams state nothing. A stated duration is no sign: many files state a wrong one and miss no byte.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ SEGMENTED = frozenset(("matroska", "webm"))
 """Formats with a single segment whose header states its length."""
 _WITH_PACKET_SIZES = INDEXED | {"avi", "flv", "ivf"}
 """Formats that state the length of each packet: FFmpeg marks a packet as corrupt only if the file ends within it."""
+_UNKNOWN_RIFF_SIZE = 0xFFFFFFFF
 _EBML_ID = b"\x1a\x45\xdf\xa3"
 _SEGMENT_ID = b"\x18\x53\x80\x67"
 
@@ -32,7 +33,7 @@ def truncation_reason(file: VideoFile) -> str | None:
         end = max((entry.pos + entry.size for entry in file.stream.index_entries), default=0)
         promise = "index points to"
     else:
-        end = (file.formats & SEGMENTED and segment_end(file.head)) or 0
+        end = (segment_end(file.head) if file.formats & SEGMENTED else riff_end(file.head)) or 0
         promise = "header promises"
     if end <= file.size_bytes:
         return None
@@ -57,6 +58,16 @@ def segment_end(head: bytes) -> int | None:
         return None
     segment = _element_range(head, sum(header) + len(_SEGMENT_ID))
     return None if segment is None else sum(segment)
+
+
+def riff_end(head: bytes) -> int | None:
+    """End of the first RIFF chunk in bytes from the start of the file, None if unknown (AVI RIFF File Reference).
+
+    Args:
+        head: The first bytes of the file.
+    """
+    size = int.from_bytes(head[4:8], "little")
+    return None if head[:4] != b"RIFF" or size in (0, _UNKNOWN_RIFF_SIZE) else 8 + size
 
 
 def _element_range(data: bytes, position: int) -> tuple[int, int] | None:

@@ -24,7 +24,7 @@ from service.jobs.types import JobVideo
 from service.problems import ProblemError
 from service.prompts.mask_file import read_mask
 from service.run.options import JobOptions
-from service.sandbox.video_length import VideoLength, measure_length
+from service.run.video_length import VideoLength, measure_length
 from vos.keyframes.policy import parse_policy
 from vos.types import Prompt
 

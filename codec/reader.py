@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
 
@@ -17,6 +18,7 @@ from codec.decode.prefetch import Prefetch
 from codec.decode.scaler import Scaler, analysis_size, check_side_limits
 from codec.decode.timeline import Timeline
 from codec.demux.source import VideoFile, VideoSource
+from codec.demux.truncation import WITH_DURATION
 from codec.types import CompressedFrame, MotionSource, VideoInfo
 
 # Decoding, motion analysis and the consumer of frames overlap, with a bounded queue between each two.
@@ -120,7 +122,7 @@ def _read_file(file: VideoFile, source: MotionSource, short_side: int, max_side:
     decoder = VideoDecoder(file, vectors=source is MotionSource.BITSTREAM)
     first = decoder.peek().frame
     size = analysis_size(first.width, first.height, short_side, max_side)
-    info = video_info(file, first, size, source)
+    info = replace(video_info(file, first, size, source), lost_packets=decoder.lost_packets)
     scaler = Scaler(size)
     if source is MotionSource.BITSTREAM:
         pictures = bitstream_pictures(decoder)
@@ -139,7 +141,6 @@ def video_info(file: VideoFile, first: av.VideoFrame, size: tuple[int, int], sou
     """Properties of a video from its stream, its first decoded picture and the analysis size (width, height)."""
     stream = file.stream
     rotation, mirrored = orientation_of(first)
-    duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
     return VideoInfo(
         codec=stream.codec_context.codec.canonical_name,
         pixel_format=first.format.name,
@@ -152,7 +153,17 @@ def video_info(file: VideoFile, first: av.VideoFrame, size: tuple[int, int], sou
         sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
         average_rate=stream.average_rate or None,
         frames_from_header=stream.frames or None,
-        duration_seconds_from_header=duration,
+        duration_seconds_from_header=_stated_seconds(file),
         motion_source=source,
         profile=stream.codec_context.profile,
     )
+
+
+def _stated_seconds(file: VideoFile) -> float | None:
+    """Duration that the file states. Of other formats, FFmpeg gives an estimate from timestamps."""
+    stream, whole = file.stream, file.container.duration
+    if not file.formats & WITH_DURATION:
+        return None
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return whole / av.time_base if whole else None

@@ -56,9 +56,10 @@ class VideoInfo:
         sample_aspect_ratio: Width of a pixel divided by its height. Masks are in pixels and do not apply it.
         average_rate: Frames per second according to the container, None if unknown.
         frames_from_header: Frame count according to the container, often wrong, None if unknown.
-        duration_seconds_from_header: Duration according to the container, None if unknown.
+        duration_seconds_from_header: Duration according to the container, often wrong, None if it states none.
         motion_source: Where the reader gets motion vectors.
         profile: FFmpeg's name of the codec's profile, such as "High", None if there is none.
+        lost_packets: Packets before the first key frame that give no picture, as in a stream cut elsewhere.
     """
 
     codec: str
@@ -75,6 +76,7 @@ class VideoInfo:
     duration_seconds_from_header: float | None
     motion_source: MotionSource
     profile: str | None = None
+    lost_packets: int = 0
 
     def __post_init__(self) -> None:
         if self.rotation not in (0, 90, 180, 270):

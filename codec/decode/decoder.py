@@ -60,7 +60,7 @@ class VideoDecoder:
         self.timeline = timeline_of(file)
         self._sent: list[PacketInfo] = []
         self._count = 0
-        self._is_key_sent = False
+        self._starts_with_key = self._is_key_sent = False
         self._start_error: str | None = None
         self._break_reason: str | None = None
         self._is_encrypted = False
@@ -93,6 +93,12 @@ class VideoDecoder:
         """Number of pictures that the decoder holds back to reorder them."""
         return max(self._context.has_b_frames, 0)
 
+    @property
+    def lost_packets(self) -> int:
+        """Number of packets that came before the first picture's, in a stream that does not begin with a key frame."""
+        first = self.peek().packet
+        return first.number if first is not None and not self._starts_with_key else 0
+
     def pop_sent(self) -> list[PacketInfo]:
         """Packets sent to the decoder since the last call."""
         sent, self._sent = self._sent, []
@@ -112,7 +118,8 @@ class VideoDecoder:
         if reason := truncation_reason(self.file) or self._break_reason:
             raise self._failure(reason)
         if not self._count and self._start_error:
-            raise self._failure(self._start_error)
+            without_key = "" if self._is_key_sent else "; no packet is marked as a key frame"
+            raise self._failure(self._start_error + without_key)
         if not self._count:
             raise NoFramesError(f"{self.file.name} has a video stream without a single picture")
 
@@ -121,9 +128,11 @@ class VideoDecoder:
 
         FFmpeg's own tools skip such packets, too.
         """
+        if not self._context.is_open:  # this is the first packet
+            self._starts_with_key = packet.is_keyframe
+            if not packet.is_keyframe:
+                self._context.thread_type = "SLICE"  # frame threads report an error some packets later
         self._is_key_sent |= packet.is_keyframe
-        if not self._is_key_sent and not self._context.is_open:
-            self._context.thread_type = "SLICE"  # frame threads report an error some packets later
         try:
             return packet.decode()
         except av.error.FFmpegError as error:

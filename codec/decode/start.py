@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import av.error
@@ -62,7 +63,7 @@ def decode_start(file: VideoFile) -> StreamStart:
     return StreamStart(lost, min((time for time in times if time is not None), default=None) if lost else None)
 
 
-def _decoded(context: av.VideoCodecContext, packet: av.Packet | None) -> list[int | None]:
+def _decoded(context: av.VideoCodecContext, packet: av.Packet[Any] | None) -> list[int | None]:
     """Return the times of the pictures that the decoder outputs; a packet that it refuses has none."""
     try:
         return [frame.pts for frame in context.decode(packet)]

@@ -17,6 +17,8 @@ INDEXED = frozenset(("mov", "mp4"))
 """Formats with an index that lists the place of each frame."""
 SEGMENTED = frozenset(("matroska", "webm"))
 """Formats with a single segment whose header states its length."""
+WITH_DURATION = INDEXED | SEGMENTED | {"avi", "flv", "asf"}
+"""Formats whose header states a duration."""
 _WITH_PACKET_SIZES = INDEXED | {"avi", "flv", "ivf"}
 """Formats that state the length of each packet: FFmpeg marks a packet as corrupt only if the file ends within it."""
 _UNKNOWN_RIFF_SIZE = 0xFFFFFFFF

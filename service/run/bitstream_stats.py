@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from typing import Any
 
 from codec.types import CompressedFrame, FrameType, MotionSource, VideoInfo
@@ -17,11 +19,13 @@ class BitstreamStats:
         # A frame does not say where its motion comes from, so each source is counted.
         self._predicted: Counter[MotionSource] = Counter()
         self._coverage = dict.fromkeys(MotionSource, 0.0)
+        self._first_time, self._last_time = math.inf, -math.inf
 
     def count(self, frames: Iterable[CompressedFrame]) -> Iterator[CompressedFrame]:
         """Count frames and pass them on."""
         for frame in frames:
             self._types[frame.type] += 1
+            self._first_time, self._last_time = min(self._first_time, frame.time), max(self._last_time, frame.time)
             sources = [source for source in MotionSource if frame.is_predicted(source)]
             coverage = frame.motion.coverage if sources else 0.0
             for source in sources:
@@ -33,6 +37,10 @@ class BitstreamStats:
     def frames(self) -> int:
         """Frames so far."""
         return self._types.total()
+
+    def seconds(self, rate: Fraction | None) -> float | None:
+        """Return the time from the first frame to the end of the last one, given the rate; None without frames."""
+        return self._last_time - self._first_time + (float(1 / rate) if rate else 0.0) if self.frames else None
 
     def to_json(self, info: VideoInfo) -> dict[str, Any]:
         """Return the report's part on the bitstream.

@@ -18,6 +18,7 @@ from service.config import Settings, load_settings
 from service.errors import RunError
 from service.prompts.mask_file import read_prompt
 from service.run.bitstream_stats import BitstreamStats
+from service.run.frame_range import check_frames, final_notes
 from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
 from service.run.options import RunOptions
 from service.run.report import Report
@@ -62,6 +63,7 @@ def segment(
     options = options or RunOptions()
     segmenter_options = options.for_segmenter()
     started = perf_counter()
+    check_frames(video, options)
     reader, notes = open_input(video, max_side=options.max_side, motion=options.motion)
     try:
         labels = read_prompt(prompt, reader.info, options.prompt_frame)
@@ -132,6 +134,7 @@ class Segmentation:
             yield mask
         if is_empty:
             raise RunError("the video yields no frame to segment")
+        self.notes += final_notes(self.options, self.info, self.bitstream)
 
     def resume(self, state: RunState) -> None:
         """Start after the masks that an earlier run with the same video, prompt, options and network returned."""

@@ -53,6 +53,11 @@ def read_frame(video: Video, index: int) -> DisplayedFrame:
     return pick_picture(pictures, index)
 
 
+def is_file(video: Video) -> TypeGuard[VideoSource]:
+    """Whether the video is a file, not a series of pictures."""
+    return not isinstance(video, np.ndarray | list | tuple) and not is_folder(video)
+
+
 def is_folder(video: Video) -> TypeGuard[str | os.PathLike[str]]:
     """Whether the video is a folder of pictures."""
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -29,6 +29,8 @@ from vos.keyframes.policy import parse_policy
 from vos.types import Prompt
 
 _pixel_limit = Lock()
+_NAME = "'upload'"
+"""What messages of the reader call the video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class UploadLimits:
 class _Upload:
     """A file with a name that can appear in error messages to the client."""
 
-    name = "upload"
+    name = _NAME.strip("'")
 
     def __init__(self, file: BinaryIO) -> None:
         self.read = file.read
@@ -77,7 +79,7 @@ def _problem(error: Exception) -> ProblemError:
     mapping = error_mapping(error)
     if not mapping.expected or isinstance(error, OSError):
         raise error
-    return ProblemError(mapping.problem, message_of(error).replace("'upload'", "the video"))
+    return ProblemError(mapping.problem, message_of(error).replace(_NAME, "the video"))
 
 
 def inspect_job(video: Path, mask: Path, options: JobOptions, limits: UploadLimits) -> JobVideo:
@@ -111,10 +113,10 @@ def inspect_video(path: Path, limits: UploadLimits) -> tuple[VideoInfo, VideoLen
         with closing(VideoFile(file)) as opened:
             context = opened.stream.codec_context
             _check_pixels(context.width, context.height, limits)
-        length = measure_length(file, partial(_check_length, limits=limits))
-        with open_video(file) as reader:
+        with open_video(file) as reader:  # first, because only a decoder knows why it cannot decode
             info = reader.info
         _check_pixels(info.coded_width, info.coded_height, limits)
+        length = measure_length(file, partial(_check_length, limits=limits))
     return info, length
 
 
@@ -156,7 +158,9 @@ def probe_upload(path: Path, limits: UploadLimits) -> dict[str, Any]:
 
     inspect_video(path, limits)
     with _uploaded(path) as file:
-        return probe(file).as_json()
+        report = probe(file)
+    error = None if report.error is None else report.error.replace(_NAME, "the video")
+    return replace(report, error=error).as_json()
 
 
 def _size_of(path: Path) -> tuple[int, int]:

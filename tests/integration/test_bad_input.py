@@ -24,7 +24,7 @@ from codec import (
     open_video,
 )
 from service.cli.main import main
-from tests.support.odd_streams import ODD_STREAMS, cut, h264, remux, with_stream
+from tests.support.odd_streams import ODD_STREAMS, cut, encrypted, h264, remux, with_stream
 from tests.support.synthetic import pan
 
 WIDTH, HEIGHT = 160, 96
@@ -51,12 +51,6 @@ def picture(form: str) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pan(1).frames[0]).save(buffer, form)
     return buffer.getvalue()
-
-
-def encrypted() -> bytes:
-    """A video under Common Encryption."""
-    options = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "0" * 31 + "1", "encryption_kid": "0" * 31 + "2"}
-    return remux(h264(), options)
 
 
 def header_only() -> bytes:

@@ -73,6 +73,41 @@ def interlaced(encoder: str, container: str, options: Mapping[str, str]) -> byte
     return file.getvalue()
 
 
+def cut_before(video: bytes, first: int, container: str) -> bytes:
+    """The packets of a video from number `first` on, as a cut without encoding leaves them."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(video)) as source, av.open(file, "w", format=container) as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for packet in packets[first:]:
+            packet.stream = stream
+            output.mux(packet)
+    return file.getvalue()
+
+
+def with_stated_seconds(video: bytes, container: str, seconds: float) -> bytes:
+    """A video whose header states this duration, whatever its pictures last; an MP4 must be fragmented."""
+    data = bytearray(video)
+    if container == "mp4":
+        for box in (b"mvhd", b"mdhd"):  # version 0: two times, time scale, duration
+            place = data.index(box) + 16
+            (scale,) = struct.unpack(">I", data[place : place + 4])
+            data[place + 4 : place + 8] = struct.pack(">I", round(seconds * scale))
+        return bytes(data)
+    if container == "matroska":
+        place, value = data.index(b"\x44\x89\x88") + 3, seconds * 1000
+    else:
+        place, value = data.index(b"\x00\x08duration\x00") + 11, seconds
+    data[place : place + 8] = struct.pack(">d", value)
+    return bytes(data)
+
+
+def encrypted() -> bytes:
+    """A video under Common Encryption."""
+    options = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "0" * 31 + "1", "encryption_kid": "0" * 31 + "2"}
+    return remux(h264(), options)
+
+
 def nal_units(stream: bytes) -> list[bytes]:
     """The NAL units of an Annex B stream, each with its start code."""
     starts = [i for i in range(len(stream) - 3) if stream[i : i + 3] == b"\x00\x00\x01"]

@@ -11,11 +11,21 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 import codec
-from codec import BrokenStreamError, CompressedFrame, MotionSource, UnsupportedSizeError
+from codec import (
+    BrokenStreamError,
+    CompressedFrame,
+    MotionSource,
+    NoFramesError,
+    UnreadableError,
+    UnsupportedSizeError,
+    open_video,
+)  # fmt: skip
 from codec.demux import source as source_module
 from tests.support import synthetic
+from tests.support.odd_streams import cut_before
 
 STREAMS = {  # encoder, its options, container, pixel format
     "h264": ("libx264", synthetic.x264(bframes=3, b_pyramid="normal", ref=3), "mp4", "yuv420p"),
@@ -311,3 +321,28 @@ def test_other_source_types_are_rejected() -> None:
     """The error for another type of source names the allowed types and the given one."""
     with pytest.raises(TypeError, match="a path, bytes or a seekable binary file object; given: int"):
         codec.open_video(3)  # type: ignore[arg-type]
+
+
+def joined(*sizes: tuple[int, int], format: str) -> bytes:
+    """Return pictures of these sizes (width, height), one after another."""
+    files = [io.BytesIO() for _ in sizes]
+    for file, (width, height), picture in zip(files, sizes, synthetic.pan(len(sizes), (64, 48)).frames, strict=True):
+        Image.fromarray(picture[:height, :width]).save(file, format)
+    return b"".join(file.getvalue() for file in files)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP"])
+def test_a_film_is_told_by_its_second_picture(format: str) -> None:
+    """Pictures of one size in a row are a film; a single one is not, nor is one with a thumbnail or gain map."""
+    with open_video(joined(*[(64, 48)] * 5, format=format)) as reader:
+        assert [frame.index for frame in reader] == list(range(5))
+    for still in (joined((64, 48), format=format), joined((64, 48), (32, 24), format=format)):
+        with pytest.raises(UnreadableError, match="is a still image"):
+            open_video(still)
+
+
+def test_the_error_of_a_stream_without_key_frame_says_so() -> None:
+    """A cut that has no key frame at all gives no picture; the error names the reason."""
+    whole = synthetic.encode(synthetic.pan(12, (64, 48)).frames, "libvpx-vp9", {"g": "100"})
+    with pytest.raises(NoFramesError, match="no packet is marked as a key frame"):
+        open_video(cut_before(whole, 3, "matroska"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ from PIL import Image
 from codec.errors import BrokenStreamError, MotionError
 from codec.types import CompressedFrame, UInt8Array
 from service.errors import MaskSizeError
+from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
 from service.run.segment import segment
 from service.run.video_input import Video
 from tests.support.media import square, write_clip, write_mask
+from tests.support.odd_streams import cut_before, with_stated_seconds
 from tests.support.still_engine import load_still
+from tests.support.synthetic import encode, pan, x264
 from vos.errors import OptionError, PromptError
 
 
@@ -118,3 +122,48 @@ def test_each_frame_is_announced_before_its_mask(tmp_path: Path) -> None:
     ):
         list(run)
     assert seen == [0, 1, 2]
+
+
+def notes_of(video: Video, **options: Any) -> list[str]:
+    """Return the notes of a whole run."""
+    with segment(video, square(64, 48), RunOptions(**options), load=load_still) as run:
+        assert list(run)
+        return run.notes
+
+
+def test_frames_beyond_the_video_are_refused_before_the_network_is_loaded(tmp_path: Path) -> None:
+    """The prompt frame and the start must be frames that are shown; packets before a cut are none."""
+    loaded: list[object] = []
+
+    def load(*arguments: Any) -> LoadedModel:
+        loaded.append(arguments)
+        return load_still(*arguments)
+
+    whole = encode(pan(40, (64, 48)).frames, "libx264", x264(bframes=2, keyint=12), container="mpegts")
+    (tmp_path / "cut.ts").write_bytes(cut_before(whole, 14, "mpegts"))
+    for options, message in (
+        ({"prompt_frame": 16}, "the prompt frame is 16; the video has 16 frames, 0 to 15"),
+        ({"start": 20}, "start is 20; the video has 16 frames, 0 to 15"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            segment(tmp_path / "cut.ts", square(64, 48), RunOptions(**options), load=load)
+    assert loaded == []
+    (note,) = notes_of(tmp_path / "cut.ts", prompt_frame=15)
+    assert "cut between key frames: nothing can be decoded before packet 10" in note
+
+
+def test_an_end_beyond_the_video_is_noted(tmp_path: Path) -> None:
+    """The run ends with the video, and says so."""
+    clip = write_clip(tmp_path / "in.mp4")
+    assert notes_of(clip, end=12) == []
+    assert notes_of(clip, end=13) == ["end is 13; the video has 12 frames, so the run ends with its last frame"]
+
+
+@pytest.mark.parametrize("container", ["matroska", "flv"])
+def test_a_wrong_duration_is_noted(container: str) -> None:
+    """All masks are there, and a note says what the header states."""
+    video = encode(pan(12, (64, 48)).frames, "libx264", x264(bframes=2), container=container)
+    assert notes_of(video) == []
+    wrong = with_stated_seconds(video, container, 90.0)
+    assert notes_of(wrong) == ["the video's header states 90.0 seconds; its pictures end after 0.5"]
+    assert notes_of(wrong, end=5) == []

@@ -7,14 +7,16 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
+from codec import open_video
 from codec.errors import BrokenStreamError
 from service.errors import error_mapping
 from service.problems import ProblemError
 from service.run.video_length import VideoLength, measure_length
-from tests.support.odd_streams import moov_first
+from tests.support.odd_streams import ODD_STREAMS, cut_before, moov_first, pictures, with_stated_seconds
 from tests.support.synthetic import encode, x264
 
 LONG = 1500
@@ -116,3 +118,64 @@ def test_a_trimmed_video_is_not_cut_off(film: Callable[..., bytes]) -> None:
     (duration,) = struct.unpack(">I", whole[place : place + 4])
     trimmed = whole[:place] + struct.pack(">I", duration // 2) + whole[place + 4 :]
     assert measured(trimmed).frames == 30
+
+
+@pytest.mark.parametrize("container", ["matroska", "flv"])
+@pytest.mark.parametrize("frames", [20, LONG])
+def test_a_duration_in_the_header_is_not_believed(film: Callable[..., bytes], container: str, frames: int) -> None:
+    """A header that overstates the duration changes nothing."""
+    video = with_stated_seconds(film(container, frames), container, 5000.0)
+    with av.open(io.BytesIO(video)) as file:
+        assert file.duration == pytest.approx(5000e6, abs=1e5)
+    length = measured(video, at_most(frames))
+    assert length.frames == frames
+    if frames < LONG:
+        assert length.seconds == pytest.approx(frames / RATE, abs=2.5 / RATE)
+
+
+def test_a_duration_in_a_fragmented_mp4_is_not_believed() -> None:
+    """Only the fragments say how many frames there are."""
+    video = with_stated_seconds(ODD_STREAMS["fragmented"].make(), "mp4", 5000.0)
+    with av.open(io.BytesIO(video)) as file:
+        assert file.duration == pytest.approx(5000e6, abs=1e5)
+    assert measured(video) == VideoLength(24, True, pytest.approx(24 / RATE, abs=0.1))
+
+
+@pytest.mark.parametrize("name", [name for name, stream in ODD_STREAMS.items() if not stream.breaks])
+def test_frames_are_those_that_a_decoder_shows(name: str) -> None:
+    """The number of frames of every odd stream is the number of its decoded pictures."""
+    video = ODD_STREAMS[name].make()
+    with av.open(io.BytesIO(video)) as file:
+        shown = sum(1 for _ in file.decode(video=0))
+    assert measured(video).frames == shown
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options", "container"),
+    [
+        ("libx264", x264(bframes=2, keyint=12), "mpegts"),
+        ("libx264", x264(bframes=2, keyint=12, open_gop=1), "mpegts"),
+        ("libx264", x264(bframes=0, keyint=12), "h264"),
+        ("libx265", {"x265-params": "log-level=none:pools=1:frame-threads=1:keyint=12:min-keyint=12"}, "hevc"),
+        ("libvpx-vp9", {"g": "12"}, "matroska"),
+        ("mpeg2video", {"g": "12", "bf": "2"}, "mpegts"),
+        ("mpeg4", {"g": "12", "bf": "2"}, "avi"),
+    ],
+)
+@pytest.mark.parametrize("first", [3, 14])
+def test_packets_before_the_first_key_frame_are_no_frames(
+    encoder: str, options: dict[str, str], container: str, first: int
+) -> None:
+    """A stream cut between key frames has as many frames as the reader yields, and lasts as long as they do."""
+    whole = encode(pictures(40, 64, 48), encoder, options, container="mpegts" if container == "h264" else container)
+    cut = cut_before(whole, first, container)
+    with open_video(cut) as reader:
+        frames = list(reader)
+    length = measured(cut)
+    assert 0 < len(frames) == length.frames
+    if length.seconds is not None and container != "avi":
+        times = [frame.time for frame in frames]
+        assert length.seconds == pytest.approx(max(times) - min(times) + 1 / RATE, abs=1.5 / RATE)
+    if encoder not in ("mpeg4", "mpeg2video"):  # whose decoders conceal what is missing
+        assert len(frames) < 40 - first
+        assert reader.info.lost_packets > 0

@@ -41,18 +41,19 @@ class Segmenter:
         )
         self._pools = ThreadPools(next(network.parameters()).device)
         self._counts: Counter[MaskSource] = Counter()
+        self._before_start: Counter[MaskSource] = Counter()
         self._timer = StageTimer()
         self._session: Session | None = None
 
     @property
     def stats(self) -> Stats:
         """Statistics of the latest run so far."""
-        return Stats(dict(self._counts), self._timer.seconds)
+        return Stats(dict(self._counts), self._timer.seconds, dict(self._before_start))
 
     @property
     def state(self) -> RunState | None:
         """Resume state of the latest run; None before its first mask. `run` continues from it with the next mask."""
-        return self._session.capture(self._counts) if self._session is not None else None
+        return self._session.capture(self._counts, self._before_start) if self._session is not None else None
 
     def run(
         self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt, state: RunState | None = None
@@ -74,6 +75,7 @@ class Segmenter:
             OptionError: The prompt frame or the range lies outside the video.
         """
         self._counts, self._timer = Counter(state.counts if state else {}), StageTimer()
+        self._before_start = Counter(state.before_start if state else {})
         start, end = self._range(prompt.index)
         session = self._session = Session(
             network=self.network,
@@ -91,9 +93,11 @@ class Segmenter:
         for wave in session.schedule(self._timer.timed("decode", frames)):
             frame_count += len(wave.frames)
             for mask in session.process(wave, end):
-                if mask.index >= start:
-                    self._counts[mask.source] += 1
-                    yield mask
+                if mask.index < start:
+                    self._before_start[mask.source] += 1
+                    continue
+                self._counts[mask.source] += 1
+                yield mask
             if end is not None and session.next_index >= end:
                 return
         if session.next_index <= start:

@@ -199,8 +199,13 @@ class Session:
         self._history.frame_count += 1
         self._references.put(frame.decode_index, masks.channels())
 
-    def capture(self, counts: Counter[MaskSource]) -> RunState | None:
-        """Return the resume state between two masks, with the masks emitted per source; None before the first one."""
+    def capture(self, counts: Counter[MaskSource], before_start: Counter[MaskSource]) -> RunState | None:
+        """Return the resume state between two masks; None before the first one.
+
+        Args:
+            counts: Masks in the output so far, by source.
+            before_start: Masks before the start of the output, by source.
+        """
         if not self._history.recent:
             return None
         held = self._references.held().items()
@@ -216,6 +221,7 @@ class Session:
             references=tuple(HeldReference(i, slot, channels.cpu().numpy()) for i, (slot, channels) in held),
             pending=tuple(self._unordered.values()),
             counts=dict(counts),
+            before_start=dict(before_start),
         )
 
     def restore(self, state: RunState) -> None:

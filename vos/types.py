@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -120,21 +121,34 @@ class Stats:
     """Statistics of a run so far.
 
     Attributes:
-        frames: Source of a mask -> number of frames.
+        frames: Source of a mask -> number of frames in the output.
         seconds: Stage -> seconds. The stages are "decode" (waiting for frames), "encode", "read" and "memorize" (base
             network), "warp" (propagation), "correct" (refinement) and "labels".
+        before_start: Source of a mask -> number of frames from the prompt frame to the start of the output, which are
+            segmented, too.
     """
 
     frames: dict[MaskSource, int]
     seconds: dict[str, float]
+    before_start: dict[MaskSource, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
-        """Frames segmented."""
+        """Frames in the output."""
         return sum(self.frames.values())
 
     @property
+    def segmented(self) -> int:
+        """Frames segmented, also before the start of the output."""
+        return self.total + sum(self.before_start.values())
+
+    @property
+    def network_runs(self) -> int:
+        """Frames that the base network encoded: key frames and the prompt frame, also before the start."""
+        counts = Counter(self.frames) + Counter(self.before_start)
+        return counts[MaskSource.KEY] + counts[MaskSource.PROMPT]
+
+    @property
     def key_share(self) -> float:
-        """Share of key frames, 0 to 1; the prompt frame counts as one."""
-        network = self.frames.get(MaskSource.KEY, 0) + self.frames.get(MaskSource.PROMPT, 0)
-        return network / self.total if self.total else 0.0
+        """Share of key frames among the segmented frames, 0 to 1; the prompt frame counts as one."""
+        return self.network_runs / self.segmented if self.segmented else 0.0

@@ -48,9 +48,6 @@ class JobRun:
         observe: Called after every step with the progress and the stats; it may raise an error to stop the job.
         state_seconds: Shortest time between two saved resume states.
         max_frames: Largest number of frames of a video; uploading a long video does not count all of them.
-
-    Attributes:
-        resumed: Whether this attempt resumed from the masks of an earlier one.
     """
 
     def __init__(
@@ -75,7 +72,7 @@ class JobRun:
         self._new = 0
         self._write_seconds = 0.0
         self._earlier_counts: Mapping[MaskSource, int] = {}
-        self.resumed = False
+        self._resumed_at: int | None = None
 
     def run(self) -> JobOutcome:
         """Run the job. Masks that are written stay, however the run ends.
@@ -113,10 +110,15 @@ class JobRun:
         total = self._run.stats
         return Stats({s: n - self._earlier_counts.get(s, 0) for s, n in total.frames.items()}, total.seconds)
 
+    @property
+    def resumed(self) -> bool:
+        """Whether this attempt resumed from the masks of an earlier one."""
+        return self._resumed_at is not None
+
     def _restore(self, state: ResumeState) -> None:
         restored = state.restore(self._job.options.first_frame)
         if restored is not None:
-            self.resumed = True
+            self._resumed_at = restored.next_index
             self._earlier_counts = restored.counts
             self._report("resuming")
 
@@ -147,8 +149,7 @@ class JobRun:
         # The path of the weights is internal to the server; their digest identifies them.
         model = {name: value for name, value in run.model.description.items() if name != "weights"}
         seconds = {"write": self._write_seconds, "total": time.monotonic() - self._began}
-        resumed_frames = sum(self._earlier_counts.values()) if self.resumed else None
-        report = replace(run.report(seconds, resumed_frames=resumed_frames), model=model).to_json()
+        report = replace(run.report(seconds, resumed_at=self._resumed_at), model=model).to_json()
         # HTTP clients also read these names.
         report |= {"codec": run.bitstream.to_json(run.info), "frames": run.stats.total}
         report["options"]["model"] = options.model

@@ -25,7 +25,8 @@ class Report:
         outputs: Where the results are; None for a job of the service, which links them.
         notes: What the user should know, in plain words.
         error: Why the run broke off; None if it is complete.
-        resumed_frames: Masks from an earlier attempt that this run did not compute; None if it did not resume.
+        resumed_at: Presentation index of the first mask that this attempt computed, after an earlier one; None if there
+            was none.
     """
 
     codec: dict[str, Any]
@@ -37,23 +38,24 @@ class Report:
     outputs: Outputs | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
-    resumed_frames: int | None = None
-
-    @property
-    def network_runs(self) -> int:
-        """Frames that the base network encoded: key frames and the prompt frame."""
-        return self.stats.frames.get(MaskSource.KEY, 0) + self.stats.frames.get(MaskSource.PROMPT, 0)
+    resumed_at: int | None = None
 
     @property
     def network_runs_saved(self) -> int:
         """Frames that have a mask without the base network."""
-        return self.stats.total - self.network_runs
+        return self.stats.segmented - self.stats.network_runs
+
+    @property
+    def frames_read(self) -> int:
+        """Frames that this attempt read and an earlier one had not: all up to the last mask, not only those written."""
+        read: int = self.codec["frames_read"]
+        return max(0, read - (self.resumed_at or 0))
 
     @property
     def fps(self) -> float:
-        """Frames per second from opening the video to the last mask written, without loading the network."""
+        """Frames read per second from opening the video to the last mask written, without loading the network."""
         busy = self.seconds["total"] - self.seconds.get("load", 0.0)
-        return (self.stats.total - (self.resumed_frames or 0)) / busy if busy > 0 else 0.0
+        return self.frames_read / busy if busy > 0 else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the frames."""
@@ -69,13 +71,14 @@ class Report:
             "model": self.model,
             "options": chosen,
             "frames_written": self.stats.total,
+            "frames_segmented": self.stats.segmented,
             "sources": {str(source): self.stats.frames.get(source, 0) for source in MaskSource},
             "key_share": round(self.stats.key_share, 4),
-            "network_runs": self.network_runs,
+            "network_runs": self.stats.network_runs,
             "network_runs_saved": self.network_runs_saved,
             "fps": round(self.fps, 2),
             "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
-            "resumed": self.resumed_frames is not None,
+            "resumed": self.resumed_at is not None,
             "outputs": None if self.outputs is None else self.outputs.to_json(),
             "notes": list(self.notes),
         }
@@ -83,9 +86,12 @@ class Report:
     def lines(self) -> list[str]:
         """Return the lines that a user reads at the end."""
         frames, saved, total = self.stats.total, self.network_runs_saved, self.seconds["total"]
+        segmented = self.stats.segmented
+        of = f" of {segmented} segmented" if segmented != frames else ""
         lines = [
-            f"{frames} frames in {total:.1f} s ({self.fps:.1f} per second, without loading the network)",
-            f"the base network ran on {self.network_runs} of them; {saved} runs saved ({saved / max(frames, 1):.0%}), "
+            f"{frames} frames{of} in {total:.1f} s ({self.fps:.1f} per second, without loading the network)",
+            f"the base network ran on {self.stats.network_runs} of them; {saved} runs saved "
+            f"({saved / max(segmented, 1):.0%}), "
             f"motion from the {self.codec['motion_source']}",
         ]
         if self.outputs is not None:

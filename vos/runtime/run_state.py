@@ -68,6 +68,7 @@ class RunState:
         references: Frames that later frames may refer to, the latest one last.
         pending: Masks that are done but not yet next in presentation order.
         counts: Source of a mask -> masks yielded so far.
+        before_start: Source of a mask -> masks before the start of the output, which are not yielded.
     """
 
     next_index: int
@@ -81,6 +82,7 @@ class RunState:
     references: tuple[HeldReference, ...]
     pending: tuple[FrameMask, ...]
     counts: Mapping[MaskSource, int]
+    before_start: Mapping[MaskSource, int]
 
     def save(self, path: Path, fingerprint: str) -> None:
         """Write the state to a file, completely or not at all.
@@ -107,6 +109,7 @@ class RunState:
                 (m.index, m.pts, m.time, str(m.type), str(m.source), list(m.scores.items())) for m in self.pending
             ],
             "counts": {str(source): count for source, count in self.counts.items()},
+            "before_start": {str(source): count for source, count in self.before_start.items()},
         }
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
@@ -141,4 +144,5 @@ def _parse(about: dict[str, Any], arrays: Mapping[str, Any]) -> RunState:
             for index, pts, time, kind, source, scores in about["pending"]
         ),
         counts={MaskSource(source): count for source, count in about["counts"].items()},
+        before_start={MaskSource(source): count for source, count in about["before_start"].items()},
     )

@@ -9,6 +9,7 @@ ServiceError
 ├── IdempotencyConflictError the Idempotency-Key was used for another payload
 ├── QueueFullError           the largest number of jobs is waiting
 ├── TooManyJobsError         an API key has the largest number of unfinished jobs
+├── TooManyObjectsError      a prompt marks more objects than allowed
 ├── TooManyFramesError       a video turned out to have more frames than allowed
 ├── StorageFullError         the quota or the disk is used up
 ├── ProblemError             names its HTTP problem itself, see `service.problems`
@@ -61,6 +62,10 @@ class QueueFullError(ServiceError):
 
 class TooManyJobsError(ServiceError):
     """The API key has the largest number of unfinished jobs."""
+
+
+class TooManyObjectsError(ServiceError):
+    """The prompt marks more objects than allowed."""
 
 
 class TooManyFramesError(ServiceError):
@@ -123,6 +128,7 @@ ERROR_MAPPINGS: tuple[tuple[type[BaseException], ErrorMapping], ...] = (
     (IdempotencyConflictError, ErrorMapping(BAD_INPUT, "idempotency-conflict")),
     (QueueFullError, ErrorMapping(FAILED, "queue-full")),
     (TooManyJobsError, ErrorMapping(FAILED, "too-many-jobs")),
+    (TooManyObjectsError, ErrorMapping(BAD_INPUT, "too-many-objects")),
     (TooManyFramesError, ErrorMapping(FAILED, "too-many-frames")),
     (StorageFullError, ErrorMapping(FAILED, "storage-full")),
     (WorkerDiedError, ErrorMapping(FAILED, "worker-died")),

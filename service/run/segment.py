@@ -15,7 +15,7 @@ from typing import Any
 from codec.reader import VideoReader
 from codec.types import CompressedFrame, UInt8Array, VideoInfo
 from service.config import Settings, load_settings
-from service.errors import RunError
+from service.errors import RunError, TooManyObjectsError
 from service.prompts.mask_file import read_prompt
 from service.run.bitstream_stats import BitstreamStats
 from service.run.frame_range import check_frames, final_notes
@@ -51,7 +51,7 @@ def segment(
         video: Path, bytes or binary file of a video; a folder or list of pictures; RGB pictures uint8 [T, H, W, 3].
         prompt: PNG file, or labels uint8 [height, width] in display size: 0 background, other values object ids.
         options: How to segment.
-        settings: Where pulled weights lie; read from the environment by default.
+        settings: Where pulled weights lie, and how many objects are allowed; read from the environment by default.
         load: Loads the network.
         on_frame: Called with each frame, in decode order, before it is segmented; it may raise to stop the run.
 
@@ -59,21 +59,31 @@ def segment(
         CodecError: The video cannot be read.
         VosError: The prompt, an option or the weights cannot be used.
         MaskFileError: The mask file cannot be used.
+        TooManyObjectsError: The mask marks more objects than the setting `max_objects` allows.
     """
-    options = options or RunOptions()
+    options, settings = options or RunOptions(), settings or load_settings()
     segmenter_options = options.for_segmenter()
     started = perf_counter()
     check_frames(video, options)
     reader, notes = open_input(video, max_side=options.max_side, motion=options.motion)
     try:
         labels = read_prompt(prompt, reader.info, options.prompt_frame)
+        _check_objects(len(labels.object_ids), settings.max_objects)
         opened = perf_counter()
-        model = load(choice_of(options), segmenter_options, settings or load_settings())
+        model = load(choice_of(options), segmenter_options, settings)
         seconds = {"open": opened - started, "load": perf_counter() - opened}
         return Segmentation(reader, labels, options, model, on_frame=on_frame, seconds=seconds, notes=notes)
     except BaseException:
         reader.close()
         raise
+
+
+def _check_objects(count: int, allowed: int) -> None:
+    if count > allowed:
+        raise TooManyObjectsError(
+            f"the mask marks {count} objects; allowed: {allowed}, the setting KEYMASK_MAX_OBJECTS (at most 255); time "
+            "and memory grow with the number of objects"
+        )
 
 
 class Segmentation:

@@ -74,6 +74,18 @@ def test_start_and_end_limit_the_output() -> None:
     assert max(taken) <= 6
 
 
+def test_frames_before_the_start_are_counted_apart() -> None:
+    """They are segmented, and the network runs on key frames among them."""
+    masks, segmenter = run(chain(13), keyframes="every:4", start=6)
+    stats, network = segmenter.stats, segmenter.network
+    assert isinstance(network, BrightnessNetwork)
+    assert (stats.total, stats.segmented) == (len(masks), 13) == (7, 13)
+    assert stats.frames == {MaskSource.PROPAGATED: 5, MaskSource.KEY: 2}
+    assert stats.before_start == {MaskSource.PROMPT: 1, MaskSource.KEY: 1, MaskSource.PROPAGATED: 4}
+    assert stats.network_runs == network.segmented + 1 == 4
+    assert stats.key_share == pytest.approx(4 / 13)
+
+
 def test_intra_blocks_on_an_object_make_a_key_frame() -> None:
     """A frame whose object is intra coded is segmented by the network; intra blocks elsewhere do not matter."""
     frames = chain(6)

@@ -81,6 +81,14 @@ def test_the_report_counts(request_: RunRequest) -> None:
     assert report == summary.to_json() | {"frames": report["frames"]}
 
 
+def test_the_rate_counts_frames_before_the_start(request_: RunRequest) -> None:
+    """Frames before the start are read, and the rate counts them."""
+    summary = run(replace(request_, options=RunOptions(start=5)))
+    assert summary.frames_read == 8
+    busy = summary.seconds["total"] - summary.seconds["load"]
+    assert summary.fps == pytest.approx(8 / busy)
+
+
 def test_progress_is_reported_after_each_frame(request_: RunRequest) -> None:
     """The callback gets the number of masks written and the number expected."""
     reported: list[tuple[int, int | None]] = []

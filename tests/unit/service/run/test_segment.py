@@ -11,7 +11,8 @@ from PIL import Image
 
 from codec.errors import BrokenStreamError, MotionError
 from codec.types import CompressedFrame, UInt8Array
-from service.errors import MaskSizeError
+from service.config import Settings
+from service.errors import MaskSizeError, TooManyObjectsError
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
 from service.run.segment import segment
@@ -167,3 +168,14 @@ def test_a_wrong_duration_is_noted(container: str) -> None:
     wrong = with_stated_seconds(video, container, 90.0)
     assert notes_of(wrong) == ["the video's header states 90.0 seconds; its pictures end after 0.5"]
     assert notes_of(wrong, end=5) == []
+
+
+def test_more_objects_than_allowed_are_refused(tmp_path: Path) -> None:
+    """The setting holds for every run, and the error says what it is called."""
+    clip = write_clip(tmp_path / "in.mp4")
+    labels = np.zeros((48, 64), np.uint8)
+    labels[:6, :10] = np.arange(1, 61).reshape(6, 10)
+    with pytest.raises(TooManyObjectsError, match=r"marks 60 objects; allowed: 50, the setting KEYMASK_MAX_OBJECTS"):
+        segment(clip, labels, load=load_still)
+    with segment(clip, labels, settings=Settings(max_objects=60), load=load_still) as run:
+        assert len(list(run)) == 12

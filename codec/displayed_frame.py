@@ -9,6 +9,7 @@ from typing import Protocol, cast
 
 import av
 
+from codec.decode.colors import to_rgb
 from codec.decode.decoder import VideoDecoder
 from codec.demux.source import VideoFile, VideoSource
 from codec.errors import NoSuchFrameError
@@ -85,7 +86,7 @@ def pick_picture(pictures: Pictures, index: int, rate: Fraction = Fraction(24)) 
 
 def _upright(frame: av.VideoFrame, info: VideoInfo) -> UInt8Array:
     """Convert a decoded picture; one whose size differs from the first picture's is scaled to it, as masks are."""
-    rgb = frame.reformat(info.coded_width, info.coded_height, "rgb24").to_ndarray()
+    rgb = to_rgb(frame, (info.coded_width, info.coded_height))
     return cast(UInt8Array, info.to_display(rgb)).copy()
 
 

@@ -25,7 +25,9 @@ def test_a_frame_is_the_one_with_its_presentation_index(tmp_path: Path, index: i
         shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     frame = read_displayed_frame(clip, index)
     assert (frame.index, frame.time) == (index, pytest.approx(0.04 * index))
-    assert np.array_equal(frame.rgb, shown[index])
+    distances = [np.abs(frame.rgb.astype(int) - picture).mean() for picture in shown]
+    assert int(np.argmin(distances)) == index
+    assert distances[index] < 5  # FFmpeg's own conversion assumes another color matrix where the stream names none
 
 
 @pytest.mark.parametrize(("rotation", "turns"), [(90, 1), (180, 2), (-90, 3)])

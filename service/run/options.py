@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from service.errors import UsageError
+from service.prompts.shapes import Shapes, prompt_frame_of
 
 if TYPE_CHECKING:
     from vos.types import Options
@@ -24,6 +25,7 @@ MIN_SIDE = 16
 """Smallest `max_side` in pixels: one cell of the network's features."""
 _KEYFRAMES = r"^(adaptive|codec|every:[1-9][0-9]{0,8})$"
 
+Chosen = TypeVar("Chosen", bound="JobOptions")
 Index = Annotated[int, Field(ge=0, le=MAX_INDEX)]
 
 
@@ -136,6 +138,16 @@ class RunOptions(JobOptions):
             first = error.errors(include_url=False)[0]
             name = ".".join(map(str, first["loc"]))
             raise UsageError(f"{name} is {first['input']!r}; {_allowed(first)}") from None
+
+
+def on_marked_frame(options: Chosen, shapes: Shapes) -> Chosen:
+    """Return the options with the frame that boxes and points mark as prompt frame.
+
+    Raises:
+        UsageError: The option `prompt_frame` was set to another frame.
+    """
+    chosen = options.prompt_frame if "prompt_frame" in options.model_fields_set else None
+    return options.model_copy(update={"prompt_frame": prompt_frame_of(shapes, chosen)})
 
 
 def _allowed(error: ErrorDetails) -> str:

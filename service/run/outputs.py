@@ -20,12 +20,14 @@ class Outputs:
         overlay: Video with the masks drawn over it; None for no such file.
         rle: NDJSON with run-length encoded masks; None for no such file.
         json: What `--json` writes after the run, replaced without asking; None for no such file.
+        prompt: The mask that was made from boxes and points; None if the user gave a mask.
     """
 
     folder: Path
     overlay: Path | None = None
     rle: Path | None = None
     json: Path | None = None
+    prompt: Path | None = None
 
     @property
     def masks(self) -> Path:
@@ -43,6 +45,7 @@ class Outputs:
             "masks": str(self.masks),
             "overlay": None if self.overlay is None else str(self.overlay),
             "rle": None if self.rle is None else str(self.rle),
+            "prompt": None if self.prompt is None else str(self.prompt),
         }
 
     def check(self, inputs: tuple[Path, ...], force: bool) -> None:
@@ -56,7 +59,7 @@ class Outputs:
         _check_room(self.folder)
         if self.overlay is not None:
             container_of(self.overlay)
-        files = [path for path in (self.overlay, self.rle) if path is not None]
+        files = [path for path in (self.overlay, self.rle, self.prompt) if path is not None]
         for path in files:
             if path.is_dir():
                 raise UsageError(f"{path} is a folder; a file is expected")
@@ -71,6 +74,7 @@ class Outputs:
         if any(is_same(path, self.masks) for path in inputs):
             raise UsageError(f"{self.masks} is an input of this run and masks would go there; choose another --out")
         files = {"report.json": self.report, "--overlay": self.overlay, "--rle": self.rle, "--json": self.json}
+        files["prompt.png"] = self.prompt
         check_paths(inputs, files, (self.folder, self.masks))
         for path in (*inputs, *files.values()):
             if path is not None and (self._is_mask(path) or self._is_mask(real(path))):

@@ -96,6 +96,6 @@ class Report:
         ]
         if self.outputs is not None:
             lines += [f"masks    {self.outputs.masks}", f"report   {self.outputs.report}"]
-            files = {"overlay": self.outputs.overlay, "rle": self.outputs.rle}
+            files = {"prompt": self.outputs.prompt, "overlay": self.outputs.overlay, "rle": self.outputs.rle}
             lines += [f"{name:8} {path}" for name, path in files.items() if path is not None]
         return lines + [f"note: {note}" for note in self.notes]

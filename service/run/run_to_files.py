@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from service.config import Settings
 from service.errors import message_of
+from service.prompts.shapes import Shapes
 from service.run.model_loader import ModelLoader, load_model
 from service.run.options import RunOptions
 from service.run.outputs import Outputs
@@ -19,7 +20,7 @@ from service.run.report import Report
 from service.run.segment import Segmentation, segment
 from service.writers.ndjson import RleWriter
 from service.writers.overlay import OverlayWriter
-from service.writers.png import PngWriter
+from service.writers.png import PngWriter, encode_mask
 from service.writers.report import ReportWriter
 from service.writers.writer import ResultWriter
 from vos.types import FrameMask
@@ -34,14 +35,14 @@ class RunRequest:
 
     Attributes:
         video: Video file, or folder of pictures.
-        mask: PNG with the objects of the prompt frame.
+        mask: PNG with the objects of the prompt frame, or boxes and points from which their mask is made.
         outputs: Where to write.
         options: How to segment.
         force: Whether to replace an earlier result.
     """
 
     video: Path
-    mask: Path
+    mask: Path | Shapes
     outputs: Outputs
     options: RunOptions = field(default_factory=RunOptions)
     force: bool = False
@@ -49,8 +50,9 @@ class RunRequest:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Files that are read."""
-        weights = self.options.weights
-        return (self.video, self.mask) if weights is None else (self.video, self.mask, Path(weights))
+        mask = (self.mask,) if isinstance(self.mask, Path) else ()
+        weights = () if self.options.weights is None else (Path(self.options.weights),)
+        return (self.video, *mask, *weights)
 
 
 def run_to_files(
@@ -89,8 +91,11 @@ class _FileSink:
 
     def write(self, masks: Iterator[FrameMask], on_progress: ProgressCallback) -> Report:
         """Write every mask, then the report, also when the masks end with an error."""
-        self._request.outputs.clear()
-        writer = ReportWriter(self._request.outputs.report)
+        outputs = self._request.outputs
+        outputs.clear()
+        if outputs.prompt is not None:
+            outputs.prompt.write_bytes(encode_mask(self._run.prompt.labels))
+        writer = ReportWriter(outputs.report)
         error: BaseException | None = None
         try:
             self._write_masks(masks, writer, on_progress)

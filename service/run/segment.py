@@ -16,13 +16,15 @@ from codec.reader import VideoReader
 from codec.types import CompressedFrame, UInt8Array, VideoInfo
 from service.config import Settings, load_settings
 from service.errors import RunError, TooManyObjectsError
+from service.prompts.made_mask import make_mask
 from service.prompts.mask_file import read_prompt
+from service.prompts.shapes import Shapes
 from service.run.bitstream_stats import BitstreamStats
 from service.run.frame_range import check_frames, final_notes
 from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
-from service.run.options import RunOptions
+from service.run.options import RunOptions, on_marked_frame
 from service.run.report import Report
-from service.run.video_input import Video, open_input
+from service.run.video_input import Video, open_input, read_frame
 from vos.runtime.run_state import RunState
 from vos.types import FrameMask, Prompt, Stats
 
@@ -33,7 +35,7 @@ _MOST_JUMPS = 5
 
 def segment(
     video: Video,
-    prompt: Path | UInt8Array,
+    prompt: Path | UInt8Array | Shapes,
     options: RunOptions | None = None,
     *,
     settings: Settings | None = None,
@@ -49,7 +51,8 @@ def segment(
 
     Args:
         video: Path, bytes or binary file of a video; a folder or list of pictures; RGB pictures uint8 [T, H, W, 3].
-        prompt: PNG file, or labels uint8 [height, width] in display size: 0 background, other values object ids.
+        prompt: PNG file; labels uint8 [height, width] in display size: 0 background, other values object ids; or boxes
+            and points, from which the mask is made.
         options: How to segment.
         settings: Where pulled weights lie, and how many objects are allowed; read from the environment by default.
         load: Loads the network.
@@ -62,10 +65,17 @@ def segment(
         TooManyObjectsError: The mask marks more objects than the setting `max_objects` allows.
     """
     options, settings = options or RunOptions(), settings or load_settings()
-    segmenter_options = options.for_segmenter()
     started = perf_counter()
+    if isinstance(prompt, tuple):
+        options = on_marked_frame(options, prompt)
     check_frames(video, options)
+    segmenter_options = options.for_segmenter()
+    made_notes: tuple[str, ...] = ()
+    if isinstance(prompt, tuple):
+        made = make_mask(read_frame(video, options.prompt_frame).rgb, prompt)
+        prompt, made_notes = made.labels, made.notes
     reader, notes = open_input(video, max_side=options.max_side, motion=options.motion)
+    notes += made_notes
     try:
         labels = read_prompt(prompt, reader.info, options.prompt_frame)
         _check_objects(len(labels.object_ids), settings.max_objects)
@@ -91,6 +101,7 @@ class Segmentation:
 
     Attributes:
         info: Sizes and orientation of the video.
+        prompt: The mask of the prompt frame.
         model: The loaded network.
         bitstream: What the bitstream has offered so far.
         options: How it is segmented.
@@ -116,7 +127,7 @@ class Segmentation:
         self.seconds = seconds
         self.notes = notes
         self._reader = reader
-        self._prompt = prompt
+        self.prompt = prompt
         self._on_frame = on_frame
         self._resume_state: RunState | None = None
 
@@ -137,7 +148,7 @@ class Segmentation:
             RunError: The video yields no frame to segment.
         """
         frames = self._observed(self.bitstream.count(self._reader))
-        masks = self.model.segmenter.run(frames, self.info, self._prompt, self._resume_state)
+        masks = self.model.segmenter.run(frames, self.info, self.prompt, self._resume_state)
         is_empty = self._resume_state is None
         for mask in masks:
             is_empty = False

@@ -18,9 +18,11 @@ from service.cli.console import (
 )
 from service.cli.options import run_options
 from service.config import load_settings
+from service.errors import UsageError
 from service.run.options import RunOptions
 
 if TYPE_CHECKING:
+    from service.prompts.shapes import Shapes
     from service.run.run_to_files import RunRequest
 
 
@@ -31,13 +33,29 @@ def run_command(
     ],
     *,
     mask: Annotated[
-        Path,
+        Path | None,
         typer.Option(
+            metavar="FILE",
             help="PNG with the objects in one frame, in the video's display size. Indexed: the palette index is the "
             "object's id, 0 the background. Grey or RGB: every pixel that is not black is object 1.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y,W,H[:LABEL]",
+            help="In place of --mask: a box around an object, in pixels of the frame that keymask frame writes. "
+            "Repeat it for more objects. The mask that is made is written to prompt.png in --out.",
+        ),
+    ] = None,
+    points: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y[,1|0];...[:LABEL]",
+            help="Like --box: points on an object, and with ,0 beside it. A box gives a better outline.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for masks/ and report.json.", show_default=False)],
     overlay: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write a video with the masks drawn over it (.mp4).")
@@ -54,9 +72,25 @@ def run_command(
     from service.run.outputs import Outputs  # noqa: PLC0415 - av and cv2 are not needed for --help
     from service.run.run_to_files import RunRequest  # noqa: PLC0415
 
-    outputs = Outputs(out, overlay, rle, json_path(json_file))
-    request = RunRequest(video, mask, outputs, RunOptions.checked(**values), force)
+    prompt = _prompt_of(mask, box or [], points or [])
+    made = None if isinstance(prompt, Path) else out / "prompt.png"
+    outputs = Outputs(out, overlay, rle, json_path(json_file), made)
+    request = RunRequest(video, prompt, outputs, RunOptions.checked(**values), force)
     run_on_terminal(request, json_file)
+
+
+def _prompt_of(mask: Path | None, boxes: list[str], points: list[str]) -> Path | Shapes:
+    """Return the mask file, or the shapes from which the mask is made; exactly one of them must be given."""
+    from service.prompts.shape_text import parse_texts  # noqa: PLC0415 - pydantic models that --help does not need
+
+    if mask is None and not boxes and not points:
+        raise UsageError(
+            "nothing says which objects to follow: give --mask FILE, or mark them with --box or --points on the "
+            "picture that keymask frame writes"
+        )
+    if mask is not None and (boxes or points):
+        raise UsageError("--mask and --box or --points are given; choose one way to mark the objects")
+    return mask or parse_texts(boxes, points).shapes
 
 
 def run_on_terminal(request: RunRequest, json_file: str | None) -> None:

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from codec.displayed_frame import read_displayed_frame
 from codec.errors import BrokenStreamError, MotionError
 from codec.types import CompressedFrame, UInt8Array
 from service.config import Settings
-from service.errors import MaskSizeError, TooManyObjectsError
+from service.errors import MaskSizeError, TooManyObjectsError, UsageError
+from service.prompts.made_mask import make_mask
+from service.prompts.shapes import ShapePrompt
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
 from service.run.segment import segment
@@ -179,3 +182,27 @@ def test_more_objects_than_allowed_are_refused(tmp_path: Path) -> None:
         segment(clip, labels, load=load_still)
     with segment(clip, labels, settings=Settings(max_objects=60), load=load_still) as run:
         assert len(list(run)) == 12
+
+
+def test_boxes_and_points_become_the_prompt(tmp_path: Path) -> None:
+    """The mask is made on the frame that the shapes mark, also of a binary file, and notes say what to check."""
+    clip = write_clip(tmp_path / "clip.mp4")
+    shapes = (ShapePrompt(frame=3, object=2, box=(10, 8, 30, 60)), ShapePrompt(object=4, points=((50, 10, 1),)))
+    made = make_mask(read_displayed_frame(clip, 3).rgb, shapes)
+    with clip.open("rb") as file, segment(file, shapes, load=load_still) as run:
+        masks = list(run)
+        assert run.options.prompt_frame == 3
+        assert np.array_equal(run.prompt.labels, made.labels)
+        assert run.notes[-len(made.notes) :] == list(made.notes)
+    assert [mask.index for mask in masks] == list(range(3, 12))
+    assert np.array_equal(masks[0].labels, made.labels)
+
+
+def test_shapes_on_another_frame_than_the_option_are_refused(tmp_path: Path) -> None:
+    """An option that was set must agree; a frame beyond the end is named as such."""
+    clip = write_clip(tmp_path / "clip.mp4")
+    shapes = (ShapePrompt(frame=3, object=2, box=(10, 8, 30, 60)),)
+    with pytest.raises(UsageError, match="the prompt marks frame 3, but prompt_frame is 0"):
+        segment(clip, shapes, RunOptions(prompt_frame=0), load=load_still)
+    with pytest.raises(OptionError, match="the prompt frame is 12; the video has 12 frames, 0 to 11"):
+        segment(clip, (shapes[0].model_copy(update={"frame": 12}),), load=load_still)

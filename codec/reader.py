@@ -156,6 +156,7 @@ def video_info(file: VideoFile, first: av.VideoFrame, size: tuple[int, int], sou
         duration_seconds_from_header=_stated_seconds(file),
         motion_source=source,
         profile=stream.codec_context.profile,
+        clean_aperture=None if file.clean_aperture is None else file.clean_aperture.within(first.width, first.height),
     )
 
 

@@ -60,6 +60,8 @@ class VideoInfo:
         motion_source: Where the reader gets motion vectors.
         profile: FFmpeg's name of the codec's profile, such as "High", None if there is none.
         lost_packets: Packets before the first key frame that give no picture, as in a stream cut elsewhere.
+        clean_aperture: Part of the decoded picture that players show (x, y, width, height) in pixels, None for all of
+            it. Pictures and masks do not apply it.
     """
 
     codec: str
@@ -77,6 +79,7 @@ class VideoInfo:
     motion_source: MotionSource
     profile: str | None = None
     lost_packets: int = 0
+    clean_aperture: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.rotation not in (0, 90, 180, 270):
@@ -94,6 +97,17 @@ class VideoInfo:
     def display_height(self) -> int:
         """Height in pixels after rotation."""
         return self.coded_width if self.rotation in (90, 270) else self.coded_height
+
+    @property
+    def display_clean_aperture(self) -> tuple[int, int, int, int]:
+        """The clean aperture (x, y, width, height) in display orientation; the whole picture if there is none."""
+        x, y, width, height = self.clean_aperture or (0, 0, self.coded_width, self.coded_height)
+        right, below = self.coded_width - x - width, self.coded_height - y - height
+        if self.rotation in (90, 270):
+            width, height = height, width
+        turned = {0: (x, y), 90: (below, x), 180: (right, below), 270: (y, right)}[self.rotation]
+        left = self.display_width - turned[0] - width if self.mirrored else turned[0]
+        return left, turned[1], width, height
 
     def to_display(self, picture: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """Turn a picture [h, w, ...] from coded to display orientation (a view, no copy)."""

@@ -3,7 +3,8 @@
 ServiceError
 ├── UsageError               options that do not fit together, an output that would overwrite a file
 ├── MaskFileError            the mask picture cannot be read
-│   └── MaskSizeError        it does not match the video's display size
+│   ├── MaskSizeError        it does not match a size of the video
+│   └── AmbiguousMaskError   it is not plain which objects it marks
 ├── JobNotFoundError         no job has this id
 ├── LostJobError             the job is no longer in the state that the caller assumes
 ├── IdempotencyConflictError the Idempotency-Key was used for another payload
@@ -41,7 +42,26 @@ class MaskFileError(ServiceError):
 
 
 class MaskSizeError(MaskFileError):
-    """The mask does not match the video's display size."""
+    """The mask has none of the sizes in which the video can be seen.
+
+    Args:
+        message: One line for users.
+        width: Width of the mask in pixels.
+        height: Height of the mask in pixels.
+    """
+
+    def __init__(self, message: str, width: int, height: int) -> None:
+        super().__init__(message, width, height)
+        self.message = message
+        self.width = width
+        self.height = height
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class AmbiguousMaskError(MaskFileError):
+    """It is not plain which objects the mask marks."""
 
 
 class JobNotFoundError(ServiceError):
@@ -122,6 +142,7 @@ ERROR_MAPPINGS: tuple[tuple[type[BaseException], ErrorMapping], ...] = (
     (vos_errors.EvaluationError, ErrorMapping(FAILED, "run-failed")),
     (vos_errors.VosError, ErrorMapping(BAD_INPUT, "invalid-options")),
     (MaskSizeError, ErrorMapping(BAD_INPUT, "mask-size-mismatch")),
+    (AmbiguousMaskError, ErrorMapping(BAD_INPUT, "mask-ambiguous")),
     (MaskFileError, ErrorMapping(BAD_INPUT, "mask-unreadable")),
     (JobNotFoundError, ErrorMapping(BAD_INPUT, "job-not-found")),
     (LostJobError, ErrorMapping(FAILED, "job-finished")),

@@ -58,8 +58,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "too-many-frames": ProblemType(_BAD, "The video has more frames than allowed"),
     "video-too-long": ProblemType(_BAD, "The video is longer than allowed"),
     # the mask
-    "mask-unreadable": ProblemType(_BAD, "The mask is not a PNG picture that can be read"),
+    "mask-unreadable": ProblemType(_BAD, "The mask is not a picture that can be read"),
     "mask-size-mismatch": ProblemType(_BAD, "The mask does not match the video's display size"),
+    "mask-ambiguous": ProblemType(_BAD, "It is not plain which objects the mask marks"),
     "mask-unusable": ProblemType(_BAD, "The mask marks no object"),
     "too-many-objects": ProblemType(_BAD, "The mask marks more objects than allowed"),
     # jobs

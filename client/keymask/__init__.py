@@ -18,7 +18,19 @@ from keymask.errors import (
     UnauthorizedError,
     WaitTimeoutError,
 )
-from keymask.models import Forecast, Frame, Job, JobStatus, Model, ObjectMask, Probe, Progress, Track, Video
+from keymask.models import (
+    Forecast,
+    Frame,
+    Job,
+    JobStatus,
+    Model,
+    ObjectMask,
+    Probe,
+    Progress,
+    PromptObject,
+    Track,
+    Video,
+)
 from keymask.options import Options
 
 __all__ = [
@@ -42,6 +54,7 @@ __all__ = [
     "Probe",
     "ProblemError",
     "Progress",
+    "PromptObject",
     "ServerError",
     "ServerNotInstalledError",
     "TooManyRequestsError",

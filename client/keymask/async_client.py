@@ -14,9 +14,9 @@ from typing import Unpack
 import httpx
 
 from keymask.errors import WaitTimeoutError, problem_of
+from keymask.mask_file import MaskLike
 from keymask.models import Frame, Job, JobStatus, Model, Probe, Track
 from keymask.options import Options
-from keymask.png import MaskLike
 from keymask.progress import ProgressOption, reporter
 from keymask.protocol import (
     POLL_SECONDS,

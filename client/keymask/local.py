@@ -5,10 +5,9 @@ Needs the server packages (`pip install keymask-server`), which are imported at 
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keymask.errors import LocalError, ServerNotInstalledError
+from keymask.mask_file import MaskLike, to_array, to_file
+from keymask.models import PromptObject
 from keymask.options import LocalOptions
-from keymask.png import MaskLike, labels_of
 
 if TYPE_CHECKING:
     from service.run.segment import Segmentation
@@ -50,7 +50,31 @@ class LocalFrame:
     scores: dict[int, float]
 
 
-def segment(source: Source, prompt: MaskLike, **options: Unpack[LocalOptions]) -> Iterator[LocalFrame]:
+class LocalFrames(Iterator[LocalFrame]):
+    """The masks of a video in presentation order, computed as they are asked for.
+
+    Attributes:
+        prompt: The objects that were read from the prompt.
+        notes: What you should know about the inputs, in plain words.
+    """
+
+    def __init__(self, segmentation: Segmentation) -> None:
+        self.prompt = tuple(PromptObject(**item.to_json()) for item in segmentation.prompt.objects)
+        self.notes = tuple(segmentation.notes)
+        self._frames = _masks(segmentation)
+
+    def __iter__(self) -> LocalFrames:
+        return self
+
+    def __next__(self) -> LocalFrame:
+        return next(self._frames)
+
+    def close(self) -> None:
+        """Stop before the end."""
+        self._frames.close()
+
+
+def segment(source: Source, prompt: MaskLike, **options: Unpack[LocalOptions]) -> LocalFrames:
     """Segment a video and yield one mask per frame, in presentation order, as they are computed.
 
     Memory does not grow with the length of the video. Pictures without a bitstream get their motion from an H.264
@@ -59,7 +83,8 @@ def segment(source: Source, prompt: MaskLike, **options: Unpack[LocalOptions]) -
     Args:
         source: Path, bytes or binary file of a video; a folder or a list of pictures; or an array or torch tensor
             uint8 [T, H, W, 3] in RGB.
-        prompt: Mask of the prompt frame: path or bytes of a PNG, array [height, width] of object ids, or PIL image.
+        prompt: Mask of the prompt frame: path or bytes of a picture, PIL image, or array, for example of object ids
+            [height, width]; see `keymask.mask_file.MaskLike`.
         **options: See `LocalOptions`.
 
     Raises:
@@ -72,7 +97,7 @@ def segment(source: Source, prompt: MaskLike, **options: Unpack[LocalOptions]) -
             print(frame.index, frame.source, int((frame.mask == 1).sum()))
     """
     segmentation = _open(source, prompt, options)  # opened at the call, so that a bad input is an error here
-    return _masks(segmentation)
+    return LocalFrames(segmentation)
 
 
 def _open(source: Source, prompt: MaskLike, options: LocalOptions) -> Segmentation:
@@ -94,7 +119,7 @@ def _open(source: Source, prompt: MaskLike, options: LocalOptions) -> Segmentati
         return run(_video(source), _prompt(prompt), RunOptions.checked(**given))
 
 
-def _masks(segmentation: Segmentation) -> Iterator[LocalFrame]:
+def _masks(segmentation: Segmentation) -> Generator[LocalFrame]:
     with segmentation, _local_errors():
         for mask in segmentation:
             yield LocalFrame(mask.index, mask.time, str(mask.source), mask.labels, mask.scores)
@@ -124,24 +149,15 @@ def _video(source: Source) -> Any:
 
 
 def _prompt(prompt: MaskLike) -> Any:
-    """Return a path as it is, and labels uint8 [height, width] of everything else."""
+    """Return a path, the bytes of a file, or an array."""
     if isinstance(prompt, str | os.PathLike):
         return Path(prompt)
-    prompt = _array(prompt)
     try:
-        return labels_of(_picture(prompt) if isinstance(prompt, bytes) else prompt)
-    except (OSError, SyntaxError, ValueError) as error:
+        return to_file(prompt) if isinstance(prompt, bytes) or hasattr(prompt, "mode") else to_array(prompt)
+    except (OSError, ValueError) as error:
         raise LocalError(f"the mask cannot be used: {error}") from error
 
 
 def _array(value: Any) -> Any:
     """Turn a torch tensor into an array; return everything else as it is."""
     return value.detach().cpu().numpy() if hasattr(value, "cpu") else value
-
-
-def _picture(png: bytes) -> Any:
-    from PIL import Image  # noqa: PLC0415 - comes with the server packages
-
-    with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
-        picture.load()
-        return picture

@@ -63,6 +63,24 @@ class Video(_Response):
     rotation: int = 0
 
 
+class PromptObject(_Response):
+    """An object of the prompt, as the service read it from the mask.
+
+    Attributes:
+        object: Object id, 1 to 255.
+        frame: Frame that the mask belongs to, counted from 0.
+        color: Color in the mask as "#rrggbb"; None if it has none.
+        area: Number of pixels.
+        bbox: Bounding box (x, y, width, height) in pixels.
+    """
+
+    object: int
+    frame: int = 0
+    color: str | None = None
+    area: int
+    bbox: tuple[int, int, int, int]
+
+
 class Failure(_Response):
     """The reason why a job failed."""
 
@@ -71,7 +89,12 @@ class Failure(_Response):
 
 
 class Job(_Response):
-    """A job."""
+    """A job.
+
+    Attributes:
+        prompt: What the service read from the mask.
+        notes: What you should know about the uploads, in plain words.
+    """
 
     id: str
     status: JobStatus
@@ -82,6 +105,8 @@ class Job(_Response):
     expires_at: datetime | None = None
     options: dict[str, Any] = {}
     video: Video
+    prompt: tuple[PromptObject, ...] = ()
+    notes: tuple[str, ...] = ()
     report: dict[str, Any] | None = None
     error: Failure | None = None
     links: dict[str, str] = {}

@@ -15,6 +15,8 @@ class Options(TypedDict, total=False):
         model: Name of a base network that `Client.models` lists.
         keyframes: "adaptive", "codec" or "every:N".
         prompt_frame: Frame that the mask belongs to, counted from 0.
+        mask_mode: How the mask is read: "ids" (values are object ids), "colors" (each color is an object), "binary"
+            (one object), or "auto" to decide by the picture.
         start: First frame to return, counted from 0.
         end: Frame to stop before.
         max_side: Longest side in pixels at which frames are analyzed.
@@ -27,6 +29,7 @@ class Options(TypedDict, total=False):
     model: str | None
     keyframes: str | None
     prompt_frame: int | None
+    mask_mode: Literal["auto", "ids", "colors", "binary"] | None
     start: int | None
     end: int | None
     max_side: int | None

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from keymask.errors import JobCanceledError, JobFailedError
+from keymask.mask_file import MaskLike, to_file
 from keymask.models import Frame, Job, JobStatus, Progress
 from keymask.options import Options, checked
-from keymask.png import MaskLike, to_png
 
 VideoLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 """Path, bytes, or seekable binary file object."""
@@ -35,7 +35,7 @@ class Upload:
 
     Attributes:
         video: The video.
-        mask: PNG bytes; None if only the video is uploaded.
+        mask: Bytes of a mask file; None if only the video is uploaded.
         options: JSON text; None for the defaults.
     """
 
@@ -48,7 +48,7 @@ class Upload:
         """Yield `data` and `files` of an httpx request, small parts first, so that the service can refuse early."""
         files: dict[str, Any] = {}
         if self.mask is not None:
-            files["mask"] = ("mask.png", self.mask, "image/png")
+            files["mask"] = ("mask", self.mask, "application/octet-stream")
         with self._content() as content:
             files["video"] = (self._name(), content, "application/octet-stream")
             yield {"data": {} if self.options is None else {"options": self.options}, "files": files}
@@ -92,7 +92,7 @@ def submission(
     if wait is not None:
         headers["Prefer"] = f"wait={wait}"
     chosen = checked(options)
-    upload = Upload(video, to_png(mask), json.dumps(chosen) if chosen else None)
+    upload = Upload(video, to_file(mask), json.dumps(chosen) if chosen else None)
     return Call("POST", "/v1/jobs", headers=headers, upload=upload)
 
 

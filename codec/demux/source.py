@@ -18,6 +18,7 @@ import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from codec.demux.clean_aperture import CleanAperture, read_clean_apertures
 from codec.demux.packets import Packets
 from codec.errors import NoVideoError, UnreadableError, UnsupportedSizeError
 
@@ -47,6 +48,7 @@ class VideoFile:
         container: FFmpeg's demuxer.
         formats: FFmpeg's names of the container format, such as "mov" and "mp4".
         stream: The video stream that FFmpeg prefers, never cover art.
+        clean_aperture: The part of the picture that players show; None if the container states none.
         packets: The stream's packets in decode order.
         size_bytes: Size of the file.
         head: The first 256 bytes of the file.
@@ -65,12 +67,15 @@ class VideoFile:
             self.size_bytes = self._file.tell()
             self._file.seek(0)
             self.head = self._file.read(_HEAD_BYTES)
+            # Before FFmpeg opens the file, because both use its position.
+            clean_apertures = read_clean_apertures(self._file)
             self._file.seek(0)
             self.container = _open(self._file, self.name)
             self.formats = frozenset(self.container.format.name.split(","))
             try:
                 self.stream = _video_stream(self.container, self.name)
                 check_size(self.stream.codec_context.width, self.stream.codec_context.height, self.name)
+                self.clean_aperture: CleanAperture | None = clean_apertures.get(self.stream.id)
                 self.packets = Packets(self.container, self.stream)
             except BaseException:
                 self.container.close()

@@ -53,6 +53,16 @@ class Video(BaseModel):
     rotation: Annotated[int, Field(description="Degrees clockwise by which players rotate the coded picture.")]
 
 
+class PromptObject(BaseModel):
+    """An object of the prompt, as it was read."""
+
+    object: Annotated[int, Field(ge=1, le=255, description="Object id.")]
+    frame: Annotated[int, Field(ge=0, description="Frame that the mask belongs to, counted from 0.")]
+    color: Annotated[str | None, Field(description="Color in the mask as #rrggbb; null if it has none.")]
+    area: Annotated[int, Field(description="Number of pixels.")]
+    bbox: Annotated[list[int], Field(min_length=4, max_length=4, description="[x, y, width, height] in pixels.")]
+
+
 class JobFailure(BaseModel):
     """Why a job failed."""
 
@@ -72,6 +82,8 @@ class JobView(BaseModel):
     expires_at: Annotated[Moment | None, Field(description="Time after which the job and its files are deleted.")]
     options: Options
     video: Video
+    prompt: Annotated[list[PromptObject], Field(description="What was read from the mask.")]
+    notes: Annotated[list[str], Field(description="What you should know about the uploads, in plain words.")]
     report: Annotated[dict[str, Any] | None, Field(description="Report of a finished run.")]
     error: JobFailure | None
     links: Annotated[dict[str, str], Field(description="Addresses, relative to the service's root.")]
@@ -90,6 +102,8 @@ class JobView(BaseModel):
                 "expires_at": job.expires_at,
                 "options": job.options.model_dump(),
                 "video": _fields(job.video),
+                "prompt": [item.to_json() for item in job.prompt],
+                "notes": list(job.notes),
                 "report": None if job.report is None else dict(job.report),
                 "error": None if job.error is None else {"type": type_of(job.error.type), "detail": job.error.detail},
                 "links": links_of(job.id),

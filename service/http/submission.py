@@ -13,10 +13,10 @@ from service.errors import IdempotencyConflictError, QueueFullError
 from service.http.context import Services
 from service.http.multipart import Part, receive_form
 from service.jobs.requests import QueueLimits
-from service.jobs.types import Job, JobProgress, JobStatus, JobVideo, new_job_id
+from service.jobs.types import Job, JobProgress, JobStatus, new_job_id
 from service.problems import ProblemError
 from service.run.options import JobOptions
-from service.sandbox.inspection import inspect_job
+from service.sandbox.inspection import InspectedJob, inspect_job
 from service.storage.job_files import JobFiles
 from service.threads import in_thread
 from vos.weights.catalog import MODELS, read_record, weights_path
@@ -65,8 +65,8 @@ async def submit_job(services: Services, request: Request, caller: str | None, k
             return SubmittedJob(earlier, new=False)
         options = read_options(bytes(parts["options"].text))
         check_model(services, options)
-        video = await services.inspection_pool.call(inspect_job, files.video, files.mask, options, services.limits)
-        job = _new_job(options, video, digest, caller, key)
+        inspected = await services.inspection_pool.call(inspect_job, files.video, files.mask, options, services.limits)
+        job = _new_job(options, inspected, digest, caller, key)
         return await in_thread(_store, services, files, job)
 
 
@@ -129,14 +129,16 @@ def _check_same_payload(job: Job, digest: str) -> None:
         raise IdempotencyConflictError("this Idempotency-Key was used for another video, mask or options")
 
 
-def _new_job(options: JobOptions, video: JobVideo, digest: str, caller: str | None, key: str | None) -> Job:
+def _new_job(options: JobOptions, inspected: InspectedJob, digest: str, caller: str | None, key: str | None) -> Job:
     return Job(
         id=new_job_id(),
         options=options,
-        video=video,
+        video=inspected.video,
+        prompt=inspected.prompt,
+        notes=inspected.notes,
         payload_sha256=digest,
         created_at=datetime.now(UTC),
-        progress=JobProgress(total=options.mask_count(video.frames)),
+        progress=JobProgress(total=options.mask_count(inspected.video.frames)),
         api_key_id=caller,
         idempotency_key=key,
     )

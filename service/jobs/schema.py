@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from service.jobs.types import Job, JobError, JobProgress, JobStatus, JobVideo
+from service.prompts.objects import PromptObject
 from service.run.options import JobOptions
 
 
@@ -66,6 +67,8 @@ jobs = Table(
     Column("expires_at", UtcDateTime),
     Column("options", JSON, nullable=False),
     Column("video", JSON, nullable=False),
+    Column("prompt", JSON(none_as_null=True)),
+    Column("notes", JSON(none_as_null=True)),
     Column("report", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
     Column("done", Integer, nullable=False),
@@ -83,7 +86,9 @@ jobs = Table(
 )
 
 _PLAIN_COLUMNS = tuple(
-    f.name for f in fields(Job) if f.name not in ("api_key_id", "progress", "options", "video", "error")
+    f.name
+    for f in fields(Job)
+    if f.name not in ("api_key_id", "progress", "options", "video", "prompt", "notes", "error")
 )
 
 
@@ -97,6 +102,10 @@ def to_columns(**attributes: Any) -> dict[str, Any]:
     for name in ("video", "error"):
         if columns.get(name) is not None:
             columns[name] = asdict(columns[name])
+    if "prompt" in columns:
+        columns["prompt"] = [item.to_json() for item in columns["prompt"]]
+    if "notes" in columns:
+        columns["notes"] = list(columns["notes"])
     if "status" in columns:
         columns["status"] = str(columns["status"])
     if "api_key_id" in columns:
@@ -120,5 +129,7 @@ def job_of(row: Row[Any]) -> Job:
         progress=JobProgress(columns["done"], columns["total"], columns["stage"], columns["fps"]),
         options=JobOptions(**columns["options"]),
         video=JobVideo(**columns["video"]),
+        prompt=tuple(PromptObject.from_json(item) for item in columns["prompt"] or ()),
+        notes=tuple(columns["notes"] or ()),
         error=None if columns["error"] is None else JobError(**columns["error"]),
     )

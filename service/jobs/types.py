@@ -11,6 +11,7 @@ from enum import StrEnum
 from threading import Lock
 from typing import Any
 
+from service.prompts.objects import PromptObject
 from service.run.options import JobOptions
 
 
@@ -103,6 +104,8 @@ class Job:
         options: Options the client chose.
         video: Properties of the uploaded video.
         payload_sha256: SHA-256 of everything that was posted, hexadecimal.
+        prompt: Objects of the prompt, as read from the mask.
+        notes: What the client should know about the uploads, in plain words.
         created_at, started_at, finished_at: Times in UTC.
         status: State of the job.
         progress: Progress of the job.
@@ -123,6 +126,8 @@ class Job:
     payload_sha256: str
     created_at: datetime
     status: JobStatus = JobStatus.QUEUED
+    prompt: tuple[PromptObject, ...] = ()
+    notes: tuple[str, ...] = ()
     progress: JobProgress = field(default_factory=JobProgress)
     started_at: datetime | None = None
     finished_at: datetime | None = None

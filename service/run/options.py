@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from service.errors import UsageError
+from service.prompts.modes import MaskMode
 from service.prompts.shapes import Shapes, prompt_frame_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ class JobOptions(BaseModel):
         ),
     ] = "adaptive"
     prompt_frame: Annotated[Index, Field(description="Frame that the mask belongs to, counted from 0.")] = 0
+    mask_mode: Annotated[
+        MaskMode,
+        Field(
+            description="How the mask is read: `ids` (values are object ids), `colors` (each color is an object), "
+            "`binary` (one object), or `auto` to decide by the picture."
+        ),
+    ] = "auto"
     start: Annotated[
         Index | None, Field(description="First frame to return, counted from 0; the prompt frame by default.")
     ] = None

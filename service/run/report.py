@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
+from service.prompts.objects import PromptObject, objects_line
 from service.run.options import RunOptions
 from service.run.outputs import Outputs
 from vos.types import MaskSource, Stats
@@ -20,6 +21,8 @@ class Report:
         model: Network, weights, device.
         options: What the user chose.
         stats: Frames by source and seconds by stage.
+        prompt: Objects of the prompt, as read from the mask.
+        pixels: Number of pixels of the prompt.
         seconds: Seconds outside the segmenter: "open", "load", "write", "total".
         video: The video's name; None for an upload.
         outputs: Where the results are; None for a job of the service, which links them.
@@ -34,6 +37,8 @@ class Report:
     options: RunOptions
     stats: Stats
     seconds: dict[str, float]
+    prompt: tuple[PromptObject, ...] = ()
+    pixels: int = 0
     video: str | None = None
     outputs: Outputs | None = None
     notes: tuple[str, ...] = ()
@@ -61,7 +66,7 @@ class Report:
         """Return everything but the frames."""
         seconds = self.seconds | self.stats.seconds
         chosen = asdict(self.options.for_segmenter()) | self.options.model_dump(
-            include={"model", "prompt_frame", "motion", "max_side"}
+            include={"model", "prompt_frame", "mask_mode", "motion", "max_side"}
         )
         return {
             "keymask": version("keymask-server"),
@@ -70,6 +75,7 @@ class Report:
             "video": {"path": self.video} | self.codec,
             "model": self.model,
             "options": chosen,
+            "prompt": [item.to_json() for item in self.prompt],
             "frames_written": self.stats.total,
             "frames_segmented": self.stats.segmented,
             "sources": {str(source): self.stats.frames.get(source, 0) for source in MaskSource},
@@ -94,6 +100,7 @@ class Report:
             f"({saved / max(segmented, 1):.0%}), "
             f"motion from the {self.codec['motion_source']}",
         ]
+        lines += [objects_line(self.prompt, self.pixels)] if self.prompt else []
         if self.outputs is not None:
             lines += [f"masks    {self.outputs.masks}", f"report   {self.outputs.report}"]
             files = {"prompt": self.outputs.prompt, "overlay": self.outputs.overlay, "rle": self.outputs.rle}

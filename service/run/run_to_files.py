@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from service.config import Settings
 from service.errors import message_of
+from service.prompts.read_prompt import ReadPrompt
 from service.prompts.shapes import Shapes
 from service.run.model_loader import ModelLoader, load_model
 from service.run.options import RunOptions
@@ -35,7 +36,8 @@ class RunRequest:
 
     Attributes:
         video: Video file, or folder of pictures.
-        mask: PNG with the objects of the prompt frame, or boxes and points from which their mask is made.
+        mask: Picture or array file with the objects of the prompt frame, or boxes and points from which their mask is
+            made.
         outputs: Where to write.
         options: How to segment.
         force: Whether to replace an earlier result.
@@ -59,12 +61,14 @@ def run_to_files(
     request: RunRequest,
     settings: Settings,
     *,
+    on_prompt: Callable[[ReadPrompt], None] = lambda _prompt: None,
     on_progress: ProgressCallback = lambda _done, _total: None,
     load: ModelLoader = load_model,
 ) -> Report:
     """Run a request. After an error in the middle, what was written stays; the report says `complete: false` and why.
 
-    Nothing is written before the first mask exists, so bad input leaves no trace.
+    Nothing is written before the first mask exists, so bad input leaves no trace. Then `on_prompt` is called with what
+    was read from the mask.
 
     Raises:
         CodecError: The video cannot be read, or breaks in the middle.
@@ -76,6 +80,7 @@ def run_to_files(
     with segment(request.video, request.mask, request.options, settings=settings, load=load) as run:
         masks = iter(run)
         first = next(masks)
+        on_prompt(run.prompt)
         return _FileSink(request, run, started).write(chain((first,), masks), on_progress)
 
 
@@ -94,7 +99,7 @@ class _FileSink:
         outputs = self._request.outputs
         outputs.clear()
         if outputs.prompt is not None:
-            outputs.prompt.write_bytes(encode_mask(self._run.prompt.labels))
+            outputs.prompt.write_bytes(encode_mask(self._run.prompt.prompt.labels))
         writer = ReportWriter(outputs.report)
         error: BaseException | None = None
         try:

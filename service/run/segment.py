@@ -7,17 +7,16 @@ differ only in what they do with each mask.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Any
 
 from codec.reader import VideoReader
-from codec.types import CompressedFrame, UInt8Array, VideoInfo
+from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings, load_settings
-from service.errors import RunError, TooManyObjectsError
+from service.errors import RunError, TooManyObjectsError, UsageError
 from service.prompts.made_mask import make_mask
-from service.prompts.mask_file import read_prompt
+from service.prompts.read_prompt import Mask, ReadPrompt, read_prompt
 from service.prompts.shapes import Shapes
 from service.run.bitstream_stats import BitstreamStats
 from service.run.frame_range import check_frames, final_notes
@@ -26,7 +25,7 @@ from service.run.options import RunOptions, on_marked_frame
 from service.run.report import Report
 from service.run.video_input import Video, open_input, read_frame
 from vos.runtime.run_state import RunState
-from vos.types import FrameMask, Prompt, Stats
+from vos.types import FrameMask, Stats
 
 FrameCallback = Callable[[CompressedFrame], None]
 _MOST_JUMPS = 5
@@ -35,7 +34,7 @@ _MOST_JUMPS = 5
 
 def segment(
     video: Video,
-    prompt: Path | UInt8Array | Shapes,
+    prompt: Mask | Shapes,
     options: RunOptions | None = None,
     *,
     settings: Settings | None = None,
@@ -51,8 +50,8 @@ def segment(
 
     Args:
         video: Path, bytes or binary file of a video; a folder or list of pictures; RGB pictures uint8 [T, H, W, 3].
-        prompt: PNG file; labels uint8 [height, width] in display size: 0 background, other values object ids; or boxes
-            and points, from which the mask is made.
+        prompt: Mask of the prompt frame: path or bytes of a picture, or an array such as object ids [height, width]; or
+            boxes and points, from which the mask is made.
         options: How to segment.
         settings: Where pulled weights lie, and how many objects are allowed; read from the environment by default.
         load: Loads the network.
@@ -67,22 +66,25 @@ def segment(
     options, settings = options or RunOptions(), settings or load_settings()
     started = perf_counter()
     if isinstance(prompt, tuple):
+        if options.mask_mode != "auto":
+            raise UsageError(f"mask_mode is {options.mask_mode}, but boxes and points have no mask to read")
         options = on_marked_frame(options, prompt)
     check_frames(video, options)
     segmenter_options = options.for_segmenter()
     made_notes: tuple[str, ...] = ()
+    mode = options.mask_mode
     if isinstance(prompt, tuple):
         made = make_mask(read_frame(video, options.prompt_frame).rgb, prompt)
-        prompt, made_notes = made.labels, made.notes
+        prompt, made_notes, mode = made.labels, made.notes, "ids"
     reader, notes = open_input(video, max_side=options.max_side, motion=options.motion)
     notes += made_notes
     try:
-        labels = read_prompt(prompt, reader.info, options.prompt_frame)
-        _check_objects(len(labels.object_ids), settings.max_objects)
+        read = read_prompt(prompt, reader.info, options.prompt_frame, mode)
+        _check_objects(len(read.objects), settings.max_objects)
         opened = perf_counter()
         model = load(choice_of(options), segmenter_options, settings)
         seconds = {"open": opened - started, "load": perf_counter() - opened}
-        return Segmentation(reader, labels, options, model, on_frame=on_frame, seconds=seconds, notes=notes)
+        return Segmentation(reader, read, options, model, on_frame=on_frame, seconds=seconds, notes=notes)
     except BaseException:
         reader.close()
         raise
@@ -101,18 +103,18 @@ class Segmentation:
 
     Attributes:
         info: Sizes and orientation of the video.
-        prompt: The mask of the prompt frame.
         model: The loaded network.
         bitstream: What the bitstream has offered so far.
         options: How it is segmented.
         seconds: Seconds spent before the first frame: "open" and "load".
+        prompt: The prompt, and the objects that were read from it.
         notes: What the user should know, in plain words.
     """
 
     def __init__(
         self,
         reader: VideoReader,
-        prompt: Prompt,
+        prompt: ReadPrompt,
         options: RunOptions,
         model: LoadedModel,
         *,
@@ -125,9 +127,9 @@ class Segmentation:
         self.options = options
         self.bitstream = BitstreamStats()
         self.seconds = seconds
-        self.notes = notes
-        self._reader = reader
+        self.notes = [*notes, *prompt.notes]
         self.prompt = prompt
+        self._reader = reader
         self._on_frame = on_frame
         self._resume_state: RunState | None = None
 
@@ -148,7 +150,7 @@ class Segmentation:
             RunError: The video yields no frame to segment.
         """
         frames = self._observed(self.bitstream.count(self._reader))
-        masks = self.model.segmenter.run(frames, self.info, self.prompt, self._resume_state)
+        masks = self.model.segmenter.run(frames, self.info, self.prompt.prompt, self._resume_state)
         is_empty = self._resume_state is None
         for mask in masks:
             is_empty = False
@@ -191,6 +193,8 @@ class Segmentation:
             stats=self.stats,
             seconds=self.seconds | seconds,
             notes=(*self.notes, *self._clock_notes(), *notes),
+            prompt=self.prompt.objects,
+            pixels=self.prompt.prompt.labels.size,
             **other,
         )
 

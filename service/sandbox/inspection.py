@@ -11,26 +11,40 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any, BinaryIO, cast
-
-from PIL import Image, UnidentifiedImageError
 
 from codec.demux.source import VideoFile
 from codec.reader import open_video
 from codec.types import VideoInfo
-from service.errors import error_mapping, message_of
+from service.errors import MaskSizeError, error_mapping, message_of
 from service.jobs.types import JobVideo
 from service.problems import ProblemError
-from service.prompts.mask_file import read_mask
+from service.prompts.objects import PromptObject
+from service.prompts.placement import placements
+from service.prompts.read_prompt import ReadPrompt
+from service.prompts.read_prompt import read_prompt as read_prompt_of
 from service.run.options import JobOptions
 from service.run.video_length import VideoLength, measure_length
 from vos.keyframes.policy import parse_policy
 from vos.types import Prompt
 
-_pixel_limit = Lock()
 _NAME = "'upload'"
 """What messages of the reader call the video."""
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedJob:
+    """What the uploads of a job hold.
+
+    Attributes:
+        video: Properties of the video.
+        prompt: Objects of the mask.
+        notes: What the client should know, in plain words.
+    """
+
+    video: JobVideo
+    prompt: tuple[PromptObject, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +96,17 @@ def _problem(error: Exception) -> ProblemError:
     return ProblemError(mapping.problem, message_of(error).replace(_NAME, "the video"))
 
 
-def inspect_job(video: Path, mask: Path, options: JobOptions, limits: UploadLimits) -> JobVideo:
+def inspect_job(video: Path, mask: Path, options: JobOptions, limits: UploadLimits) -> InspectedJob:
     """Check everything that can be checked without running a network.
 
     Raises:
         ProblemError: The video, the mask or the options are unusable or exceed a limit.
     """
     info, length = inspect_video(video, limits)
-    prompt = read_prompt(mask, info, limits, options.prompt_frame)
-    _check_options(options, prompt, length.frames if length.exact else None)
+    read = read_prompt(mask, info, limits, options)
+    _check_options(options, read.prompt, length.frames if length.exact else None)
     rate = info.average_rate or (length.frames / length.seconds if length.frames and length.seconds else None)
-    return JobVideo(
+    found = JobVideo(
         codec=info.codec,
         width=info.display_width,
         height=info.display_height,
@@ -101,6 +115,7 @@ def inspect_job(video: Path, mask: Path, options: JobOptions, limits: UploadLimi
         duration=None if length.seconds is None else round(length.seconds, 6),
         rotation=info.rotation,
     )
+    return InspectedJob(found, read.objects, read.notes)
 
 
 def inspect_video(path: Path, limits: UploadLimits) -> tuple[VideoInfo, VideoLength]:
@@ -120,32 +135,41 @@ def inspect_video(path: Path, limits: UploadLimits) -> tuple[VideoInfo, VideoLen
     return info, length
 
 
-def read_prompt(path: Path, info: VideoInfo, limits: UploadLimits, index: int) -> Prompt:
-    """Read and check the mask of the frame with this presentation index.
+def read_prompt(path: Path, info: VideoInfo, limits: UploadLimits, options: JobOptions) -> ReadPrompt:
+    """Read and check the mask of the prompt frame.
 
     Raises:
-        ProblemError: The mask is not a PNG picture, has another size than the video, is empty or has too many objects.
+        ProblemError: The mask is not a picture, has no size of the video, may mean several things, is empty or has too
+            many objects.
     """
-    width, height = info.display_width, info.display_height
-    given = _size_of(path)
-    if given != (width, height):
-        raise ProblemError(
-            "mask-size-mismatch",
-            f"the mask is {given[0]}x{given[1]}; the video is displayed at {width}x{height}; both must be equal",
-            mask={"width": given[0], "height": given[1]},
-            video={"width": width, "height": height},
-        )
     try:
-        prompt = Prompt(read_mask(path, width, height), index)
+        read = read_prompt_of(path, info, options.prompt_frame, options.mask_mode)
     except Exception as error:
         problem = _problem(error)
-        raise ProblemError(problem.kind, problem.detail.replace(f" {path}", "")) from None
-    count = len(prompt.object_ids)
-    if count > limits.objects:
+        detail = problem.detail.replace(f" {path}", "").replace(str(path), "the file")
+        raise ProblemError(problem.kind, detail, **_sizes(error, info)) from None
+    if len(read.objects) > limits.objects:
         raise ProblemError(
-            "too-many-objects", f"the mask marks {count} objects; allowed: {limits.objects}", limit=limits.objects
+            "too-many-objects",
+            f"the mask marks {len(read.objects)} objects; allowed: {limits.objects}",
+            limit=limits.objects,
         )
-    return prompt
+    return read
+
+
+def _sizes(error: Exception, info: VideoInfo) -> dict[str, Any]:
+    """Members of a problem that is about the size of the mask."""
+    if not isinstance(error, MaskSizeError):
+        return {}
+    return {
+        "mask": _size(error.width, error.height),
+        "video": _size(info.display_width, info.display_height),
+        "allowed": [_size(placement.width, placement.height) for placement in placements(info)],
+    }
+
+
+def _size(width: int, height: int) -> dict[str, int]:
+    return {"width": width, "height": height}
 
 
 def probe_upload(path: Path, limits: UploadLimits) -> dict[str, Any]:
@@ -161,27 +185,6 @@ def probe_upload(path: Path, limits: UploadLimits) -> dict[str, Any]:
         report = probe(file)
     error = None if report.error is None else report.error.replace(_NAME, "the video")
     return replace(report, error=error).as_json()
-
-
-def _size_of(path: Path) -> tuple[int, int]:
-    try:
-        with _without_pixel_limit(), Image.open(path, formats=["PNG"]) as picture:
-            return picture.size
-    except UnidentifiedImageError:
-        raise ProblemError("mask-unreadable", "the mask is not a PNG picture") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ProblemError("mask-unreadable", f"the mask is damaged: {error}".replace(str(path), "the file")) from None
-
-
-@contextmanager
-def _without_pixel_limit() -> Iterator[None]:
-    """Let Pillow open the header of a picture of any size; one thread at a time, because the limit is global."""
-    with _pixel_limit:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _check_pixels(width: int, height: int, limits: UploadLimits) -> None:

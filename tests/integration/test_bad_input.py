@@ -124,12 +124,12 @@ def mask(tmp_path: Path) -> Path:
     return save_mask(tmp_path / "good.png", box())
 
 
-def box(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
+def box(width: int = WIDTH, height: int = HEIGHT, color: tuple[int, int, int] = (128, 0, 0)) -> Image.Image:
     """An indexed picture with one object."""
     labels = np.zeros((height, width), np.uint8)
     labels[height // 4 : height // 2, width // 4 : width // 2] = 1
     picture = Image.fromarray(labels).convert("P")
-    picture.putpalette([0, 0, 0, 128, 0, 0])
+    picture.putpalette([0, 0, 0, *color])
     return picture
 
 
@@ -279,12 +279,15 @@ MASKS: dict[str, tuple[Callable[[], bytes], str]] = {
     "black": (lambda: png(Image.new("RGB", (WIDTH, HEIGHT))), r"marks no object: every pixel is 0"),
     "black, 16 bit": (lambda: png(Image.new("I;16", (WIDTH, HEIGHT))), r"marks no object: every pixel is 0"),
     "transparent": (lambda: png(transparent()), r"marks no object: every pixel is 0"),
-    "empty file": (bytes, r"bad\.png is (empty|not a PNG picture)"),
-    "text": (lambda: b"not a picture", r"is not a PNG picture"),
-    "jpeg": (lambda: jpeg(box()), r"is not a PNG picture"),
-    "cut off": (lambda: png(box())[:60], r"is (damaged|not a PNG picture)"),
-    "damaged": (lambda: png(box()).replace(b"IDAT", b"IDAX"), r"is (damaged|not a PNG picture)"),
-    "bomb": (bomb, r"50000x50000|far larger than the video"),
+    "empty file": (bytes, r"bad\.png is (empty|not a picture)"),
+    "text": (
+        lambda: b"not a picture",
+        r"is not a picture that can be read; allowed: PNG, JPEG, BMP, WebP, TIFF or NPY",
+    ),
+    "jpeg of ids": (lambda: jpeg(box(color=(1, 1, 1))), r"its format does not keep small values; save it as PNG"),
+    "cut off": (lambda: png(box())[:60], r"is (damaged|not a picture)"),
+    "damaged": (lambda: png(box()).replace(b"IDAT", b"IDAX"), r"is (damaged|not a picture)"),
+    "bomb": (bomb, r"50000x50000"),
 }
 
 
@@ -300,7 +303,7 @@ def test_bad_masks_are_named(name: str, tmp_path: Path, video: Path, refuses: Re
 def test_masks_that_are_not_files_are_named(tmp_path: Path, video: Path, refuses: Refusal) -> None:
     """The message says whether the mask is missing or a folder."""
     refuses(r"absent\.png does not exist", video, "--mask", tmp_path / "absent.png", "--out", tmp_path / "out")
-    refuses(r"is not a file; a PNG picture is expected", video, "--mask", tmp_path, "--out", tmp_path / "out")
+    refuses(r"is not a file; a picture is expected", video, "--mask", tmp_path, "--out", tmp_path / "out")
 
 
 OPTIONS: dict[str, tuple[Sequence[str], str]] = {

@@ -14,11 +14,11 @@ from service.engine.types import EngineConfig, EngineTotals, WorkerState, Worker
 from service.errors import error_mapping
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobProgress, JobStatus
-from service.prompts.mask_file import read_mask
+from service.prompts.read_prompt import read_prompt
 from service.storage.job_files import Storage
 from service.writers.ndjson import RleWriter
 from tests.support.still_engine import StillSegmenter
-from vos.types import Options, Prompt
+from vos.types import Options
 
 NAME = "thread"
 
@@ -110,9 +110,9 @@ class ThreadEngine:
         files = self.storage.job(job.id)
         with closing(RleWriter(files.mask_log)) as writer, open_video(files.video) as reader:
             info = reader.info
-            mask = read_mask(files.mask, info.display_width, info.display_height)
+            read = read_prompt(files.mask, info, job.options.prompt_frame, job.options.mask_mode)
             options = Options(start=job.options.start, end=job.options.end)
-            masks = StillSegmenter(options).run(reader, info, Prompt(mask, job.options.prompt_frame))
+            masks = StillSegmenter(options).run(reader, info, read.prompt)
             for done, frame in enumerate(masks, 1):
                 while done > self.hold_at and not self.gate.wait(0.02) and self._report(job, done - 1):
                     pass

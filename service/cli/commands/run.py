@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.console import (
+    STDOUT,
     JsonOption,
     compile_once,
     heeded_interrupts,
@@ -22,6 +24,7 @@ from service.errors import UsageError
 from service.run.options import RunOptions
 
 if TYPE_CHECKING:
+    from service.prompts.read_prompt import ReadPrompt
     from service.prompts.shapes import Shapes
     from service.run.run_to_files import RunRequest
 
@@ -36,8 +39,9 @@ def run_command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="PNG with the objects in one frame, in the video's display size. Indexed: the palette index is the "
-            "object's id, 0 the background. Grey or RGB: every pixel that is not black is object 1.",
+            help="Picture of the objects in one frame (PNG, JPEG, BMP, WebP, TIFF or NPY), in the size in which the "
+            "video is shown. Palette indices or grey values are object ids; otherwise each color is an object. Black "
+            "is the background.",
             show_default=False,
         ),
     ] = None,
@@ -105,7 +109,15 @@ def run_on_terminal(request: RunRequest, json_file: str | None) -> None:
             heed()
             update(done, total)
 
-        report = run_to_files(request, settings, on_progress=on_progress)
+        report = run_to_files(request, settings, on_prompt=_show_prompt, on_progress=on_progress)
     write_json(report.to_json(), json_file)
     for line in report.lines():
         text_console(json_file).print(line)
+
+
+def _show_prompt(prompt: ReadPrompt) -> None:
+    """Say on a terminal what was read, so that a wrong mask is noticed early; the report repeats it."""
+    if sys.stderr.isatty():
+        console = text_console(STDOUT)
+        for line in (prompt.line, *(f"note: {note}" for note in prompt.notes)):
+            console.print(line)

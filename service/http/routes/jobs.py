@@ -30,8 +30,9 @@ _CREATE_BODY = form_body(
         "mask": {
             "type": "string",
             "format": "binary",
-            "description": "A PNG of the video's display size. In an indexed PNG the palette index is the object's id "
-            "and 0 the background. In a grey or RGB PNG every pixel that is not black belongs to object 1.",
+            "description": "A picture (PNG, JPEG, BMP, WebP, TIFF or NPY) in the size in which the video is shown. "
+            "Palette indices or grey values are object ids; otherwise each color is an object. Black is the "
+            "background. `prompt` of the job says what was read.",
         },
         "options": {"$ref": "#/components/schemas/Options"},
     },
@@ -43,14 +44,14 @@ _CREATE_BODY = form_body(
     },
     encoding={
         "video": {"contentType": "video/*, application/octet-stream"},
-        "mask": {"contentType": "image/png"},
+        "mask": {"contentType": "image/*, application/octet-stream"},
         "options": {"contentType": "application/json"},
     },
 )
 _CREATE_PROBLEMS = (
     *COMMON, "invalid-multipart", "invalid-parts", "invalid-options", "unsupported-media-type", "upload-too-large",
     "upload-interrupted", "video-unreadable", "no-video-stream", "video-encrypted", "video-truncated", "no-frames",
-    "video-undecodable", "too-many-pixels", "too-many-frames", "video-too-long", "mask-unreadable",
+    "video-undecodable", "too-many-pixels", "too-many-frames", "video-too-long", "mask-unreadable", "mask-ambiguous",
     "mask-size-mismatch", "mask-unusable", "too-many-objects", "model-unavailable", "idempotency-conflict",
     "queue-full", "too-many-jobs", "storage-full", "not-ready",
 )  # fmt: skip

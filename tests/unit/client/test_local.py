@@ -13,8 +13,8 @@ import pytest
 import torch
 from keymask.errors import LocalError
 from keymask.local import LocalFrame, segment
+from keymask.mask_file import encode as encode_mask
 from keymask.options import LocalOptions, Options
-from keymask.png import encode as encode_mask
 from PIL import Image
 
 from service.run.options import JobOptions, RunOptions
@@ -97,7 +97,7 @@ def test_a_prompt_is_a_path_bytes_an_array_or_a_picture(clip: Path, tmp_path: Pa
         ({"source": "nowhere.mp4"}, "nowhere.mp4"),
         ({"source": np.zeros((3, 48, 64), np.uint8)}, "uint8"),
         ({"prompt": LABELS[:10]}, "64x10.*64x48"),
-        ({"prompt": b"no picture"}, "the mask cannot be used"),
+        ({"prompt": b"no picture"}, "the mask is not a picture that can be read"),
         ({"quality": "good"}, "fast, balanced, best"),
         ({"speed": 3}, "speed"),
     ],

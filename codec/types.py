@@ -175,6 +175,20 @@ class MotionField:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PicturePlanes:
+    """A decoded picture at full size in coded orientation, 8 bit per sample, chroma at half the size (4:2:0).
+
+    Attributes:
+        y: Luma uint8 [height, width], in the stream's own range.
+        u, v: Chroma uint8 [ceil(height / 2), ceil(width / 2)].
+    """
+
+    y: UInt8Array
+    u: UInt8Array
+    v: UInt8Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CompressedFrame:
     """One frame with its picture, motion and residual.
 
@@ -193,6 +207,7 @@ class CompressedFrame:
         available_references: Decode indices of the frames that later frames may still refer to. Anything kept for other
             frames can be dropped.
         to_rgb: Converts the picture to RGB. Call `rgb()` instead.
+        to_planes: Returns the picture at full size; None where only the picture at analysis size is known.
     """
 
     index: int
@@ -206,6 +221,7 @@ class CompressedFrame:
     residual: Int16Array
     available_references: tuple[int, ...]
     to_rgb: Callable[[], UInt8Array] = field(repr=False)
+    to_planes: Callable[[], PicturePlanes] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.luma.shape != self.residual.shape:

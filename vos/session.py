@@ -61,7 +61,7 @@ class Session:
         pools: ThreadPools, timer: StageTimer, info: VideoInfo, prompt: Prompt,
     ) -> None:  # fmt: skip
         self._policy, self._pools, self._timer = policy, pools, timer
-        self._prompt, self._labeler = prompt, Labeler(prompt, info, timer)
+        self._prompt, self._labeler = prompt, Labeler(prompt, info, timer, options.edges == "refined")
         self._device = next(network.parameters()).device
         self._size = PaddedSize.of(info.analysis_height, info.analysis_width, network.stride)
         self._object_ids = prompt.object_ids

@@ -11,6 +11,8 @@ import numpy as np
 from codec.types import FrameType, UInt8Array
 from vos.errors import OptionError, PromptError
 
+EDGES = ("refined", "raw")
+
 
 class MaskSource(StrEnum):
     """Where the mask of a frame comes from."""
@@ -65,6 +67,8 @@ class Options:
         quality: "fast", "balanced" or "best". Sets how many key frames `adaptive` takes, and how much work the refiner
             may do.
         max_key_share: Maximum share of key frames among the frames so far under `adaptive`, above 0 to 1.
+        edges: "refined" lets the edges of masks follow the picture at its full size, "raw" leaves them as the networks
+            made them, smoothly enlarged.
     """
 
     keyframes: str = "adaptive"
@@ -75,6 +79,7 @@ class Options:
     top_k: int = 20
     quality: str = "balanced"
     max_key_share: float = 1.0
+    edges: str = "refined"
 
     def __post_init__(self) -> None:
         if self.start is not None and self.start < 0:
@@ -85,6 +90,8 @@ class Options:
             raise OptionError(
                 f"memory_frames is {self.memory_frames}; it must be at least 2: the first and a recent one"
             )
+        if self.edges not in EDGES:
+            raise OptionError(f"edges is {self.edges!r}; allowed: {', '.join(EDGES)}")
         if self.top_k < 1:
             raise OptionError(f"top_k is {self.top_k}; it must be at least 1")
 

@@ -1,9 +1,10 @@
-"""Scale decoded pictures to analysis size: luma immediately, RGB on demand."""
+"""Scale decoded pictures to analysis size: luma immediately, RGB on demand; and hand out their full-size planes."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import av
 import cv2
@@ -11,7 +12,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from codec.decode.colors import to_rgb
-from codec.types import UInt8Array
+from codec.types import PicturePlanes, UInt8Array
 
 _FORMATS_WITH_LUMA_PLANE = frozenset(
     {
@@ -20,6 +21,15 @@ _FORMATS_WITH_LUMA_PLANE = frozenset(
     }
 )
 """Pixel formats whose first plane is 8-bit luma."""
+_PLANAR_420 = frozenset({"yuv420p", "yuvj420p", "yuva420p"})
+
+# swscale assumes that gray is full range BT.601. Equal settings on both sides prevent a conversion.
+_UNCHANGED: dict[str, Any] = {
+    "src_color_range": ColorRange.JPEG,
+    "dst_color_range": ColorRange.JPEG,
+    "src_colorspace": Colorspace.ITU601,
+    "dst_colorspace": Colorspace.ITU601,
+}
 
 _KERNEL_X, _KERNEL_Y = np.ones(1, np.float32), np.array((0.25, 0.5, 0.25), np.float32)
 """Filter that blends the two fields of an interlaced picture."""
@@ -64,7 +74,8 @@ class Scaler:
         self.size = size
         self._to_luma = VideoReformatter()
         self._to_rgb = VideoReformatter()
-        self._rgb_lock = threading.Lock()
+        self._to_planes = VideoReformatter()
+        self._lock = threading.Lock()
 
     def luma(self, picture: av.VideoFrame) -> UInt8Array:
         """Luma uint8 [height, width] in the stream's own range (limited or full).
@@ -80,29 +91,47 @@ class Scaler:
     def _luma(self, picture: av.VideoFrame) -> UInt8Array:
         width, height = self.size
         if (picture.width, picture.height) == self.size and picture.format.name in _FORMATS_WITH_LUMA_PLANE:
-            plane = picture.planes[0]
-            if plane.line_size >= width:
-                rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-                return rows[:height, :width].copy()
-        # swscale assumes that gray is full range BT.601. Equal settings on both sides prevent a conversion.
-        gray = self._to_luma.reformat(
-            picture,
-            width,
-            height,
-            "gray",
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.JPEG,
-            src_colorspace=Colorspace.ITU601,
-            dst_colorspace=Colorspace.ITU601,
-            threads=1,
-        )
+            rows = _rows(picture, 0, width, height)
+            if rows is not None:
+                return rows.copy()
+        gray = self._to_luma.reformat(picture, width, height, "gray", threads=1, **_UNCHANGED)
         return np.ascontiguousarray(gray.to_ndarray(), np.uint8)
 
     def rgb(self, picture: av.VideoFrame) -> Callable[[], UInt8Array]:
         """A function that returns the RGB picture uint8 [height, width, 3]. It keeps the decoded picture in memory."""
 
         def convert() -> UInt8Array:
-            with self._rgb_lock:
+            with self._lock:
                 return to_rgb(picture, self.size, self._to_rgb)
 
         return convert
+
+    def planes(self, picture: av.VideoFrame) -> Callable[[], PicturePlanes]:
+        """A function that returns the picture's planes at full size, without a copy where its format is 8-bit 4:2:0."""
+
+        def to_planes() -> PicturePlanes:
+            found = _planes(picture) if picture.format.name in _PLANAR_420 else None
+            if found is None:
+                with self._lock:
+                    converted = self._to_planes.reformat(picture, format="yuv420p", threads=1, **_UNCHANGED)
+                found = _planes(converted)
+            assert found is not None
+            return found
+
+        return to_planes
+
+
+def _planes(picture: av.VideoFrame) -> PicturePlanes | None:
+    """Views of the planes of a 4:2:0 picture; None if a plane is stored bottom up."""
+    width, height = picture.width, picture.height
+    sizes = ((width, height), *[(-(-width // 2), -(-height // 2))] * 2)
+    y, u, v = (_rows(picture, number, *size) for number, size in enumerate(sizes))
+    return None if y is None or u is None or v is None else PicturePlanes(y, u, v)
+
+
+def _rows(picture: av.VideoFrame, number: int, width: int, height: int) -> UInt8Array | None:
+    """View of a plane's samples uint8 [height, width]; None if it is stored bottom up."""
+    plane = picture.planes[number]
+    if plane.line_size < width:
+        return None
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height, :width]

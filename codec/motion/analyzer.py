@@ -54,6 +54,7 @@ class FrameAnalyzer:
             residual=residual,
             available_references=self._dpb.decode_indices,
             to_rgb=self._scaler.rgb(picture.frame),
+            to_planes=self._scaler.planes(picture.frame),
         )
         self._decode_index += 1
         return frame

@@ -88,6 +88,13 @@ class JobOptions(BaseModel):
         Field(gt=0, le=1, description="Largest share of key frames that `adaptive` chooses, above 0 and at most 1."),
     ] = 1.0
 
+    edges: Annotated[
+        Literal["refined", "raw"],
+        Field(
+            description="Edges of masks: `refined` follows the full-size picture, `raw` enlarges the networks' masks."
+        ),
+    ] = "refined"
+
     @property
     def first_frame(self) -> int:
         """Presentation index of the first mask."""

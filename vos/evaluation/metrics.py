@@ -56,16 +56,16 @@ def region_similarity(prediction: BoolArray, truth: BoolArray) -> float:
     return np.count_nonzero(prediction & truth) / union if union else 1.0
 
 
-def boundary_accuracy(prediction: BoolArray, truth: BoolArray) -> float:
+def boundary_accuracy(prediction: BoolArray, truth: BoolArray, tolerance: float = TOLERANCE) -> float:
     """F: harmonic mean of the precision and recall of boundary pixels.
 
-    A boundary pixel matches if the other mask has a boundary pixel within the tolerance (Euclidean). F is 1 if neither
-    mask has a boundary, 0 if only one has.
+    A boundary pixel matches if the other mask has a boundary pixel within the tolerance (Euclidean), a share of the
+    picture's diagonal. F is 1 if neither mask has a boundary, 0 if only one has.
     """
     boundaries = boundary(prediction), boundary(truth)
     if not (boundaries[0].any() and boundaries[1].any()):
         return float(boundaries[0].any() == boundaries[1].any())
-    radius = math.ceil(TOLERANCE * math.hypot(*truth.shape))
+    radius = math.ceil(tolerance * math.hypot(*truth.shape))
     window = _window(boundaries[0] | boundaries[1], radius)
     predicted, true = boundaries[0][window], boundaries[1][window]
     precision = np.count_nonzero(predicted & _dilate(true, radius)) / np.count_nonzero(predicted)

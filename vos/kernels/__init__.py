@@ -10,8 +10,18 @@ Common arguments:
 """
 
 from vos.kernels.fill_missing import fill_missing
+from vos.kernels.guided_labels import guided_labels
 from vos.kernels.rasterize_labels import rasterize_labels
 from vos.kernels.reductions import mask_confidence, mean_absolute
 from vos.kernels.warp import lookup_slots, sampling, warp
 
-__all__ = ["fill_missing", "lookup_slots", "mask_confidence", "mean_absolute", "rasterize_labels", "sampling", "warp"]
+__all__ = [
+    "fill_missing",
+    "guided_labels",
+    "lookup_slots",
+    "mask_confidence",
+    "mean_absolute",
+    "rasterize_labels",
+    "sampling",
+    "warp",
+]

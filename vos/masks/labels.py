@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from codec.types import CompressedFrame, VideoInfo
-from vos.masks.geometry import mask_confidence, soft_to_labels
+from codec.types import STRIDE, CompressedFrame, UInt8Array, VideoInfo
+from vos.masks.edges import refined_labels
+from vos.masks.geometry import mask_confidence, soft_to_labels, to_grid
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import one_thread
 from vos.types import FrameMask, MaskSource, Prompt
@@ -21,11 +22,13 @@ class Labeler:
         prompt: Mask of the prompt frame; its object ids are the labels.
         info: Sizes and orientation of the video.
         timer: Takes the time of the stage "labels".
+        refine_edges: Whether edges follow the picture at full size.
     """
 
     prompt: Prompt
     info: VideoInfo
     timer: StageTimer
+    refine_edges: bool
 
     @one_thread()
     def label(
@@ -42,9 +45,8 @@ class Labeler:
         """
         ids = self.prompt.object_ids
         with self.timer.stage("labels"):
-            masks = soft.cpu().numpy()
-            labels = soft_to_labels(masks, stride, ids, self.info)
-            scores = (mask_confidence(masks) * confidence.cpu().numpy()).tolist()
+            scores = (mask_confidence(soft.cpu().numpy()) * confidence.cpu().numpy()).tolist()
+            labels = self._labels(frame, soft, stride)
         scores_by_id = dict(zip(ids, scores, strict=True))
         return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores_by_id)
 
@@ -53,3 +55,10 @@ class Labeler:
         labels = self.prompt.labels.copy()
         scores = dict.fromkeys(self.prompt.object_ids, 1.0)
         return FrameMask(frame.index, frame.pts, frame.time, frame.type, MaskSource.PROMPT, labels, scores)
+
+    def _labels(self, frame: CompressedFrame, soft: Tensor, stride: int) -> UInt8Array:
+        ids = self.prompt.object_ids
+        if self.refine_edges and frame.to_planes is not None:
+            grid = soft if stride == STRIDE else to_grid(soft)
+            return refined_labels(grid.cpu().numpy(), frame.luma, frame.to_planes(), ids, self.info)
+        return soft_to_labels(soft.cpu().numpy(), stride, ids, self.info)

@@ -170,6 +170,31 @@ def test_rgb_matches_the_source() -> None:
         assert np.abs(frame.rgb().astype(int) - clip.frames[frame.index]).mean() < 6
 
 
+@pytest.mark.parametrize(
+    ("pixel_format", "size", "view"),
+    [("yuv420p", (192, 128), True), ("yuv444p", (191, 127), False), ("yuv420p10le", (192, 128), False)],
+)
+def test_planes_are_the_picture_at_full_size(pixel_format: str, size: tuple[int, int], view: bool) -> None:
+    """`to_planes` returns 8-bit 4:2:0 planes at coded size, whatever the format and the analysis size."""
+    clip = synthetic.pan(4, size)
+    data = synthetic.encode(clip.frames, options=synthetic.x264(bframes=2, crf=4), pixel_format=pixel_format)
+    with codec.open_video(data, short_side=64) as video:
+        frames = sorted(video, key=lambda frame: frame.index)
+    width, height = size
+    for frame, decoded in zip(frames, av.open(io.BytesIO(data)).decode(video=0), strict=True):
+        assert frame.to_planes is not None
+        planes = frame.to_planes()
+        y, *chroma = decoded.to_ndarray(format="yuv444p").astype(int)
+        assert planes.y.shape == (height, width)
+        assert np.abs(planes.y - y).mean() < 1
+        for plane, full in zip((planes.u, planes.v), chroma, strict=True):
+            even = np.pad(full, ((0, height % 2), (0, width % 2)), mode="edge")
+            rows, columns = even.shape[0] // 2, even.shape[1] // 2
+            assert plane.shape == (rows, columns)
+            assert np.abs(plane - even.reshape(rows, 2, columns, 2).mean((1, 3))).mean() < 3
+        assert not (view and planes.y.flags.owndata)
+
+
 def test_info_describes_the_stream() -> None:
     """VideoInfo has codec, pixel format, sizes and frame rate of the stream."""
     with codec.open_video(encode("h264")) as video:

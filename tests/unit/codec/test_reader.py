@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -176,8 +177,8 @@ def test_rgb_matches_the_source() -> None:
 )
 def test_planes_are_the_picture_at_full_size(pixel_format: str, size: tuple[int, int], view: bool) -> None:
     """`to_planes` returns 8-bit 4:2:0 planes at coded size, whatever the format and the analysis size."""
-    clip = synthetic.pan(4, size)
-    data = synthetic.encode(clip.frames, options=synthetic.x264(bframes=2, crf=4), pixel_format=pixel_format)
+    smooth = np.stack([cv2.GaussianBlur(picture, (0, 0), 4) for picture in synthetic.pan(4, size).frames])
+    data = synthetic.encode(smooth, options=synthetic.x264(bframes=2, crf=4), pixel_format=pixel_format)
     with codec.open_video(data, short_side=64) as video:
         frames = sorted(video, key=lambda frame: frame.index)
     width, height = size
@@ -188,10 +189,8 @@ def test_planes_are_the_picture_at_full_size(pixel_format: str, size: tuple[int,
         assert planes.y.shape == (height, width)
         assert np.abs(planes.y - y).mean() < 1
         for plane, full in zip((planes.u, planes.v), chroma, strict=True):
-            even = np.pad(full, ((0, height % 2), (0, width % 2)), mode="edge")
-            rows, columns = even.shape[0] // 2, even.shape[1] // 2
-            assert plane.shape == (rows, columns)
-            assert np.abs(plane - even.reshape(rows, 2, columns, 2).mean((1, 3))).mean() < 3
+            assert plane.shape == full[::2, ::2].shape
+            assert np.abs(plane - full[::2, ::2]).mean() < 2
         assert not (view and planes.y.flags.owndata)
 
 

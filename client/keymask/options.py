@@ -19,9 +19,12 @@ class Options(TypedDict, total=False):
             (one object), or "auto" to decide by the picture.
         start: First frame to return, counted from 0.
         end: Frame to stop before.
-        max_side: Longest side in pixels at which frames are analyzed.
+        analysis_side: Shorter side in pixels at which frames are analyzed, 240 to 1080, or "auto": enough for the
+            smallest object of the prompt. 480 by default.
+        max_side: Largest longer side in pixels at which frames are analyzed.
         quality: How many key frames "adaptive" chooses, and how much of each frame the refiner refines.
         max_key_share: Largest share of key frames that "adaptive" chooses, above 0 and at most 1.
+        edges: "refined" lets edges follow the full-size picture, "raw" enlarges the networks' masks.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
@@ -32,9 +35,11 @@ class Options(TypedDict, total=False):
     mask_mode: Literal["auto", "ids", "colors", "binary"] | None
     start: int | None
     end: int | None
+    analysis_side: int | Literal["auto"] | None
     max_side: int | None
     quality: Literal["fast", "balanced", "best"] | None
     max_key_share: float | None
+    edges: Literal["refined", "raw"] | None
 
 
 class LocalOptions(Options, total=False):

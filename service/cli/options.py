@@ -81,8 +81,9 @@ def _kind(annotation: Any) -> tuple[Any, tuple[str, ...]]:
     if get_origin(annotation) is Literal:
         return str, get_args(annotation)
     if get_origin(annotation) in (Union, types.UnionType):
-        (inner,) = (part for part in get_args(annotation) if part is not type(None))
-        return _kind(inner)[0] | None, ()
+        inner = [part for part in get_args(annotation) if part is not type(None)]
+        # The table parses what may be of several types.
+        return (_kind(inner[0])[0] if len(inner) == 1 else str) | None, ()
     if get_origin(annotation) is Annotated:
         return get_args(annotation)[0], ()
     return annotation, ()

@@ -30,9 +30,11 @@ _JOB: dict[str, Any] = {
         "mask_mode": "auto",
         "start": None,
         "end": None,
+        "analysis_side": None,
         "max_side": None,
         "quality": "balanced",
         "max_key_share": 1.0,
+        "edges": "refined",
     },
     "video": {
         "codec": "h264",

@@ -10,7 +10,7 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from service.errors import UsageError
@@ -24,6 +24,8 @@ MAX_INDEX = 2**31 - 1
 """Largest frame index."""
 MIN_SIDE = 16
 """Smallest `max_side` in pixels: one cell of the network's features."""
+MIN_ANALYSIS_SIDE, LARGEST_ANALYSIS_SIDE = 240, 1080
+"""Limits of `analysis_side` in pixels."""
 _KEYFRAMES = r"^(adaptive|codec|every:[1-9][0-9]{0,8})$"
 
 Chosen = TypeVar("Chosen", bound="JobOptions")
@@ -34,6 +36,17 @@ def _check_keyframes(text: str) -> str:
     if not re.match(_KEYFRAMES, text):
         raise ValueError("allowed: adaptive, codec, every:N with N of 1 or more")
     return text
+
+
+def _check_analysis_side(value: Any) -> Any:
+    if value is None or value == "auto":
+        return value
+    allowed = f"allowed: auto, or {MIN_ANALYSIS_SIDE} to {LARGEST_ANALYSIS_SIDE}"
+    if isinstance(value, bool) or not isinstance(value, int | str) or not re.match(r"^[0-9]{1,9}$", str(value)):
+        raise ValueError(allowed)
+    if not MIN_ANALYSIS_SIDE <= int(value) <= LARGEST_ANALYSIS_SIDE:
+        raise ValueError(allowed)
+    return int(value)
 
 
 class JobOptions(BaseModel):
@@ -70,13 +83,29 @@ class JobOptions(BaseModel):
         Index | None, Field(description="First frame to return, counted from 0; the prompt frame by default.")
     ] = None
     end: Annotated[Index | None, Field(description="Frame to stop before; the end of the video by default.")] = None
+    analysis_side: Annotated[
+        int | Literal["auto"] | None,
+        BeforeValidator(_check_analysis_side),
+        Field(
+            description="Shorter side in pixels at which frames are analyzed, 240 to 1080; 480 by default. `auto`: "
+            "enough for the smallest object of the prompt to keep 24 pixels, from 480 to 1080. Twice the side takes "
+            "four times as long.",
+            examples=["auto", 720],
+            json_schema_extra={
+                "anyOf": [
+                    {"type": "integer", "minimum": MIN_ANALYSIS_SIDE, "maximum": LARGEST_ANALYSIS_SIDE},
+                    {"const": "auto", "type": "string"},
+                    {"type": "null"},
+                ]
+            },
+        ),
+    ] = None
     max_side: Annotated[
         int | None,
         Field(
             ge=MIN_SIDE,
             le=16384,
-            description="Longest side in pixels at which frames are analyzed; by default the shorter side is at most "
-            "480.",
+            description="Largest longer side in pixels at which frames are analyzed, a limit beside analysis_side.",
         ),
     ] = None
     quality: Annotated[

@@ -66,7 +66,7 @@ class Report:
         """Return everything but the frames."""
         seconds = self.seconds | self.stats.seconds
         chosen = asdict(self.options.for_segmenter()) | self.options.model_dump(
-            include={"model", "prompt_frame", "mask_mode", "motion", "max_side"}
+            include={"model", "prompt_frame", "mask_mode", "motion", "analysis_side", "max_side"}
         )
         return {
             "keymask": version("keymask-server"),

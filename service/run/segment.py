@@ -18,6 +18,7 @@ from service.errors import RunError, TooManyObjectsError, UsageError
 from service.prompts.made_mask import make_mask
 from service.prompts.read_prompt import Mask, ReadPrompt, read_prompt
 from service.prompts.shapes import Shapes
+from service.run.analysis_size import requested_side, size_notes, sufficient_side
 from service.run.bitstream_stats import BitstreamStats
 from service.run.frame_range import check_frames, final_notes
 from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
@@ -76,11 +77,16 @@ def segment(
     if isinstance(prompt, tuple):
         made = make_mask(read_frame(video, options.prompt_frame).rgb, prompt)
         prompt, made_notes, mode = made.labels, made.notes, "ids"
-    reader, notes = open_input(video, max_side=options.max_side, motion=options.motion)
-    notes += made_notes
+    side = requested_side(options)
+    reader, notes = _open(video, options, side)
     try:
         read = read_prompt(prompt, reader.info, options.prompt_frame, mode)
         _check_objects(len(read.objects), settings.max_objects)
+        labels = read.prompt.labels
+        if options.analysis_side == "auto" and (larger := sufficient_side(labels, reader.info)) > side:
+            reader.close()
+            reader, notes = _open(video, options, larger)
+        notes += [*made_notes, *size_notes(options, labels, reader.info)]
         opened = perf_counter()
         model = load(choice_of(options), segmenter_options, settings)
         seconds = {"open": opened - started, "load": perf_counter() - opened}
@@ -96,6 +102,10 @@ def _check_objects(count: int, allowed: int) -> None:
             f"the mask marks {count} objects; allowed: {allowed}, the setting KEYMASK_MAX_OBJECTS (at most 255); time "
             "and memory grow with the number of objects"
         )
+
+
+def _open(video: Video, options: RunOptions, side: int) -> tuple[VideoReader, list[str]]:
+    return open_input(video, short_side=side, max_side=options.max_side, motion=options.motion)
 
 
 class Segmentation:

@@ -20,7 +20,9 @@ Video: TypeAlias = VideoSource | UInt8Array | list[Path] | tuple[Path, ...]
 """Path of a video or of a folder of pictures, bytes, binary file, RGB pictures uint8 [T, H, W, 3], or picture files."""
 
 
-def open_input(video: Video, *, max_side: int | None = None, motion: str = "auto") -> tuple[VideoReader, list[str]]:
+def open_input(
+    video: Video, *, short_side: int = 480, max_side: int | None = None, motion: str = "auto"
+) -> tuple[VideoReader, list[str]]:
     """Open a video.
 
     Returns:
@@ -31,13 +33,13 @@ def open_input(video: Video, *, max_side: int | None = None, motion: str = "auto
     """
     pictures = _series(video)
     if pictures is None:
-        return open_video(cast(VideoSource, video), max_side=max_side, motion=motion), []
+        return open_video(cast(VideoSource, video), short_side=short_side, max_side=max_side, motion=motion), []
     if motion == "bitstream":
         raise MotionError("motion is 'bitstream', but pictures have no bitstream; allowed here: auto, proxy")
     if isinstance(pictures, PictureFiles):
         notes = [_gaps(pictures)] if pictures.missing else []
-        return open_pictures(pictures, codec=pictures.codec, max_side=max_side), notes
-    return open_pictures(pictures, max_side=max_side), []
+        return open_pictures(pictures, codec=pictures.codec, short_side=short_side, max_side=max_side), notes
+    return open_pictures(pictures, short_side=short_side, max_side=max_side), []
 
 
 def read_frame(video: Video, index: int) -> DisplayedFrame:

@@ -192,7 +192,7 @@ def test_boxes_and_points_become_the_prompt(tmp_path: Path) -> None:
     with clip.open("rb") as file, segment(file, shapes, load=load_still) as run:
         masks = list(run)
         assert run.options.prompt_frame == 3
-        assert np.array_equal(run.prompt.labels, made.labels)
+        assert np.array_equal(run.prompt.prompt.labels, made.labels)
         assert run.notes[-len(made.notes) :] == list(made.notes)
     assert [mask.index for mask in masks] == list(range(3, 12))
     assert np.array_equal(masks[0].labels, made.labels)

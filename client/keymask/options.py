@@ -25,6 +25,9 @@ class Options(TypedDict, total=False):
         quality: How many key frames "adaptive" chooses, and how much of each frame the refiner refines.
         max_key_share: Largest share of key frames that "adaptive" chooses, above 0 and at most 1.
         edges: "refined" lets edges follow the full-size picture, "raw" enlarges the networks' masks.
+        labels: Object id -> name, for COCO and YouTube-VIS files.
+        opacity: Share of an object's color inside it in the overlay, 0 to 1.
+        colors: Object id -> color in the overlay, "#rrggbb" or a CSS name.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
@@ -40,6 +43,9 @@ class Options(TypedDict, total=False):
     quality: Literal["fast", "balanced", "best"] | None
     max_key_share: float | None
     edges: Literal["refined", "raw"] | None
+    labels: dict[int, str] | dict[str, str] | None
+    opacity: float | None
+    colors: dict[int, str] | dict[str, str] | None
 
 
 class LocalOptions(Options, total=False):

@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from service.run.options import RunOptions
 
 Function = TypeVar("Function", bound=Callable[..., None])
-_METAVARS: dict[str, str] = {"weights": "FILE"}
+_METAVARS: dict[str, str] = {"weights": "FILE", "labels": "ID=NAME,...", "colors": "ID=COLOR,..."}
 
 
 class Command(TyperCommand):
@@ -69,7 +69,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     option = typer.Option(
         help=(field.description or "").replace("`", ""),
         metavar=_METAVARS.get(name) or (f"[{'|'.join(choices)}]" if choices else None),
-        autocompletion=_completer(choices or tuple(map(str, field.examples or ()))),
+        autocompletion=_completer(choices or tuple(e for e in field.examples or () if isinstance(e, str))),
     )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind, option]
@@ -84,6 +84,8 @@ def _kind(annotation: Any) -> tuple[Any, tuple[str, ...]]:
         inner = [part for part in get_args(annotation) if part is not type(None)]
         # The table parses what may be of several types.
         return (_kind(inner[0])[0] if len(inner) == 1 else str) | None, ()
+    if get_origin(annotation) is dict:
+        return str, ()
     if get_origin(annotation) is Annotated:
         return get_args(annotation)[0], ()
     return annotation, ()

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from service.errors import UsageError
 from service.prompts.modes import MaskMode
 from service.prompts.shapes import Shapes, prompt_frame_of
+from service.run.per_object import parse_colors, parse_labels
 
 if TYPE_CHECKING:
     from vos.types import Options
@@ -116,6 +117,26 @@ class JobOptions(BaseModel):
         float,
         Field(gt=0, le=1, description="Largest share of key frames that `adaptive` chooses, above 0 and at most 1."),
     ] = 1.0
+    labels: Annotated[
+        dict[int, str] | None,
+        BeforeValidator(parse_labels),
+        Field(
+            description="Names of objects in COCO and YouTube-VIS files; objects of one name share a category.",
+            examples=[{"1": "dog", "2": "person"}],
+        ),
+    ] = None
+    opacity: Annotated[
+        float, Field(ge=0, le=1, description="Share of an object's color inside it in the overlay, 0 to 1.")
+    ] = 0.5
+    colors: Annotated[
+        dict[int, str] | None,
+        BeforeValidator(parse_colors),
+        Field(
+            description="Colors of objects in the overlay, each `#rrggbb` or a CSS name; by default a palette that "
+            "color-blind people can tell apart.",
+            examples=[{"1": "#e69f00", "2": "teal"}],
+        ),
+    ] = None
 
     edges: Annotated[
         Literal["refined", "raw"],

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from service.errors import UsageError
+from service.run.options import JobOptions
 from service.run.output_paths import check_paths, is_same, real
-from service.writers.overlay import container_of
+from service.run.per_object import rgb_of
+from service.writers.overlay import Look, container_of
+
+_FILES = ("prompt", "overlay", "rle", "coco", "ytvis", "png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,9 @@ class Outputs:
         rle: NDJSON with run-length encoded masks; None for no such file.
         json: What `--json` writes after the run, replaced without asking; None for no such file.
         prompt: The mask that was made from boxes and points; None if the user gave a mask.
+        coco: COCO instances; None for no such file.
+        ytvis: YouTube-VIS annotations; None for no such file.
+        png: Zip of the masks; None for no such file.
     """
 
     folder: Path
@@ -28,6 +37,15 @@ class Outputs:
     rle: Path | None = None
     json: Path | None = None
     prompt: Path | None = None
+    coco: Path | None = None
+    ytvis: Path | None = None
+    png: Path | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files that are written besides masks and report, by name; all but the prompt are those of an option."""
+        named = {name: getattr(self, name) for name in _FILES}
+        return {name: path for name, path in named.items() if path is not None}
 
     @property
     def masks(self) -> Path:
@@ -40,13 +58,13 @@ class Outputs:
         return self.folder / "report.json"
 
     def to_json(self) -> dict[str, str | None]:
-        """Return the paths as text."""
-        return {
-            "masks": str(self.masks),
-            "overlay": None if self.overlay is None else str(self.overlay),
-            "rle": None if self.rle is None else str(self.rle),
-            "prompt": None if self.prompt is None else str(self.prompt),
-        }
+        """Return the paths as text; None for a file that is not written."""
+        none: dict[str, str | None] = dict.fromkeys(_FILES)
+        return {"masks": str(self.masks)} | none | {name: str(path) for name, path in self.files.items()}
+
+    def written(self) -> list[dict[str, Any]]:
+        """Describe these files as they are now, so that a later run can tell whether they changed."""
+        return [_described(path) for path in self.files.values() if path.is_file()]
 
     def check(self, inputs: tuple[Path, ...], force: bool) -> None:
         """Refuse to write over an input or another output, or over an earlier result unless `force`.
@@ -59,7 +77,7 @@ class Outputs:
         _check_room(self.folder)
         if self.overlay is not None:
             container_of(self.overlay)
-        files = [path for path in (self.overlay, self.rle, self.prompt) if path is not None]
+        files = self.files.values()
         for path in files:
             if path.is_dir():
                 raise UsageError(f"{path} is a folder; a file is expected")
@@ -73,8 +91,8 @@ class Outputs:
     def _check_collisions(self, inputs: tuple[Path, ...]) -> None:
         if any(is_same(path, self.masks) for path in inputs):
             raise UsageError(f"{self.masks} is an input of this run and masks would go there; choose another --out")
-        files = {"report.json": self.report, "--overlay": self.overlay, "--rle": self.rle, "--json": self.json}
-        files["prompt.png"] = self.prompt
+        on_request = {f"--{name}": path for name, path in self.files.items() if name != "prompt"}
+        files = {"report.json": self.report} | on_request | {"--json": self.json, "prompt.png": self.prompt}
         check_paths(inputs, files, (self.folder, self.masks))
         for path in (*inputs, *files.values()):
             if path is not None and (self._is_mask(path) or self._is_mask(real(path))):
@@ -85,14 +103,39 @@ class Outputs:
         """Whether masks may be written to the path."""
         return path.suffix == ".png" and path.stem.isdecimal() and is_same(path.parent, self.masks)
 
-    def clear(self) -> None:
-        """Remove an earlier result, so that none of its masks stays among the new ones; keep all other files."""
+    def clear(self, inputs: tuple[Path, ...] = ()) -> None:
+        """Remove an earlier result, so that nothing of it stays among the new files; keep all other files and `inputs`.
+
+        Files that the earlier run wrote elsewhere are those that its report describes, if they have not changed since.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for path in (self.report, *self._old_masks()):
-            path.unlink(missing_ok=True)
+        for path in (*self._old_files(), self.report, *self._old_masks()):
+            if not any(is_same(path, given) for given in inputs):
+                path.unlink(missing_ok=True)
+
+    def _old_files(self) -> list[Path]:
+        """Return the files on request that the earlier run in the folder wrote and nobody has changed since."""
+        try:
+            written = json.loads(self.report.read_bytes())["written"]
+        except (OSError, ValueError, KeyError, TypeError):  # no report, or not one of this version
+            return []
+        entries = [entry for entry in written if isinstance(entry, dict)] if isinstance(written, list) else []
+        paths = [(Path(entry["path"]), entry) for entry in entries if isinstance(entry.get("path"), str)]
+        return [path for path, entry in paths if path.is_file() and _described(path) == entry]
 
     def _old_masks(self) -> list[Path]:
         return [path for path in self.masks.glob("*.png") if self._is_mask(path)]
+
+
+def look_of(options: JobOptions) -> Look:
+    """Return how the overlay is drawn."""
+    return Look(options.opacity, {i: rgb_of(color) for i, color in (options.colors or {}).items()})
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """Return what identifies a file that was written."""
+    stat = path.stat()
+    return {"path": str(real(path)), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
 
 
 def _check_room(folder: Path) -> None:

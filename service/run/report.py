@@ -66,7 +66,10 @@ class Report:
         """Return everything but the frames."""
         seconds = self.seconds | self.stats.seconds
         chosen = asdict(self.options.for_segmenter()) | self.options.model_dump(
-            include={"model", "prompt_frame", "mask_mode", "motion", "analysis_side", "max_side"}
+            include={
+                *("model", "prompt_frame", "mask_mode", "motion", "analysis_side", "max_side"),
+                *("labels", "opacity", "colors"),
+            }
         )
         return {
             "keymask": version("keymask-server"),
@@ -86,6 +89,7 @@ class Report:
             "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
             "resumed": self.resumed_at is not None,
             "outputs": None if self.outputs is None else self.outputs.to_json(),
+            "written": [] if self.outputs is None else self.outputs.written(),
             "notes": list(self.notes),
         }
 
@@ -103,6 +107,5 @@ class Report:
         lines += [objects_line(self.prompt, self.pixels)] if self.prompt else []
         if self.outputs is not None:
             lines += [f"masks    {self.outputs.masks}", f"report   {self.outputs.report}"]
-            files = {"prompt": self.outputs.prompt, "overlay": self.outputs.overlay, "rle": self.outputs.rle}
-            lines += [f"{name:8} {path}" for name, path in files.items() if path is not None]
+            lines += [f"{name:8} {path}" for name, path in self.outputs.files.items()]
         return lines + [f"note: {note}" for note in self.notes]

@@ -1,10 +1,11 @@
-"""Segment a video into files: masks, report, and if wanted overlay and run-length encoded masks."""
+"""Segment a video into files: masks, report, and if wanted an overlay and annotations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -16,14 +17,17 @@ from service.prompts.read_prompt import ReadPrompt
 from service.prompts.shapes import Shapes
 from service.run.model_loader import ModelLoader, load_model
 from service.run.options import RunOptions
-from service.run.outputs import Outputs
+from service.run.outputs import Outputs, look_of
 from service.run.report import Report
 from service.run.segment import Segmentation, segment
+from service.writers.categories import Categories
+from service.writers.coco import CocoWriter
 from service.writers.ndjson import RleWriter
 from service.writers.overlay import OverlayWriter
-from service.writers.png import PngWriter, encode_mask
+from service.writers.png import PngWriter, ZipWriter, encode_mask
 from service.writers.report import ReportWriter
 from service.writers.writer import ResultWriter
+from service.writers.ytvis import YtvisWriter
 from vos.types import FrameMask
 
 ProgressCallback: TypeAlias = Callable[[int, int | None], None]
@@ -91,13 +95,13 @@ class _FileSink:
         self._request = request
         self._run = run
         self._started = started
-        self._notes: list[str] = []
+        self._overlay: OverlayWriter | None = None
         self._write_seconds = 0.0
 
     def write(self, masks: Iterator[FrameMask], on_progress: ProgressCallback) -> Report:
         """Write every mask, then the report, also when the masks end with an error."""
         outputs = self._request.outputs
-        outputs.clear()
+        outputs.clear(self._request.inputs)
         if outputs.prompt is not None:
             outputs.prompt.write_bytes(encode_mask(self._run.prompt.prompt.labels))
         writer = ReportWriter(outputs.report)
@@ -127,20 +131,27 @@ class _FileSink:
                 on_progress(done, total)
 
     def _open_writers(self) -> Iterator[ResultWriter]:
-        outputs = self._request.outputs
+        outputs, info = self._request.outputs, self._run.info
+        size, names = (info.display_width, info.display_height), Categories(self._request.options.labels)
+        about = {"description": "masks by keymask", "date_created": datetime.now(UTC).isoformat(timespec="seconds")}
         yield PngWriter(outputs.masks)
         if outputs.rle is not None:
             yield RleWriter(outputs.rle)
+        if outputs.coco is not None:
+            yield CocoWriter(outputs.coco, size, names, about)
+        if outputs.ytvis is not None:
+            yield YtvisWriter(outputs.ytvis, size, names, about)
+        if outputs.png is not None:
+            yield ZipWriter(outputs.png)
         if outputs.overlay is not None:
-            overlay = OverlayWriter(self._request.video, outputs.overlay, self._run.info)
-            self._notes += overlay.notes
-            yield overlay
+            self._overlay = OverlayWriter(self._request.video, outputs.overlay, info, look_of(self._request.options))
+            yield self._overlay
 
     def _report(self, error: BaseException | None) -> Report:
         return self._run.report(
             {"write": self._write_seconds, "total": perf_counter() - self._started},
             video=str(self._request.video),
             outputs=self._request.outputs,
-            notes=self._notes,
+            notes=() if self._overlay is None else self._overlay.notes,
             error=None if error is None else message_of(error),
         )

@@ -23,6 +23,7 @@ from service.run.bitstream_stats import BitstreamStats
 from service.run.frame_range import check_frames, final_notes
 from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
 from service.run.options import RunOptions, on_marked_frame
+from service.run.per_object import check_labels
 from service.run.report import Report
 from service.run.video_input import Video, open_input, read_frame
 from vos.runtime.run_state import RunState
@@ -63,6 +64,7 @@ def segment(
         VosError: The prompt, an option or the weights cannot be used.
         MaskFileError: The mask file cannot be used.
         TooManyObjectsError: The mask marks more objects than the setting `max_objects` allows.
+        UsageError: `labels` names an object that the prompt does not have.
     """
     options, settings = options or RunOptions(), settings or load_settings()
     started = perf_counter()
@@ -82,6 +84,7 @@ def segment(
     try:
         read = read_prompt(prompt, reader.info, options.prompt_frame, mode)
         _check_objects(len(read.objects), settings.max_objects)
+        check_labels(options.labels, read.prompt.object_ids)
         labels = read.prompt.labels
         if options.analysis_side == "auto" and (larger := sufficient_side(labels, reader.info)) > side:
             reader.close()

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from codec.reader import open_video
 from service.errors import RunError, StorageFullError
 from service.jobs.types import Job
-from service.sandbox.annotations import render_coco, render_ytvis
+from service.run.outputs import look_of
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import iter_lines
-from service.writers.mask_line import labels_of, mask_of
+from service.writers.categories import Categories
+from service.writers.coco import CocoWriter
+from service.writers.mask_line import mask_of
 from service.writers.overlay import OverlayWriter
-from service.writers.png import encode_mask, mask_name
-from service.writers.stored_zip import StoredZip
+from service.writers.png import ZipWriter
+from service.writers.writer import ResultWriter
+from service.writers.ytvis import YtvisWriter
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -68,30 +73,47 @@ def render(job: Job, files: JobFiles, name: str, part: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _render_png(job: Job, files: JobFiles, path: Path) -> None:
-    with path.open("wb") as file:
-        archive = StoredZip(file)
+def _write(job: Job, files: JobFiles, writer: ResultWriter) -> None:
+    with closing(writer):
         for line in iter_lines(files.mask_log):
-            picture = encode_mask(labels_of(line, job.video.width, job.video.height))
-            archive.add(mask_name(line["index"]), picture)
-        archive.close()
+            writer.write(mask_of(line, job.video.width, job.video.height))
+
+
+def _write_lines(files: JobFiles, writer: CocoWriter | YtvisWriter) -> None:
+    """Write a format that holds masks as the log does, without decoding them."""
+    with closing(writer):
+        for line in iter_lines(files.mask_log):
+            writer.write_line(line)
+
+
+def _annotations(job: Job) -> tuple[tuple[int, int], Categories, dict[str, Any]]:
+    """Return what writers of annotations need: size, categories and info."""
+    info = {"description": "masks by keymask", "job": job.id, "date_created": job.created_at.isoformat()}
+    return (job.video.width, job.video.height), Categories(job.options.labels), info
+
+
+def _render_png(job: Job, files: JobFiles, path: Path) -> None:
+    _write(job, files, ZipWriter(path))
+
+
+def _render_coco(job: Job, files: JobFiles, path: Path) -> None:
+    _write_lines(files, CocoWriter(path, *_annotations(job)))
+
+
+def _render_ytvis(job: Job, files: JobFiles, path: Path) -> None:
+    _write_lines(files, YtvisWriter(path, *_annotations(job)))
 
 
 def _render_overlay(job: Job, files: JobFiles, path: Path) -> None:
     with open_video(files.video) as reader:
         info = reader.info
-    writer = OverlayWriter(files.video, path, info)
-    try:
-        for line in iter_lines(files.mask_log):
-            writer.write(mask_of(line, job.video.width, job.video.height))
-    finally:
-        writer.close()
+    _write(job, files, OverlayWriter(files.video, path, info, look_of(job.options)))
 
 
 FORMATS: Mapping[str, ResultFormat] = {
     "png": ResultFormat("masks.zip", "application/zip", _render_png, grows=True),
-    "coco": ResultFormat("coco.json", "application/json", render_coco, grows=True),
-    "ytvis": ResultFormat("ytvis.json", "application/json", render_ytvis),
+    "coco": ResultFormat("coco.json", "application/json", _render_coco, grows=True),
+    "ytvis": ResultFormat("ytvis.json", "application/json", _render_ytvis),
     "overlay": ResultFormat("overlay.mp4", "video/mp4", _render_overlay),
 }
 """Values of `format` in `GET /v1/jobs/{id}/result`."""

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 from codec.demux.source import VideoFile
 from codec.reader import open_video
 from codec.types import VideoInfo
-from service.errors import MaskSizeError, error_mapping, message_of
+from service.errors import MaskSizeError, UsageError, error_mapping, message_of
 from service.jobs.types import JobVideo
 from service.problems import ProblemError
 from service.prompts.objects import PromptObject
@@ -24,6 +24,7 @@ from service.prompts.placement import placements
 from service.prompts.read_prompt import ReadPrompt
 from service.prompts.read_prompt import read_prompt as read_prompt_of
 from service.run.options import JobOptions
+from service.run.per_object import check_labels
 from service.run.video_length import VideoLength, measure_length
 from vos.keyframes.policy import parse_policy
 from vos.types import Prompt
@@ -223,6 +224,10 @@ def _check_options(options: JobOptions, prompt: Prompt, frame_count: int | None)
             raise ProblemError(
                 "invalid-options", f"{name} is {getattr(options, name)}; it must be {allowed}", option=name
             )
+    try:
+        check_labels(options.labels, prompt.object_ids)
+    except UsageError as error:
+        raise ProblemError("invalid-options", message_of(error), option="labels") from None
     try:
         options.for_segmenter()
         parse_policy(options.keyframes, quality=options.quality, max_key_share=options.max_key_share)

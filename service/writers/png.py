@@ -9,6 +9,7 @@ from PIL import Image
 
 from codec.types import UInt8Array
 from service.writers.palette import PALETTE
+from service.writers.stored_zip import StoredZip
 from vos.types import FrameMask
 
 COMPRESS_LEVEL = 1
@@ -43,3 +44,22 @@ class PngWriter:
 
     def close(self) -> None:
         """Nothing is open between frames."""
+
+
+class ZipWriter:
+    """Writes the masks of `PngWriter` into one zip, from front to back."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("wb")
+        self._archive = StoredZip(self._file)
+
+    def write(self, frame: FrameMask) -> None:
+        """Add the frame's mask."""
+        self._archive.add(mask_name(frame.index), encode_mask(frame.labels))
+
+    def close(self) -> None:
+        """Write the zip's directory."""
+        if not self._file.closed:
+            with self._file:
+                self._archive.close()

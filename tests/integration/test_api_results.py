@@ -19,8 +19,8 @@ from pycocotools import mask as coco
 
 from codec.types import UInt8Array
 from service.errors import StorageFullError
-from service.sandbox import export
 from service.sandbox.export import FORMATS, render
+from service.writers import png
 from service.writers.png import encode_mask
 from tests.support.serving import FRAMES, Served, served
 from tests.support.waiting import wait_for
@@ -77,7 +77,7 @@ def test_a_result_is_sent_while_it_is_built(service: Served, monkeypatch: pytest
             assert gate.wait(240)
         return encode_mask(labels) + bytes(20_000)  # more than the buffer of a file
 
-    monkeypatch.setattr(export, "encode_mask", draw)
+    monkeypatch.setattr(png, "encode_mask", draw)
     with service.client.stream("GET", address) as first, ThreadPoolExecutor(1) as pool:
         parts = first.iter_raw()
         begun = next(parts)
@@ -108,7 +108,7 @@ def test_a_build_that_fails_aborts_its_response(service: Served, monkeypatch: py
 
     read = threading.Event()
     with monkeypatch.context() as patched:
-        patched.setattr(export, "encode_mask", draw)
+        patched.setattr(png, "encode_mask", draw)
         with service.client.stream("GET", address) as answer:
             parts = answer.iter_raw()
             next(parts)
@@ -142,7 +142,7 @@ def test_a_full_disk_is_answered_507(service: Served, monkeypatch: pytest.Monkey
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
     with monkeypatch.context() as patched:
-        patched.setattr(export, "encode_mask", fail)
+        patched.setattr(png, "encode_mask", fail)
         refused = service.client.get(address)
     assert (refused.status_code, refused.json()["type"]) == (507, "/problems/storage-full")
     assert service.client.get(address).status_code == 200
@@ -159,6 +159,48 @@ def test_coco(service: Served, result: str) -> None:
         expected = two_objects() == entry["category_id"]
         assert (decoded(entry["segmentation"]) == expected).all()
         assert entry["area"] == expected.sum()
+
+
+def test_labels_name_the_categories(service: Served) -> None:
+    """`labels` of a job are the categories of COCO and YouTube-VIS; objects of one name share one."""
+    options = json.dumps({"labels": {"2": "dog", "7": "dog"}, "end": 2})
+    job = service.post(mask=encode_mask(two_objects()), options=options, prefer="wait=60").json()
+    assert job["options"]["labels"] == {"2": "dog", "7": "dog"}
+    for name, tracks in (("coco", "track_id"), ("ytvis", "id")):
+        data = service.client.get(f"/v1/jobs/{job['id']}/result?format={name}").json()
+        assert data["categories"] == [{"id": 2, "name": "dog", "supercategory": "object"}]
+        assert {(entry["category_id"], entry[tracks]) for entry in data["annotations"]} == {(2, 2), (2, 7)}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": {"3": "dog"}}, "labels names object 3; the prompt has 2, 7"),
+        ({"labels": {"0": "dog"}}, "ids are 1 to 255"),
+        ({"labels": {"2": ""}}, "allowed: ID=VALUE"),
+        ({"labels": ["dog"]}, "allowed: ID=VALUE"),
+        ({"labels": {"2": 5}}, "allowed: ID=VALUE"),
+        ({"labels": {"2": "a\nb"}}, "printable characters"),
+        ({"colors": {"2": "beige-ish"}}, "is no color; allowed: #rrggbb or a CSS name"),
+        ({"opacity": 1.5}, "opacity is 1.5"),
+    ],
+)
+def test_labels_and_looks_that_are_not_allowed_are_refused(
+    service: Served, options: dict[str, object], message: str
+) -> None:
+    """Each is answered `invalid-options`, with what was given and what is allowed."""
+    answer = service.post(mask=encode_mask(two_objects()), options=json.dumps(options))
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-options")
+    assert message in answer.json()["detail"]
+
+
+def test_the_overlay_has_the_look_of_the_job(service: Served) -> None:
+    """`opacity` and `colors` of a job decide how its overlay is drawn."""
+    options = json.dumps({"colors": {"2": "blue", "7": "#00f"}, "opacity": 1, "end": 2})
+    job = service.post(mask=encode_mask(two_objects()), options=options, prefer="wait=60").json()
+    with av.open(io.BytesIO(service.client.get(f"/v1/jobs/{job['id']}/result?format=overlay").content)) as container:
+        picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    assert np.abs(picture[8:16, 14:24].astype(int) - (0, 0, 255)).max() < 40
 
 
 def test_ytvis(service: Served, result: str) -> None:

@@ -68,7 +68,14 @@ def run_command(
         Path | None,
         typer.Option(metavar="FILE", help="Also write run-length encoded masks, one JSON line per frame."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier result.")] = False,
+    coco: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write COCO instances (.json).")] = None,
+    ytvis: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write YouTube-VIS annotations (.json).")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the masks as one zip of PNGs.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier result: all files that it wrote are removed.")
+    ] = False,
     json_file: JsonOption = None,
     **values: Any,
 ) -> None:
@@ -76,10 +83,13 @@ def run_command(
     from service.run.outputs import Outputs  # noqa: PLC0415 - av and cv2 are not needed for --help
     from service.run.run_to_files import RunRequest  # noqa: PLC0415
 
+    options = RunOptions.checked(**values)
+    if overlay is None and (options.colors or options.opacity != RunOptions().opacity):
+        raise UsageError("--opacity and --colors change the overlay; give --overlay FILE too")
     prompt = _prompt_of(mask, box or [], points or [])
     made = None if isinstance(prompt, Path) else out / "prompt.png"
-    outputs = Outputs(out, overlay, rle, json_path(json_file), made)
-    request = RunRequest(video, prompt, outputs, RunOptions.checked(**values), force)
+    outputs = Outputs(out, overlay, rle, json_path(json_file), made, coco, ytvis, png)
+    request = RunRequest(video, prompt, outputs, options, force)
     run_on_terminal(request, json_file)
 
 

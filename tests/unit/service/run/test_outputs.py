@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_an_earlier_result_is_not_overwritten(tmp_path: Path, name: str) -> None
     outputs.check((), force=True)
 
 
-@pytest.mark.parametrize("option", ["overlay", "rle"])
+@pytest.mark.parametrize("option", ["overlay", "rle", "coco", "ytvis", "png"])
 def test_an_existing_file_is_not_overwritten(tmp_path: Path, option: str) -> None:
     """An existing overlay or RLE file blocks a run, except with --force."""
     path = filled(tmp_path, "there.mp4") / "there.mp4"
@@ -43,7 +44,7 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path, option: str) -> Non
     outputs.check((), force=True)
 
 
-@pytest.mark.parametrize("option", ["overlay", "rle"])
+@pytest.mark.parametrize("option", ["overlay", "rle", "coco", "ytvis", "png"])
 def test_an_input_is_never_overwritten(tmp_path: Path, option: str) -> None:
     """Even --force does not overwrite the video or the mask, whichever path names it."""
     video = filled(tmp_path, "a/dog.mp4") / "a" / "dog.mp4"
@@ -74,6 +75,7 @@ def test_the_report_does_not_replace_an_input(tmp_path: Path) -> None:
     ("files", "message"),
     [
         ({"rle": "a.mp4", "overlay": "a.mp4"}, r"--overlay and --rle are both .*a.mp4; choose different files"),
+        ({"coco": "a", "png": "a"}, r"--coco and --png are both .*a; choose different files"),
         ({"rle": "a.mp4", "overlay": "b/../a.mp4"}, r"--overlay and --rle are both .*a.mp4"),
         ({"rle": "out/report.json"}, r"report.json and --rle are both .*report.json"),
         ({"json": "out/report.json"}, r"report.json and --json are both .*report.json"),
@@ -120,3 +122,43 @@ def test_clearing_leaves_other_files(tmp_path: Path) -> None:
     Outputs(folder).clear()
     left = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     assert left == ["masks/x.png", "notes.txt"]
+
+
+def earlier(folder: Path, **files: Path) -> Outputs:
+    """Return the outputs of a run that wrote these files and a report that describes them."""
+    outputs = Outputs(folder, **files)
+    for path in files.values():
+        filled(path.parent, path.name)
+    filled(folder, "masks/00000.png")
+    outputs.report.write_text(json.dumps({"written": outputs.written()}), encoding="utf-8")
+    return outputs
+
+
+def test_clearing_removes_what_the_earlier_run_wrote_elsewhere(tmp_path: Path) -> None:
+    """Files that its report describes are removed, though the new run does not ask for them."""
+    other = tmp_path / "elsewhere"
+    earlier(tmp_path / "out", overlay=other / "o.mp4", coco=other / "c.json", png=tmp_path / "out" / "m.zip")
+    filled(other, "mine.json")
+    Outputs(tmp_path / "out").clear()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mine.json"]
+
+
+def test_clearing_keeps_files_that_keymask_did_not_write(tmp_path: Path) -> None:
+    """A file that was changed or replaced since, a path in a foreign report and an input of the new run stay."""
+    old = earlier(tmp_path / "out", rle=tmp_path / "edited", overlay=tmp_path / "o.mp4", ytvis=tmp_path / "y.json")
+    (tmp_path / "edited").write_text("more than before", encoding="utf-8")
+    report = json.loads(old.report.read_text(encoding="utf-8"))
+    foreign = filled(tmp_path, "foreign") / "foreign"
+    report["written"] += [{"path": str(foreign)}, {"path": 7}, str(foreign)]
+    old.report.write_text(json.dumps(report), encoding="utf-8")
+    Outputs(tmp_path / "out").clear((tmp_path / "o.mp4",))
+    assert {path.name for path in tmp_path.iterdir()} >= {"edited", "foreign", "o.mp4"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"written": null}', '{"written": {"path": "x"}}', "\udc80"])
+def test_a_report_that_describes_nothing_is_just_replaced(tmp_path: Path, text: str) -> None:
+    """A damaged report, or one of another version, names no file to remove."""
+    folder = filled(tmp_path / "out", "report.json", "x")
+    (folder / "report.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    Outputs(folder).clear()
+    assert [path.name for path in folder.iterdir()] == ["x"]

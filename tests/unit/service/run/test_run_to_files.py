@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from codec.errors import BrokenStreamError, UnreadableError
 from service.config import Settings
@@ -30,7 +32,18 @@ def request_(tmp_path: Path) -> RunRequest:
     out = tmp_path / "out"
     video = write_clip(tmp_path / "in.mp4", TIMES, audio="aac")
     mask = write_mask(tmp_path / "mask.png")
-    return RunRequest(video, mask, Outputs(out, out / "overlay.mp4", out / "masks.ndjson"))
+    return RunRequest(
+        video,
+        mask,
+        Outputs(
+            out,
+            out / "overlay.mp4",
+            out / "masks.ndjson",
+            coco=out / "coco.json",
+            ytvis=out / "ytvis.json",
+            png=out / "masks.zip",
+        ),
+    )
 
 
 def run(request: RunRequest, **options: Any) -> Any:
@@ -64,6 +77,50 @@ def test_every_writer_gets_every_frame(request_: RunRequest) -> None:
         assert np.array_equal(np.asarray(picture), square(64, 48))
     assert request_.outputs.overlay is not None
     assert request_.outputs.overlay.stat().st_size > 1000
+
+
+def test_annotations_and_zip_hold_the_same_masks(request_: RunRequest) -> None:
+    """COCO and YouTube-VIS decode to the prompt's mask in every frame, and the zip has the bytes of the PNGs."""
+    named = replace(request_, options=RunOptions(labels={1: "dog"}))
+    run(named)
+    outputs = request_.outputs
+    assert outputs.coco is not None
+    assert outputs.ytvis is not None
+    assert outputs.png is not None
+    data = json.loads(outputs.coco.read_text(encoding="utf-8"))
+    videos = json.loads(outputs.ytvis.read_text(encoding="utf-8"))
+    assert data["categories"] == videos["categories"] == [{"id": 1, "name": "dog", "supercategory": "object"}]
+    assert [image["id"] for image in data["images"]] == list(range(1, 9))
+    (track,) = videos["annotations"]
+    for rle in [entry["segmentation"] for entry in data["annotations"]] + track["segmentations"]:
+        assert np.array_equal(coco_mask.decode(rle), square(64, 48))
+    assert len(data["annotations"]) == len(track["segmentations"]) == videos["videos"][0]["length"] == 8
+    with zipfile.ZipFile(outputs.png) as archive:
+        assert archive.testzip() is None
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            path.name: path.read_bytes() for path in outputs.masks.iterdir()
+        }
+    report = report_of(request_)
+    assert report["outputs"]["coco"] == str(outputs.coco)
+    assert {Path(entry["path"]).name for entry in report["written"]} == {
+        "overlay.mp4", "masks.ndjson", "coco.json", "ytvis.json", "masks.zip"
+    }  # fmt: skip
+
+
+def test_force_leaves_nothing_of_the_earlier_run(request_: RunRequest) -> None:
+    """A second run into the folder, with fewer outputs and frames, removes all files of the first."""
+    run(request_)
+    fewer = replace(request_, outputs=Outputs(request_.outputs.folder), options=RunOptions(end=3), force=True)
+    run(fewer)
+    left = sorted(path.relative_to(request_.outputs.folder).as_posix() for path in request_.outputs.folder.rglob("*"))
+    assert left == ["masks", "masks/00000.png", "masks/00001.png", "masks/00002.png", "report.json"]
+
+
+def test_a_name_for_an_object_that_is_not_there_is_refused(request_: RunRequest) -> None:
+    """The error names the id and the ids of the prompt; nothing is written."""
+    with pytest.raises(UsageError, match=r"^labels names object 4; the prompt has 1$"):
+        run(replace(request_, options=RunOptions(labels={1: "dog", 4: "cat"})))
+    assert not request_.outputs.folder.exists()
 
 
 def test_the_report_counts(request_: RunRequest) -> None:

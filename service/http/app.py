@@ -19,7 +19,7 @@ from service.http.context import EngineFactory, SandboxFactory, Services, build_
 from service.http.middleware import RequestObserver
 from service.http.openapi import describe
 from service.http.problem_responses import add_error_handlers
-from service.http.routes import events, jobs, masks, models, operations, probe, results
+from service.http.routes import events, jobs, masks, models, operations, probe, prompts, results
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def create_app(
         lifespan=_lifespan(partial(build_services, settings, make_engine, make_sandbox)),
         redirect_slashes=False,
     )
-    for resource in (jobs, events, masks, results, probe, models, operations):
+    for resource in (jobs, events, masks, results, probe, prompts, models, operations):
         app.include_router(resource.router)
     add_error_handlers(app)
     if settings.allowed_origins:
@@ -58,7 +58,7 @@ def create_app(
             allow_origins=list(settings.allowed_origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Idempotency-Key", "Prefer", "Last-Event-ID", "Range", "If-None-Match"],
-            expose_headers=["Location", "Retry-After", "ETag", "Content-Range", "X-Request-ID"],
+            expose_headers=["Location", "Retry-After", "ETag", "Content-Range", "X-Request-ID", "X-Keymask-Notes"],
         )
     app.add_middleware(RequestObserver)
     app.openapi = partial(describe, app)  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,17 @@ from fastapi.openapi.utils import get_openapi
 
 from service.http.schemas import FrameLine, Options, ProblemView, links_of
 from service.problems import PROBLEMS, type_of
+from service.prompts.shapes import ShapePrompt
+from service.writers.mask_line import EXAMPLE
 
 BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 """Content of a response that is a file."""
+PROMPT_SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"$ref": "#/components/schemas/ShapePrompt"},
+}
+"""Schema of a form's part `prompt`."""
 
 _JOB_ID = "01939f0f1c2a8c1b2d3e4f5061728394"
 _JOB: dict[str, Any] = {
@@ -74,6 +83,14 @@ _MODELS: list[dict[str, Any]] = [
         "default": False,
     },
 ]
+_PROMPT_MASK: dict[str, Any] = {
+    "frame": 0,
+    "time": 0.0,
+    "width": 854,
+    "height": 480,
+    "objects": json.loads(EXAMPLE)["objects"],
+    "notes": [],
+}
 _PROBLEM: dict[str, Any] = {
     "type": type_of("queue-full"),
     "title": PROBLEMS["queue-full"].title,
@@ -86,6 +103,7 @@ EXAMPLES: Mapping[str, Any] = {
     "JobPage": {"jobs": [_JOB], "cursor": _JOB_ID},
     "ModelList": {"models": _MODELS},
     "ProblemKind": _PROBLEM,
+    "PromptMask": _PROMPT_MASK,
     "Health": {"status": "ok"},
 }
 """Name of a schema -> its example."""
@@ -110,7 +128,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = schema["components"]["schemas"]
-        for model in (Options, FrameLine, ProblemView):  # no route names these in its signature
+        for model in (Options, FrameLine, ProblemView, ShapePrompt):  # no route names these in its signature
             own = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(own.pop("$defs", {}))
             schemas[own["title"]] = own

@@ -163,6 +163,17 @@ class FrameLine(BaseModel):
     objects: list[ObjectMask]
 
 
+class PromptMask(BaseModel):
+    """The mask that was made from boxes and points."""
+
+    frame: int
+    time: Annotated[float, Field(description="Presentation time of the frame in seconds.")]
+    width: Annotated[int, Field(description="Width of the mask in pixels: the display size of the video.")]
+    height: Annotated[int, Field(description="Height of the mask in pixels.")]
+    objects: list[ObjectMask]
+    notes: Annotated[list[str], Field(description="What to look at, in plain words.")]
+
+
 class ModelView(BaseModel):
     """A base network."""
 

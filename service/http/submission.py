@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -15,13 +15,17 @@ from service.http.multipart import Part, receive_form
 from service.jobs.requests import QueueLimits
 from service.jobs.types import Job, JobProgress, JobStatus, new_job_id
 from service.problems import ProblemError
-from service.run.options import JobOptions
+from service.prompts.shapes import parse_shapes
+from service.run.options import JobOptions, on_marked_frame
 from service.sandbox.inspection import InspectedJob, inspect_job
+from service.sandbox.marking import write_mask
 from service.storage.job_files import JobFiles
 from service.threads import in_thread
 from vos.weights.catalog import MODELS, read_record, weights_path
 
 _MAX_OPTIONS_BYTES = 1 << 14
+MAX_PROMPT_BYTES = 1 << 18
+"""Largest `prompt` part: about 10,000 points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ async def submit_job(services: Services, request: Request, caller: str | None, k
     with services.storage.upload() as files:
         parts = {
             "video": Part(int(services.settings.max_upload_bytes), files.video),
-            "mask": Part(int(services.settings.max_mask_bytes), files.mask),
+            "mask": Part(int(services.settings.max_mask_bytes), files.mask, required=False),
+            "prompt": Part(MAX_PROMPT_BYTES, required=False),
             "options": Part(_MAX_OPTIONS_BYTES, required=False),
         }
         await in_thread(services.storage.check_space, _announced_bytes(request, parts.values()))
@@ -63,10 +68,18 @@ async def submit_job(services: Services, request: Request, caller: str | None, k
         if earlier is not None:
             _check_same_payload(earlier, digest)
             return SubmittedJob(earlier, new=False)
+        _check_one_prompt(parts)
         options = read_options(bytes(parts["options"].text))
         check_model(services, options)
+        notes: tuple[str, ...] = ()
+        if parts["prompt"].given:
+            shapes = parse_shapes(bytes(parts["prompt"].text))
+            options = on_marked_frame(options, shapes)
+            notes = await services.inspection_pool.call(
+                write_mask, files.video, files.mask, shapes, options.prompt_frame, services.limits
+            )
         inspected = await services.inspection_pool.call(inspect_job, files.video, files.mask, options, services.limits)
-        job = _new_job(options, inspected, digest, caller, key)
+        job = _new_job(options, replace(inspected, notes=notes + inspected.notes), digest, caller, key)
         return await in_thread(_store, services, files, job)
 
 
@@ -88,6 +101,13 @@ def read_options(text: bytes) -> JobOptions:
         detail = f"{name} is {first['input']!r:.80}: {message}" if name else f"options: {message}"
         errors = [{"option": ".".join(str(part) for part in e["loc"]), "message": e["msg"]} for e in found]
         raise ProblemError("invalid-options", detail, errors=errors) from None
+
+
+def _check_one_prompt(parts: Mapping[str, Part]) -> None:
+    """Refuse a form that marks the objects in two ways, or not at all."""
+    if parts["mask"].given == parts["prompt"].given:
+        found = "both a part mask and a part prompt" if parts["mask"].given else "no part mask and no part prompt"
+        raise ProblemError("invalid-parts", f"the form has {found}; exactly one of them marks the objects")
 
 
 def check_model(services: Services, options: JobOptions) -> None:
@@ -126,7 +146,7 @@ def _announced_bytes(request: Request, parts: Iterable[Part]) -> int:
 
 def _check_same_payload(job: Job, digest: str) -> None:
     if job.payload_sha256 != digest:
-        raise IdempotencyConflictError("this Idempotency-Key was used for another video, mask or options")
+        raise IdempotencyConflictError("this Idempotency-Key was used for another video, mask, prompt or options")
 
 
 def _new_job(options: JobOptions, inspected: InspectedJob, digest: str, caller: str | None, key: str | None) -> Job:

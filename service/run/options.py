@@ -209,8 +209,10 @@ def on_marked_frame(options: Chosen, shapes: Shapes) -> Chosen:
     """Return the options with the frame that boxes and points mark as prompt frame.
 
     Raises:
-        UsageError: The option `prompt_frame` was set to another frame.
+        UsageError: The option `prompt_frame` was set to another frame, or `mask_mode` was set.
     """
+    if options.mask_mode != "auto":
+        raise UsageError(f"mask_mode is {options.mask_mode}, but boxes and points have no mask to read")
     chosen = options.prompt_frame if "prompt_frame" in options.model_fields_set else None
     return options.model_copy(update={"prompt_frame": prompt_frame_of(shapes, chosen)})
 

@@ -69,8 +69,6 @@ def segment(
     options, settings = options or RunOptions(), settings or load_settings()
     started = perf_counter()
     if isinstance(prompt, tuple):
-        if options.mask_mode != "auto":
-            raise UsageError(f"mask_mode is {options.mask_mode}, but boxes and points have no mask to read")
         options = on_marked_frame(options, prompt)
     check_frames(video, options)
     segmenter_options = options.for_segmenter()

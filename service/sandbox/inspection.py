@@ -77,7 +77,7 @@ class _Upload:
 
 
 @contextmanager
-def _uploaded(path: Path) -> Iterator[BinaryIO]:
+def uploaded(path: Path) -> Iterator[BinaryIO]:
     """Open a video for the reader; turn errors into problems without a path."""
     if not path.stat().st_size:
         raise ProblemError("video-unreadable", "the video is empty: 0 bytes")
@@ -125,13 +125,13 @@ def inspect_video(path: Path, limits: UploadLimits) -> tuple[VideoInfo, VideoLen
     Raises:
         ProblemError: The video cannot be read, is cut off or exceeds a limit.
     """
-    with _uploaded(path) as file:
+    with uploaded(path) as file:
         with closing(VideoFile(file)) as opened:
             context = opened.stream.codec_context
-            _check_pixels(context.width, context.height, limits)
+            check_pixels(context.width, context.height, limits)
         with open_video(file) as reader:  # first, because only a decoder knows why it cannot decode
             info = reader.info
-        _check_pixels(info.coded_width, info.coded_height, limits)
+        check_pixels(info.coded_width, info.coded_height, limits)
         length = measure_length(file, partial(_check_length, limits=limits))
     return info, length
 
@@ -182,13 +182,14 @@ def probe_upload(path: Path, limits: UploadLimits) -> dict[str, Any]:
     from vos.probe.probe import probe  # noqa: PLC0415 - imports numba, 120 MB that the API process does not need
 
     inspect_video(path, limits)
-    with _uploaded(path) as file:
+    with uploaded(path) as file:
         report = probe(file)
     error = None if report.error is None else report.error.replace(_NAME, "the video")
     return replace(report, error=error).as_json()
 
 
-def _check_pixels(width: int, height: int, limits: UploadLimits) -> None:
+def check_pixels(width: int, height: int, limits: UploadLimits) -> None:
+    """Refuse pictures with more pixels than allowed."""
     if width * height > limits.pixels:
         raise ProblemError(
             "too-many-pixels",

@@ -18,7 +18,13 @@ from service.errors import RunError, ServiceError, message_of
 from service.processes import SPAWN, become_child, limit_memory
 
 _START_SECONDS = 300.0
-_PRELOADED = ("service.sandbox.inspection", "service.sandbox.export", "vos.probe.probe", "codec.kernels")
+_PRELOADED = (
+    "service.sandbox.inspection",
+    "service.sandbox.export",
+    "service.sandbox.marking",
+    "vos.probe.probe",
+    "codec.kernels",
+)
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")

@@ -38,6 +38,7 @@ OPERATIONS = [
     ("GET", "/v1/jobs/{job_id}/masks/{index}.png"),
     ("GET", "/v1/jobs/{job_id}/result"),
     ("POST", "/v1/probe"),
+    ("POST", "/v1/prompts"),
     ("GET", "/v1/models"),
     ("GET", "/health/live"),
     ("GET", "/health/ready"),

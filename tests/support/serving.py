@@ -69,14 +69,19 @@ class Served:
         return services
 
     def post(
-        self, *, options: str | None = None, video: Any = None, mask: Any = None, **headers: str
+        self,
+        *,
+        options: str | None = None,
+        video: Any = None,
+        mask: Any = None,
+        prompt: str | None = None,
+        **headers: str,
     ) -> httpx.Response:
-        """Post a job. Header names are keywords with underscores for hyphens."""
-        files: dict[str, Any] = {
-            "video": ("clip.mp4", self.clip.read_bytes() if video is None else video),
-            "mask": ("mask.png", self.mask.read_bytes() if mask is None else mask),
-        }
-        data = {} if options is None else {"options": options}
+        """Post a job, with a mask or, if it is given, a prompt. Header names have underscores for hyphens."""
+        files: dict[str, Any] = {"video": ("clip.mp4", self.clip.read_bytes() if video is None else video)}
+        if prompt is None or mask is not None:
+            files["mask"] = ("mask.png", self.mask.read_bytes() if mask is None else mask)
+        data = {name: text for name, text in (("options", options), ("prompt", prompt)) if text is not None}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.client.post("/v1/jobs", files=files, data=data, headers=named)
 

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from service.http.context import Services
 from service.http.dependencies import COMMON, CallerDep, JobDep, ServicesDep, check_open
-from service.http.openapi import form_body
+from service.http.openapi import PROMPT_SCHEMA, form_body
 from service.http.problem_responses import document_problems
 from service.http.schemas import JobPage, JobView
 from service.http.submission import submit_job
@@ -34,9 +34,10 @@ _CREATE_BODY = form_body(
             "Palette indices or grey values are object ids; otherwise each color is an object. Black is the "
             "background. `prompt` of the job says what was read.",
         },
+        "prompt": PROMPT_SCHEMA | {"description": "In place of `mask`: boxes and points from which the mask is made."},
         "options": {"$ref": "#/components/schemas/Options"},
     },
-    required=["video", "mask"],
+    required=["video"],
     example={
         "video": "(the bytes of dog.mp4)",
         "mask": "(the bytes of dog_first.png)",
@@ -45,6 +46,7 @@ _CREATE_BODY = form_body(
     encoding={
         "video": {"contentType": "video/*, application/octet-stream"},
         "mask": {"contentType": "image/*, application/octet-stream"},
+        "prompt": {"contentType": "application/json"},
         "options": {"contentType": "application/json"},
     },
 )
@@ -97,7 +99,7 @@ async def create_job(
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> Response:
-    """Post a video and the mask of one of its frames. The answer is a job to follow."""
+    """Post a video, and the mask of one of its frames or boxes and points on it. The answer is a job to follow."""
     submitted = await submit_job(services, request, caller, idempotency_key)
     job = submitted.job
     structlog.contextvars.bind_contextvars(job_id=job.id)

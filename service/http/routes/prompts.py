@@ -1,0 +1,85 @@
+"""`/v1/prompts`: a mask from boxes and points on one frame of a video; nothing is stored."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from service.http.dependencies import COMMON, CallerDep, ServicesDep, check_open
+from service.http.multipart import Part, receive_form
+from service.http.openapi import BINARY, PROMPT_SCHEMA, form_body
+from service.http.problem_responses import document_problems
+from service.http.schemas import PromptMask
+from service.http.submission import MAX_PROMPT_BYTES
+from service.prompts.shapes import parse_shapes
+from service.sandbox.marking import mark_upload
+from service.threads import in_thread
+
+router = APIRouter(prefix="/v1", tags=["videos"])
+
+_BODY = form_body(
+    parts={"video": {"type": "string", "format": "binary"}, "prompt": PROMPT_SCHEMA},
+    required=["video", "prompt"],
+    example={
+        "video": "(the bytes of dog.mp4)",
+        "prompt": [
+            {"frame": 0, "object": 1, "box": [120, 80, 200, 310]},
+            {"object": 2, "points": [[420, 200, 1], [500, 90, 0]]},
+        ],
+    },
+    encoding={"prompt": {"contentType": "application/json"}},
+)
+_PROBLEMS = (
+    *COMMON, "invalid-multipart", "invalid-parts", "invalid-options", "unsupported-media-type", "upload-too-large",
+    "upload-interrupted", "video-unreadable", "no-video-stream", "video-encrypted", "video-truncated", "no-frames",
+    "video-undecodable", "too-many-pixels", "mask-unusable", "too-many-objects", "storage-full", "not-ready",
+)  # fmt: skip
+_MASK: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": PromptMask,
+        "description": "The mask: an indexed PNG whose palette index is the object's id, or JSON with `format=rle`.",
+        "content": {"image/png": BINARY},
+        "headers": {
+            "X-Keymask-Notes": {
+                "schema": {"type": "string"},
+                "description": "What to look at, as a JSON list of sentences; with a PNG only.",
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/prompts",
+    summary="Make a mask from boxes and points",
+    responses=document_problems(*_PROBLEMS) | _MASK,
+    openapi_extra=_BODY,
+    dependencies=[Depends(check_open)],
+)
+async def make_prompt(
+    request: Request,
+    services: ServicesDep,
+    _caller: CallerDep,
+    format: Annotated[
+        Literal["png", "rle"], Query(description="`png`, or `rle` for JSON with run-length encodings.")
+    ] = "png",
+) -> Response:
+    """Decode a video up to the frame and make its mask. The video is deleted afterwards.
+
+    The same boxes and points give the same mask as the `prompt` of a job.
+    """
+    with services.storage.upload() as files:
+        await in_thread(services.storage.check_space)
+        video = Part(int(services.settings.max_upload_bytes), files.video)
+        prompt = Part(MAX_PROMPT_BYTES)
+        await receive_form(request, {"video": video, "prompt": prompt}, received=services.metrics.upload_bytes.inc)
+        shapes = parse_shapes(bytes(prompt.text))
+        made = await services.probe_pool.call(mark_upload, files.video, shapes, services.limits)
+    headers = {"Cache-Control": "no-store"}
+    if format == "rle":
+        return JSONResponse(made.values, headers=headers)
+    headers["X-Keymask-Notes"] = json.dumps(made.values["notes"])
+    return Response(made.png, media_type="image/png", headers=headers)

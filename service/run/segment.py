@@ -14,7 +14,7 @@ from typing import Any
 from codec.reader import VideoReader
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings, load_settings
-from service.errors import RunError, TooManyObjectsError, UsageError
+from service.errors import RunError, TooManyObjectsError
 from service.prompts.made_mask import make_mask
 from service.prompts.read_prompt import Mask, ReadPrompt, read_prompt
 from service.prompts.shapes import Shapes

@@ -41,17 +41,27 @@ def with_colors(ids: UInt8Array, rgb: UInt8Array) -> Labels:
     return Labels(ids, {int(i): rgb_of(colors[(flat == i).argmax()]) for i in used if i})
 
 
-def numbered(classes: ColorClasses, notes: tuple[str, ...]) -> Labels:
-    """Number the colors: by the DAVIS palette if all are in it, otherwise in ascending order of #rrggbb."""
+def numbered(classes: ColorClasses, notes: tuple[str, ...] = (), tolerance: int = 0) -> Labels:
+    """Number the colors: by the DAVIS palette if all are in it, otherwise in ascending order of #rrggbb.
+
+    Args:
+        classes: The picture.
+        notes: What was decided before.
+        tolerance: Largest difference in any channel from a color of the palette.
+
+    Raises:
+        AmbiguousMaskError: The background is not plain, or there are too many colors.
+    """
     background, why = background_of(classes)
     objects = np.flatnonzero(np.arange(len(classes.colors)) != background)
     if len(objects) > 255:
         raise AmbiguousMaskError(f"the mask has {len(objects)} colors; at most 255 objects are allowed")
     table = np.zeros(len(classes.colors), np.uint8)
-    known = {tuple(color): index for index, color in enumerate(PALETTE.tolist())}
-    indices = [known.get(tuple(classes.colors[i].tolist()), 0) for i in objects]
-    is_davis = all(indices)
-    table[objects] = np.array(indices if is_davis else range(1, len(objects) + 1))
+    distance = np.abs(classes.colors[objects, None].astype(np.int16) - PALETTE).max(axis=2)
+    indices = distance.argmin(axis=1)
+    is_known = (distance.min(axis=1, initial=256) <= tolerance) & (indices > 0)
+    is_davis = bool(is_known.all()) and len(np.unique(indices)) == len(indices)
+    table[objects] = indices if is_davis else np.arange(1, len(objects) + 1)
     colors = {int(table[i]): rgb_of(classes.colors[i]) for i in objects}
     labels = Labels(table[classes.classes], colors, notes + why)
     return without_void(labels, None) if is_davis else labels

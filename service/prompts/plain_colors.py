@@ -109,17 +109,21 @@ def merge_to_plain(rgb: UInt8Array) -> ColorClasses | None:
     flat = np.asarray((cv2.dilate(rgb, _NEIGHBORS) - cv2.erode(rgb, _NEIGHBORS)).max(axis=2) <= _FLAT)
     if flat.mean() < _FLAT_SHARE:
         return None
-    centers = _plain_centers(rgb[flat])
+    packed = _packed(rgb)
+    centers = _plain_centers(packed[flat])
     if centers is None:
         return None
-    return ColorClasses(centers, _nearest_beside(rgb, flat, centers))
+    labels, is_close = _nearest(packed, centers)
+    return ColorClasses(centers, _edges_from_beside(rgb, labels, flat & is_close, centers))
 
 
-def _plain_centers(pixels: UInt8Array) -> UInt8Array | None:
-    """The plain colors [k, 3] of pixels [n, 3] inside areas, ascending; None if much lies between them."""
-    found, counts = np.unique(_packed(pixels), return_counts=True)
+def _plain_centers(packed: npt.NDArray[np.uint32]) -> UInt8Array | None:
+    """The plain colors [k, 3] of packed pixels [n] inside areas, ascending; None if much lies between them."""
+    histogram = np.bincount(packed)
+    found = np.flatnonzero(histogram)
+    left = histogram[found]
     colors = _unpacked(found).astype(np.int16)
-    left, total, covered = counts.copy(), counts.sum(), 0
+    total, covered = len(packed), 0
     centers: list[int] = []
     while covered < _COVERED_SHARE * total or left.max() >= _MIN_PIXELS:
         center = int(left.argmax())
@@ -135,34 +139,40 @@ def _plain_centers(pixels: UInt8Array) -> UInt8Array | None:
     return _unpacked(np.sort(found[centers]))
 
 
-def _nearest_beside(rgb: UInt8Array, flat: npt.NDArray[np.bool_], centers: UInt8Array) -> npt.NDArray[np.uint16]:
-    labels = np.zeros(rgb.shape[:2], np.uint16)
-    best = np.full(rgb.shape[:2], np.inf, np.float32)
-    for label, center in enumerate(centers):
-        distance = _distance(rgb, center)
-        closer = distance < best
-        labels[closer], best[closer] = label, distance[closer]
-    is_sure = flat & (best <= _CLOSE)
+def _nearest(
+    packed: npt.NDArray[np.uint32], centers: UInt8Array
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
+    """Position of the nearest center per packed pixel [height, width], and whether it is close."""
+    present = np.zeros(1 << 24, np.bool_)
+    present[packed] = True
+    found = np.flatnonzero(present)
+    distances = np.stack([_distance(_unpacked(found), center) for center in centers])
+    nearest, is_close = np.zeros(1 << 24, np.uint16), present  # tables by color
+    nearest[found], is_close[found] = distances.argmin(axis=0), distances.min(axis=0) <= _CLOSE
+    return nearest[packed], is_close[packed]
+
+
+def _edges_from_beside(
+    rgb: UInt8Array, labels: npt.NDArray[np.uint16], is_sure: npt.NDArray[np.bool_], centers: UInt8Array
+) -> npt.NDArray[np.uint16]:
+    """Give pixels that are not sure the nearest of the colors that sure pixels around them have, if there are any."""
     rows, columns = np.nonzero(~is_sure)
-    if not len(rows):
-        return labels
-    edge = rgb[rows, columns][:, None]
-    beside = np.full(len(rows), np.inf, np.float32)
+    edge, chosen = rgb[rows, columns], labels[rows, columns]
+    best = np.full(len(rows), np.inf, np.float32)
     square = np.ones((_EDGE_WIDTH, _EDGE_WIDTH), np.uint8)
-    chosen = labels[rows, columns]
     for label, center in enumerate(centers):
-        area = cv2.dilate((is_sure & (labels == label)).astype(np.uint8), square)[rows, columns] > 0
-        distance = np.where(area, _distance(edge, center)[:, 0], np.inf)
-        closer = distance < beside
-        chosen[closer], beside[closer] = label, distance[closer]
+        is_beside = cv2.dilate((is_sure & (labels == label)).astype(np.uint8), square)[rows, columns] > 0
+        distance = np.where(is_beside, _distance(edge, center), np.float32(np.inf))
+        closer = distance < best
+        chosen[closer], best[closer] = label, distance[closer]
     labels[rows, columns] = chosen
     return labels
 
 
-def _distance(rgb: UInt8Array, center: UInt8Array) -> npt.NDArray[np.float32]:
-    """Largest difference in a channel, plus a little of the mean so that ties are rare: float32 [height, width]."""
-    difference = cv2.absdiff(rgb, np.broadcast_to(center, rgb.shape).copy())
-    return np.asarray(difference.max(axis=2) + difference.mean(axis=2) / 256, np.float32)
+def _distance(colors: UInt8Array, center: UInt8Array) -> npt.NDArray[np.float32]:
+    """Largest difference in a channel, plus a little of the sum so that ties are rare: float32 [n] of colors [n, 3]."""
+    difference = np.abs(colors.astype(np.int16) - center)
+    return np.asarray(difference.max(axis=1) + difference.sum(axis=1) / np.float32(1024), np.float32)
 
 
 def _packed(rgb: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:

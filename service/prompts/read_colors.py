@@ -8,6 +8,9 @@ from service.prompts.background import DARK
 from service.prompts.labels import Labels, numbered
 from service.prompts.plain_colors import ColorClasses, exact_colors, is_smoothed, merge_to_plain
 
+_SHIFT = 8
+"""How far JPEG moves a plain color at most, in any channel; colors of the DAVIS palette are at least 32 apart."""
+
 
 def read_colors(rgb: UInt8Array, is_lossy: bool) -> Labels:
     """Read RGB uint8 [height, width, 3]: each exact color is an object; with smoothed edges or noise, each plain color.
@@ -17,7 +20,7 @@ def read_colors(rgb: UInt8Array, is_lossy: bool) -> Labels:
     """
     exact = exact_colors(rgb)
     if exact is not None and not is_lossy and not is_smoothed(exact):
-        return numbered(exact, ())
+        return numbered(exact)
     plain = merge_to_plain(rgb)
     if plain is None:
         count = "more than 256" if exact is None else str(len(exact.colors))
@@ -38,6 +41,4 @@ def read_plain(plain: ColorClasses, count: int | None) -> Labels:
     note = (
         f"the mask has {many} colors, as smoothed edges or JPEG make them; merged into {len(plain.colors)} plain ones"
     )
-    if len({tuple(color) for color in plain.colors.tolist()}) == count:
-        return numbered(plain, ())
-    return numbered(plain, (note,))
+    return numbered(plain, () if len(plain.colors) == count else (note,), _SHIFT)

@@ -14,7 +14,7 @@ from codec.types import UInt8Array
 from service.errors import MaskFileError, MaskSizeError
 from service.prompts.mask_file import open_mask
 from service.prompts.read_prompt import read_prompt
-from tests.support.mask_pictures import discs, file_of, indexed, npy, video_info
+from tests.support.mask_pictures import DAVIS, discs, file_of, indexed, npy, video_info
 from tests.support.media import header_only
 
 WIDTH, HEIGHT = 160, 96
@@ -43,6 +43,13 @@ def test_noise_of_lossy_formats_makes_no_object(kind: str, quality: int) -> None
     assert read.prompt.object_ids == (1,)
     assert (read.prompt.labels != discs(count=1)).sum() < 0.1 * discs(count=1).sum()
     assert any("merged into 2 plain ones" in note for note in read.notes)
+
+
+@pytest.mark.parametrize("quality", [95, 50])
+def test_a_jpeg_of_palette_colors_keeps_their_ids(quality: int) -> None:
+    """JPEG moves colors a little; they are still those of the DAVIS palette."""
+    read = read_prompt(file_of(Image.fromarray(DAVIS[discs()]), "JPEG", quality=quality, subsampling=0), INFO, 0)
+    assert (read.prompt.labels != discs()).mean() < 0.02
 
 
 def test_an_npy_file_holds_object_ids() -> None:

@@ -20,13 +20,15 @@ def test_a_run_from_a_box_writes_the_mask_that_it_made(tmp_path: Path, capsys: p
     """prompt.png has the mask, the report names the file, and a second run with it gives the same first mask."""
     clip, out = write_clip(tmp_path / "clip.mp4"), tmp_path / "out"
     more = ["--weights", "seeded", "--start", "2", "--end", "3", "--prompt-frame", "2"]
-    assert main(["run", str(clip), "--box", "10,8,30,60", "--points", "50,20", "--out", str(out), *more]) == 0
+    marks = ["--box", "10,8,30,60:a dog", "--points", "50,20", "--labels", "2=kite"]
+    assert main(["run", str(clip), *marks, "--out", str(out), *more]) == 0
     shapes = (ShapePrompt(object=1, box=(10, 8, 30, 60)), ShapePrompt(object=2, points=((50, 20, 1),)))
     made = make_mask(read_frame(clip, 2).rgb, shapes)
     with Image.open(out / "prompt.png") as prompt, Image.open(out / "masks" / "00002.png") as first:
         assert np.array_equal(np.asarray(prompt), made.labels)
         assert np.array_equal(np.asarray(first), made.labels)
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["options"]["labels"] == {"1": "a dog", "2": "kite"}
     assert report["outputs"]["prompt"] == str(out / "prompt.png")
     assert [note for note in report["notes"] if note in made.notes] == list(made.notes)
     assert str(out / "prompt.png") in capsys.readouterr().out
@@ -48,6 +50,9 @@ def test_a_run_from_a_box_writes_the_mask_that_it_made(tmp_path: Path, capsys: p
         (["--points", "1"], "--points is '1'; expected x,y"),
         (["--box", "70,2,3,4"], "object 1: the box 70,2,3,4 covers no pixel of the picture of 64x48"),
         (["--points", "64,2"], "object 1: the point 64,2 is outside the picture of 64x48"),
+        (["--box", "1,2,9,9:dog", "--labels", "1=cat"], "object 1 is 'dog' after its box or points, but 'cat'"),
+        (["--box", "1,2,9,9:" + 65 * "x"], "a name has 1 to 64 printable characters"),
+        (["--box", "1,2,9,9", "--mask-mode", "ids"], "boxes and points have no mask to read"),
         (["--box", "1,2,3,4", "--prompt-frame", "12"], "the video has 12 frames, 0 to 11"),
     ],
 )

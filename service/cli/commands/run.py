@@ -84,17 +84,21 @@ def run_command(
     from service.run.run_to_files import RunRequest  # noqa: PLC0415
 
     options = RunOptions.checked(**values)
+    prompt, names = _prompt_of(mask, box or [], points or [])
+    if names:
+        options = RunOptions.checked(**values | {"labels": _joined(options.labels or {}, names)})
     if overlay is None and (options.colors or options.opacity != RunOptions().opacity):
         raise UsageError("--opacity and --colors change the overlay; give --overlay FILE too")
-    prompt = _prompt_of(mask, box or [], points or [])
     made = None if isinstance(prompt, Path) else out / "prompt.png"
     outputs = Outputs(out, overlay, rle, json_path(json_file), made, coco, ytvis, png)
     request = RunRequest(video, prompt, outputs, options, force)
     run_on_terminal(request, json_file)
 
 
-def _prompt_of(mask: Path | None, boxes: list[str], points: list[str]) -> Path | Shapes:
-    """Return the mask file, or the shapes from which the mask is made; exactly one of them must be given."""
+def _prompt_of(
+    mask: Path | None, boxes: list[str], points: list[str]
+) -> tuple[Path, dict[int, str]] | tuple[Shapes, dict[int, str]]:
+    """Return the mask file, or the shapes from which the mask is made and the names of their objects."""
     from service.prompts.shape_text import parse_texts  # noqa: PLC0415 - pydantic models that --help does not need
 
     if mask is None and not boxes and not points:
@@ -104,7 +108,20 @@ def _prompt_of(mask: Path | None, boxes: list[str], points: list[str]) -> Path |
         )
     if mask is not None and (boxes or points):
         raise UsageError("--mask and --box or --points are given; choose one way to mark the objects")
-    return mask or parse_texts(boxes, points).shapes
+    if mask is not None:
+        return mask, {}
+    parsed = parse_texts(boxes, points)
+    return parsed.shapes, parsed.labels
+
+
+def _joined(labels: dict[int, str], names: dict[int, str]) -> dict[int, str]:
+    """Join `--labels` with the names after the boxes and points."""
+    for number in labels.keys() & names.keys():
+        if labels[number] != names[number]:
+            raise UsageError(
+                f"object {number} is {names[number]!r} after its box or points, but {labels[number]!r} in --labels"
+            )
+    return labels | names
 
 
 def run_on_terminal(request: RunRequest, json_file: str | None) -> None:

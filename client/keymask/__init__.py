@@ -18,6 +18,7 @@ from keymask.errors import (
     UnauthorizedError,
     WaitTimeoutError,
 )
+from keymask.marks import Mark, Marks
 from keymask.models import (
     Forecast,
     Frame,
@@ -27,6 +28,7 @@ from keymask.models import (
     ObjectMask,
     Probe,
     Progress,
+    PromptMask,
     PromptObject,
     Track,
     Video,
@@ -47,6 +49,8 @@ __all__ = [
     "JobStatus",
     "KeymaskError",
     "LocalError",
+    "Mark",
+    "Marks",
     "Model",
     "NotFoundError",
     "ObjectMask",
@@ -54,6 +58,7 @@ __all__ = [
     "Probe",
     "ProblemError",
     "Progress",
+    "PromptMask",
     "PromptObject",
     "ServerError",
     "ServerNotInstalledError",

@@ -13,9 +13,9 @@ from typing import Unpack
 import httpx
 
 from keymask.errors import WaitTimeoutError, problem_of
+from keymask.marks import JobOptions, Marks
 from keymask.mask_file import MaskLike
-from keymask.models import Frame, Job, JobStatus, Model, Probe, Track
-from keymask.options import Options
+from keymask.models import Frame, Job, JobStatus, Model, Probe, PromptMask, Track
 from keymask.progress import ProgressOption, reporter
 from keymask.protocol import (
     POLL_SECONDS,
@@ -28,6 +28,7 @@ from keymask.protocol import (
     client_arguments,
     frame_of,
     job_path,
+    prompt_call,
     submission,
 )
 from keymask.retry import FOLLOW_SECONDS, Retry
@@ -70,15 +71,21 @@ class Client:
         self._http.close()
 
     def segment(
-        self, video: VideoLike, mask: MaskLike, *, progress: ProgressOption = False, **options: Unpack[Options]
+        self,
+        video: VideoLike,
+        mask: MaskLike | None = None,
+        *,
+        progress: ProgressOption = False,
+        **options: Unpack[JobOptions],
     ) -> Track:
         """Upload a video and the mask of one frame, wait, and return all masks.
 
         Args:
             video: Path, bytes or binary file object of a video.
-            mask: Path or bytes of a PNG, array [height, width] of object ids, or PIL image.
+            mask: Path or bytes of a picture, PIL image, or array, such as object ids [height, width]. Without it,
+                `prompt`, `box` or `boxes` marks the objects.
             progress: True shows a line on the terminal; a function is called with the job at every change.
-            **options: See `Options`; what is left out is left to the service.
+            **options: See `Options` and, for boxes and points, `Marks`; what is left out is left to the service.
 
         Raises:
             InputRefusedError: The service cannot use the video, the mask or an option.
@@ -94,18 +101,18 @@ class Client:
         report(job)
         return Track(job, tuple(frames))
 
-    def stream(self, video: VideoLike, mask: MaskLike, **options: Unpack[Options]) -> Iterator[Frame]:
+    def stream(self, video: VideoLike, mask: MaskLike | None = None, **options: Unpack[JobOptions]) -> Iterator[Frame]:
         """Upload a video and a mask, and yield masks as they are computed; arguments as for `segment`."""
         yield from self.masks(self.submit(video, mask, **options))
 
     def submit(
         self,
         video: VideoLike,
-        mask: MaskLike,
+        mask: MaskLike | None = None,
         *,
         idempotency_key: str | None = None,
         prefer_wait: int | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[JobOptions],
     ) -> Job:
         """Upload a video and a mask, and return the queued job.
 
@@ -114,7 +121,7 @@ class Client:
             mask: As for `segment`.
             idempotency_key: A repeated submission with the same key and files returns the same job.
             prefer_wait: Seconds, at most 60, that the service may wait for the job to end before it responds.
-            **options: See `Options`; what is left out is left to the service.
+            **options: See `Options` and, for boxes and points, `Marks`; what is left out is left to the service.
         """
         return self._job(submission(video, mask, options, idempotency_key, prefer_wait))
 
@@ -226,6 +233,18 @@ class Client:
     def probe(self, video: VideoLike) -> Probe:
         """Report what a video's bitstream offers, without running a network."""
         return Probe.model_validate(self._send(Call("POST", "/v1/probe", upload=Upload(video))).json())
+
+    def prompt(self, video: VideoLike, **marks: Unpack[Marks]) -> PromptMask:
+        """Make the mask of one frame from boxes and points; `segment` takes its `mask`, or the same boxes and points.
+
+        Args:
+            video: Path, bytes or binary file object of a video.
+            **marks: `prompt`, `box` or `boxes`, see `Marks`.
+
+        Raises:
+            InputRefusedError: The service cannot use the video or the marks, or finds no object.
+        """
+        return PromptMask.model_validate(self._send(prompt_call(video, marks)).json())
 
     def models(self) -> list[Model]:
         """List the networks of the service."""

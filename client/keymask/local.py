@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keymask.errors import LocalError, ServerNotInstalledError
+from keymask.marks import LocalJobOptions, Mark, is_prompt, split, to_json
 from keymask.mask_file import MaskLike, to_array, to_file
 from keymask.models import PromptObject
-from keymask.options import LocalOptions
 
 if TYPE_CHECKING:
     from service.run.segment import Segmentation
@@ -74,7 +74,9 @@ class LocalFrames(Iterator[LocalFrame]):
         self._frames.close()
 
 
-def segment(source: Source, prompt: MaskLike, **options: Unpack[LocalOptions]) -> LocalFrames:
+def segment(
+    source: Source, prompt: MaskLike | Sequence[Mark] | None = None, **options: Unpack[LocalJobOptions]
+) -> LocalFrames:
     """Segment a video and yield one mask per frame, in presentation order, as they are computed.
 
     Memory does not grow with the length of the video. Pictures without a bitstream get their motion from an H.264
@@ -84,8 +86,8 @@ def segment(source: Source, prompt: MaskLike, **options: Unpack[LocalOptions]) -
         source: Path, bytes or binary file of a video; a folder or a list of pictures; or an array or torch tensor
             uint8 [T, H, W, 3] in RGB.
         prompt: Mask of the prompt frame: path or bytes of a picture, PIL image, or array, for example of object ids
-            [height, width]; see `keymask.mask_file.MaskLike`.
-        **options: See `LocalOptions`.
+            [height, width]; see `keymask.mask_file.MaskLike`. Or boxes and points, as in `keymask.marks.Mark`.
+        **options: See `LocalOptions`; in place of `prompt`, `box` and `boxes` as in `keymask.marks.Marks`.
 
     Raises:
         ServerNotInstalledError: The server packages are missing.
@@ -100,7 +102,14 @@ def segment(source: Source, prompt: MaskLike, **options: Unpack[LocalOptions]) -
     return LocalFrames(segmentation)
 
 
-def _open(source: Source, prompt: MaskLike, options: LocalOptions) -> Segmentation:
+def _open(source: Source, prompt: Any, given: LocalJobOptions) -> Segmentation:
+    options, marks = split(given)
+    if (prompt is not None) == bool(marks):
+        raise LocalError(
+            f"give one of prompt, box and boxes; given: {', '.join(['prompt', *marks]) if marks else 'none'}"
+        )
+    if is_prompt(prompt):
+        marks = {"prompt": prompt}
     try:
         # torch reads these settings when it is loaded.
         if "torch" not in sys.modules:
@@ -114,9 +123,9 @@ def _open(source: Source, prompt: MaskLike, options: LocalOptions) -> Segmentati
             f"keymask.local runs the networks in this process and needs the server packages ({error}); "
             "install them with `pip install keymask-server`, or use keymask.Client with a running service"
         ) from error
-    given = {name: value for name, value in options.items() if value is not None}
+    chosen = {name: value for name, value in options.items() if value is not None}
     with _local_errors():
-        return run(_video(source), _prompt(prompt), RunOptions.checked(**given))
+        return run(_video(source), _shapes(marks) if marks else _prompt(prompt), RunOptions.checked(**chosen))
 
 
 def _masks(segmentation: Segmentation) -> Generator[LocalFrame]:
@@ -156,6 +165,16 @@ def _prompt(prompt: MaskLike) -> Any:
         return to_file(prompt) if isinstance(prompt, bytes) or hasattr(prompt, "mode") else to_array(prompt)
     except (OSError, ValueError) as error:
         raise LocalError(f"the mask cannot be used: {error}") from error
+
+
+def _shapes(marks: dict[str, Any]) -> Any:
+    """Return boxes and points as the server packages take them."""
+    from service.prompts.shapes import parse_shapes  # noqa: PLC0415
+
+    try:
+        return parse_shapes(to_json(marks))
+    except ValueError as error:
+        raise LocalError(str(error)) from error
 
 
 def _array(value: Any) -> Any:

@@ -229,10 +229,39 @@ class Frame(_Response):
     @property
     def mask(self) -> npt.NDArray[np.uint8]:
         """Labels uint8 [height, width]: 0 background, other values object ids. Decoded at each access."""
-        labels = np.zeros((self.height, self.width), np.uint8)
-        for item in self.objects:
-            labels[item.mask] = item.id
-        return labels
+        return _labels(self.objects, self.height, self.width)
+
+
+def _labels(objects: tuple[ObjectMask, ...], height: int, width: int) -> npt.NDArray[np.uint8]:
+    labels = np.zeros((height, width), np.uint8)
+    for item in objects:
+        labels[item.mask] = item.id
+    return labels
+
+
+class PromptMask(_Response):
+    """The mask of one frame that the service made from boxes and points.
+
+    Attributes:
+        frame: Position of the frame in presentation order, from 0.
+        time: Presentation time in seconds.
+        width: Width of the mask in pixels, as displayed.
+        height: Height of the mask in pixels, as displayed.
+        objects: The objects.
+        notes: What to look at, in plain words.
+    """
+
+    frame: int
+    time: float
+    width: int
+    height: int
+    objects: tuple[ObjectMask, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def mask(self) -> npt.NDArray[np.uint8]:
+        """Labels uint8 [height, width]: 0 background, other values object ids. Decoded at each access."""
+        return _labels(self.objects, self.height, self.width)
 
 
 class Track:

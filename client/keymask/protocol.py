@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 from keymask.errors import JobCanceledError, JobFailedError
+from keymask.marks import JobOptions, Marks, split, to_json
 from keymask.mask_file import MaskLike, to_file
 from keymask.models import Frame, Job, JobStatus, Progress
 from keymask.options import Options, checked
@@ -37,11 +38,13 @@ class Upload:
         video: The video.
         mask: Bytes of a mask file; None if only the video is uploaded.
         options: JSON text; None for the defaults.
+        prompt: JSON text of boxes and points; None without them.
     """
 
     video: VideoLike
     mask: bytes | None = None
     options: str | None = None
+    prompt: str | None = None
 
     @contextmanager
     def opened(self) -> Iterator[dict[str, Any]]:
@@ -51,7 +54,8 @@ class Upload:
             files["mask"] = ("mask", self.mask, "application/octet-stream")
         with self._content() as content:
             files["video"] = (self._name(), content, "application/octet-stream")
-            yield {"data": {} if self.options is None else {"options": self.options}, "files": files}
+            texts = {"options": self.options, "prompt": self.prompt}
+            yield {"data": {name: text for name, text in texts.items() if text is not None}, "files": files}
 
     def _name(self) -> str:
         named = self.video if isinstance(self.video, (str, os.PathLike)) else getattr(self.video, "name", None)
@@ -85,15 +89,40 @@ class Call:
 
 
 def submission(
-    video: VideoLike, mask: MaskLike, options: Options, idempotency_key: str | None, wait: int | None
+    video: VideoLike, mask: MaskLike | None, given: JobOptions, idempotency_key: str | None, wait: int | None
 ) -> Call:
-    """Build POST /v1/jobs; it always carries an idempotency key, so that a retry never makes a second job."""
+    """Build POST /v1/jobs; it always carries an idempotency key, so that a retry never makes a second job.
+
+    Raises:
+        ValueError: Not exactly one of a mask, `prompt`, `box` and `boxes` marks the objects.
+    """
+    options, marks = split(given)
+    if (mask is not None) == bool(marks):
+        ways = [*([] if mask is None else ["mask"]), *marks]
+        raise ValueError(f"give one of mask, prompt, box and boxes; given: {', '.join(ways) or 'none'}")
     headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
     if wait is not None:
         headers["Prefer"] = f"wait={wait}"
-    chosen = checked(options)
-    upload = Upload(video, to_file(mask), json.dumps(chosen) if chosen else None)
+    chosen = checked(cast(Options, options))
+    upload = Upload(
+        video,
+        None if mask is None else to_file(mask),
+        json.dumps(chosen) if chosen else None,
+        to_json(marks) if marks else None,
+    )
     return Call("POST", "/v1/jobs", headers=headers, upload=upload)
+
+
+def prompt_call(video: VideoLike, marks: Marks) -> Call:
+    """Build POST /v1/prompts.
+
+    Raises:
+        ValueError: Not exactly one of `prompt`, `box` and `boxes` marks the objects.
+    """
+    options, ways = split(marks)
+    if options:
+        raise TypeError(f"{', '.join(options)} is no way to mark objects; allowed: prompt, box, boxes")
+    return Call("POST", "/v1/prompts", {"format": "rle"}, upload=Upload(video, prompt=to_json(ways)))
 
 
 def job_path(job: JobLike, *parts: str) -> str:

@@ -126,3 +126,29 @@ def test_the_client_offers_the_options_of_the_server() -> None:
     """Options of a job and of a run in this process have the names that the server's tables have."""
     assert set(Options.__annotations__) == set(JobOptions.model_fields)
     assert set(get_type_hints(LocalOptions)) == set(RunOptions.model_fields)
+
+
+def test_boxes_and_points_are_prompts(clip: Path, pictures: np.ndarray) -> None:
+    """A box, boxes by id and a list of marks become the prompt, on a video and on pictures."""
+    frames = list(segment(clip, [{"object": 3, "box": (8, 8, 20, 20), "frame": 1}], **OPTIONS))
+    assert [frame.index for frame in frames] == [1, 2, 3, 4, 5]
+    assert set(np.unique(frames[0].mask)) == {0, 3}
+    boxed = segment(pictures, box=(8, 8, 16, 16), end=1)
+    assert [item.object for item in boxed.prompt] == [1]
+    (first,) = boxed
+    assert (first.mask[10:22, 10:22] == 1).mean() > 0.9
+    two = segment(clip, boxes={2: (8, 8, 20, 20), 5: (40, 20, 20, 20)}, end=1)
+    assert set(np.unique(next(two).mask)) == {0, 2, 5}
+    two.close()
+
+
+def test_bad_marks_are_refused(clip: Path) -> None:
+    """Nothing, two ways at once, and boxes outside the picture are errors of one line."""
+    with pytest.raises(LocalError, match="give one of prompt, box and boxes; given: none"):
+        segment(clip)
+    with pytest.raises(LocalError, match="given: prompt, box"):
+        segment(clip, LABELS, box=(1, 2, 3, 4))
+    with pytest.raises(LocalError, match="covers no pixel of the picture of 64x48"):
+        segment(clip, box=(80, 2, 3, 4))
+    with pytest.raises(LocalError, match=r"prompt\.0\.object is 300"):
+        segment(clip, [{"object": 300, "box": (1, 2, 3, 4)}])

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from service.config import digest_of_key
 from service.jobs.types import JobStatus
 from service.problems import PROBLEMS
+from tests.support.mask_pictures import file_of
 from tests.support.media import write_clip, write_mask
 from tests.support.serving import FRAMES, Served, served
 from tests.support.waiting import files_below, wait_for
@@ -177,6 +180,38 @@ def test_the_mask_must_have_the_displayed_size(service: Served, tmp_path: object
     assert "48x64" in problem["detail"]
     assert problem["mask"] == {"width": 64, "height": 48}
     assert problem["video"] == {"width": 48, "height": 64}
+    assert problem["allowed"] == [{"width": 48, "height": 64}]
+
+
+def test_a_job_says_what_was_read_from_its_mask(service: Served) -> None:
+    """Object, frame, color, area and box; a note on a decision; the option `mask_mode` decides otherwise."""
+    labels = np.zeros((48, 64), np.uint8)
+    labels[8:24, 4:14], labels[30:40, 40:60] = 1, 2
+    colors = np.array([(255, 255, 255), (0, 128, 0), (128, 0, 0)], np.uint8)[labels]
+    job = service.post(mask=file_of(Image.fromarray(colors)), options='{"prompt_frame": 1}').json()
+    assert job["prompt"] == [
+        {"object": 1, "frame": 1, "color": "#800000", "area": 200, "bbox": [40, 30, 20, 10]},
+        {"object": 2, "frame": 1, "color": "#008000", "area": 160, "bbox": [4, 8, 10, 16]},
+    ]
+    assert job["notes"] == ["no pixel of the mask is black; #ffffff, which fills its border, is the background"]
+    assert service.client.get(job["links"]["self"]).json()["prompt"] == job["prompt"]
+    grey = file_of(Image.fromarray(labels * 9))
+    assert [item["object"] for item in service.post(mask=grey).json()["prompt"]] == [9, 18]
+    binary = service.post(mask=grey, options='{"mask_mode": "binary"}').json()
+    assert [(item["object"], item["area"]) for item in binary["prompt"]] == [(1, 360)]
+
+
+def test_a_mask_that_may_mean_several_things_is_refused(service: Served) -> None:
+    """The problem says why it is not plain, and names no file of the service."""
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    problem = service.post(mask=file_of(Image.fromarray(noise))).json()
+    assert problem["type"] == "/problems/mask-ambiguous"
+    assert "more than 256 colors" in problem["detail"]
+    problem = service.post(mask=b"no picture").json()
+    assert problem["type"] == "/problems/mask-unreadable"
+    assert problem["detail"] == (
+        "the mask is not a picture that can be read; allowed: PNG, JPEG, BMP, WebP, TIFF or NPY"
+    )
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,22 @@ def test_a_job_from_submission_to_deletion(client: Client, service: Served, tmp_
         client.get(job)
 
 
+def test_what_was_read_from_the_mask_is_typed(client: Client, service: Served) -> None:
+    """Arrays of any kind are read by the service."""
+    marked = labels(service) > 0
+    job = client.submit(service.clip, marked * 0.75, prompt_frame=2)
+    (item,) = job.prompt
+    rows, columns = np.nonzero(marked)
+    assert (item.object, item.frame, item.color, item.area) == (1, 2, None, marked.sum())
+    assert item.bbox == (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
+    assert job.notes == ("the mask has probabilities; object 1 is where they are at least 0.5",)
+    colors = np.array([(0, 0, 0), (0, 0, 128)], np.uint8)[marked.astype(int)]
+    assert [read.object for read in client.submit(service.clip, colors).prompt] == [4]
+    assert [read.object for read in client.submit(service.clip, colors, mask_mode="binary").prompt] == [1]
+    with pytest.raises(keymask.InputRefusedError, match="mask-unreadable"):
+        client.submit(service.clip, marked[..., None].repeat(7, axis=2))
+
+
 def test_the_same_key_returns_the_same_job(client: Client, service: Served) -> None:
     """A repeated submission creates no second job; another payload with the same key is refused."""
     one = client.submit(service.clip, service.mask, idempotency_key="order-1")

@@ -91,12 +91,28 @@ def test_a_prompt_is_a_path_bytes_an_array_or_a_picture(clip: Path, tmp_path: Pa
         assert same(list(segment(clip, prompt, **OPTIONS)), expected)
 
 
+def test_frames_come_with_what_was_read(clip: Path) -> None:
+    """Objects and notes are known before the first mask; arrays follow the rules of files."""
+    frames = segment(clip, np.where(LABELS == 2, 0.8, 0.1), **OPTIONS)
+    assert [(item.object, item.area, item.bbox) for item in frames.prompt] == [(1, 160, (40, 30, 16, 10))]
+    assert frames.notes == ("the mask has probabilities; object 1 is where they are at least 0.5",)
+    assert next(frames).index == 0
+    frames.close()
+    colors = np.array([(0, 0, 0), (128, 0, 0), (0, 128, 0)], np.uint8)[LABELS]
+    for prompt in (colors, Image.fromarray(colors), LABELS.astype(float), LABELS[..., None]):
+        assert [item.object for item in segment(clip, prompt, **OPTIONS).prompt] == [1, 2]
+    assert [item.object for item in segment(clip, LABELS, mask_mode="binary", **OPTIONS).prompt] == [1]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"source": "nowhere.mp4"}, "nowhere.mp4"),
         ({"source": np.zeros((3, 48, 64), np.uint8)}, "uint8"),
         ({"prompt": LABELS[:10]}, "64x10.*64x48"),
+        ({"prompt": np.zeros((48, 64, 7), np.uint8)}, r"array of uint8 \[48, 64, 7\]"),
+        ({"prompt": "no number"}, "no number does not exist"),
+        ({"prompt": [["a"]]}, "the mask cannot be used: a mask is a path"),
         ({"prompt": b"no picture"}, "the mask is not a picture that can be read"),
         ({"quality": "good"}, "fast, balanced, best"),
         ({"speed": 3}, "speed"),

@@ -24,6 +24,7 @@ from service.jobs.types import (
     JobVideo,
     TransitionError,
 )
+from service.prompts.objects import PromptObject
 
 NewJob = Callable[..., Job]
 
@@ -33,6 +34,8 @@ def test_a_job_is_stored_unchanged(store: JobStore, new_job: NewJob) -> None:
     job = new_job(
         options=JobOptions(model="stm", keyframes="every:3", prompt_frame=2, start=4, end=9, max_side=640),
         video=JobVideo("hevc", 1080, 1920, None, None, None, 90),
+        prompt=(PromptObject(1, 2, 345, (6, 7, 8, 9), "#800000"), PromptObject(9, 2, 1, (0, 0, 1, 1))),
+        notes=("the mask has 43 colors",),
         api_key_id="key",
         idempotency_key="a b",
         progress=JobProgress(3, 9, "segmenting", 12.5),

@@ -12,11 +12,11 @@ from typing import Any
 
 from codec.types import CompressedFrame
 from service.engine.reporting import DrainedError
-from service.engine.resume_state import ResumeState, delete_state
 from service.errors import TooManyFramesError
 from service.jobs.types import Job, JobProgress
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
+from service.run.resume.state import ResumeState, delete_state
 from service.run.segment import Segmentation, segment
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import MaskLog
@@ -91,8 +91,10 @@ class JobRun:
         with run, closing(MaskLog(self._files.mask_log)) as log:
             self._run, self._log = run, log
             fingerprint = self._fingerprint(run.model)
-            state = ResumeState(self._files, run, log, fingerprint=fingerprint, min_seconds=self._state_seconds)
-            self._restore(state)
+            state = ResumeState(
+                self._files.state, run, fingerprint=fingerprint, min_seconds=self._state_seconds, sync=log.sync
+            )
+            self._restore(state, log)
             try:
                 for mask in run:
                     self._write(mask, log, state)
@@ -115,12 +117,14 @@ class JobRun:
         """Whether this attempt resumed from the masks of an earlier one."""
         return self._resumed_at is not None
 
-    def _restore(self, state: ResumeState) -> None:
-        restored = state.restore(self._job.options.first_frame)
-        if restored is not None:
-            self._resumed_at = restored.next_index
-            self._earlier_counts = restored.counts
-            self._report("resuming")
+    def _restore(self, state: ResumeState, log: MaskLog) -> None:
+        restored = state.restore(max(log.last, self._job.options.first_frame - 1))
+        if restored is None:
+            log.clear()
+            return
+        self._resumed_at = restored.next_index
+        self._earlier_counts = restored.counts
+        self._report("resuming")
 
     def _check_frame(self, frame: CompressedFrame) -> None:
         """Enforce the limit of frames, and report before the first mask too, so the job can be stopped at any time."""
@@ -156,7 +160,7 @@ class JobRun:
         part = self._files.report.with_suffix(".part")
         part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         part.replace(self._files.report)
-        delete_state(self._files)
+        delete_state(self._files.state)
         fps = self._new / max(1e-6, time.monotonic() - self._began)
         progress = JobProgress(done, done, "finished", round(fps, 2))
         return JobOutcome(report, progress, run.bitstream.frames if options.end is None else None)

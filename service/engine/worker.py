@@ -19,13 +19,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.engine.job_run import JobRun
 from service.engine.messages import Assignment, Ended, Heartbeat, NotReady, Ready
 from service.engine.reporting import CanceledError, DrainedError, Inbox, Observer, retry_change
-from service.engine.resume_state import delete_state
 from service.errors import LostJobError, RunError, StorageFullError, error_mapping, message_of
 from service.jobs.claims import Release
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobStatus
 from service.run.compilation import KERNELS
 from service.run.model_loader import LoadedModel, ModelLoader
+from service.run.resume.state import delete_state
 from service.storage.job_files import Storage
 from vos.types import Options
 
@@ -120,10 +120,10 @@ class Worker:
         except DrainedError:
             return partial(self._store.release, self._name, Release.RETURNED), JobStatus.QUEUED
         except CanceledError:
-            delete_state(self._storage.job(job.id))
+            delete_state(self._storage.job(job.id).state)
             return partial(move, JobStatus.CANCELED), JobStatus.CANCELED
         except Exception as error:
-            delete_state(self._storage.job(job.id))
+            delete_state(self._storage.job(job.id).state)
             return partial(move, JobStatus.FAILED, error=self._job_error(job, error)), JobStatus.FAILED
         video = replace(job.video, frames=outcome.frames or job.video.frames)
         change = partial(move, JobStatus.SUCCEEDED, report=outcome.report, progress=outcome.progress, video=video)

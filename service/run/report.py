@@ -30,6 +30,7 @@ class Report:
         error: Why the run broke off; None if it is complete.
         resumed_at: Presentation index of the first mask that this attempt computed, after an earlier one; None if there
             was none.
+        fingerprint: Digest of inputs and options, by which a later run knows its own; None for a job of the service.
     """
 
     codec: dict[str, Any]
@@ -44,6 +45,7 @@ class Report:
     notes: tuple[str, ...] = ()
     error: str | None = None
     resumed_at: int | None = None
+    fingerprint: str | None = None
 
     @property
     def network_runs_saved(self) -> int:
@@ -88,6 +90,7 @@ class Report:
             "fps": round(self.fps, 2),
             "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
             "resumed": self.resumed_at is not None,
+            "fingerprint": self.fingerprint,
             "outputs": None if self.outputs is None else self.outputs.to_json(),
             "written": [] if self.outputs is None else self.outputs.written(),
             "notes": list(self.notes),

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from time import perf_counter
 from typing import TypeAlias
 
+from codec.errors import CodecError
 from service.config import Settings
-from service.errors import message_of
+from service.errors import UsageError, message_of
 from service.prompts.read_prompt import ReadPrompt
 from service.prompts.shapes import Shapes
 from service.run.model_loader import ModelLoader, load_model
 from service.run.options import RunOptions
 from service.run.outputs import Outputs, look_of
 from service.run.report import Report
+from service.run.resume.fingerprint import digest_of, fingerprint_of_report
+from service.run.resume.unfinished_run import ResumableRun, UnfinishedRun
 from service.run.segment import Segmentation, segment
 from service.writers.categories import Categories
 from service.writers.coco import CocoWriter
@@ -34,6 +37,10 @@ ProgressCallback: TypeAlias = Callable[[int, int | None], None]
 """Called after each frame with the number of masks written and the number expected, None if unknown."""
 
 
+_STATE_SECONDS = 2.0
+"""Shortest time between two saved resume states."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """A run that a user asks for.
@@ -45,6 +52,7 @@ class RunRequest:
         outputs: Where to write.
         options: How to segment.
         force: Whether to replace an earlier result.
+        resume: Whether to continue a run of the same request that was cut off.
     """
 
     video: Path
@@ -52,6 +60,13 @@ class RunRequest:
     outputs: Outputs
     options: RunOptions = field(default_factory=RunOptions)
     force: bool = False
+    resume: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that the masks depend on, except the network's weights."""
+        shapes = None if isinstance(self.mask, Path) else self.mask
+        return digest_of(self.inputs, shapes, self.options.model_dump())
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -68,11 +83,21 @@ def run_to_files(
     on_prompt: Callable[[ReadPrompt], None] = lambda _prompt: None,
     on_progress: ProgressCallback = lambda _done, _total: None,
     load: ModelLoader = load_model,
+    state_seconds: float = _STATE_SECONDS,
 ) -> Report:
     """Run a request. After an error in the middle, what was written stays; the report says `complete: false` and why.
 
     Nothing is written before the first mask exists, so bad input leaves no trace. Then `on_prompt` is called with what
-    was read from the mask.
+    was read from the mask. Until a run is finished, what a later one with `resume` needs to continue it lies beside its
+    results, however it ends: an error, Ctrl-C, a lost machine.
+
+    Args:
+        request: What to segment and where to write.
+        settings: Where pulled weights lie, and limits.
+        on_prompt: Called with the prompt that was read.
+        on_progress: Called after each frame.
+        load: Loads the network.
+        state_seconds: Shortest time between two saved resume states.
 
     Raises:
         CodecError: The video cannot be read, or breaks in the middle.
@@ -80,28 +105,59 @@ def run_to_files(
         ServiceError: The mask file cannot be used, or an output would overwrite a file.
     """
     started = perf_counter()
-    request.outputs.check(request.inputs, request.force)
+    unfinished = UnfinishedRun(request.outputs.folder, request.outputs.masks)
+    unfinished.check_unlocked()
+    request.outputs.check(request.inputs, request.force or _continues(request, unfinished))
     with segment(request.video, request.mask, request.options, settings=settings, load=load) as run:
-        masks = iter(run)
-        first = next(masks)
-        on_prompt(run.prompt)
-        return _FileSink(request, run, started).write(chain((first,), masks), on_progress)
+        digest = digest_of((), request.fingerprint, run.model.description)
+        with closing(ResumableRun(unfinished, run, digest, state_seconds, request.resume)) as progress:
+            masks = iter(run)
+            first = next(masks, None)
+            on_prompt(run.prompt)
+            progress.begin(request.fingerprint)
+            new = masks if first is None else chain((first,), masks)
+            return _FileSink(request, run, started, progress).write(new, on_progress)
+
+
+def _continues(request: RunRequest, unfinished: UnfinishedRun) -> bool:
+    """Whether the request continues an earlier run of the same request, so that it may replace its files.
+
+    Raises:
+        UsageError: The folder holds an unfinished run of another request.
+    """
+    if not request.resume:
+        return False
+    earlier = unfinished.fingerprint or fingerprint_of_report(request.outputs.report)
+    if earlier not in (None, request.fingerprint) and not request.force:
+        raise UsageError(
+            f"{request.outputs.folder} has results of another video, mask or other options, which cannot be continued: "
+            "choose another place, or replace them with --force"
+        )
+    return earlier is not None
+
+
+def is_finished(request: RunRequest) -> bool:
+    """Whether an earlier run of the same request has finished."""
+    outputs = request.outputs
+    return fingerprint_of_report(outputs.report, complete=True) == request.fingerprint
 
 
 class _FileSink:
     """Writes the masks of a run whose first mask exists."""
 
-    def __init__(self, request: RunRequest, run: Segmentation, started: float) -> None:
+    def __init__(self, request: RunRequest, run: Segmentation, started: float, progress: ResumableRun) -> None:
         self._request = request
         self._run = run
         self._started = started
+        self._progress = progress
         self._overlay: OverlayWriter | None = None
         self._write_seconds = 0.0
 
     def write(self, masks: Iterator[FrameMask], on_progress: ProgressCallback) -> Report:
         """Write every mask, then the report, also when the masks end with an error."""
         outputs = self._request.outputs
-        outputs.clear(self._request.inputs)
+        if self._progress.resumed_at is None:
+            outputs.clear(self._request.inputs)
         if outputs.prompt is not None:
             outputs.prompt.write_bytes(encode_mask(self._run.prompt.prompt.labels))
         writer = ReportWriter(outputs.report)
@@ -114,27 +170,36 @@ class _FileSink:
         finally:
             report = self._report(error)
             writer.finish(report.to_json())
+            if error is None or isinstance(error, CodecError):  # a broken video would break at the same frame again
+                self._progress.remove()
         return report
 
     def _write_masks(self, masks: Iterator[FrameMask], report: ReportWriter, on_progress: ProgressCallback) -> None:
-        total = self._run.mask_count
+        total, done = self._run.mask_count, count(1)
         with ExitStack() as stack:
             writers: list[ResultWriter] = [report]
             for writer in self._open_writers():
                 stack.callback(writer.close)
                 writers.append(writer)
-            for done, frame in enumerate(masks, 1):
-                began = perf_counter()
-                for writer in writers:
-                    writer.write(frame)
-                self._write_seconds += perf_counter() - began
-                on_progress(done, total)
+            for frame in self._progress.earlier():
+                self._write_frame(frame, writers)
+                on_progress(next(done), total)
+            writers.insert(0, PngWriter(self._request.outputs.masks))
+            for frame in masks:
+                self._write_frame(frame, writers)
+                self._progress.write(frame)
+                on_progress(next(done), total)
+
+    def _write_frame(self, frame: FrameMask, writers: list[ResultWriter]) -> None:
+        began = perf_counter()
+        for writer in writers:
+            writer.write(frame)
+        self._write_seconds += perf_counter() - began
 
     def _open_writers(self) -> Iterator[ResultWriter]:
         outputs, info = self._request.outputs, self._run.info
         size, names = (info.display_width, info.display_height), Categories(self._request.options.labels)
         about = {"description": "masks by keymask", "date_created": datetime.now(UTC).isoformat(timespec="seconds")}
-        yield PngWriter(outputs.masks)
         if outputs.rle is not None:
             yield RleWriter(outputs.rle)
         if outputs.coco is not None:
@@ -154,4 +219,6 @@ class _FileSink:
             outputs=self._request.outputs,
             notes=() if self._overlay is None else self._overlay.notes,
             error=None if error is None else message_of(error),
+            fingerprint=self._request.fingerprint,
+            resumed_at=self._progress.resumed_at,
         )

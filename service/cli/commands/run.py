@@ -76,6 +76,10 @@ def run_command(
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier result: all files that it wrote are removed.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Continue a run of this command that was cut off; do nothing if it is done."),
+    ] = False,
     json_file: JsonOption = None,
     **values: Any,
 ) -> None:
@@ -91,7 +95,7 @@ def run_command(
         raise UsageError("--opacity and --colors change the overlay; give --overlay FILE too")
     made = None if isinstance(prompt, Path) else out / "prompt.png"
     outputs = Outputs(out, overlay, rle, json_path(json_file), made, coco, ytvis, png)
-    request = RunRequest(video, prompt, outputs, options, force)
+    request = RunRequest(video, prompt, outputs, options, force, resume)
     run_on_terminal(request, json_file)
 
 
@@ -126,8 +130,11 @@ def _joined(labels: dict[int, str], names: dict[int, str]) -> dict[int, str]:
 
 def run_on_terminal(request: RunRequest, json_file: str | None) -> None:
     """Run a request under a progress bar; print its report, and write it where `--json` says."""
-    from service.run.run_to_files import run_to_files  # noqa: PLC0415
+    from service.run.run_to_files import is_finished, run_to_files  # noqa: PLC0415
 
+    if request.resume and is_finished(request):
+        text_console(json_file).print(f"nothing to do: {request.outputs.report} is complete")
+        return
     settings = load_settings()
     compile_once(settings)
     with progress_bar("segmenting") as update, heeded_interrupts() as heed:

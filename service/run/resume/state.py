@@ -1,0 +1,71 @@
+"""Saves the resume state of a run next to its masks, and restores it in a later attempt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from service.run.segment import Segmentation
+from vos.runtime.run_state import RunState
+
+_MAX_TIME_SHARE = 0.02
+"""Largest share of a run's time that saving resume states may take."""
+
+
+class ResumeState:
+    """The resume state of one attempt at a run.
+
+    Args:
+        path: Where the state is saved.
+        run: The segmentation.
+        fingerprint: Digest of everything that the masks depend on.
+        min_seconds: Shortest time between two saves.
+        sync: Waits until all masks so far are on the disk: a state must never be ahead of the masks.
+    """
+
+    def __init__(
+        self, path: Path, run: Segmentation, *, fingerprint: str, min_seconds: float, sync: Callable[[], None]
+    ) -> None:
+        self._path = path
+        self._run = run
+        self._fingerprint = fingerprint
+        self._min_seconds = min_seconds
+        self._sync = sync
+        self._due: float | None = None
+
+    def restore(self, last: int) -> RunState | None:
+        """Let the run resume from the saved state and return it; None without a usable state.
+
+        Args:
+            last: Presentation index of the last mask that an earlier attempt left; before the first one, the index
+                before it.
+        """
+        state = RunState.load(self._path, self._fingerprint)
+        if state is None or state.next_index - 1 > last:
+            return None
+        self._run.resume(state)
+        return state
+
+    def save_if_due(self) -> None:
+        """Save the state, but not too often. Call this after each mask."""
+        now = time.monotonic()
+        if self._due is None:  # a client waits for the first mask, and there is little to lose yet
+            self._due = now + self._min_seconds
+        if now >= self._due:
+            self.save()
+            spent = time.monotonic() - now
+            self._due = now + max(self._min_seconds, spent / _MAX_TIME_SHARE)
+
+    def save(self) -> None:
+        """Save the state if the run has begun."""
+        state = self._run.state
+        if state is not None:
+            self._sync()
+            state.save(self._path, self._fingerprint)
+
+
+def delete_state(path: Path) -> None:
+    """Delete a resume state."""
+    for file in (path, path.with_name(path.name + ".part")):
+        file.unlink(missing_ok=True)

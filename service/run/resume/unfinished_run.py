@@ -1,0 +1,211 @@
+"""What a run leaves beside its results until it is finished, so that a later one can continue it.
+
+FOLDER/.resume/{request.json, frames.ndjson, state.npz, lock}
+
+`frames.ndjson` has one line per written mask, with everything but its pixels, which `masks/` holds. Together with the
+resume state, a later run gives every writer the masks that exist and computes the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from codec.types import FrameType
+from service.errors import UsageError
+from service.run.resume.state import ResumeState
+from service.run.segment import Segmentation
+from service.storage.process_lock import ProcessLock, is_locked
+from service.writers.png import mask_name
+from vos.types import FrameMask, MaskSource
+
+
+class UnfinishedRun:
+    """The traces of a run in its folder of results.
+
+    Args:
+        folder: Folder of the results.
+        masks: Folder of the masks.
+
+    Attributes:
+        state: Path of the resume state.
+    """
+
+    def __init__(self, folder: Path, masks: Path) -> None:
+        self._folder = folder / ".resume"
+        self._masks = masks
+        self._request = self._folder / "request.json"
+        self._lines = self._folder / "frames.ndjson"
+        self._lock: ProcessLock | None = None
+        self.state = self._folder / "state.npz"
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Digest of the request that the run belongs to; None without an unfinished run."""
+        try:
+            return str(json.loads(self._request.read_text(encoding="utf-8"))["fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def check_unlocked(self) -> None:
+        """Refuse to work in a folder that another process writes to.
+
+        Raises:
+            UsageError: The run is still running.
+        """
+        if is_locked(self._folder / "lock"):
+            raise UsageError(
+                f"another process is writing to {self._folder.parent}; wait for it or choose another place"
+            )
+
+    def begin(self, fingerprint: str) -> None:
+        """Mark the run as begun and this process as the one that writes."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = ProcessLock(self._folder / "lock")
+        self._request.write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
+
+    def release(self) -> None:
+        """Let other processes continue the run."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def remove(self) -> None:
+        """Remove all traces: the run is finished, or another one replaces it."""
+        self.release()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def last_index(self) -> int:
+        """Return the presentation index of the last frame whose mask is written; -1 if there is none."""
+        return max((frame.index for frame in self._frames()), default=-1)
+
+    def replay(self, end: int) -> Iterator[FrameMask]:
+        """Yield the frames before `end` with their masks, in presentation order."""
+        for frame in self._frames():
+            if frame.index >= end:
+                return
+            with Image.open(self._masks / mask_name(frame.index)) as picture:
+                yield replace(frame, labels=np.array(picture, np.uint8))
+
+    def log(self, end: int) -> FrameLog:
+        """Return the log with its frames before `end`, to be continued."""
+        return FrameLog(self._lines, (frame for frame in self._frames() if frame.index < end))
+
+    def _frames(self) -> Iterator[FrameMask]:
+        """Yield the frames whose masks are written, without their labels."""
+        try:
+            with self._lines.open("rb") as lines:
+                for line in lines:
+                    frame = _parse(line)
+                    if frame is None or not (self._masks / mask_name(frame.index)).is_file():
+                        return
+                    yield frame
+        except FileNotFoundError:
+            return
+
+
+class FrameLog:
+    """Appends a line per frame.
+
+    Args:
+        path: File of the log.
+        frames: Frames to begin with.
+    """
+
+    def __init__(self, path: Path, frames: Iterable[FrameMask]) -> None:
+        part = path.with_name(path.name + ".part")
+        with part.open("wb") as file:
+            file.writelines(map(_line, frames))
+        part.replace(path)
+        self._file = path.open("ab")
+
+    def write(self, frame: FrameMask) -> None:
+        """Append the frame's line."""
+        self._file.write(_line(frame))
+
+    def sync(self) -> None:
+        """Wait until all lines are on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class ResumableRun:
+    """Keeps a run resumable while it writes.
+
+    Args:
+        unfinished: Traces of the run in its folder of results.
+        run: The segmentation, which goes on from an earlier attempt if there is one.
+        digest: Digest of everything that the masks depend on.
+        state_seconds: Shortest time between two saved resume states.
+        resume: Whether to continue an earlier attempt.
+
+    Attributes:
+        resumed_at: Presentation index of the first mask to compute after an earlier attempt; None if there is none.
+    """
+
+    def __init__(
+        self, unfinished: UnfinishedRun, run: Segmentation, digest: str, state_seconds: float, resume: bool
+    ) -> None:
+        self._unfinished = unfinished
+        self._log: FrameLog | None = None
+        self._state = ResumeState(unfinished.state, run, fingerprint=digest, min_seconds=state_seconds, sync=self._sync)
+        state = self._state.restore(unfinished.last_index()) if resume else None
+        self.resumed_at = None if state is None else state.next_index
+
+    def begin(self, fingerprint: str) -> None:
+        """Start the log: with the earlier frames if the run resumes, otherwise empty."""
+        if self.resumed_at is None:
+            self._unfinished.remove()
+        self._unfinished.begin(fingerprint)
+        self._log = self._unfinished.log(self.resumed_at or 0)
+
+    def earlier(self) -> Iterator[FrameMask]:
+        """Yield the frames of the earlier attempt with their masks."""
+        return self._unfinished.replay(self.resumed_at or 0)
+
+    def write(self, frame: FrameMask) -> None:
+        """Note that the mask of a frame is written."""
+        assert self._log is not None
+        self._log.write(frame)
+        self._state.save_if_due()
+
+    def close(self) -> None:
+        """Let other processes continue the run."""
+        if self._log is not None:
+            self._log.close()
+        self._unfinished.release()
+
+    def remove(self) -> None:
+        """Remove what a later run would need: there is nothing to continue."""
+        self._unfinished.remove()
+
+    def _sync(self) -> None:
+        assert self._log is not None
+        self._log.sync()
+
+
+def _line(frame: FrameMask) -> bytes:
+    values = {field.name: getattr(frame, field.name) for field in fields(frame) if field.name != "labels"}
+    values |= {"scores": list(frame.scores.items())}
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+
+
+def _parse(line: bytes) -> FrameMask | None:
+    """Return the frame of a line, with empty labels; None if the line is damaged."""
+    try:
+        values = json.loads(line)
+        kinds = {"type": FrameType(values["type"]), "source": MaskSource(values["source"])}
+        return FrameMask(**values | kinds | {"scores": dict(values["scores"]), "labels": np.zeros((0, 0), np.uint8)})
+    except (ValueError, KeyError, TypeError):
+        return None

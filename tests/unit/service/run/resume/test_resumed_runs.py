@@ -1,0 +1,170 @@
+"""A run that was cut off is continued: the same results, and only the missing masks are computed."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from service.config import Settings
+from service.errors import UsageError
+from service.run.options import RunOptions
+from service.run.report import Report
+from service.run.resume.fingerprint import digest_of
+from service.run.run_to_files import RunRequest, is_finished, run_to_files
+from service.storage.process_lock import ProcessLock
+from tests.support import resumable
+from tests.support.media import write_broken, write_clip, write_mask
+from tests.support.resumable import load_memory, request_of
+
+FRAMES = 24
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a clip and its mask."""
+    write_clip(tmp_path / "in.mp4", range(0, 40 * FRAMES, 40))
+    write_mask(tmp_path / "mask.png")
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save a state after every mask, however long that takes."""
+    monkeypatch.setattr("service.run.resume.state._MAX_TIME_SHARE", math.inf)
+
+
+def run(request: RunRequest, on_progress: Callable[[int, int | None], None] = lambda *_: None) -> Report:
+    """Run and save the state as often as possible."""
+    return run_to_files(request, Settings(), on_progress=on_progress, load=load_memory, state_seconds=0.0)
+
+
+def interrupt_after(count: int) -> Callable[[int, int | None], None]:
+    """Return a callback that raises Ctrl-C after some masks."""
+
+    def on_progress(done: int, _total: int | None) -> None:
+        if done == count:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+def results(out: Path) -> dict[str, Any]:
+    """Return everything that a run wrote, without what differs between two runs."""
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    with av.open(str(out / "overlay.mp4")) as overlay:
+        pictures = [(frame.pts, frame.to_ndarray().tobytes()) for frame in overlay.decode(video=0)]
+    return {
+        "masks": {path.name: path.read_bytes() for path in sorted(out.glob("masks/*"))},
+        "lines": (out / "masks.ndjson").read_bytes(),
+        "overlay": pictures,
+        "report": {k: v for k, v in report.items() if k not in ("fps", "seconds", "resumed", "outputs")},
+    }
+
+
+def kill_after(folder: Path, out: Path, count: int) -> None:
+    """Run in a process that is killed after some masks."""
+    code = subprocess.run([sys.executable, resumable.__file__, folder, out, str(count)], check=False).returncode
+    assert code == -signal.SIGKILL
+
+
+def test_a_killed_run_is_continued_with_the_same_results(folder: Path) -> None:
+    """After SIGKILL, masks, lines, overlay and report are those of a run that was never cut off."""
+    run(request_of(folder, folder / "whole"))
+    kill_after(folder, folder / "cut", 15)
+    assert not (folder / "cut" / "report.json").exists()
+    report = run(request_of(folder, folder / "cut", resume=True))
+    assert report.resumed_at is not None
+    assert 14 <= report.resumed_at <= 17
+    assert results(folder / "cut") == results(folder / "whole")
+    assert sorted(path.name for path in (folder / "cut").iterdir()) == [
+        "masks", "masks.ndjson", "overlay.mp4", "report.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1, 7, FRAMES - 2])
+def test_an_interrupted_run_is_continued(folder: Path, count: int) -> None:
+    """After Ctrl-C there is a report that says so, and a later run goes on, even if only the end is missing."""
+    run(request_of(folder, folder / "whole"))
+    out = folder / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        run(request_of(folder, out), interrupt_after(count))
+    assert json.loads((out / "report.json").read_text(encoding="utf-8"))["complete"] is False
+    assert not is_finished(request_of(folder, out))
+    run(request_of(folder, out, resume=True))
+    assert results(out) == results(folder / "whole")
+    assert is_finished(request_of(folder, out))
+
+
+def test_a_lost_mask_is_computed_anew(folder: Path) -> None:
+    """A state is only used if all masks before it exist."""
+    run(request_of(folder, folder / "whole"))
+    out = folder / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        run(request_of(folder, out), interrupt_after(9))
+    (out / "masks" / "00004.png").unlink()
+    assert run(request_of(folder, out, resume=True)).resumed_at is None
+    assert results(out) == results(folder / "whole")
+
+
+def test_another_request_is_not_continued(folder: Path) -> None:
+    """Other options, another mask or another video are refused, with or without a finished run."""
+    out = folder / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        run(request_of(folder, out), interrupt_after(5))
+    same = request_of(folder, out, resume=True)
+    other = replace(same, options=RunOptions(keyframes="every:4"))
+    with pytest.raises(UsageError, match="of another video, mask or other options"):
+        run(other)
+    with pytest.raises(UsageError, match="from an earlier run"):
+        run(replace(same, resume=False))
+    run(same)
+    with pytest.raises(UsageError, match="of another video, mask or other options"):
+        run(other)
+    assert run(replace(other, force=True)).resumed_at is None
+
+
+def test_two_processes_do_not_write_to_one_folder(folder: Path) -> None:
+    """A run that is still running is not continued."""
+    out = folder / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        run(request_of(folder, out), interrupt_after(5))
+    lock = ProcessLock(out / ".resume" / "lock")
+    with pytest.raises(UsageError, match="another process is writing to"):
+        run(request_of(folder, out, resume=True))
+    lock.release()
+    run(request_of(folder, out, resume=True))
+
+
+def test_a_broken_video_leaves_nothing_to_continue(folder: Path) -> None:
+    """It would break at the same frame again."""
+    out = folder / "out"
+    video, mask = write_broken(folder / "broken.mp4"), write_mask(folder / "large.png", 160, 96)
+    request = replace(request_of(folder, out), video=video, mask=mask)
+    with pytest.raises(Exception, match="is damaged"):
+        run(request)
+    assert not (out / ".resume").exists()
+    with pytest.raises(Exception, match="is damaged"):
+        run(replace(request, resume=True))
+
+
+def test_the_digest_of_inputs_depends_on_their_content(tmp_path: Path) -> None:
+    """A copy has the same digest; a changed end, another folder and other options have not."""
+    video = tmp_path / "a.mp4"
+    content = np.random.default_rng(0).bytes(3 << 20)
+    video.write_bytes(content)
+    (tmp_path / "copy.mp4").write_bytes(content)
+    (tmp_path / "other.mp4").write_bytes(content[:-1] + b"x")
+    digest = digest_of((video,), {"end": 3})
+    assert digest == digest_of((tmp_path / "copy.mp4",), {"end": 3})
+    assert len({digest, digest_of((tmp_path / "other.mp4",), {"end": 3}), digest_of((video,), {"end": 4})}) == 3

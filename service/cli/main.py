@@ -22,6 +22,7 @@ from typing import Any
 import typer
 
 from service.cli.commands import keys, models, train
+from service.cli.commands.batch import batch_command
 from service.cli.commands.bench import bench_command
 from service.cli.commands.demo import demo_command
 from service.cli.commands.eval import eval_command
@@ -58,6 +59,7 @@ def root(
 
 app.command("run", cls=Command)(run_command)
 app.command("frame", cls=Command)(frame_command)
+app.command("batch", cls=Command)(batch_command)
 app.command("probe", cls=Command)(probe_command)
 app.command("demo", cls=Command)(demo_command)
 app.command("eval", cls=Command)(eval_command)

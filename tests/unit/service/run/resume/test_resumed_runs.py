@@ -68,7 +68,7 @@ def results(out: Path) -> dict[str, Any]:
         "masks": {path.name: path.read_bytes() for path in sorted(out.glob("masks/*"))},
         "lines": (out / "masks.ndjson").read_bytes(),
         "overlay": pictures,
-        "report": {k: v for k, v in report.items() if k not in ("fps", "seconds", "resumed", "outputs")},
+        "report": {k: v for k, v in report.items() if k not in ("fps", "seconds", "resumed", "outputs", "written")},
     }
 
 

@@ -1,0 +1,186 @@
+"""Plan a batch: which videos, which mask belongs to each, and where its results go."""
+
+from __future__ import annotations
+
+import glob
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from codec.demux.picture_files import find_pictures
+from codec.errors import UnreadableError
+from service.errors import UsageError
+from service.run.options import RunOptions
+from service.run.output_paths import is_same
+from service.run.outputs import Outputs
+from service.run.run_to_files import RunRequest
+
+VIDEO_ENDINGS = frozenset(
+    f".{ending}"
+    for ending in (
+        "264", "265", "3g2", "3gp", "asf", "avi", "flv", "gif", "h264", "h265", "hevc", "ivf", "m2ts", "m2v", "m4v",
+        "mjpeg", "mjpg", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "obu", "ogm", "ogv", "ts", "vob", "webm",
+        "wmv", "y4m",
+    )
+)  # fmt: skip
+"""Endings of the files that are taken from a folder. A file that is named itself may have any ending."""
+MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".npy")
+REPORT_NAME = "report.jsonl"
+_PATTERN = frozenset("*?[")
+_OUTPUT_NAMES = {
+    "overlay": "overlay.mp4",
+    "rle": "masks.ndjson",
+    "coco": "coco.json",
+    "ytvis": "ytvis.json",
+    "png": "masks.zip",
+}
+OUTPUT_NAMES = tuple(_OUTPUT_NAMES)
+"""What can be written for each video besides masks and report."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTask:
+    """One video of a batch. It holds all that another process, or another machine with the same files, has to know.
+
+    Attributes:
+        name: Name of the video without its ending, unique in the batch.
+        video: Video file, or folder of pictures.
+        mask: Mask of the prompt frame; None if none was found.
+        problem: Why there is no mask; None if there is one.
+        folder: Folder of the results.
+        options: How to segment.
+        writes: What to write besides masks and report: names of `OUTPUT_NAMES`.
+        force: Whether to replace an earlier result.
+        resume: Whether to skip a finished video and continue one that was cut off.
+    """
+
+    name: str
+    video: Path
+    mask: Path | None
+    problem: str | None
+    folder: Path
+    options: RunOptions = field(default_factory=RunOptions)
+    writes: tuple[str, ...] = ()
+    force: bool = False
+    resume: bool = False
+
+    def request(self) -> RunRequest:
+        """Return the run of this task.
+
+        Raises:
+            UsageError: There is no mask.
+        """
+        if self.mask is None:
+            raise UsageError(self.problem or f"no mask for {self.video}")
+        files = {name: self.folder / _OUTPUT_NAMES[name] for name in self.writes}
+        return RunRequest(self.video, self.mask, Outputs(self.folder, **files), self.options, self.force, self.resume)
+
+
+def plan_batch(
+    videos: Sequence[str],
+    masks: Path,
+    out: Path,
+    options: RunOptions,
+    *,
+    writes: tuple[str, ...] = (),
+    force: bool = False,
+    resume: bool = False,
+) -> list[BatchTask]:
+    """Plan a batch, in the order in which the videos are given.
+
+    Args:
+        videos: Video files, folders of pictures, folders of these, or patterns such as "clips/*.mp4".
+        masks: Folder with the mask of each video: NAME.png (or another ending), or NAME/00000.png.
+        out: Folder of the results, one folder per video.
+        options: How to segment.
+        writes: What to write besides masks and report: names of `OUTPUT_NAMES`.
+        force: Whether to replace earlier results.
+        resume: Whether to continue an earlier batch.
+
+    Raises:
+        UsageError: There is no video or no mask at all, two videos have the same name, or results are in the way.
+    """
+    found = list(dict.fromkeys(video for given in videos for video in _expand(given)))
+    if not found:
+        raise UsageError(f"there is no video in {', '.join(videos)}")
+    if not masks.is_dir():
+        raise UsageError(f"--masks {masks} is not a folder; it holds NAME.png or NAME/00000.png for each video NAME")
+    _check_names(found)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; a folder is expected")
+    if (out / REPORT_NAME).exists() and not (force or resume):
+        raise UsageError(f"{out} has results of an earlier batch: continue it with --resume, or replace with --force")
+    tasks = []
+    for video in found:
+        name = name_of(video)
+        mask, problem = find_mask(masks, name, options.prompt_frame)
+        tasks.append(BatchTask(name, video, mask, problem, out / name, options, writes, force, resume))
+    if all(task.mask is None for task in tasks):
+        raise UsageError(f"no video has a mask: {tasks[0].problem}")
+    return tasks
+
+
+def name_of(video: Path) -> str:
+    """Return the name by which a video's mask is found and its results are called."""
+    resolved = video if video.name else video.resolve()
+    return resolved.name if video.is_dir() else resolved.stem
+
+
+def find_mask(masks: Path, name: str, frame: int) -> tuple[Path | None, str | None]:
+    """Return the mask of a video; or None, and what is wrong.
+
+    Args:
+        masks: Folder of the masks.
+        name: Name of the video.
+        frame: The prompt frame, after which a mask in a folder of its own is named.
+    """
+    named = f"{frame:05d}"
+    candidates = [masks / f"{name}{ending}" for ending in MASK_ENDINGS]
+    candidates += [masks / name / f"{named}{ending}" for ending in MASK_ENDINGS]
+    found = [path for path in candidates if path.is_file()]
+    if len(found) == 1:
+        return found[0], None
+    if found:
+        return None, f"several masks for {name}: {', '.join(map(str, found))}; keep one of them"
+    return None, f"no mask for {name}: looked for {masks / name}.png (or another ending) and {masks / name / named}.png"
+
+
+def _expand(given: str) -> Iterator[Path]:
+    """Yield the videos that an argument stands for."""
+    path = Path(given)
+    if not path.exists() and _PATTERN & set(given):
+        for match in sorted(glob.glob(given)):  # noqa: PTH207 - the pattern may be absolute
+            yield from _expand(match)
+    elif path.is_dir() and not _is_sequence(path):
+        for entry in sorted(path.iterdir()):
+            if entry.name.startswith("."):
+                continue
+            if (entry.is_dir() and _is_sequence(entry)) or (entry.is_file() and entry.suffix.lower() in VIDEO_ENDINGS):
+                yield entry
+    else:
+        yield path
+
+
+def _is_sequence(folder: Path) -> bool:
+    """Whether a folder holds the pictures of one video."""
+    try:
+        find_pictures(folder)
+    except UnreadableError:
+        return False
+    return True
+
+
+def _check_names(videos: Iterable[Path]) -> None:
+    """Refuse videos of the same name, whose masks and results could not be told apart."""
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for video in videos:
+        by_name[name_of(video)].append(video)
+    for name, same in by_name.items():
+        if len(same) > 1 and not all(is_same(same[0], other) for other in same[1:]):
+            raise UsageError(
+                f"{' and '.join(map(str, same))} have the same name {name!r}, so their masks and results cannot be "
+                "told apart; rename one, or run them in two batches"
+            )
+        if len(same) > 1 or name == REPORT_NAME:
+            raise UsageError(f"{same[0]} is given twice" if len(same) > 1 else f"a video cannot be called {name}")

@@ -1,0 +1,115 @@
+"""Run the tasks of a batch in processes of their own, so that a crash costs one video and not the batch."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from time import perf_counter
+
+from service.config import Settings, set_default_variables
+from service.processes import SPAWN, become_child
+from service.run.batch.plan import BatchTask
+from service.run.batch.task import TaskResult, failed, run_task
+from service.torch_runtime import prepare_torch
+
+RunTask = Callable[[BatchTask, Settings], TaskResult]
+
+
+def run_tasks(
+    tasks: Sequence[BatchTask], settings: Settings, *, jobs: int = 1, run: RunTask = run_task
+) -> Generator[TaskResult]:
+    """Run tasks side by side and yield the results as they come. Closing the iterator ends the processes.
+
+    Args:
+        tasks: The tasks.
+        settings: Where pulled weights lie, and limits.
+        jobs: Number of processes.
+        run: Module-level function that runs one task.
+    """
+    waiting: queue.SimpleQueue[BatchTask] = queue.SimpleQueue()
+    results: queue.SimpleQueue[TaskResult] = queue.SimpleQueue()
+    for task in tasks:
+        waiting.put(task)
+    workers = [_Worker(settings, run, threads=_threads_of(jobs)) for _ in range(min(jobs, len(tasks)))]
+    for worker in workers:
+        threading.Thread(target=worker.work_off, args=(waiting, results), daemon=True).start()
+    try:
+        for _ in tasks:
+            yield results.get()
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def _threads_of(jobs: int) -> int | None:
+    """Return the number of threads per process that share the processors; None leaves it to a single process."""
+    return None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
+
+
+class _Worker:
+    """One process, and a new one after it died."""
+
+    def __init__(self, settings: Settings, run: RunTask, threads: int | None) -> None:
+        self._arguments = (settings, run, threads)
+        self._closed = False
+        self._lock = threading.Lock()
+        self._start()
+
+    def work_off(self, waiting: queue.SimpleQueue[BatchTask], results: queue.SimpleQueue[TaskResult]) -> None:
+        """Take tasks until none is left."""
+        with suppress(queue.Empty):
+            while not self._closed:
+                results.put(self._ask(waiting.get_nowait()))
+
+    def close(self) -> None:
+        """End the process; what it was writing can be continued."""
+        with self._lock:
+            self._closed = True
+            self._process.kill()
+            self._process.join()
+
+    def _start(self) -> None:
+        self._connection, theirs = SPAWN.Pipe()
+        arguments = (theirs, *self._arguments)
+        self._process = SPAWN.Process(target=_serve, args=arguments, name="keymask-batch", daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def _ask(self, task: BatchTask) -> TaskResult:
+        started = perf_counter()
+        try:
+            self._connection.send(task)
+            result: TaskResult = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join(5)
+            reason = f"the process that segmented it died ({_ending(self._process.exitcode)})"
+            with self._lock:
+                if not self._closed:
+                    self._start()
+            return failed(task, reason, perf_counter() - started)
+        return result
+
+
+def _ending(code: int | None) -> str:
+    """Return how a process ended, in words."""
+    if code is not None and code < 0:
+        return f"signal {-code}" + ("; most likely out of memory" if code == -9 else "")
+    return f"exit code {code}"
+
+
+def _serve(connection: Connection, settings: Settings, run: RunTask, threads: int | None) -> None:
+    """Run tasks until the other end of the pipe closes."""
+    become_child()
+    if threads is not None:
+        set_default_variables({"OMP_NUM_THREADS": str(threads)})
+    prepare_torch()
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        connection.send(run(task, settings))

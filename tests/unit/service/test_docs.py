@@ -68,7 +68,7 @@ def test_tables_match_the_results(name: str) -> None:
 def test_the_reference_shows_both_names_of_a_switch() -> None:
     """An option that can be turned off is shown with both names."""
     page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
-    assert len(re.findall(r"\| `--refine`, `--no-refine` \|", page)) == 2
+    assert len(re.findall(r"\| `--refine`, `--no-refine` \|", page)) == 3  # run, batch and eval
 
 
 def test_model_cards_describe_the_shipped_weights() -> None:

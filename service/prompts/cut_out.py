@@ -7,7 +7,7 @@ probabilities as in GrabCut, Rother et al., SIGGRAPH 2004). After each turn, a g
 turns run on a small copy of the box and its surroundings; the last filter is applied to the full picture (He & Sun,
 "Fast Guided Filter", 2015). Nothing is random.
 
-docs/prompts.md compares it with GrabCut and with simpler shapes.
+docs/howto/first-mask.md compares it with GrabCut and with simpler shapes.
 """
 
 from __future__ import annotations

@@ -110,6 +110,9 @@ def test_a_job_takes_a_prompt_in_place_of_a_mask(service: Served) -> None:
     assert np.array_equal(pixels(service.services.storage.job(job["id"]).mask.read_bytes()), made.labels)
     first = service.client.get(f"/v1/jobs/{job['id']}/masks/3.png")
     assert np.array_equal(pixels(first.content), made.labels)
+    assert made.notes
+    assert job["notes"][: len(made.notes)] == list(made.notes)
+    assert [entry["object"] for entry in job["prompt"]] == [2, 7]
     again = service.client.get(f"/v1/jobs/{job['id']}").json()
     assert again == job
 

@@ -23,7 +23,7 @@ demo: $(VENV)/.run $(VENV)/.client
 serve: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask serve
 
-test: lint
+test: lint $(VENV)/.readers
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
@@ -55,6 +55,10 @@ $(VENV)/.run: $(VENV)/.torch $(RECIPE)
 $(VENV)/.dev: $(VENV)/.torch $(RECIPE) client/pyproject.toml
 	$(PIP_INSTALL) -e '.[dev]' -e ./client
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.readers: $(VENV)/.dev tests/readers.txt
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/readers -r tests/readers.txt
+	@touch $@
 
 $(VENV)/.client: $(BIN)/python client/pyproject.toml
 	$(BIN)/python -m pip install --quiet -e ./client

@@ -1,0 +1,158 @@
+"""docs/howto/annotate.md, run with datumaro and Label Studio's converter as readers.
+
+They are installed by `make test` in a folder beside the other packages (`tests/readers.txt`), and run in processes of
+their own, since they change settings of NumPy and Pillow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codec.types import UInt8Array
+from service.writers.png import encode_mask
+from tests.support.paths import ROOT
+from tests.support.serving import FRAMES, Served, served
+
+READERS = Path(sys.prefix) / "readers"
+PAGE = ROOT / "docs" / "howto" / "annotate.md"
+TASK_LABELS = {"dog", "person"}
+
+pytestmark = pytest.mark.skipif(
+    not (READERS / "datumaro").is_dir(), reason=f"{READERS} is missing; `make test` installs it from tests/readers.txt"
+)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One service for all tests of the module."""
+    with served(tmp_path_factory.mktemp("tools")) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path, service: Served) -> Path:
+    """A folder with the files that the page names."""
+    (tmp_path / "dog.mp4").write_bytes(service.clip.read_bytes())
+    (tmp_path / "dog_first.png").write_bytes(encode_mask(two_objects()))
+    return tmp_path
+
+
+def two_objects() -> UInt8Array:
+    """Return labels [48, 64] with the objects 1 and 2."""
+    labels = np.zeros((48, 64), np.uint8)
+    labels[25:40, 31:60] = 1
+    labels[4:20, 8:30] = 2
+    return labels
+
+
+def block(after: str) -> str:
+    """Return the Python of a section of the page."""
+    section = PAGE.read_text(encoding="utf-8").split(f"## {after}\n")[1].split("\n## ")[0]
+    (found,) = re.findall(r"^( *)```python\n(.*?)^ *```", section, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(f"^{found[0]}", "", found[1], flags=re.MULTILINE)
+
+
+def run(program: str, folder: Path, service: Served) -> str:
+    """Run Python with the readers, and return what it printed."""
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "client", READERS)))
+    environment = {**os.environ, "PYTHONPATH": path, "KEYMASK_URL": str(service.client.base_url)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+READ_COCO = """
+import json, sys
+import datumaro, numpy
+dataset = datumaro.Dataset.import_from(sys.argv[1] if sys.argv[1:] else "dog", "coco_instances")
+names = [label.name for label in dataset.categories()[datumaro.AnnotationType.label]]
+found = []
+for item in dataset:
+    for mask in item.annotations:
+        if mask.type is datumaro.AnnotationType.mask:
+            found.append([item.id, names[mask.label], numpy.flatnonzero(mask.image).tolist()])
+print(json.dumps(found))
+"""
+
+
+def check_masks(found: list[Any]) -> None:
+    """Check that the masks of all frames are those of the prompt, under numbers and names that CVAT accepts."""
+    expected = {
+        "dog": np.flatnonzero(two_objects() == 1).tolist(),
+        "person": np.flatnonzero(two_objects() == 2).tolist(),
+    }
+    assert sorted((int(frame), name) for frame, name, _ in found) == [
+        (frame, name) for frame in range(FRAMES) for name in sorted(TASK_LABELS)
+    ]
+    assert all(pixels == expected[name] for _, name, pixels in found)
+
+
+def test_cvat_s_mask_is_read_and_its_labels_are_kept(folder: Path, service: Served) -> None:
+    """An export of CVAT is an RGB picture that keymask reads; the COCO file has its labels, frames and masks."""
+    make_export = """
+import datumaro, numpy
+from PIL import Image
+labels = numpy.asarray(Image.open("dog_first.png"))
+masks = [datumaro.Mask(image=labels == i, label=i - 1, group=3 - i, id=3 - i) for i in (1, 2)]
+picture = datumaro.Image.from_numpy(data=numpy.zeros((48, 64, 3), numpy.uint8))
+item = datumaro.DatasetItem(id="frame_000000", media=picture, annotations=masks)
+dataset = datumaro.Dataset.from_iterable([item], categories=["dog", "person"], media_type=datumaro.Image)
+dataset.export("export", "voc_segmentation")
+"""
+    run(make_export, folder, service)
+    exported = folder / "export" / "SegmentationObject" / "frame_000000.png"
+    with Image.open(exported) as picture:
+        assert picture.mode == "RGB"
+        assert len(picture.getcolors() or ()) == 3
+    exported.rename(folder / "frame_000000.png")
+    assert "#008000" in run(block("CVAT"), folder, service)
+    (folder / "dog" / "annotations").mkdir(parents=True)
+    (folder / "dog" / "images").mkdir()
+    (folder / "dog_coco.json").rename(folder / "dog" / "annotations" / "instances_default.json")
+    check_masks(json.loads(run(READ_COCO, folder, service)))
+
+
+def test_datumaro_reads_and_converts_coco(folder: Path, service: Served) -> None:
+    """The folder of the page is a data set for datumaro, and its conversion has a picture of masks per frame."""
+    options = json.dumps({"labels": {"1": "dog", "2": "person"}})
+    job = service.post(mask=(folder / "dog_first.png").read_bytes(), options=options, prefer="wait=60").json()
+    (folder / "dog" / "annotations").mkdir(parents=True)
+    (folder / "dog" / "images").mkdir()
+    coco = service.client.get(f"/v1/jobs/{job['id']}/result?format=coco").content
+    (folder / "dog" / "annotations" / "instances_default.json").write_bytes(coco)
+    check_masks(json.loads(run(READ_COCO, folder, service)))
+    run(block("datumaro"), folder, service)
+    converted = sorted((folder / "dog_voc" / "SegmentationObject").iterdir())
+    assert len(converted) == FRAMES
+    with Image.open(converted[-1]) as picture:
+        assert (np.asarray(picture.convert("RGB")).any(axis=2) == (two_objects() > 0)).all()
+
+
+def test_label_studio_decodes_the_predictions(folder: Path, service: Served) -> None:
+    """Label Studio's decoder returns each mask of the predictions that the page makes."""
+    run(block("Label Studio"), folder, service)
+    predictions = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+    assert [entry["frame"] for entry in predictions] == list(range(1, FRAMES + 1))
+    decode = """
+import json
+from label_studio_sdk.converter import brush
+found = [r for p in json.load(open("predictions.json")) for r in p["result"]]
+print(json.dumps([[r["value"]["brushlabels"][0], brush.decode_rle(r["value"]["rle"])[3::4].tolist()] for r in found]))
+"""
+    found = json.loads(run(decode, folder, service))
+    assert len(found) == 2 * FRAMES
+    for name, alpha in found:
+        assert ((np.array(alpha) > 0).reshape(48, 64) == (two_objects() == {"dog": 1, "person": 2}[name])).all()

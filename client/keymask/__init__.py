@@ -30,6 +30,7 @@ from keymask.models import (
     Progress,
     PromptMask,
     PromptObject,
+    ReviewRange,
     Track,
     Video,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "Progress",
     "PromptMask",
     "PromptObject",
+    "ReviewRange",
     "ServerError",
     "ServerNotInstalledError",
     "TooManyRequestsError",

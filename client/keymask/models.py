@@ -264,6 +264,24 @@ class PromptMask(_Response):
         return _labels(self.objects, self.height, self.width)
 
 
+class ReviewRange(_Response):
+    """Frames of one object that need review for one reason.
+
+    Attributes:
+        first: Index of the first frame.
+        end: Index of the frame after the last.
+        object: Object id.
+        reason: "lost", "cut", "undecided", "area", "border" or "far".
+        score: Lowest confidence of the object's masks in the range, 0 to 1.
+    """
+
+    first: int = Field(alias="from")
+    end: int = Field(alias="to")
+    object: int
+    reason: str
+    score: float
+
+
 class Track:
     """The masks of a finished job, held as run lengths.
 
@@ -300,6 +318,21 @@ class Track:
     def times(self) -> npt.NDArray[np.float64]:
         """Presentation times in seconds, float64 [frames]."""
         return np.array([frame.time for frame in self.frames], np.float64)
+
+    @property
+    def scores(self) -> dict[int, npt.NDArray[np.float64]]:
+        """Object id -> confidence per frame, float64 [frames], 0 to 1; 0 where the object is not visible."""
+        scores: dict[int, npt.NDArray[np.float64]] = {}
+        for position, frame in enumerate(self.frames):
+            for item in frame.objects:
+                scores.setdefault(item.id, np.zeros(len(self)))[position] = item.score
+        return scores
+
+    @property
+    def review(self) -> tuple[ReviewRange, ...]:
+        """Ranges of frames to look at first, the most urgent first."""
+        found = (self.job.report or {}).get("needs_review", ())
+        return tuple(ReviewRange.model_validate(item) for item in found)
 
     @property
     def sources(self) -> list[str]:

@@ -17,9 +17,10 @@ from service.jobs.types import Job, JobProgress
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
 from service.run.resume.state import ResumeState, delete_state
+from service.run.review import facts_of_line
 from service.run.segment import Segmentation, segment
 from service.storage.job_files import JobFiles
-from service.storage.mask_log import MaskLog
+from service.storage.mask_log import MaskLog, iter_lines
 from vos.types import FrameMask, MaskSource, Options, Stats
 
 
@@ -124,7 +125,17 @@ class JobRun:
             return
         self._resumed_at = restored.next_index
         self._earlier_counts = restored.counts
+        self._review_earlier(restored.next_index)
         self._report("resuming")
+
+    def _review_earlier(self, end: int) -> None:
+        """Add the frames of the earlier attempt to the review."""
+        run = self._run
+        assert run is not None
+        for line in iter_lines(self._files.mask_log):
+            if line["index"] < end:
+                facts = facts_of_line(line, run.prompt.prompt.object_ids, run.info)
+                run.reviewer.add(line["index"], MaskSource(line["source"]), facts)
 
     def _check_frame(self, frame: CompressedFrame) -> None:
         """Enforce the limit of frames, and report before the first mask too, so the job can be stopped at any time."""

@@ -9,6 +9,7 @@ from typing import Any
 from service.prompts.objects import PromptObject, objects_line
 from service.run.options import RunOptions
 from service.run.outputs import Outputs
+from service.run.review import ReviewRange, review_line
 from vos.types import MaskSource, Stats
 
 
@@ -23,6 +24,7 @@ class Report:
         stats: Frames by source and seconds by stage.
         prompt: Objects of the prompt, as read from the mask.
         pixels: Number of pixels of the prompt.
+        review: Ranges of frames to look at first, the most urgent first.
         seconds: Seconds outside the segmenter: "open", "load", "write", "total".
         video: The video's name; None for an upload.
         outputs: Where the results are; None for a job of the service, which links them.
@@ -40,6 +42,7 @@ class Report:
     seconds: dict[str, float]
     prompt: tuple[PromptObject, ...] = ()
     pixels: int = 0
+    review: tuple[ReviewRange, ...] = ()
     video: str | None = None
     outputs: Outputs | None = None
     notes: tuple[str, ...] = ()
@@ -91,6 +94,7 @@ class Report:
             "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
             "resumed": self.resumed_at is not None,
             "fingerprint": self.fingerprint,
+            "needs_review": [item.to_json() for item in self.review],
             "outputs": None if self.outputs is None else self.outputs.to_json(),
             "written": [] if self.outputs is None else self.outputs.written(),
             "notes": list(self.notes),
@@ -108,6 +112,7 @@ class Report:
             f"motion from the {self.codec['motion_source']}",
         ]
         lines += [objects_line(self.prompt, self.pixels)] if self.prompt else []
+        lines += [review_line(self.review)] if self.review else []
         if self.outputs is not None:
             lines += [f"masks    {self.outputs.masks}", f"report   {self.outputs.report}"]
             lines += [f"{name:8} {path}" for name, path in self.outputs.files.items()]

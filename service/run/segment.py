@@ -20,11 +20,13 @@ from service.prompts.read_prompt import Mask, ReadPrompt, read_prompt
 from service.prompts.shapes import Shapes
 from service.run.analysis_size import requested_side, size_notes, sufficient_side
 from service.run.bitstream_stats import BitstreamStats
+from service.run.cuts import CutDetector
 from service.run.frame_range import check_frames, final_notes
 from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
 from service.run.options import RunOptions, on_marked_frame
 from service.run.per_object import check_labels
 from service.run.report import Report
+from service.run.review import Reviewer, facts_of
 from service.run.video_input import Video, open_input, read_frame
 from vos.runtime.run_state import RunState
 from vos.types import FrameMask, Stats
@@ -120,6 +122,7 @@ class Segmentation:
         seconds: Seconds spent before the first frame: "open" and "load".
         prompt: The prompt, and the objects that were read from it.
         notes: What the user should know, in plain words.
+        reviewer: Finds the frames to look at first; a resumed run adds the earlier frames to it.
     """
 
     def __init__(
@@ -140,6 +143,8 @@ class Segmentation:
         self.seconds = seconds
         self.notes = [*notes, *prompt.notes]
         self.prompt = prompt
+        self.reviewer = Reviewer()
+        self._cuts = CutDetector()
         self._reader = reader
         self._on_frame = on_frame
         self._resume_state: RunState | None = None
@@ -165,6 +170,7 @@ class Segmentation:
         is_empty = self._resume_state is None
         for mask in masks:
             is_empty = False
+            self.reviewer.add(mask.index, mask.source, facts_of(mask), self._cuts.since_cut(mask.index))
             yield mask
         if is_empty:
             raise RunError("the video yields no frame to segment")
@@ -206,6 +212,7 @@ class Segmentation:
             notes=(*self.notes, *self._clock_notes(), *notes),
             prompt=self.prompt.objects,
             pixels=self.prompt.prompt.labels.size,
+            review=tuple(self.reviewer.ranges()),
             **other,
         )
 
@@ -223,4 +230,5 @@ class Segmentation:
     def _observed(self, frames: Iterator[CompressedFrame]) -> Iterator[CompressedFrame]:
         for frame in frames:
             self._on_frame(frame)
+            self._cuts.observe(frame.index, frame.luma)
             yield frame

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.accuracy.review --data DAVIS_ROOT [--side 480] [--cuts]`
 
-With `--cuts`, clips cut from each sequence to the next one and back (A-B-A, 16 frames each), where any mask in B is bad.
+With `--cuts`, clips that cut from each sequence to the next one and back (A-B-A, 16 frames each); in B any mask is bad.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from codec.encode import Encoder, encode
 from codec.types import UInt8Array
 from service.run.options import RunOptions
+from service.run.review import facts_of
 from service.run.segment import segment
 from vos.evaluation.davis import Sequence, find_sequences
 from vos.evaluation.evaluate import read_picture
@@ -43,9 +44,10 @@ def judge(video: bytes, truth: list[UInt8Array], options: RunOptions) -> tuple[l
     bad = []
     with segment(video, truth[0], options) as run:
         for mask in run:
+            run.add_to_review(mask.index, mask.source, facts_of(mask))
             true = truth[mask.index]
             bad.append(min(region_similarity(mask.labels == i, true == i) for i in mask.scores) < BAD)
-        ranges = run.reviewer.ranges()
+        ranges = run.review
     listed = {index for item in ranges for index in range(item.first, item.end)}
     return bad[1:], [index in listed for index in range(1, len(truth))]
 

@@ -17,7 +17,7 @@ from service.jobs.types import Job, JobProgress
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
 from service.run.resume.state import ResumeState, delete_state
-from service.run.review import facts_of_line
+from service.run.review import facts_of, facts_of_line
 from service.run.segment import Segmentation, segment
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import MaskLog, iter_lines
@@ -98,6 +98,9 @@ class JobRun:
             self._restore(state, log)
             try:
                 for mask in run:
+                    if self._resumed_at is not None and not self._new:
+                        self._review_earlier(run, self._resumed_at)
+                    run.add_to_review(mask.index, mask.source, facts_of(mask))
                     self._write(mask, log, state)
                     self._report("segmenting")
             except DrainedError:
@@ -125,17 +128,14 @@ class JobRun:
             return
         self._resumed_at = restored.next_index
         self._earlier_counts = restored.counts
-        self._review_earlier(restored.next_index)
         self._report("resuming")
 
-    def _review_earlier(self, end: int) -> None:
-        """Add the frames of the earlier attempt to the review."""
-        run = self._run
-        assert run is not None
+    def _review_earlier(self, run: Segmentation, end: int) -> None:
+        """Add the frames of the earlier attempt to the review. By the first new mask, their cuts are known again."""
         for line in iter_lines(self._files.mask_log):
             if line["index"] < end:
                 facts = facts_of_line(line, run.prompt.prompt.object_ids, run.info)
-                run.reviewer.add(line["index"], MaskSource(line["source"]), facts)
+                run.add_to_review(line["index"], MaskSource(line["source"]), facts)
 
     def _check_frame(self, frame: CompressedFrame) -> None:
         """Enforce the limit of frames, and report before the first mask too, so the job can be stopped at any time."""

@@ -124,6 +124,7 @@ def links_of(job_id: str) -> dict[str, str]:
         "masks": f"{job}/masks",
         "mask": f"{job}/masks/{{index}}.png",
         "result": f"{job}/result?format={{format}}",
+        "review": f"{job}/review",
         "cancel": f"{job}/cancel",
     }
 
@@ -217,3 +218,24 @@ class ProblemKind(BaseModel):
     title: Annotated[str, Field(description="The kind of error in words.")]
     status: Annotated[int, Field(description="The HTTP status.")]
     retry_after: Annotated[int | None, Field(description="Seconds after which the same request may succeed.")]
+
+
+class ReviewRangeView(BaseModel):
+    """Frames of one object that need review for one reason."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"from": 40, "to": 56, "object": 1, "reason": "cut", "score": 0.81}]}
+    )
+
+    first: Annotated[int, Field(alias="from", description="Index of the first frame.")]
+    end: Annotated[int, Field(alias="to", description="Index of the frame after the last.")]
+    object: Annotated[int, Field(description="Object id.")]
+    reason: Annotated[
+        Literal["lost", "cut", "undecided", "area", "border", "far"],
+        Field(
+            description="`lost`: the object was not found. `cut`: a new shot began up to 16 frames before. "
+            "`undecided`: the masks have a low score. `area`: its area jumps. `border`: it reaches the edge of the "
+            "picture. `far`: far from a key frame."
+        ),
+    ]
+    score: Annotated[float, Field(description="Lowest confidence of the object's masks in the range, 0 to 1.")]

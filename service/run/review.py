@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
@@ -161,7 +161,7 @@ class Reviewer:
         self._since_key = 0
 
     def add(
-        self, index: int, source: MaskSource, objects: dict[int, ObjectFacts], since_cut: int | None = None
+        self, index: int, source: MaskSource, objects: Mapping[int, ObjectFacts], since_cut: int | None = None
     ) -> None:
         """Judge the next frame.
 

@@ -22,6 +22,7 @@ from service.run.outputs import Outputs, look_of
 from service.run.report import Report
 from service.run.resume.fingerprint import digest_of, fingerprint_of_report
 from service.run.resume.unfinished_run import ResumableRun, UnfinishedRun
+from service.run.review import facts_of
 from service.run.segment import Segmentation, segment
 from service.writers.categories import Categories
 from service.writers.coco import CocoWriter
@@ -191,6 +192,7 @@ class _FileSink:
                 on_progress(next(done), total)
 
     def _write_frame(self, frame: FrameMask, writers: list[ResultWriter]) -> None:
+        self._run.add_to_review(frame.index, frame.source, facts_of(frame))
         began = perf_counter()
         for writer in writers:
             writer.write(frame)

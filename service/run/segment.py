@@ -6,7 +6,7 @@ differ only in what they do with each mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -26,10 +26,10 @@ from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_m
 from service.run.options import RunOptions, on_marked_frame
 from service.run.per_object import check_labels
 from service.run.report import Report
-from service.run.review import Reviewer, facts_of
+from service.run.review import ObjectFacts, Reviewer, ReviewRange
 from service.run.video_input import Video, open_input, read_frame
 from vos.runtime.run_state import RunState
-from vos.types import FrameMask, Stats
+from vos.types import FrameMask, MaskSource, Stats
 
 FrameCallback = Callable[[CompressedFrame], None]
 _MOST_JUMPS = 5
@@ -122,7 +122,6 @@ class Segmentation:
         seconds: Seconds spent before the first frame: "open" and "load".
         prompt: The prompt, and the objects that were read from it.
         notes: What the user should know, in plain words.
-        reviewer: Finds the frames to look at first; a resumed run adds the earlier frames to it.
     """
 
     def __init__(
@@ -143,7 +142,7 @@ class Segmentation:
         self.seconds = seconds
         self.notes = [*notes, *prompt.notes]
         self.prompt = prompt
-        self.reviewer = Reviewer()
+        self._reviewer = Reviewer()
         self._cuts = CutDetector()
         self._reader = reader
         self._on_frame = on_frame
@@ -170,11 +169,19 @@ class Segmentation:
         is_empty = self._resume_state is None
         for mask in masks:
             is_empty = False
-            self.reviewer.add(mask.index, mask.source, facts_of(mask), self._cuts.since_cut(mask.index))
             yield mask
         if is_empty:
             raise RunError("the video yields no frame to segment")
         self.notes += final_notes(self.options, self.info, self.bitstream)
+
+    def add_to_review(self, index: int, source: MaskSource, objects: Mapping[int, ObjectFacts]) -> None:
+        """Judge whether a frame needs review. Call this for every mask in presentation order, also of an earlier run."""
+        self._reviewer.add(index, source, objects, self._cuts.since_cut(index))
+
+    @property
+    def review(self) -> tuple[ReviewRange, ...]:
+        """Ranges of frames to look at first, the most urgent first."""
+        return tuple(self._reviewer.ranges())
 
     def resume(self, state: RunState) -> None:
         """Start after the masks that an earlier run with the same video, prompt, options and network returned."""
@@ -212,7 +219,7 @@ class Segmentation:
             notes=(*self.notes, *self._clock_notes(), *notes),
             prompt=self.prompt.objects,
             pixels=self.prompt.prompt.labels.size,
-            review=tuple(self.reviewer.ranges()),
+            review=self.review,
             **other,
         )
 

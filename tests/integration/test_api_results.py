@@ -23,6 +23,7 @@ from service.sandbox.export import FORMATS, render
 from service.writers import png
 from service.writers.png import encode_mask
 from tests.support.serving import FRAMES, Served, served
+from tests.support.thread_engine import REVIEW
 from tests.support.waiting import wait_for
 
 
@@ -248,7 +249,18 @@ def test_an_unfinished_or_canceled_job_has_no_result(service: Served) -> None:
     late = service.client.get(f"/v1/jobs/{job_id}/result")
     assert [answer.status_code for answer in (early, late)] == [409, 409]
     assert late.json()["type"] == "/problems/job-not-succeeded"
+    review = service.client.get(f"/v1/jobs/{job_id}/review")
+    assert (review.status_code, review.json()["type"]) == (409, "/problems/job-not-succeeded")
     assert service.client.get(f"/v1/jobs/{job_id}/result?format=gif").json()["type"] == "/problems/invalid-request"
+
+
+def test_the_review_is_that_of_the_report(service: Served, result: str) -> None:
+    """A finished job answers the ranges of `needs_review`."""
+    job = result.removesuffix("/result")
+    review = service.client.get(f"{job}/review")
+    assert review.status_code == 200
+    assert review.json() == REVIEW
+    assert service.client.get(job).json()["report"]["needs_review"] == REVIEW
 
 
 def test_a_file_that_the_client_has_is_not_sent_again(service: Served, result: str) -> None:

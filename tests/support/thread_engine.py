@@ -20,6 +20,9 @@ from service.writers.ndjson import RleWriter
 from tests.support.still_engine import StillSegmenter
 from vos.types import Options
 
+REVIEW = [{"from": 2, "to": 5, "object": 1, "reason": "cut", "score": 0.81}]
+"""What the reports say of the frames to look at first."""
+
 NAME = "thread"
 
 
@@ -104,7 +107,7 @@ class ThreadEngine:
             failure = JobError(error_mapping(error).problem, str(error))
             self.store.move(job.id, JobStatus.RUNNING, JobStatus.FAILED, error=failure)
             return
-        self.store.move(job.id, JobStatus.RUNNING, end, report={"frames": dict(self.sources)})
+        self.store.move(job.id, JobStatus.RUNNING, end, report={"frames": dict(self.sources), "needs_review": REVIEW})
 
     def _segment(self, job: Job) -> JobStatus:
         files = self.storage.job(job.id)

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from service.http.dependencies import COMMON, CallerDep, JobDep, ServicesDep
 from service.http.openapi import BINARY
 from service.http.problem_responses import document_problems, problem_response
+from service.http.schemas import ReviewRangeView
 from service.http.streaming.result_build import has_content, join_build, read_growing
 from service.jobs.types import JobStatus
 from service.problems import ProblemError
@@ -74,6 +75,18 @@ class ResultFile(FileResponse):
             await refusal(scope, receive, send)
             return
         await super().__call__(scope, receive, send)
+
+
+@router.get(
+    "/{job_id}/review",
+    summary="List the frames to look at first",
+    responses=document_problems(*COMMON, "job-not-found", "job-not-succeeded"),
+)
+async def read_review(job: JobDep) -> list[ReviewRangeView]:
+    """Ranges of frames that need review, the most urgent first; the same as `needs_review` in the report."""
+    if job.status is not JobStatus.SUCCEEDED:
+        raise ProblemError("job-not-succeeded", f"the job is {job.status}; only a job that succeeded has a review")
+    return [ReviewRangeView.model_validate(item) for item in (job.report or {}).get("needs_review", ())]
 
 
 @router.get(

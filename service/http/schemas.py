@@ -223,10 +223,6 @@ class ProblemKind(BaseModel):
 class ReviewRangeView(BaseModel):
     """Frames of one object that need review for one reason."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"from": 40, "to": 56, "object": 1, "reason": "cut", "score": 0.81}]}
-    )
-
     first: Annotated[int, Field(alias="from", description="Index of the first frame.")]
     end: Annotated[int, Field(alias="to", description="Index of the frame after the last.")]
     object: Annotated[int, Field(description="Object id.")]

@@ -175,7 +175,7 @@ class Segmentation:
         self.notes += final_notes(self.options, self.info, self.bitstream)
 
     def add_to_review(self, index: int, source: MaskSource, objects: Mapping[int, ObjectFacts]) -> None:
-        """Judge whether a frame needs review. Call this for every mask in presentation order, also of an earlier run."""
+        """Judge whether a frame needs review. Call this for each mask in presentation order, also of an earlier run."""
         self._reviewer.add(index, source, objects, self._cuts.since_cut(index))
 
     @property

@@ -37,6 +37,7 @@ OPERATIONS = [
     ("GET", "/v1/jobs/{job_id}/masks"),
     ("GET", "/v1/jobs/{job_id}/masks/{index}.png"),
     ("GET", "/v1/jobs/{job_id}/result"),
+    ("GET", "/v1/jobs/{job_id}/review"),
     ("POST", "/v1/probe"),
     ("POST", "/v1/prompts"),
     ("GET", "/v1/models"),

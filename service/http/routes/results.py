@@ -44,6 +44,13 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     304: {"description": "The client already has the file (`If-None-Match`)."},
 }
+_REVIEW: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "application/json": {"example": [{"from": 40, "to": 56, "object": 1, "reason": "cut", "score": 0.81}]}
+        }
+    }
+}
 _PROBLEMS = (
     *COMMON, "job-not-found", "job-not-succeeded", "range-not-satisfiable", "run-failed", "storage-full",
     "video-undecodable", "not-ready",
@@ -80,7 +87,7 @@ class ResultFile(FileResponse):
 @router.get(
     "/{job_id}/review",
     summary="List the frames to look at first",
-    responses=document_problems(*COMMON, "job-not-found", "job-not-succeeded"),
+    responses=document_problems(*COMMON, "job-not-found", "job-not-succeeded") | _REVIEW,
 )
 async def read_review(job: JobDep) -> list[ReviewRangeView]:
     """Ranges of frames that need review, the most urgent first; the same as `needs_review` in the report."""

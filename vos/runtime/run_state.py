@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -82,7 +82,7 @@ class RunState:
     references: tuple[HeldReference, ...]
     pending: tuple[FrameMask, ...]
     counts: Mapping[MaskSource, int]
-    before_start: Mapping[MaskSource, int]
+    before_start: Mapping[MaskSource, int] = field(default_factory=dict)
 
     def save(self, path: Path, fingerprint: str) -> None:
         """Write the state to a file, completely or not at all.

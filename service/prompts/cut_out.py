@@ -32,6 +32,8 @@ Point: TypeAlias = tuple[float, float, int]
 _TURNS = 4
 _WORK_SIDE = 160
 """Longest side in pixels of the small copy."""
+_LEAST_SIDE = 24
+"""Shortest side of the small copy, if the window has as many pixels."""
 _MARGIN = 0.3
 """Surroundings on each side of a box, as a share of its size."""
 _SLACK = 1.05
@@ -108,8 +110,10 @@ def _window(region: Box, width: int, height: int) -> tuple[int, int, int, int]:
 
 
 def _work_size(width: int, height: int) -> tuple[int, int]:
+    """Return width and height of the small copy; a narrow window keeps some pixels across."""
     scale = min(1.0, _WORK_SIDE / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    least = min(width, _LEAST_SIDE), min(height, _LEAST_SIDE)
+    return max(least[0], round(width * scale)), max(least[1], round(height * scale))
 
 
 def _from_box(x: FloatArray, y: FloatArray, box: Box) -> tuple[BoolArray, FloatArray]:

@@ -76,6 +76,7 @@ def _marked(
             context = opened.stream.codec_context
             check_pixels(context.width, context.height, limits)
         frame = read_displayed_frame(file, index)
+        check_pixels(frame.rgb.shape[1], frame.rgb.shape[0], limits)
         made = make_mask(frame.rgb, shapes)
     return frame, made.labels, made.notes
 

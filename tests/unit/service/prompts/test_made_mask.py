@@ -73,6 +73,36 @@ def test_boxes_at_the_border_small_and_large(x: float, y: float, radius: float, 
     assert iou(made.labels == 1, true) > 0.8
 
 
+@pytest.mark.parametrize(("width", "height"), [(500, 6), (6, 500)])
+def test_boxes_of_any_aspect(width: int, height: int) -> None:
+    """A bar is found in a box that is a hundred times as long as it is wide."""
+    true = np.zeros((height + 60, width + 60), bool)
+    true[30 : 30 + height, 30 : 30 + width] = True
+    made = make_mask(drawn(true), [box(1, 28, 28, width + 4, height + 4)])
+    assert iou(made.labels == 1, true) > 0.6
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_boxes_and_points_give_a_mask_or_one_error(seed: int) -> None:
+    """Pictures from one pixel on, and boxes and points anywhere, end in a mask of known ids or in a `PromptError`."""
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(1, 40, 2))
+    picture = rng.integers(0, 256, (height, width, 3), np.uint8)
+    shapes = []
+    for number in range(1, int(rng.integers(2, 5))):
+        x, y = rng.uniform(-10, 45, 2)
+        w, h = rng.uniform(0.1, 50, 2)
+        points = ((float(rng.uniform(0, width)), float(rng.uniform(0, height)), 1),)
+        marks = {"box": (x, y, w, h), "points": points if rng.random() < 0.3 else ()}
+        shapes.append(ShapePrompt(object=number, **(marks if rng.random() < 0.7 else {"points": points})))
+    try:
+        made = make_mask(picture, shapes)
+    except PromptError:
+        return
+    assert made.labels.shape == (height, width)
+    assert set(np.unique(made.labels)) - {0} == {shape.object for shape in shapes}
+
+
 def test_the_same_input_gives_the_same_mask() -> None:
     """Nothing is random."""
     picture, shapes = drawn(disc(90, 60, 30)), [box(1, 55, 35, 60, 60)]

@@ -209,7 +209,7 @@ class Frame(_Response):
     Attributes:
         index: Position in presentation order, from 0.
         pts: Presentation timestamp in the stream's time base; None if the frame has none.
-        time: Presentation time in seconds.
+        time: Presentation time in seconds from the start of the file.
         type: "I", "P" or "B".
         source: "prompt", "key", "propagated" or "fallback".
         objects: The visible objects.
@@ -244,7 +244,7 @@ class PromptMask(_Response):
 
     Attributes:
         frame: Position of the frame in presentation order, from 0.
-        time: Presentation time in seconds.
+        time: Presentation time in seconds from the start of the file.
         width: Width of the mask in pixels, as displayed.
         height: Height of the mask in pixels, as displayed.
         objects: The objects.

@@ -42,12 +42,13 @@ class Timeline:
     Args:
         time_base: Unit of timestamps in seconds, None if unknown.
         rate: Pictures per second, None if unknown.
-        may_jump_ahead: Whether a long step ahead is a jump of the clock, and not a picture that is shown for long.
+        may_jump: Whether clocks of the format may jump, so that a long step ahead is no picture that is shown for long.
         sound_start: Timestamp in seconds at which the sound begins, None without sound. Sound that begins up to 10
             seconds before the pictures is time 0.
 
     Attributes:
         time_base: Unit of timestamps in seconds.
+        may_jump: Whether clocks of the format may jump.
         segments: Segments so far; the first one begins with the first picture that has a timestamp.
     """
 
@@ -56,12 +57,12 @@ class Timeline:
         time_base: Fraction | None = None,
         rate: Fraction | None = None,
         *,
-        may_jump_ahead: bool = False,
+        may_jump: bool = False,
         sound_start: Fraction | None = None,
     ) -> None:
         self.time_base = time_base or _DEFAULT_TIME_BASE
         self.segments: list[ClockSegment] = []
-        self._may_jump_ahead = may_jump_ahead
+        self.may_jump = may_jump
         self._sound_start = sound_start
         self._step = 1 / Fraction(rate or _DEFAULT_RATE)
         self._count = 0
@@ -73,6 +74,11 @@ class Timeline:
     def jumps(self) -> tuple[int, ...]:
         """Presentation indices of the pictures at which the stream's clock jumped."""
         return tuple(segment.index for segment in self.segments[1:])
+
+    @property
+    def jumped_ticks(self) -> int:
+        """How far the clock has jumped ahead so far, in units of the time base; negative if back."""
+        return round((self.segments[-1].offset - self.segments[0].offset) / self.time_base) if self.segments else 0
 
     def place(self, pts: int | None) -> Fraction:
         """Return the time of the next picture in seconds.
@@ -103,7 +109,7 @@ class Timeline:
 
     def _follow(self, stamp: Fraction) -> None:
         step = stamp - self._stamp
-        if step < 0 or (self._may_jump_ahead and step > _LONGEST_STEP):
+        if step < 0 or (self.may_jump and step > _LONGEST_STEP):
             self.segments.append(ClockSegment(self._count, stamp, stamp - self._expected))
             self._before_jump = self._stamp
         else:
@@ -128,6 +134,6 @@ def timeline_of(file: VideoFile) -> Timeline:
     return Timeline(
         file.stream.time_base,
         file.stream.average_rate,
-        may_jump_ahead=bool(file.container.format.flags & _TS_DISCONT),
+        may_jump=bool(file.container.format.flags & _TS_DISCONT),
         sound_start=start,
     )

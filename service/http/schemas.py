@@ -157,8 +157,10 @@ class FrameLine(BaseModel):
     """One line of the mask stream: a frame and the objects that are visible in it."""
 
     index: int
-    pts: int | None
-    time: Annotated[float, Field(description="Presentation time in seconds.")]
+    pts: Annotated[int | None, Field(description="The stream's own timestamp, in its time base.")]
+    time: Annotated[
+        float, Field(description="Presentation time in seconds from the start of the file, also across jumps of pts.")
+    ]
     type: Literal["I", "P", "B"]
     source: Literal["prompt", "key", "propagated", "fallback"]
     objects: list[ObjectMask]

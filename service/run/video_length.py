@@ -19,6 +19,7 @@ import av
 import av.error
 
 from codec.decode.start import StreamStart, decode_start, starts_with_first_picture
+from codec.decode.timeline import timeline_of
 from codec.demux.source import VideoFile, VideoSource
 from codec.demux.truncation import INDEXED, SEGMENTED, is_packet_truncated, truncation_reason
 from codec.errors import BrokenStreamError
@@ -111,6 +112,7 @@ def _read(
     """Read packets without decoding; with `most`, stop after the first packet beyond it."""
     stats = _PacketStats(frames=-start.lost)
     time_base = float(file.stream.time_base or 0)
+    timeline = timeline_of(file)
     try:
         for packet in packets:
             if not packet.size or packet.has_sidedata("encryption_info"):
@@ -119,7 +121,9 @@ def _read(
                 raise _cut_off(file, "cut off: it ends in the middle of a frame", stats.packets)
             stats.packets += 1
             stats.frames += not packet.is_discard
-            _add_time(stats, packet, start)
+            if timeline.may_jump and packet.dts is not None:
+                timeline.place(packet.dts)
+            _add_time(stats, packet, start, timeline.jumped_ticks)
             if most is not None and stats.packets > most:
                 break
             check(stats.frames, _seconds(stats, time_base) or 0.0)
@@ -130,10 +134,11 @@ def _read(
     return stats
 
 
-def _add_time(stats: _PacketStats, packet: av.Packet[Any], start: StreamStart) -> None:
-    begin = packet.pts
-    if begin is None or (start.first_pts is not None and begin < start.first_pts):
+def _add_time(stats: _PacketStats, packet: av.Packet[Any], start: StreamStart, jumped: int) -> None:
+    """Add the times of a packet on a clock that has jumped ahead by so many ticks before it."""
+    if packet.pts is None or (start.first_pts is not None and packet.pts - jumped < start.first_pts):
         return
+    begin = packet.pts - jumped
     end = begin + (packet.duration or 0)
     stats.first = begin if stats.first is None else min(stats.first, begin)
     stats.end = end if stats.end is None else max(stats.end, end)

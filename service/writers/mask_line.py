@@ -6,9 +6,9 @@ A line is a JSON object without spaces, UTF-8, and describes one frame:
      {"id":1,"rle":{"size":[480,854],"counts":"`Xk16h>3N2N..."},"bbox":[290,160,64,96],"area":4410,"score":1.0}]}
 
 `index` comes first, so that `index_of` need not parse the line. `pts` is null where the stream has none, `time` is in
-seconds, `type` is I, P or B and `source` a `vos.types.MaskSource`. `objects` holds the objects with at least one pixel:
-`rle` is COCO's compressed run-length encoding with `size` [height, width], `bbox` is [x, y, width, height] and `area` a
-count, all in pixels; `score` is the confidence, 0 to 1.
+seconds from the start of the file, `type` is I, P or B and `source` a `vos.types.MaskSource`. `objects` holds the
+objects with at least one pixel: `rle` is COCO's compressed run-length encoding with `size` [height, width], `bbox` is
+[x, y, width, height] and `area` a count, all in pixels; `score` is the confidence, 0 to 1.
 """
 
 from __future__ import annotations

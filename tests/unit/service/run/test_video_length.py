@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import av
@@ -16,6 +17,7 @@ from codec.errors import BrokenStreamError
 from service.errors import error_mapping
 from service.problems import ProblemError
 from service.run.video_length import VideoLength, measure_length
+from tests.support.media import write_clip
 from tests.support.odd_streams import ODD_STREAMS, cut_before, moov_first, pictures, with_stated_seconds
 from tests.support.synthetic import encode, x264
 
@@ -179,3 +181,12 @@ def test_packets_before_the_first_key_frame_are_no_frames(
     if encoder not in ("mpeg4", "mpeg2video"):  # whose decoders conceal what is missing
         assert len(frames) < 40 - first
         assert reader.info.lost_packets > 0
+
+
+@pytest.mark.parametrize("starts", [(0, 0), (0, 90_000_000), (90_000_000, 0)])
+def test_a_jump_of_the_clock_adds_no_time(tmp_path: Path, starts: tuple[int, int]) -> None:
+    """Two transport streams that are joined last as long as both, whatever their clocks say."""
+    parts = [write_clip(tmp_path / f"{i}.ts", range(start, start + 480, 40)) for i, start in enumerate(starts)]
+    length = measure_length(b"".join(part.read_bytes() for part in parts))
+    assert (length.frames, length.exact) == (24, True)
+    assert length.seconds == pytest.approx(0.94, abs=0.03)

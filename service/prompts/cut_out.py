@@ -63,7 +63,7 @@ class CutOut:
         left, top: Position of the window in the picture.
         probability: float32 [height, width] of the window, 0 to 1. Outside the window it is 0.
         color_overlap: How alike the colors of the object and its surroundings are: 0 if they share none, 1 if they are
-            the same. The outline of an object with the colors of its surroundings is a guess.
+            the same. Where they share many, the outline is less certain.
     """
 
     left: int

@@ -20,7 +20,7 @@ _MIN_SHARE = 0.02
 _FULL_SHARE = 0.95
 """Share of its box above which no outline was found within it."""
 _ALIKE = 0.4
-"""`color_overlap` from which an outline is a guess: on development frames the mean IoU falls below 0.5 there."""
+"""`color_overlap` from which a note says so: IoU is 0.3 on average there on development frames, and 0.7 elsewhere."""
 _MIN_PART = 0.1
 """Smallest part of an object that is kept, as a share of its largest part."""
 _MAX_HOLE = 0.02
@@ -170,5 +170,5 @@ def _notes_on(shape: ShapePrompt, box: Box | None, found: CutOut, area: int) -> 
     if area > _FULL_SHARE * box[2] * box[3]:
         return [f"{name} fills its box, in which no outline was found; check the mask, or mark points beside it"]
     if found.color_overlap >= _ALIKE:
-        return [f"{name} has much the same colors as its surroundings, so its outline is a guess; check the mask"]
+        return [f"{name} shares many colors with its surroundings; check its outline"]
     return []

@@ -158,7 +158,7 @@ def test_what_cannot_be_told_apart_is_noted() -> None:
     """In a picture of one color the mask is a guess, and the user learns it."""
     flat = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     made = make_mask(flat, [box(3, 60, 30, 60, 60)])
-    assert any("object 3 has much the same colors as its surroundings" in note for note in made.notes)
+    assert any("object 3 shares many colors with its surroundings" in note for note in made.notes)
 
 
 def test_a_box_beyond_the_picture_is_cut_with_a_note() -> None:

@@ -121,7 +121,9 @@ def _plain_errors(name: str) -> Iterator[None]:
         raise type(error)(_named(error, name)) from error
     except UnidentifiedImageError as error:
         raise MaskFileError(f"{name} is not a picture that can be read; allowed: {_ALLOWED}") from error
-    except (OSError, SyntaxError, ValueError, OverflowError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of a damaged file, decoders raise errors of many kinds
         raise MaskFileError(f"{name} is damaged: {error}") from error
 
 

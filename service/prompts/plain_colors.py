@@ -18,6 +18,8 @@ from codec.types import UInt8Array
 MAX_COLORS = 256
 """Most colors that can be labels: 255 objects and the background."""
 
+_FEW = 16
+"""So few colors may be drawn pixel by pixel."""
 _CONTRAST = 64
 """Two colors that differ by less in every channel have no visible colors between them."""
 _BLEND_DISTANCE = 12
@@ -26,14 +28,20 @@ _BLEND_SHARE = 0.15
 """Share of the pixels along edges that have to be blends; a small object of such a color has fewer."""
 _FLAT = 16
 """Largest difference in any channel between neighbors inside an area."""
-_RADIUS = 48
+_RADIUS = 24
 """Colors within this difference in each channel are variants of one plain color."""
-_CLOSE = 24
+_CLOSE = 12
 """Most variants of a plain color differ by at most this much."""
-_CLOSE_SHARE = 0.8
+_PLAIN_SHARE = 0.9
+"""Share of the pixels inside areas that has to be close to a plain color."""
 _FLAT_SHARE = 0.5
-_COVERED_SHARE = 0.99
 _MIN_PIXELS = 16
+_SOLID_SIDE = 5
+"""A plain color fills at least one square of this side; smoothed edges and noise of JPEG do not."""
+_OTHER_PIXELS = 1
+"""Pixels inside an area of another color from which it counts; an area of 3 x 3 pixels has one."""
+_MOST_BETWEEN = 2
+_MAX_GROUPS = 500
 _MAX_PLAIN = 64
 _EDGE_WIDTH = 7
 """Pixels along an edge take a color that occurs within a square of this side."""
@@ -72,8 +80,14 @@ def exact_colors(rgb: UInt8Array) -> ColorClasses | None:
 
 
 def is_smoothed(exact: ColorClasses) -> bool:
-    """Whether colors between two others lie along much of their edges, as after smoothing."""
+    """Whether the colors are not those of objects.
+
+    Either colors between two others lie along much of the edges, as after smoothing; or there are many colors and few
+    areas of one color, as in a photograph.
+    """
     flat = cv2.erode(exact.classes, _NEIGHBORS) == cv2.dilate(exact.classes, _NEIGHBORS)
+    if len(exact.colors) > _FEW and flat.mean() < _FLAT_SHARE:
+        return True
     inner = np.bincount(exact.classes[flat], minlength=len(exact.colors))
     edge_pixels = int((~flat).sum())
     cores = np.argsort(-inner, kind="stable")[:16]
@@ -110,33 +124,80 @@ def merge_to_plain(rgb: UInt8Array) -> ColorClasses | None:
     if flat.mean() < _FLAT_SHARE:
         return None
     packed = _packed(rgb)
-    centers = _plain_centers(packed[flat])
+    centers = _plain_centers(packed, flat)
     if centers is None:
+        return None
+    if _has_other_areas(packed, centers):
         return None
     labels, is_close = _nearest(packed, centers)
     return ColorClasses(centers, _edges_from_beside(rgb, labels, flat & is_close, centers))
 
 
-def _plain_centers(packed: npt.NDArray[np.uint32]) -> UInt8Array | None:
-    """The plain colors [k, 3] of packed pixels [n] inside areas, ascending; None if much lies between them."""
-    histogram = np.bincount(packed)
+def _plain_centers(packed: npt.NDArray[np.uint32], flat: npt.NDArray[np.bool_]) -> UInt8Array | None:
+    """The plain colors [k, 3] of packed pixels [height, width], ascending; None if much lies between them."""
+    histogram = np.bincount(packed[flat])
     found = np.flatnonzero(histogram)
-    left = histogram[found]
-    colors = _unpacked(found).astype(np.int16)
-    total, covered = len(packed), 0
-    centers: list[int] = []
-    while covered < _COVERED_SHARE * total or left.max() >= _MIN_PIXELS:
+    groups = _groups(_unpacked(found), histogram[found])
+    if len(groups) > _MAX_GROUPS:
+        return None
+    colors = _unpacked(found[[group.position for group in groups]])
+    solid = _solid_pixels(packed, colors)
+    plain: list[int] = []
+    between = []
+    for number in range(len(groups)):
+        if solid[number] and len(plain) > 1 and _is_between(colors[number : number + 1], colors[plain])[0]:
+            between.append(number)
+        elif solid[number]:
+            plain.append(number)
+    # A chain of shades is a wide soft edge; one or two of them are objects that have such a color.
+    chosen = plain + between
+    is_plain = sum(groups[number].close for number in chosen) >= _PLAIN_SHARE * flat.sum()
+    if not chosen or not is_plain or len(between) > _MOST_BETWEEN or len(chosen) > _MAX_PLAIN:
+        return None
+    return _unpacked(np.sort(_packed(colors[chosen])))
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A color and its variants: its position among the colors, and the number of pixels that are close to it."""
+
+    position: int
+    close: int
+
+
+def _groups(colors: UInt8Array, counts: npt.NDArray[np.int64]) -> list[_Group]:
+    """Group colors [n, 3] around the most frequent ones, largest first; groups of a few pixels are left out."""
+    left, wide = counts.copy(), colors.astype(np.int16)
+    groups: list[_Group] = []
+    while left.max(initial=0) and len(groups) <= _MAX_GROUPS:
         center = int(left.argmax())
-        distance = np.abs(colors - colors[center]).max(axis=1)
-        near = int(left[distance <= _RADIUS].sum())
-        if near < _MIN_PIXELS or len(centers) == _MAX_PLAIN:
-            return None
-        if left[distance <= _CLOSE].sum() < _CLOSE_SHARE * near:
-            return None
+        distance = np.abs(wide - wide[center]).max(axis=1)
+        close = int(left[distance <= _CLOSE].sum())
         left[distance <= _RADIUS] = 0
-        covered += near
-        centers.append(center)
-    return _unpacked(np.sort(found[centers]))
+        if close >= _MIN_PIXELS:
+            groups.append(_Group(center, close))
+    return sorted(groups, key=lambda group: -group.close)
+
+
+def _solid_pixels(packed: npt.NDArray[np.uint32], colors: UInt8Array) -> npt.NDArray[np.int64]:
+    """Number of pixels per color around which a whole square is close to that color."""
+    nearest, is_close = _nearest(packed, colors)
+    groups = np.where(is_close, nearest + 1, 0).astype(np.uint16)
+    square = np.ones((_SOLID_SIDE, _SOLID_SIDE), np.uint8)
+    is_solid = cv2.erode(groups, square) == cv2.dilate(groups, square)
+    return np.bincount(groups[is_solid], minlength=len(colors) + 1)[1:]
+
+
+def _has_other_areas(packed: npt.NDArray[np.uint32], centers: UInt8Array) -> bool:
+    """Whether areas have a color of their own that is not a center: an object that noise has broken up, for example."""
+    present = np.zeros(1 << 24, np.bool_)
+    present[packed] = True
+    found = np.flatnonzero(present)
+    colors = _unpacked(found)
+    is_far = np.min([_distance(colors, center) for center in centers], axis=0) > 2 * _RADIUS
+    is_far[is_far] = ~_is_between(colors[is_far], centers)
+    present[found] = is_far
+    return int(cv2.erode(present[packed].astype(np.uint8), _NEIGHBORS).sum()) >= _OTHER_PIXELS
 
 
 def _nearest(
@@ -155,17 +216,23 @@ def _nearest(
 def _edges_from_beside(
     rgb: UInt8Array, labels: npt.NDArray[np.uint16], is_sure: npt.NDArray[np.bool_], centers: UInt8Array
 ) -> npt.NDArray[np.uint16]:
-    """Give pixels that are not sure the nearest of the colors that sure pixels around them have, if there are any."""
+    """Give pixels that are not sure the nearest of the colors that sure pixels around them have.
+
+    Where these have one color or none, the pixel is no blend of theirs but may be part of a thin object: it keeps the
+    nearest color.
+    """
     rows, columns = np.nonzero(~is_sure)
     edge, chosen = rgb[rows, columns], labels[rows, columns]
-    best = np.full(len(rows), np.inf, np.float32)
+    best, beside = np.full(len(rows), np.inf, np.float32), np.zeros(len(rows), np.uint8)
+    nearest = chosen.copy()
     square = np.ones((_EDGE_WIDTH, _EDGE_WIDTH), np.uint8)
     for label, center in enumerate(centers):
         is_beside = cv2.dilate((is_sure & (labels == label)).astype(np.uint8), square)[rows, columns] > 0
         distance = np.where(is_beside, _distance(edge, center), np.float32(np.inf))
         closer = distance < best
+        beside += is_beside
         chosen[closer], best[closer] = label, distance[closer]
-    labels[rows, columns] = chosen
+    labels[rows, columns] = np.where(beside > 1, chosen, nearest)
     return labels
 
 

@@ -103,6 +103,7 @@ def test_only_the_first_picture_of_a_file_is_read() -> None:
         (file_of(WHITE, "TIFF")[:200], "is damaged|not a picture"),
         (npy(discs())[:300], "is damaged"),
         (npy(discs())[:20], "is damaged"),
+        (npy(discs()).replace(b"}", b"("), "is damaged"),
         (npy(np.zeros((HEIGHT, WIDTH, 5), np.uint8)), r"array of uint8 \[96, 160, 5\]"),
         (npy(np.zeros(HEIGHT, np.uint8)), r"array of uint8 \[96\]"),
         (npy(np.full((HEIGHT, WIDTH), -1)), "values from -1; allowed: 0 or more"),

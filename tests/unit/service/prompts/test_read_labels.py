@@ -144,6 +144,30 @@ def test_a_soft_grey_mask_is_thresholded_at_half() -> None:
     assert any("object 1 is where they are at least 128" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("quality", [90, 60])
+def test_thin_parts_survive_jpeg(quality: int) -> None:
+    """A pole of three pixels has no inside, but it has the color of its object and no other beside it."""
+    labels = ONE.copy()
+    labels[4:90, 120:123] = 1
+    found = read(Image.fromarray(labels * 255), kind="JPEG", quality=quality).prompt.labels
+    assert (found == labels)[4:90, 115:128].mean() > 0.95
+
+
+@pytest.mark.parametrize("radius", [2.0, 3.0, 4.5, 6.0, 9.0])
+@pytest.mark.parametrize("quality", [90, 60, 30])
+def test_no_object_is_lost_in_jpeg_without_a_word(radius: float, quality: int) -> None:
+    """A small object of its own color is read, or the mask is refused."""
+    labels = discs(count=2)
+    rows, columns = np.mgrid[:96, :160]
+    labels[(rows - 20) ** 2 + (columns - 80) ** 2 < radius**2] = 3
+    try:
+        found = read(painted(labels, (0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 0, 0)), kind="JPEG", quality=quality)
+    except AmbiguousMaskError:
+        return
+    assert found.prompt.object_ids == (1, 2, 3)
+    assert abs(found.objects[2].area - (labels == 3).sum()) < 0.3 * (labels == 3).sum() + 20
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "P"])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_photograph_is_refused(mode: str, kind: str) -> None:

@@ -124,9 +124,14 @@ def _continues(request: RunRequest, unfinished: UnfinishedRun) -> bool:
     """Whether the request continues an earlier run of the same request, so that it may replace its files.
 
     Raises:
-        UsageError: The folder holds an unfinished run of another request.
+        UsageError: The folder holds results of another request, or a run to be continued with `resume`.
     """
     if not request.resume:
+        if unfinished.fingerprint == request.fingerprint and not request.force:
+            raise UsageError(
+                f"{request.outputs.folder} has a run of this request that was cut off: continue it with --resume, or "
+                "replace it with --force"
+            )
         return False
     earlier = unfinished.fingerprint or fingerprint_of_report(request.outputs.report)
     if earlier not in (None, request.fingerprint) and not request.force:
@@ -138,8 +143,10 @@ def _continues(request: RunRequest, unfinished: UnfinishedRun) -> bool:
 
 
 def is_finished(request: RunRequest) -> bool:
-    """Whether an earlier run of the same request has finished."""
+    """Whether an earlier run of the same request has finished and written all files that are wanted now."""
     outputs = request.outputs
+    if not all(path.exists() for path in outputs.files.values()):
+        return False
     return fingerprint_of_report(outputs.report, complete=True) == request.fingerprint
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import av
 import numpy as np
 import pytest
 
+from service.cli.main import main
 from service.config import Settings
 from service.errors import UsageError
 from service.run.options import RunOptions
@@ -26,6 +28,7 @@ from service.storage.process_lock import ProcessLock
 from tests.support import resumable
 from tests.support.media import write_broken, write_clip, write_mask
 from tests.support.resumable import load_memory, request_of
+from tests.support.still_engine import load_still
 
 FRAMES = 24
 
@@ -126,7 +129,7 @@ def test_another_request_is_not_continued(folder: Path) -> None:
     other = replace(same, options=RunOptions(keyframes="every:4"))
     with pytest.raises(UsageError, match="of another video, mask or other options"):
         run(other)
-    with pytest.raises(UsageError, match="from an earlier run"):
+    with pytest.raises(UsageError, match="that was cut off: continue it with --resume"):
         run(replace(same, resume=False))
     run(same)
     with pytest.raises(UsageError, match="of another video, mask or other options"):
@@ -156,6 +159,20 @@ def test_a_broken_video_leaves_nothing_to_continue(folder: Path) -> None:
     assert not (out / ".resume").exists()
     with pytest.raises(Exception, match="is damaged"):
         run(replace(request, resume=True))
+
+
+def test_the_command_continues_and_then_has_nothing_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`keymask run --resume` may be given from the start; a file that is wanted later is made."""
+    monkeypatch.setattr("service.run.run_to_files.run_to_files", partial(run_to_files, load=load_still))
+    arguments = ["run", str(folder / "in.mp4"), "--mask", str(folder / "mask.png"), "--out", str(folder / "out")]
+    assert main([*arguments, "--resume"]) == 0
+    assert f"{FRAMES} frames" in capsys.readouterr().out
+    assert main([*arguments, "--resume"]) == 0
+    assert capsys.readouterr().out == f"nothing to do: {folder / 'out' / 'report.json'} is complete\n"
+    assert main([*arguments, "--resume", "--rle", str(folder / "lines.ndjson")]) == 0
+    assert len((folder / "lines.ndjson").read_text(encoding="utf-8").splitlines()) == FRAMES
 
 
 def test_the_digest_of_inputs_depends_on_their_content(tmp_path: Path) -> None:

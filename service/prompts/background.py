@@ -6,8 +6,8 @@ import numpy as np
 
 from service.errors import AmbiguousMaskError
 from service.prompts.color_names import hex_of
+from service.prompts.exact_colors import ColorClasses
 from service.prompts.objects import border_share
-from service.prompts.plain_colors import ColorClasses
 
 DARK = 24
 """A color whose channels are all at most this looks black."""

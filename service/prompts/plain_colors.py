@@ -7,25 +7,14 @@ along edges; JPEG adds noise around edges.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from codec.types import UInt8Array
+from service.prompts.exact_colors import ColorClasses, is_between, packed_colors, unpacked_colors
 
-MAX_COLORS = 256
-"""Most colors that can be labels: 255 objects and the background."""
-
-_FEW = 16
-"""So few colors may be drawn pixel by pixel."""
-_CONTRAST = 64
-"""Two colors that differ by less in every channel have no visible colors between them."""
-_BLEND_DISTANCE = 12
-"""How far in any channel a blend of two colors may be from the line between them."""
-_BLEND_SHARE = 0.15
-"""Share of the pixels along edges that have to be blends; a small object of such a color has fewer."""
 _FLAT = 16
 """Largest difference in any channel between neighbors inside an area."""
 _RADIUS = 24
@@ -48,72 +37,6 @@ _EDGE_WIDTH = 7
 _NEIGHBORS = np.ones((3, 3), np.uint8)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ColorClasses:
-    """A picture as classes of equal color.
-
-    Attributes:
-        colors: uint8 [n, 3], ascending by red, green, blue.
-        classes: uint16 [height, width], positions in `colors`.
-    """
-
-    colors: UInt8Array
-    classes: npt.NDArray[np.uint16]
-
-    @property
-    def counts(self) -> npt.NDArray[np.int64]:
-        """Pixels per class."""
-        return np.bincount(self.classes.ravel(), minlength=len(self.colors))
-
-
-def exact_colors(rgb: UInt8Array) -> ColorClasses | None:
-    """Divide RGB uint8 [height, width, 3] into classes of exactly equal color; None for more than `MAX_COLORS`."""
-    packed = _packed(rgb)
-    present = np.zeros(1 << 24, np.bool_)
-    present[packed] = True
-    found = np.flatnonzero(present)
-    if len(found) > MAX_COLORS:
-        return None
-    table = np.zeros(1 << 24, np.uint16)
-    table[found] = np.arange(len(found))
-    return ColorClasses(_unpacked(found), table[packed])
-
-
-def is_smoothed(exact: ColorClasses) -> bool:
-    """Whether the colors are not those of objects.
-
-    Either colors between two others lie along much of the edges, as after smoothing; or there are many colors and few
-    areas of one color, as in a photograph.
-    """
-    flat = cv2.erode(exact.classes, _NEIGHBORS) == cv2.dilate(exact.classes, _NEIGHBORS)
-    if len(exact.colors) > _FEW and flat.mean() < _FLAT_SHARE:
-        return True
-    inner = np.bincount(exact.classes[flat], minlength=len(exact.colors))
-    edge_pixels = int((~flat).sum())
-    cores = np.argsort(-inner, kind="stable")[:16]
-    cores = cores[inner[cores] > 0]
-    thin = np.flatnonzero(inner == 0)
-    if not len(thin) or not edge_pixels:
-        return False
-    blends = thin[_is_between(exact.colors[thin], exact.colors[cores])]
-    share = exact.counts[blends].sum() / edge_pixels
-    return bool(share >= (_BLEND_SHARE if len(blends) > 1 else 2 * _BLEND_SHARE))
-
-
-def _is_between(colors: UInt8Array, cores: UInt8Array) -> npt.NDArray[np.bool_]:
-    """Which colors [n, 3] lie between two cores [k, 3] of different color: bool [n]."""
-    points, found = colors.astype(np.float32), np.zeros(len(colors), np.bool_)
-    for position, one in enumerate(cores.astype(np.float32)):
-        for other in cores[position + 1 :].astype(np.float32):
-            line = other - one
-            if np.abs(line).max() < _CONTRAST:
-                continue
-            along = np.clip((points - one) @ line / (line @ line), 0, 1)
-            distance = np.abs(points - (one + along[:, None] * line)).max(axis=1)
-            found |= distance <= _BLEND_DISTANCE
-    return found
-
-
 def merge_to_plain(rgb: UInt8Array) -> ColorClasses | None:
     """Give each pixel of RGB uint8 [height, width, 3] one of the picture's plain colors; None if these are not plain.
 
@@ -123,7 +46,7 @@ def merge_to_plain(rgb: UInt8Array) -> ColorClasses | None:
     flat = np.asarray((cv2.dilate(rgb, _NEIGHBORS) - cv2.erode(rgb, _NEIGHBORS)).max(axis=2) <= _FLAT)
     if flat.mean() < _FLAT_SHARE:
         return None
-    packed = _packed(rgb)
+    packed = packed_colors(rgb)
     centers = _plain_centers(packed, flat)
     if centers is None:
         return None
@@ -137,15 +60,15 @@ def _plain_centers(packed: npt.NDArray[np.uint32], flat: npt.NDArray[np.bool_]) 
     """The plain colors [k, 3] of packed pixels [height, width], ascending; None if much lies between them."""
     histogram = np.bincount(packed[flat])
     found = np.flatnonzero(histogram)
-    groups = _groups(_unpacked(found), histogram[found])
+    groups = _groups(unpacked_colors(found), histogram[found])
     if len(groups) > _MAX_GROUPS:
         return None
-    colors = _unpacked(found[[group.position for group in groups]])
+    colors = unpacked_colors(found[[group.position for group in groups]])
     solid = _solid_pixels(packed, colors)
     plain: list[int] = []
     between = []
     for number in range(len(groups)):
-        if solid[number] and len(plain) > 1 and _is_between(colors[number : number + 1], colors[plain])[0]:
+        if solid[number] and len(plain) > 1 and is_between(colors[number : number + 1], colors[plain])[0]:
             between.append(number)
         elif solid[number]:
             plain.append(number)
@@ -154,7 +77,7 @@ def _plain_centers(packed: npt.NDArray[np.uint32], flat: npt.NDArray[np.bool_]) 
     is_plain = sum(groups[number].close for number in chosen) >= _PLAIN_SHARE * flat.sum()
     if not chosen or not is_plain or len(between) > _MOST_BETWEEN or len(chosen) > _MAX_PLAIN:
         return None
-    return _unpacked(np.sort(_packed(colors[chosen])))
+    return unpacked_colors(np.sort(packed_colors(colors[chosen])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +116,9 @@ def _has_other_areas(packed: npt.NDArray[np.uint32], centers: UInt8Array) -> boo
     present = np.zeros(1 << 24, np.bool_)
     present[packed] = True
     found = np.flatnonzero(present)
-    colors = _unpacked(found)
+    colors = unpacked_colors(found)
     is_far = np.min([_distance(colors, center) for center in centers], axis=0) > 2 * _RADIUS
-    is_far[is_far] = ~_is_between(colors[is_far], centers)
+    is_far[is_far] = ~is_between(colors[is_far], centers)
     present[found] = is_far
     return int(cv2.erode(present[packed].astype(np.uint8), _NEIGHBORS).sum()) >= _OTHER_PIXELS
 
@@ -207,7 +130,7 @@ def _nearest(
     present = np.zeros(1 << 24, np.bool_)
     present[packed] = True
     found = np.flatnonzero(present)
-    distances = np.stack([_distance(_unpacked(found), center) for center in centers])
+    distances = np.stack([_distance(unpacked_colors(found), center) for center in centers])
     nearest, is_close = np.zeros(1 << 24, np.uint16), present  # tables by color
     nearest[found], is_close[found] = distances.argmin(axis=0), distances.min(axis=0) <= _CLOSE
     return nearest[packed], is_close[packed]
@@ -240,12 +163,3 @@ def _distance(colors: UInt8Array, center: UInt8Array) -> npt.NDArray[np.float32]
     """Largest difference in a channel, plus a little of the sum so that ties are rare: float32 [n] of colors [n, 3]."""
     difference = np.abs(colors.astype(np.int16) - center)
     return np.asarray(difference.max(axis=1) + difference.sum(axis=1) / np.float32(1024), np.float32)
-
-
-def _packed(rgb: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
-    wide = rgb.astype(np.uint32)
-    return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], np.uint32)
-
-
-def _unpacked(packed: npt.NDArray[Any]) -> UInt8Array:
-    return np.stack((packed >> 16, packed >> 8 & 255, packed & 255), axis=-1).astype(np.uint8)

@@ -131,4 +131,13 @@ def _on_geometry(report: ProbeReport) -> Iterator[str]:
             f"{video.display_width}x{video.display_height} pixels."
         )
     if video.sample_aspect_ratio != 1:
-        yield f"Pixels are not square ({video.sample_aspect_ratio}): masks are in pixels and are not stretched."
+        yield (
+            f"Pixels are not square ({video.sample_aspect_ratio}): masks are in pixels and are not stretched. A prompt "
+            "mask of the size that players show is scaled."
+        )
+    if video.clean_aperture is not None:
+        x, y, width, height = video.display_clean_aperture
+        yield (
+            f"Players show {width}x{height} pixels from {x},{y} (clean aperture); masks cover the whole picture. A "
+            "prompt mask of the size that players show is placed there."
+        )

@@ -69,6 +69,8 @@ def _video(report: ProbeReport) -> str:
         parts.append(f"shown as {video.display_width}x{video.display_height} (turned {video.rotation}°{mirrored})")
     if video.sample_aspect_ratio != 1:
         parts.append(f"pixel aspect {video.sample_aspect_ratio}")
+    if video.clean_aperture is not None:
+        parts.append("clean aperture {2}x{3} at {0},{1}".format(*video.display_clean_aperture))
     return ", ".join(parts)
 
 

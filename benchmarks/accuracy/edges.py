@@ -17,6 +17,7 @@ from time import perf_counter
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from codec import open_video
 from codec.encode import Encoder, encode
@@ -50,6 +51,25 @@ def score(mask: BoolArray, truth: BoolArray) -> Score:
     height, width = truth.shape
     tolerance = TOLERANCE_AT_480 * min(height, width) / 480 / math.hypot(height, width)
     return Score(region_similarity(mask, truth), boundary_accuracy(mask, truth, tolerance))
+
+
+def crops(sequence: Sequence, clip: bytes, side: int, index: int) -> Image.Image:
+    """Outlines of the raw and the refined mask of a frame, side by side, cut to the object."""
+    truth = sequence.labels(index) > 0
+    rows, columns = (np.flatnonzero(truth.any(axis)) for axis in (1, 0))
+    part = np.s_[max(0, rows[0] - 20) : rows[-1] + 20, max(0, columns[0] - 20) : columns[-1] + 20]
+    views = []
+    for edges in ("raw", "refined"):
+        segmenter = Segmenter(
+            load_network("compact", device="cpu"), Options(edges=edges, end=index + 1), load_refiner(device="cpu")
+        )
+        with open_video(clip, short_side=side) as video:
+            *_, mask = segmenter.run(video, video.info, Prompt(sequence.labels(0)))
+        picture = np.ascontiguousarray(read_picture(sequence.pictures[index])[part])
+        outlines, _ = cv2.findContours((mask.labels[part] > 0).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outlines, -1, (255, 230, 0), 1)
+        views.append(cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST))
+    return Image.fromarray(np.hstack(views))
 
 
 def report(name: str, raw: list[Score], refined: list[Score]) -> str:
@@ -106,7 +126,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sides", default="480,240,160")
     parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--image", type=Path, help="Only write crops of one frame of --sequence to this file.")
+    parser.add_argument("--sequence", default="kite-walk")
     arguments = parser.parse_args()
+    if arguments.image is not None:
+        (sequence,) = find_sequences(arguments.data, [arguments.sequence])
+        clip = encode(map(read_picture, sequence.pictures[: arguments.frames]), Encoder())
+        crops(sequence, clip, int(arguments.sides.split(",")[0]), arguments.frames - 1).save(arguments.image)
+        return
     for side in map(int, arguments.sides.split(",")):
         results: dict[str, list[Score]] = {edges: [] for edges in EDGES}
         for sequence in find_sequences(arguments.data):

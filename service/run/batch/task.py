@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from service.config import Settings
-from service.errors import error_mapping, message_of
+from service.errors import message_of
 from service.run.batch.plan import BatchTask
 from service.run.model_loader import ModelLoader, load_model
 from service.run.run_to_files import is_finished, run_to_files
@@ -69,7 +69,6 @@ def run_task(
             return TaskResult(task, "skipped")
         report = run_to_files(request, settings, on_progress=lambda _done, _total: on_frame(), load=load)
     except Exception as error:
-        error_mapping(error)
         return failed(task, message_of(error), perf_counter() - started)
     return TaskResult(task, "done", None, perf_counter() - started, report.to_json())
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from time import perf_counter
 
 from service.config import Settings, set_default_variables
@@ -57,7 +58,7 @@ class _Worker:
         self._arguments = (settings, run, threads)
         self._closed = False
         self._lock = threading.Lock()
-        self._start()
+        self._process: SpawnProcess | None = None
 
     def work_off(self, waiting: queue.SimpleQueue[BatchTask], results: queue.SimpleQueue[TaskResult]) -> None:
         """Take tasks until none is left."""
@@ -69,29 +70,39 @@ class _Worker:
         """End the process; what it was writing can be continued."""
         with self._lock:
             self._closed = True
-            self._process.kill()
-            self._process.join()
+            if self._process is not None:
+                self._process.kill()
+                self._process.join()
 
     def _start(self) -> None:
         self._connection, theirs = SPAWN.Pipe()
         arguments = (theirs, *self._arguments)
-        self._process = SPAWN.Process(target=_serve, args=arguments, name="keymask-batch", daemon=True)
-        self._process.start()
+        process = SPAWN.Process(target=_serve, args=arguments, name="keymask-batch", daemon=True)
+        process.start()
         theirs.close()
+        self._process = process
 
     def _ask(self, task: BatchTask) -> TaskResult:
         started = perf_counter()
         try:
+            with self._lock:
+                if self._closed:
+                    return failed(task, "interrupted")
+                if self._process is None:
+                    self._start()
             self._connection.send(task)
             result: TaskResult = self._connection.recv()
-        except (EOFError, OSError):
-            self._process.join(5)
-            reason = f"the process that segmented it died ({_ending(self._process.exitcode)})"
-            with self._lock:
-                if not self._closed:
-                    self._start()
-            return failed(task, reason, perf_counter() - started)
+        except (EOFError, OSError) as error:
+            return failed(task, self._reason(error), perf_counter() - started)
         return result
+
+    def _reason(self, error: Exception) -> str:
+        """Say why a task has no result, and forget a process that died."""
+        process, self._process = self._process, None
+        if process is None:
+            return f"no process could be started for it: {error}"
+        process.join(5)
+        return f"the process that segmented it died ({_ending(process.exitcode)})"
 
 
 def _ending(code: int | None) -> str:

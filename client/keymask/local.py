@@ -61,6 +61,7 @@ class LocalFrames(Iterator[LocalFrame]):
     def __init__(self, segmentation: Segmentation) -> None:
         self.prompt = tuple(PromptObject(**item.to_json()) for item in segmentation.prompt.objects)
         self.notes = tuple(segmentation.notes)
+        self._segmentation = segmentation
         self._frames = _masks(segmentation)
 
     def __iter__(self) -> LocalFrames:
@@ -70,8 +71,13 @@ class LocalFrames(Iterator[LocalFrame]):
         return next(self._frames)
 
     def close(self) -> None:
-        """Stop before the end."""
+        """Stop before the end, and close the video."""
         self._frames.close()
+        self._segmentation.close()  # the line above does not if no frame was asked for
+
+    def __del__(self) -> None:
+        """Close the video of an iterator that is dropped."""
+        self.close()
 
 
 def segment(

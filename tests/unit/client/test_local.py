@@ -144,6 +144,17 @@ def test_the_client_offers_the_options_of_the_server() -> None:
     assert set(get_type_hints(LocalOptions)) == set(RunOptions.model_fields)
 
 
+def test_a_dropped_iterator_closes_its_video(clip: Path) -> None:
+    """No file stays open if no frame was asked for, or only some."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    frames = segment(clip, LABELS, **OPTIONS)
+    del frames
+    started = segment(clip, LABELS, **OPTIONS)
+    next(started)
+    del started
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_boxes_and_points_are_prompts(clip: Path, pictures: np.ndarray) -> None:
     """A box, boxes by id and a list of marks become the prompt, on a video and on pictures."""
     frames = list(segment(clip, [{"object": 3, "box": (8, 8, 20, 20), "frame": 1}], **OPTIONS))

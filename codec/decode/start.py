@@ -16,6 +16,9 @@ import av.error
 from codec.demux.packets import PEEKED_PACKETS, Packets
 from codec.demux.source import VideoFile
 
+_MOST_PACKETS = 300
+"""Most packets to decode: more than most encoders put between two key frames."""
+
 
 @dataclass(frozen=True, slots=True)
 class StreamStart:
@@ -53,7 +56,7 @@ def decode_start(file: VideoFile) -> StreamStart:
     times: list[int | None] = []
     with contextlib.suppress(av.error.FFmpegError):  # where demuxing fails, the file ends
         for packet in file.packets:
-            if not packet.size or after_key == PEEKED_PACKETS:
+            if not packet.size or after_key == PEEKED_PACKETS or sent == _MOST_PACKETS:
                 break
             sent += not packet.is_discard
             after_key += packet.is_keyframe or after_key >= 0

@@ -10,6 +10,7 @@ import pytest
 
 from codec import encode as module
 from codec.encode import Encoder, parse_options
+from codec.reader import open_video
 
 _MAKE = """
 import hashlib, io, av, numpy as np
@@ -68,3 +69,14 @@ def test_only_x264_gets_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other encoders get the defaults and the given options."""
     monkeypatch.setattr(module, "_has_avx512", lambda: True)
     assert Encoder("mpeg4", {"b": "1M"}).repeatable_options == {"b": "1M"}
+
+
+@pytest.mark.parametrize("size", [(320, 240), (1280, 720)])
+@pytest.mark.parametrize("name", ["libx264", "mpeg4", "mjpeg"])
+def test_colors_survive_at_every_size(size: tuple[int, int], name: str) -> None:
+    """The reader shows the colors that were encoded, in SD and in HD, whether the codec has tags or not."""
+    color = (200, 60, 40)
+    picture = np.full((size[1], size[0], 3), color, np.uint8)
+    with open_video(module.encode([picture, picture], Encoder(name))) as video:
+        first = next(iter(video)).rgb()
+    assert first.reshape(-1, 3).mean(axis=0) == pytest.approx(color, abs=4)

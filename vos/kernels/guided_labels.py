@@ -14,7 +14,7 @@ from numba import types as nb
 
 from codec.jit import compiled
 from vos.kernels.common import SOFT, readonly
-from vos.kernels.rasterize_labels import _corners, _edges, _interpolated, _spans
+from vos.kernels.rasterize_labels import _corners, _edges, _spans
 
 _PLANE = nb.Array(nb.uint8, 2, "A", readonly=True)
 _FLAT = 0.02
@@ -123,6 +123,13 @@ def _fill_corners(values, top, bottom, left, right, corners):
 
 
 @compiled()
+def _along_row(corner, fy, line):
+    """Write the value of four corners at fx = 0 and its slope along a row, [2]."""
+    left = corner[0] + (corner[2] - corner[0]) * fy
+    line[0], line[1] = left, corner[1] + (corner[3] - corner[1]) * fy - left
+
+
+@compiled()
 def _label_square(square, count, corner, slopes, means, samples, number, object_ids, margin, scale, labels):
     """Label the pixels between the centres of four cells.
 
@@ -138,24 +145,33 @@ def _label_square(square, count, corner, slopes, means, samples, number, object_
     """
     y0, y1, x0, x1, i, j = square
     y, u, v, weights = samples
-    difference = np.empty(3, np.float32)
+    # Along a row every interpolated value is linear: its value at fx = 0, and its slope.
+    mean, share, gain = (
+        np.empty((3, 2), np.float32),
+        np.empty((count, 2), np.float32),
+        np.empty((count, 3, 2), np.float32),
+    )
     for row in range(y0, y1):
         fy = np.float32((row + 0.5) * scale[0] + 0.5 - i)
+        for c in range(3):
+            _along_row(means[c], fy, mean[c])
+        for k in range(count):
+            _along_row(corner[k], fy, share[k])
+            for c in range(3 if k > 0 else 0):
+                _along_row(slopes[k, c], fy, gain[k, c])
         for column in range(x0, x1):
             fx = np.float32((column + 0.5) * scale[1] + 0.5 - j)
-            difference[0] = y[row, column] * weights[0]
-            difference[1] = u[row >> 1, column >> 1] * weights[1]
-            difference[2] = v[row >> 1, column >> 1] * weights[2]
-            for c in range(3):
-                difference[c] -= _interpolated(means[c], fx, fy)
-            background, best, found = _interpolated(corner[0], fx, fy), np.float32(-1), 0
+            luma = y[row, column] * weights[0] - (mean[0, 0] + mean[0, 1] * fx)
+            blue = u[row >> 1, column >> 1] * weights[1] - (mean[1, 0] + mean[1, 1] * fx)
+            red = v[row >> 1, column >> 1] * weights[2] - (mean[2, 0] + mean[2, 1] * fx)
+            background, best, found = share[0, 0] + share[0, 1] * fx, np.float32(-1), 0
             for k in range(1, count):
-                change = np.float32(0)
-                for c in range(3):
-                    change += difference[c] * _interpolated(slopes[k, c], fx, fy)
+                change = luma * (gain[k, 0, 0] + gain[k, 0, 1] * fx)
+                change += blue * (gain[k, 1, 0] + gain[k, 1, 1] * fx)
+                change += red * (gain[k, 2, 0] + gain[k, 2, 1] * fx)
                 change = min(max(change, -margin), margin)
                 background -= change
-                value = _interpolated(corner[k], fx, fy) + change
+                value = share[k, 0] + share[k, 1] * fx + change
                 if value > best:
                     best, found = value, number[k]
             if found > 0 and best > background:

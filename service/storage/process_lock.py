@@ -28,10 +28,10 @@ class ProcessLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether the process that locked this file is alive. A missing file counts as unlocked."""
+    """Return whether the process that locked this file is alive. A file that cannot be opened counts as unlocked."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:
         return False
     try:
         # A shared lock, so two simultaneous calls do not mistake each other for the owner.

@@ -31,7 +31,7 @@ GROWTH_BYTES = 150 << 20
 """Largest growth of the service's process over the whole corpus."""
 EXPECTED = (
     "video-unreadable", "video-truncated", "no-video-stream", "mask-unreadable", "mask-size-mismatch", "mask-unusable",
-    "too-many-objects", "too-many-pixels", "invalid-options",
+    "mask-ambiguous", "too-many-objects", "too-many-pixels", "invalid-options",
 )  # fmt: skip
 """Problem types that the corpus must provoke; otherwise it would test little."""
 REFUSALS = {type_of(kind) for kind, problem in PROBLEMS.items() if 400 <= problem.status < 500}

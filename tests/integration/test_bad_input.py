@@ -357,8 +357,13 @@ def test_a_mask_in_coded_orientation_is_named(tmp_path: Path, mask: Path, refuse
 
 
 def test_a_mask_is_required(tmp_path: Path, video: Path, refuses: Refusal) -> None:
-    """Without a mask the command is refused."""
-    refuses(r"Missing option '--mask'", video, "--out", tmp_path / "out")
+    """Without a mask, a box or points the command is refused."""
+    refuses(
+        r"nothing says which objects to follow: give --mask FILE, or mark them with --box or --points",
+        video,
+        "--out",
+        tmp_path / "out",
+    )
 
 
 def test_motion_that_the_codec_does_not_export_is_named(tmp_path: Path, mask: Path, refuses: Refusal) -> None:

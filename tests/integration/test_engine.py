@@ -38,6 +38,7 @@ def test_a_job_runs_from_queue_to_success(site: Site) -> None:
         "outputs",
         "notes",
     }
+    written_to_files |= {"frames_segmented", "fingerprint", "written", "prompt", "needs_review"}
     assert set(done.report) == written_to_files | {"codec", "frames"}
     assert done.report["frames"] == done.report["frames_written"] == FRAMES
     assert done.created_at <= done.started_at <= done.finished_at < done.expires_at

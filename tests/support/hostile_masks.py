@@ -57,7 +57,7 @@ def masks() -> Iterator[tuple[str, bytes]]:
     )
     yield (
         "a mask with 51 objects",
-        encode_mask((np.arange(WIDTH * HEIGHT).reshape(HEIGHT, WIDTH) % 52).astype(np.uint8)),
+        encode_mask(np.kron(np.arange(64).reshape(8, 8) % 52, np.ones((HEIGHT // 8, WIDTH // 8))).astype(np.uint8)),
     )
     yield (
         "a mask with 300 grey levels",

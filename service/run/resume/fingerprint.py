@@ -23,17 +23,17 @@ def digest_of(inputs: Iterable[Path], *about: Any) -> str:
 
 
 def _identity(path: Path) -> Any:
-    if path.is_dir():
-        files = [(entry.name, entry.stat()) for entry in os.scandir(path) if entry.is_file()]
-        return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in files)
     try:
+        if path.is_dir():
+            files = [(entry.name, entry.stat()) for entry in os.scandir(path) if entry.is_file()]
+            return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in files)
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             digest = hashlib.sha256(file.read(_SAMPLE_BYTES))
             file.seek(max(0, size - _SAMPLE_BYTES))
             digest.update(file.read(_SAMPLE_BYTES))
-    except OSError:  # not a file; whoever reads it reports the error
+    except (OSError, ValueError):  # no path of a file; whoever reads it reports the error
         return str(path)
     return size, digest.hexdigest()
 

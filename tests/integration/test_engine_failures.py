@@ -107,7 +107,8 @@ def test_a_job_without_any_frame_fails(site: Site) -> None:
     failed = site.finished(site.submit(engine, prompt_frame=FRAMES + 5))
     assert failed.status is JobStatus.FAILED
     assert failed.error is not None
-    assert failed.error.type == "run-failed"
+    assert failed.error.type == "invalid-options"
+    assert f"prompt_frame is {FRAMES + 5}" in failed.error.detail
 
 
 def test_a_job_fails_at_the_limit_of_frames(site: Site) -> None:

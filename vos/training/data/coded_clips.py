@@ -117,7 +117,7 @@ def _coded_clip(
     encoder = random_encoder(rng)
     data = encode(grade(rng, clip.images), encoder)
     with open_video(data, short_side=min(clip.labels.shape[1:])) as reader:
-        frames = tuple(replace(frame, to_rgb=_StoredPicture(frame.rgb())) for frame in reader)
+        frames = tuple(replace(frame, to_rgb=_StoredPicture(frame.rgb()), to_planes=None) for frame in reader)
     if sorted(frame.index for frame in frames) != list(range(len(clip.labels))):
         raise ValueError(f"{len(clip.labels)} pictures became {len(frames)} frames: {name} by {describe(encoder)}")
     return CodedClip(frames, clip.labels, reader.info, name, describe(encoder))

@@ -108,7 +108,7 @@ def test_a_job_without_any_frame_fails(site: Site) -> None:
     assert failed.status is JobStatus.FAILED
     assert failed.error is not None
     assert failed.error.type == "invalid-options"
-    assert f"prompt_frame is {FRAMES + 5}" in failed.error.detail
+    assert failed.error.detail == f"the prompt frame is {FRAMES + 5}; the video has {FRAMES} frames, 0 to {FRAMES - 1}"
 
 
 def test_a_job_fails_at_the_limit_of_frames(site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -116,6 +116,8 @@ class Session:
                 estimates.append(estimate)
 
         # Refine the other masks. If one stays too uncertain, segment its frame after all.
+        if estimates:
+            self._prefetch_next_key(wave.ahead)
         for estimate in self._refine(estimates):
             excess = (estimate.uncertainty - self._history.uncertainty()).clamp(min=0)
             if self._policy.is_key_after_refinement(estimate.frame, self._context(estimate, excess)):
@@ -188,6 +190,16 @@ class Session:
         self._store(frame, Propagated(soft, light, torch.zeros_like(soft[0]), 1.0))
         self._base.memorize(frame.index, features, full)
         self._history.add(frame.index, logits, memorized={*self._base.indices, *self._refiner_keys})
+
+    def _prefetch_next_key(self, ahead: tuple[CompressedFrame, ...]) -> None:
+        """Start to encode the first frame ahead that will be key if no uncertainty arises before it."""
+        if not self._base.can_prefetch:
+            return
+        for frame in ahead:
+            context = self._history.context(frame, uncertainty=0.0, reference_coverage=1.0, lost=False)
+            if self._policy.will_be_key(frame, replace(context, frame_count=context.position)):
+                self._base.prefetch(frame)
+                return
 
     @property
     def _refiner_keys(self) -> tuple[int, ...]:

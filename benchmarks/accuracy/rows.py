@@ -188,7 +188,7 @@ def cost_rows(cost: Mapping[str, Any], curve: Mapping[str, Any] | None) -> list[
     found = [
         Row("Refinement of one object that covers 10 % of the picture", Spread(**cost["repair_ms"]), "ms", "<= 8", note)
     ]
-    note = "a run uses one core here and leaves the other to other frames"
+    note = "a run uses one core here and leaves the other to other frames and to the next key frame"
     found.append(Row("The same on one core", Spread(**cost["one_core_ms"]), "ms", "", note))
     spent = None if curve is None else curve["runs"][DEFAULT]["correct_ms"]
     if spent is not None:

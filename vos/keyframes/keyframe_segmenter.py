@@ -1,12 +1,15 @@
 """The base network on one video: segment key frames with a memory of earlier ones.
 
-Refining a single frame leaves half of the cores idle. The memory entry of the latest key frame, which no mask waits for
-before the next one, is computed there.
+Refining a single frame leaves half of the cores idle. Two things that no mask waits for run there: the memory entry of
+the latest key frame, and the features of the next one, because the backbone needs no mask. The policy predicts which
+frame that is. Features do not depend on the core that computes them, so masks do not depend on what was ready in time.
+A wrong prediction costs its work and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import torch
 from torch import Tensor
@@ -45,6 +48,7 @@ class KeyframeSegmenter:
         self._memory = MemoryBank(options.memory_frames, options.memory_spacing)
         parameter = next(network.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
+        self._prefetched: tuple[CompressedFrame, Future[Features]] | None = None
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -56,11 +60,25 @@ class KeyframeSegmenter:
         """Which key frames the memory holds, for the resume state."""
         return self._memory.layout
 
+    @property
+    def can_prefetch(self) -> bool:
+        """Whether `prefetch` has a core to run on."""
+        return self._pools is not None
+
+    def prefetch(self, frame: CompressedFrame) -> None:
+        """Start to encode a frame that is expected to be key, and drop the one that was expected before."""
+        if self._pools is not None and (self._prefetched is None or self._prefetched[0] is not frame):
+            self._drop_prefetched()
+            self._prefetched = frame, self._pools.beside(self._encode, frame)
+
     def encode(self, frame: CompressedFrame) -> Features:
-        """Return the features of a key frame."""
+        """Return the features of a key frame, prefetched or not."""
         with self._timer.stage("encode"):
-            picture = self._network.normalize(rgb_to_tensor(frame.rgb(), self._device)).to(self._dtype)
-            return self._network.encode(self._size.pad(picture))
+            future = self._prefetched[1] if self._prefetched is not None and self._prefetched[0] is frame else None
+            # If it has not started, it is faster here, on all cores.
+            features = self._encode(frame) if future is None or future.cancel() else future.result()
+        self._drop_prefetched()
+        return features
 
     def segment(self, features: Features, hint: Tensor) -> Tensor:
         """Segment a frame.
@@ -94,12 +112,21 @@ class KeyframeSegmenter:
         """Memorize a frame with a reserved slot again, with its soft masks [K, padded_height, padded_width]."""
         self._memory.refill(frame.index, self._memorize((self.encode(frame), masks)))
 
+    def _drop_prefetched(self) -> None:
+        if self._prefetched is not None:
+            self._prefetched[1].cancel()  # has no effect on work that is running or done
+            self._prefetched = None
+
     def _start_memorizing(self, features: Features, masks: Tensor) -> Callable[[], Memory]:
         """Return a function that waits for the memory entry."""
         if self._pools is not None:
             return self._pools.beside(self._memorize, (features, masks)).result
         entry = self._memorize((features, masks))
         return lambda: entry
+
+    def _encode(self, frame: CompressedFrame) -> Features:
+        picture = self._network.normalize(rgb_to_tensor(frame.rgb(), self._device)).to(self._dtype)
+        return self._network.encode(self._size.pad(picture))
 
     def _memorize(self, key: tuple[Features, Tensor]) -> Memory:
         features, masks = key

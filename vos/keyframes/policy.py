@@ -66,6 +66,10 @@ class KeyframePolicy(Protocol):
         """Return whether the base network segments this frame, before refinement."""
         ...
 
+    def will_be_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
+        """Return whether a future frame will be key, provided that no frame before it becomes one."""
+        ...
+
     def is_key_after_refinement(self, frame: CompressedFrame, context: FrameContext) -> bool:
         """Return whether the base network segments this frame although it has been refined."""
         ...
@@ -77,6 +81,10 @@ class FixedPolicy(ABC):
     @abstractmethod
     def is_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
         """Return whether the base network segments this frame."""
+
+    def will_be_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
+        """Return the same as `is_key`."""
+        return self.is_key(frame, context)
 
     def is_key_after_refinement(self, frame: CompressedFrame, context: FrameContext) -> bool:  # noqa: ARG002
         """Return False."""
@@ -144,6 +152,10 @@ class AdaptivePolicy:
             or self._too_far(frame, context)
             or (not self.refined and self._too_uncertain(frame, context))
         )
+
+    def will_be_key(self, frame: CompressedFrame, context: FrameContext) -> bool:
+        """Return whether the last key frame will be too far away."""
+        return self._may_be_key(context) and self._too_far(frame, context)
 
     def is_key_after_refinement(self, frame: CompressedFrame, context: FrameContext) -> bool:
         """Return whether the refined mask is still too uncertain."""

@@ -28,10 +28,12 @@ class Wave:
     Attributes:
         frames: One or more frames in decode order.
         needed: Decode indices that frames of later waves may refer to.
+        ahead: Frames of later waves that have been read already, in decode order.
     """
 
     frames: tuple[CompressedFrame, ...]
     needed: tuple[int, ...]
+    ahead: tuple[CompressedFrame, ...] = ()
 
 
 def one_by_one(frames: Iterable[CompressedFrame]) -> Iterator[Wave]:
@@ -73,7 +75,7 @@ def waves(frames: Iterable[CompressedFrame], first: int) -> Iterator[Wave]:
             for frame in wave:
                 del pending[frame]
             needed = {*available, *chain.from_iterable(pending.values())}
-            yield Wave(wave, tuple(sorted(needed)))
+            yield Wave(wave, tuple(sorted(needed)), tuple(pending))
     if failure is not None:
         raise failure
 

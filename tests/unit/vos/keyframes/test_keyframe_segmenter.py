@@ -1,4 +1,4 @@
-"""Key frames are memorized on a spare core; the masks are the same with and without it."""
+"""Key frames are prefetched on a spare core; the masks are the same with and without it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from codec.types import CompressedFrame
 from tests.support.frames import assert_same, chain, info, truth
 from tests.support.networks import MemoryNetwork, UncertainRefiner
 from tests.support.synthetic import encode, pan, x264
-from vos.modeling.network import Features, Memory
+from tests.support.waiting import wait_for
+from vos.keyframes.keyframe_segmenter import KeyframeSegmenter
+from vos.masks.geometry import PaddedSize
+from vos.modeling.network import Features
+from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import ThreadPools
 from vos.segmenter import Segmenter
 from vos.types import FrameMask, MaskSource, Options, Prompt
@@ -25,26 +29,38 @@ REAL = list(open_video(io.BytesIO(encode(pan(40, (64, 48)).frames, options=x264(
 
 
 class RecordingNetwork(MemoryNetwork):
-    """Records for each memorized frame whether the main thread did it."""
+    """Records for each encoded picture whether the main thread encoded it, and its brightness."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.memorized_here: list[bool] = []
+        self.encoded: list[tuple[bool, float]] = []
 
-    def memorize(self, features: Features, masks: Tensor) -> Memory:
-        """Return the memory entry."""
-        self.memorized_here.append(threading.current_thread() is threading.main_thread())
-        return super().memorize(features, masks)
+    def encode(self, image: Tensor) -> Features:
+        """Return the picture itself."""
+        here = threading.current_thread() is threading.main_thread()
+        self.encoded.append((here, float(image.mean())))
+        return super().encode(image)
 
 
-def run(
-    cores: int, frames: list[CompressedFrame], refiner: UncertainRefiner, **options: object
-) -> tuple[list[FrameMask], list[bool]]:
-    """Return the masks of a run on this number of cores, and whether the main thread memorized each key frame."""
-    network = RecordingNetwork()
-    segmenter = Segmenter(network, Options(**options), refiner)
+@pytest.fixture
+def prefetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Presentation indices of the prefetched frames."""
+    indices: list[int] = []
+    prefetch = KeyframeSegmenter.prefetch
+
+    def record(self: KeyframeSegmenter, frame: CompressedFrame) -> None:
+        indices.append(frame.index)
+        prefetch(self, frame)
+
+    monkeypatch.setattr(KeyframeSegmenter, "prefetch", record)
+    return indices
+
+
+def run(cores: int, frames: list[CompressedFrame], refiner: UncertainRefiner, **options: object) -> list[FrameMask]:
+    """Return the masks of a run on this number of cores."""
+    segmenter = Segmenter(RecordingNetwork(), Options(**options), refiner)
     segmenter._pools._count = cores
-    return list(segmenter.run(frames, info(64, 48), Prompt(truth(0)))), network.memorized_here
+    return list(segmenter.run(frames, info(64, 48), Prompt(truth(0))))
 
 
 @pytest.mark.parametrize(
@@ -58,23 +74,38 @@ def run(
     ],
     ids=["chain every:3", "chain best", "real every:3", "real codec", "real best"],
 )
-def test_masks_do_not_depend_on_spare_cores(frames: list[CompressedFrame], options: dict[str, object]) -> None:
-    """On two cores key frames are memorized beside refinement; masks equal those on one core."""
-    (alone, memorized_alone), (beside, memorized_beside) = (
-        run(cores, frames, UncertainRefiner({}), **options) for cores in (1, 2)
-    )
-    keys = [mask.index for mask in alone if mask.source is MaskSource.KEY]
-    assert keys
-    assert memorized_alone == [True] * (len(keys) + 1)
-    assert memorized_beside[: len(keys)] == [False] * len(keys)  # nothing waits for the last one
+def test_masks_do_not_depend_on_prefetching(
+    frames: list[CompressedFrame], options: dict[str, object], prefetched: list[int]
+) -> None:
+    """On two cores key frames are prefetched, only correct ones under a fixed policy; masks equal those on one core."""
+    alone = run(1, frames, UncertainRefiner({}), **options)
+    assert prefetched == []
+    beside = run(2, frames, UncertainRefiner({}), **options)
+    assert prefetched
+    keys = {mask.index for mask in alone if mask.source is MaskSource.KEY}
+    assert set(prefetched) & keys
+    assert set(prefetched) <= keys or "quality" in options
     assert_same(beside, alone)
 
 
-def test_when_every_frame_is_key_each_is_memorized_in_its_turn() -> None:
-    """Without a refinement to overlap with, the caller memorizes each frame, on all cores."""
-    masks, memorized = run(2, chain(14), UncertainRefiner({}), keyframes="every:1")
-    assert len(masks) == 14
-    assert memorized == [True] * 14
+def test_an_unexpected_key_frame_uses_its_own_features(prefetched: list[int]) -> None:
+    """When uncertainty makes an earlier frame key, that frame is encoded and the gap starts again."""
+    alone = run(1, chain(30), UncertainRefiner({3: 0.6}), quality="fast")
+    beside = run(2, chain(30), UncertainRefiner({3: 0.6}), quality="fast")
+    keys = [mask.index for mask in beside if mask.source is MaskSource.KEY]
+    assert keys[0] == 3
+    assert 8 in prefetched
+    assert 8 not in keys
+    assert keys[1] == 11
+    assert 11 in prefetched
+    assert_same(beside, alone)
+
+
+@pytest.mark.parametrize("options", [{"keyframes": "every:1"}, {"keyframes": "codec"}], ids=str)
+def test_nothing_is_prefetched_when_every_frame_is_key(options: dict[str, object], prefetched: list[int]) -> None:
+    """Without a refinement to overlap with, each frame is encoded in its turn on all cores."""
+    assert len(run(2, chain(14), UncertainRefiner({}), **options)) == 14
+    assert prefetched == []
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -96,3 +127,52 @@ def test_the_network_computes_the_same_in_another_thread(precision: str, pools: 
         scale = float(expected.float().abs().mean())
         torch.testing.assert_close(found.float(), expected.float(), rtol=0.02, atol=0.02 * scale)
     assert float(here[0].float().std()) > 0
+
+
+def keyframe_segmenter(network: RecordingNetwork, pools: ThreadPools | None) -> KeyframeSegmenter:
+    """Make one for 64 x 48 pixels."""
+    return KeyframeSegmenter(network, Options(), PaddedSize.of(48, 64, 16), pools, StageTimer())
+
+
+def test_a_frame_is_prefetched_once_and_used_only_for_itself(pools: ThreadPools) -> None:
+    """Prefetching a frame again does nothing; another frame is encoded by the caller."""
+    network = RecordingNetwork()
+    base = keyframe_segmenter(network, pools)
+    first, second = chain(2)
+    for _ in range(3):
+        base.prefetch(first)
+    assert base._prefetched is not None
+    wait_for(lambda: network.encoded)
+    found = base.encode(first)
+    assert [here for here, _ in network.encoded] == [False]
+    assert torch.equal(found.image[0, :, :48, :64], torch.from_numpy(first.rgb()).permute(2, 0, 1).float())
+    base.prefetch(first)
+    other = base.encode(second)
+    assert torch.equal(other.image[0, :, :48, :64], torch.from_numpy(second.rgb()).permute(2, 0, 1).float())
+    assert (True, float(other.image.mean())) in network.encoded
+
+
+def test_without_pools_nothing_is_prefetched() -> None:
+    """Every frame is encoded by the caller, when it is asked for."""
+    network = RecordingNetwork()
+    base = keyframe_segmenter(network, None)
+    assert not base.can_prefetch
+    frame = chain(1)[0]
+    base.prefetch(frame)
+    assert network.encoded == []
+    base.encode(frame)
+    assert [here for here, _ in network.encoded] == [True]
+
+
+def test_an_error_while_prefetching_is_raised_by_encode(pools: ThreadPools) -> None:
+    """The error belongs to its own frame, not to the one processed meanwhile."""
+
+    class Failing(RecordingNetwork):
+        def encode(self, image: Tensor) -> Features:  # noqa: ARG002 - required by the base class
+            raise MemoryError("no room")
+
+    base = keyframe_segmenter(Failing(), pools)
+    frame = chain(1)[0]
+    base.prefetch(frame)
+    with pytest.raises(MemoryError, match="no room"):
+        base.encode(frame)

@@ -95,6 +95,37 @@ def test_a_lost_object_shortens_the_longest_gap(lost: bool, distance: int, key: 
     assert policy.is_key(frame(), replace(CALM, lost=lost, key_distance=distance)) is key
 
 
+@pytest.mark.parametrize(
+    ("change", "is_reference", "will_be_key"),
+    [
+        ({}, True, False),
+        ({"uncertainty": 0.9}, True, False),
+        ({"reference_coverage": 0.0}, True, False),
+        ({"key_distance": 40}, True, True),
+        ({"key_distance": 40}, False, False),
+        ({"key_distance": 40, "key_count": 9}, True, False),
+    ],
+)
+def test_a_future_key_frame_is_predicted_from_the_gap(
+    change: dict[str, float], is_reference: bool, will_be_key: bool
+) -> None:
+    """The gap and the share of key frames are known in advance; uncertainty and coverage are not."""
+    policy = AdaptivePolicy(max_uncertainty=0.25, longest_gap=12, max_key_share=0.5)
+    assert policy.will_be_key(frame(is_reference=is_reference), replace(CALM, **change)) is will_be_key
+
+
+@pytest.mark.parametrize("text", ["codec", "every:3", "every:1"])
+@pytest.mark.parametrize("kind", list(FrameType))
+def test_fixed_policies_predict_every_key_frame(text: str, kind: FrameType) -> None:
+    """`will_be_key` and `is_key` agree for every frame."""
+    policy = parse_policy(text)
+    for distance in range(1, 8):
+        context = replace(CALM, position=distance, key_distance=distance)
+        for is_reference in (False, True):
+            this = frame(kind, is_reference=is_reference)
+            assert policy.will_be_key(this, context) is policy.is_key(this, context)
+
+
 @pytest.mark.parametrize("text", ["", "every", "every:", "every:0", "every:-3", "every:x", "all", "Codec", "every:²"])
 def test_an_unknown_policy_is_refused(text: str) -> None:
     """The message repeats what was given and lists what is allowed."""

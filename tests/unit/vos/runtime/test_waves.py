@@ -60,6 +60,10 @@ def check(done: list[Wave], frames: list[CompressedFrame]) -> None:
         indices = [f.decode_index for f in wave.frames]
         assert 1 <= len(indices) <= LARGEST
         assert indices == sorted(indices)
+        later = sorted(f.decode_index for later in done[n + 1 :] for f in later.frames)
+        ahead = [f.decode_index for f in wave.ahead]
+        assert ahead == later[: len(ahead)]
+        assert len(ahead) < WINDOW
         assert max(indices) - min(f.decode_index for later in done[n:] for f in later.frames) < WINDOW
 
 
@@ -77,6 +81,7 @@ def test_independent_b_frames_share_a_wave() -> None:
     done = list(waves(frames, 0))
     check(done, frames)
     assert len(done) < 0.75 * len(frames)
+    assert all(len(wave.ahead) >= WINDOW - LARGEST for wave in done[1:] if wave.frames[-1].decode_index < 40 - WINDOW)
 
 
 def test_a_chain_of_references_stays_in_decode_order() -> None:

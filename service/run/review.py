@@ -10,6 +10,7 @@ from enum import StrEnum
 from statistics import median
 from typing import Any
 
+import cv2
 import numpy as np
 
 from codec.types import VideoInfo
@@ -116,8 +117,8 @@ class ObjectFacts:
 def facts_of(mask: FrameMask) -> dict[int, ObjectFacts]:
     """Return the facts per object id, counted on a thinned out label image."""
     step = max(1, min(mask.labels.shape) // _SIDE)
-    labels = mask.labels[::step, ::step]
-    counts = np.bincount(labels.ravel(), minlength=256)
+    labels = np.ascontiguousarray(mask.labels[::step, ::step])
+    counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()  # faster than np.bincount
     frame = set(np.unique(np.concatenate((labels[0], labels[-1], labels[:, 0], labels[:, -1]))).tolist())
     return {i: ObjectFacts(float(counts[i]) / labels.size, i in frame, score) for i, score in mask.scores.items()}
 

@@ -91,14 +91,18 @@ def _solve(xx, xy):
 
 
 @compiled()
-def _gains(soft, colours, winner, ridge):
-    """Return the gains float32 [K, rows, columns, 3] of cells beside an edge; 0 elsewhere."""
+def _gains(soft, colours, winner, spans, ridge):
+    """Return the gains float32 [K, rows, columns, 3] of cells beside an edge; 0 elsewhere.
+
+    Edges lie in or beside the `spans` of the cells that are not plainly background.
+    """
     objects, rows, columns = soft.shape
     gains = np.zeros((objects, rows, columns, 3), np.float32)
     xx, xy = np.empty((3, 3), np.float32), np.empty(3, np.float32)
     for row in range(rows):
         top, bottom = max(row - 1, 0), min(row + 2, rows)
-        for column in range(columns):
+        first, end = spans[top:bottom, 0].min() - 1, spans[top:bottom, 1].max() + 1
+        for column in range(max(first, 0), min(end, columns)):
             left, right = max(column - 1, 0), min(column + 2, columns)
             lowest, highest = _range(winner, top, bottom, left, right)
             if lowest == highest >= 0:
@@ -200,8 +204,8 @@ def guided_labels(soft, colours, object_ids, y, u, v, weights, scale_y, scale_x,
     """
     objects, rows, columns = soft.shape
     winner = _decided(soft, margin)
-    gains = _gains(soft, colours, winner, ridge)
     spans = _spans(winner)
+    gains = _gains(soft, colours, winner, spans, ridge)
     edges_y, edges_x = _edges(rows, labels.shape[0], scale_y), _edges(columns, labels.shape[1], scale_x)
     corner, number = np.empty((objects + 1, 4), np.float32), np.empty(objects + 1, np.int64)
     slopes, means = np.empty((objects + 1, 3, 4), np.float32), np.empty((3, 4), np.float32)

@@ -27,6 +27,7 @@ from service.run.run_to_files import RunRequest, is_finished, run_to_files
 from service.storage.process_lock import ProcessLock
 from tests.support import resumable
 from tests.support.media import write_broken, write_clip, write_mask
+from tests.support.paths import ROOT
 from tests.support.resumable import load_memory, request_of
 from tests.support.still_engine import load_still
 
@@ -77,7 +78,8 @@ def results(out: Path) -> dict[str, Any]:
 
 def kill_after(folder: Path, out: Path, count: int) -> None:
     """Run in a process that is killed after some masks."""
-    code = subprocess.run([sys.executable, resumable.__file__, folder, out, str(count)], check=False).returncode
+    command = [sys.executable, "-m", resumable.__name__, folder, out, str(count)]
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
     assert code == -signal.SIGKILL
 
 

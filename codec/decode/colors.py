@@ -48,6 +48,15 @@ _GRAPHICS_WHITE = 203.0
 """Brightness of white graphics in HDR video, in candela per square meter (ITU-R BT.2408)."""
 _DEEP = "yuv444p16le"
 
+UNCHANGED: dict[str, Any] = {
+    "src_colorspace": Colorspace.ITU601,
+    "dst_colorspace": Colorspace.ITU601,
+    "src_color_range": ColorRange.JPEG,
+    "dst_color_range": ColorRange.JPEG,
+}
+"""Arguments of `reformat`. Equal settings on both sides, so that swscale changes no value, whatever it assumes of a
+format: of gray, for example, that it is full range BT.601."""
+
 
 @dataclass(frozen=True, slots=True)
 class Colors:
@@ -149,7 +158,7 @@ def to_planes(
     """
     own = colors_of(frame)
     if not _is_rgb(frame) and (own.matrix, own.is_full_range) == (colors.matrix, colors.is_full_range):
-        arguments = _UNCHANGED
+        arguments = UNCHANGED
     else:
         target = _SWSCALE.get(colors.matrix, Colorspace.ITU709)
         source = target if _is_rgb(frame) else _SWSCALE.get(own.matrix, Colorspace.ITU709)
@@ -172,19 +181,10 @@ def from_planes(
         whole = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.moveaxis(planes, 0, -1)), _DEEP)
     else:
         whole = av.VideoFrame.from_ndarray(np.ascontiguousarray(planes), "yuv444p")
-    frame = reformatter.reformat(whole, whole.width, whole.height, pixel_format, threads=1, **_UNCHANGED)
+    frame = reformatter.reformat(whole, whole.width, whole.height, pixel_format, threads=1, **UNCHANGED)
     frame.colorspace, frame.color_range = colors.matrix, colors.color_range
     frame.color_primaries, frame.color_trc = colors.primaries, colors.transfer
     return frame
-
-
-_UNCHANGED: dict[str, Any] = {
-    "src_colorspace": Colorspace.ITU601,
-    "dst_colorspace": Colorspace.ITU601,
-    "src_color_range": ColorRange.JPEG,
-    "dst_color_range": ColorRange.JPEG,
-}
-"""Equal settings on both sides, so that swscale changes no value, whatever it assumes of the format."""
 
 
 def drawn_in(rgb: UInt8Array, colors: Colors, *, deep: bool) -> npt.NDArray[Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
-from codec.decode.colors import to_rgb
+from codec.decode.colors import UNCHANGED, to_rgb
 from codec.types import PicturePlanes, UInt8Array
 
 _FORMATS_WITH_LUMA_PLANE = frozenset(
@@ -22,14 +21,6 @@ _FORMATS_WITH_LUMA_PLANE = frozenset(
 )
 """Pixel formats whose first plane is 8-bit luma."""
 _PLANAR_420 = frozenset({"yuv420p", "yuvj420p", "yuva420p"})
-
-# swscale assumes that gray is full range BT.601. Equal settings on both sides prevent a conversion.
-_UNCHANGED: dict[str, Any] = {
-    "src_color_range": ColorRange.JPEG,
-    "dst_color_range": ColorRange.JPEG,
-    "src_colorspace": Colorspace.ITU601,
-    "dst_colorspace": Colorspace.ITU601,
-}
 
 _KERNEL_X, _KERNEL_Y = np.ones(1, np.float32), np.array((0.25, 0.5, 0.25), np.float32)
 """Filter that blends the two fields of an interlaced picture."""
@@ -94,7 +85,7 @@ class Scaler:
             rows = _rows(picture, 0, width, height)
             if rows is not None:
                 return rows.copy()
-        gray = self._to_luma.reformat(picture, width, height, "gray", threads=1, **_UNCHANGED)
+        gray = self._to_luma.reformat(picture, width, height, "gray", threads=1, **UNCHANGED)
         return np.ascontiguousarray(gray.to_ndarray(), np.uint8)
 
     def rgb(self, picture: av.VideoFrame) -> Callable[[], UInt8Array]:
@@ -113,7 +104,7 @@ class Scaler:
             found = _planes(picture) if picture.format.name in _PLANAR_420 else None
             if found is None:
                 with self._lock:
-                    converted = self._to_planes.reformat(picture, format="yuv420p", threads=1, **_UNCHANGED)
+                    converted = self._to_planes.reformat(picture, format="yuv420p", threads=1, **UNCHANGED)
                 found = _planes(converted)
             assert found is not None
             return found

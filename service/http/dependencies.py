@@ -21,6 +21,12 @@ _bearer = HTTPBearer(auto_error=False, description="An API key, if the service r
 
 COMMON = ("invalid-request", "unauthorized", "bad-request", "method-not-allowed", "internal-error")
 """Problem types that any call may be answered with."""
+VIDEO_UPLOAD = (
+    *COMMON, "invalid-multipart", "invalid-parts", "unsupported-media-type", "upload-too-large", "upload-interrupted",
+    "video-unreadable", "no-video-stream", "video-encrypted", "video-truncated", "no-frames", "video-undecodable",
+    "too-many-pixels", "storage-full", "not-ready",
+)  # fmt: skip
+"""Problem types that a call with a video may be answered with."""
 
 
 async def get_services(request: Request) -> Services:

@@ -12,7 +12,8 @@ from service.prompts.objects import border_share
 DARK = 24
 """A color whose channels are all at most this looks black."""
 _CONTRAST = 64
-_BORDER_SHARE = 0.9
+BORDER_SHARE = 0.9
+"""Share of the picture's border that the background fills."""
 _NONE = -1
 
 
@@ -34,7 +35,7 @@ def background_of(classes: ColorClasses) -> tuple[int, tuple[str, ...]]:
     if brightest[darkest] <= DARK and brightest[second] - brightest[darkest] >= _CONTRAST:
         return int(darkest), (f"no pixel of the mask is black; {hex_of(classes.colors[darkest])} is the background",)
     shares = np.array([border_share(classes.classes == i) for i in range(len(classes.colors))])
-    if shares.max() < _BORDER_SHARE:
+    if shares.max() < BORDER_SHARE:
         raise AmbiguousMaskError(
             "no pixel of the mask is black or transparent, and no color fills its border; it is not plain which color "
             "is the background; make it black, or give mask_mode=ids for values that are object ids"

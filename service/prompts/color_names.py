@@ -19,6 +19,11 @@ def hex_of(color: npt.NDArray[Any] | Rgb) -> str:
     return "#{:02x}{:02x}{:02x}".format(*rgb_of(color))
 
 
+def parse_hex(text: str) -> Rgb:
+    """Return red, green and blue of "#rrggbb"."""
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+
+
 def rgb_of(color: npt.NDArray[Any] | Rgb) -> Rgb:
     """Return red, green and blue, 0 to 255; further channels are dropped."""
     red, green, blue = (int(channel) for channel in color[:3])

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from codec.types import UInt8Array
 
+ALL_COLORS = 1 << 24
+"""Size of a table with an entry per color."""
 MAX_COLORS = 256
 """Most colors that can be labels: 255 objects and the background."""
 
@@ -47,12 +49,10 @@ class ColorClasses:
 def exact_colors(rgb: UInt8Array) -> ColorClasses | None:
     """Divide RGB uint8 [height, width, 3] into classes of exactly equal color; None for more than `MAX_COLORS`."""
     packed = packed_colors(rgb)
-    present = np.zeros(1 << 24, np.bool_)
-    present[packed] = True
-    found = np.flatnonzero(present)
+    found = distinct_colors(packed)
     if len(found) > MAX_COLORS:
         return None
-    table = np.zeros(1 << 24, np.uint16)
+    table = np.zeros(ALL_COLORS, np.uint16)
     table[found] = np.arange(len(found))
     return ColorClasses(unpacked_colors(found), table[packed])
 
@@ -90,6 +90,13 @@ def is_between(colors: UInt8Array, cores: UInt8Array) -> npt.NDArray[np.bool_]:
             distance = np.abs(points - (one + along[:, None] * line)).max(axis=1)
             found |= distance <= _BLEND_DISTANCE
     return found
+
+
+def distinct_colors(packed: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    """Return the colors that occur among packed pixels, ascending. A table is faster than sorting the pixels."""
+    present = np.zeros(ALL_COLORS, np.bool_)
+    present[packed] = True
+    return np.flatnonzero(present)
 
 
 def packed_colors(rgb: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codec.types import UInt8Array
-from service.prompts.color_names import Rgb, hex_of, name_of
+from service.prompts.color_names import Rgb, hex_of, name_of, parse_hex
 
 _LARGE_SHARE = 0.6
 _BORDER_SHARE = 0.5
@@ -75,7 +75,7 @@ def objects_line(objects: Sequence[PromptObject], pixels: int) -> str:
     for item in objects:
         details = [f"{item.area:,} px", f"{100 * item.area / pixels:.1f} %"]
         if item.color is not None:
-            name = name_of((int(item.color[1:3], 16), int(item.color[3:5], 16), int(item.color[5:7], 16)))
+            name = name_of(parse_hex(item.color))
             details += [] if name == "black" else [name]  # dark greys are ids, not colors
         parts.append(f"{item.object} ({', '.join(details)})")
     return "objects: " + ", ".join(parts)

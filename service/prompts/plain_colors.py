@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from codec.types import UInt8Array
-from service.prompts.exact_colors import ColorClasses, is_between, packed_colors, unpacked_colors
+from service.prompts.exact_colors import (
+    ALL_COLORS,
+    ColorClasses,
+    distinct_colors,
+    is_between,
+    packed_colors,
+    unpacked_colors,
+)
 
 _FLAT = 16
 """Largest difference in any channel between neighbors inside an area."""
@@ -113,25 +120,22 @@ def _solid_pixels(packed: npt.NDArray[np.uint32], colors: UInt8Array) -> npt.NDA
 
 def _has_other_areas(packed: npt.NDArray[np.uint32], centers: UInt8Array) -> bool:
     """Whether areas have a color of their own that is not a center: an object that noise has broken up, for example."""
-    present = np.zeros(1 << 24, np.bool_)
-    present[packed] = True
-    found = np.flatnonzero(present)
+    found = distinct_colors(packed)
     colors = unpacked_colors(found)
     is_far = np.min([_distance(colors, center) for center in centers], axis=0) > 2 * _RADIUS
     is_far[is_far] = ~is_between(colors[is_far], centers)
-    present[found] = is_far
-    return int(cv2.erode(present[packed].astype(np.uint8), _NEIGHBORS).sum()) >= _OTHER_PIXELS
+    table = np.zeros(ALL_COLORS, np.uint8)
+    table[found] = is_far
+    return int(cv2.erode(table[packed], _NEIGHBORS).sum()) >= _OTHER_PIXELS
 
 
 def _nearest(
     packed: npt.NDArray[np.uint32], centers: UInt8Array
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
     """Position of the nearest center per packed pixel [height, width], and whether it is close."""
-    present = np.zeros(1 << 24, np.bool_)
-    present[packed] = True
-    found = np.flatnonzero(present)
+    found = distinct_colors(packed)
     distances = np.stack([_distance(unpacked_colors(found), center) for center in centers])
-    nearest, is_close = np.zeros(1 << 24, np.uint16), present  # tables by color
+    nearest, is_close = np.zeros(ALL_COLORS, np.uint16), np.zeros(ALL_COLORS, np.bool_)
     nearest[found], is_close[found] = distances.argmin(axis=0), distances.min(axis=0) <= _CLOSE
     return nearest[packed], is_close[packed]
 

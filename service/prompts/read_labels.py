@@ -10,7 +10,7 @@ import numpy as np
 
 from codec.types import UInt8Array
 from service.errors import AmbiguousMaskError
-from service.prompts.background import DARK
+from service.prompts.background import BORDER_SHARE, DARK
 from service.prompts.color_names import hex_of
 from service.prompts.exact_colors import exact_colors, is_smoothed
 from service.prompts.labels import Labels, with_colors, without_void
@@ -21,7 +21,6 @@ from service.prompts.plain_colors import merge_to_plain
 from service.prompts.read_colors import read_colors, read_plain
 
 _BIMODAL_SHARE = 0.85
-_BORDER_SHARE = 0.9
 
 
 def read_labels(picture: Picture, mode: MaskMode = "auto") -> Labels:
@@ -103,7 +102,7 @@ def _without_black(picture: Picture, rgb: UInt8Array) -> Labels:
     indices, colors = picture.values, with_colors(picture.values, rgb).colors
     if indices.min():
         return Labels(indices, colors, ("no pixel of the mask is background (index 0)",))
-    if border_share(indices == 0) < _BORDER_SHARE:
+    if border_share(indices == 0) < BORDER_SHARE:
         return read_colors(rgb, picture.is_lossy)
     assert picture.palette is not None
     note = f"the mask's index 0 is {hex_of(picture.palette[0])}, not black; it fills the border and is the background"

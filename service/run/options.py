@@ -25,7 +25,7 @@ MAX_INDEX = 2**31 - 1
 """Largest frame index."""
 MIN_SIDE = 16
 """Smallest `max_side` in pixels: one cell of the network's features."""
-MIN_ANALYSIS_SIDE, LARGEST_ANALYSIS_SIDE = 240, 1080
+MIN_ANALYSIS_SIDE, MAX_ANALYSIS_SIDE = 240, 1080
 """Limits of `analysis_side` in pixels."""
 _KEYFRAMES = r"^(adaptive|codec|every:[1-9][0-9]{0,8})$"
 
@@ -42,10 +42,10 @@ def _check_keyframes(text: str) -> str:
 def _check_analysis_side(value: Any) -> Any:
     if value is None or value == "auto":
         return value
-    allowed = f"allowed: auto, or {MIN_ANALYSIS_SIDE} to {LARGEST_ANALYSIS_SIDE}"
+    allowed = f"allowed: auto, or {MIN_ANALYSIS_SIDE} to {MAX_ANALYSIS_SIDE}"
     if isinstance(value, bool) or not isinstance(value, int | str) or not re.match(r"^[0-9]{1,9}$", str(value)):
         raise ValueError(allowed)
-    if not MIN_ANALYSIS_SIDE <= int(value) <= LARGEST_ANALYSIS_SIDE:
+    if not MIN_ANALYSIS_SIDE <= int(value) <= MAX_ANALYSIS_SIDE:
         raise ValueError(allowed)
     return int(value)
 
@@ -94,7 +94,7 @@ class JobOptions(BaseModel):
             examples=["auto", 720],
             json_schema_extra={
                 "anyOf": [
-                    {"type": "integer", "minimum": MIN_ANALYSIS_SIDE, "maximum": LARGEST_ANALYSIS_SIDE},
+                    {"type": "integer", "minimum": MIN_ANALYSIS_SIDE, "maximum": MAX_ANALYSIS_SIDE},
                     {"const": "auto", "type": "string"},
                     {"type": "null"},
                 ]
@@ -106,7 +106,7 @@ class JobOptions(BaseModel):
         Field(
             ge=MIN_SIDE,
             le=16384,
-            description="Largest longer side in pixels at which frames are analyzed, a limit beside analysis_side.",
+            description="Limit for the longer side in pixels at which frames are analyzed, beside analysis_side.",
         ),
     ] = None
     quality: Annotated[
@@ -137,13 +137,17 @@ class JobOptions(BaseModel):
             examples=[{"1": "#e69f00", "2": "teal"}],
         ),
     ] = None
-
     edges: Annotated[
         Literal["refined", "raw"],
         Field(
             description="Edges of masks: `refined` follows the full-size picture, `raw` enlarges the networks' masks."
         ),
     ] = "refined"
+
+    @property
+    def changes_overlay(self) -> bool:
+        """Whether an option is set that only an overlay shows."""
+        return bool(self.colors) or self.opacity != type(self).model_fields["opacity"].default
 
     @property
     def first_frame(self) -> int:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import UsageError
+from service.prompts.color_names import parse_hex
 from service.run.options import JobOptions
 from service.run.output_paths import check_paths, is_same, real
-from service.run.per_object import rgb_of
 from service.writers.overlay import Look, container_of
 
 _FILES = ("prompt", "overlay", "rle", "coco", "ytvis", "png")
@@ -129,7 +129,7 @@ class Outputs:
 
 def look_of(options: JobOptions) -> Look:
     """Return how the overlay is drawn."""
-    return Look(options.opacity, {i: rgb_of(color) for i, color in (options.colors or {}).items()})
+    return Look(options.opacity, {i: parse_hex(color) for i, color in (options.colors or {}).items()})
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -35,11 +35,6 @@ def parse_colors(given: Any) -> dict[int, str] | None:
     return {i: _hex_of(text) for i, text in colors.items()} if (colors := _parse(given, "1=#ff8800,2=teal")) else colors
 
 
-def rgb_of(color: str) -> tuple[int, int, int]:
-    """Return the red, green and blue of "#rrggbb"."""
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
-
-
 def check_labels(labels: Mapping[int, str] | None, objects: Collection[int]) -> None:
     """Refuse a name for an object that the prompt does not have.
 
@@ -76,8 +71,9 @@ def _parse(given: Any, example: str) -> dict[int, str] | None:
 def _hex_of(text: str) -> str:
     from PIL import ImageColor  # noqa: PLC0415 - only where a color is given
 
+    from service.prompts.color_names import hex_of  # noqa: PLC0415
+
     try:
-        red, green, blue = ImageColor.getrgb(text)[:3]
+        return hex_of(ImageColor.getrgb(text)[:3])
     except ValueError:
         raise ValueError(f"{text!r:.40} is no color; allowed: #rrggbb or a CSS name such as teal") from None
-    return f"#{red:02x}{green:02x}{blue:02x}"

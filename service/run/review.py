@@ -32,8 +32,6 @@ MOST_RANGES = 200
 """Ranges that are kept: the worst ones."""
 _SIDE = 480
 """Shorter side in pixels to which labels are thinned out before they are counted."""
-
-
 _SHOWN_RANGES = 3
 """Ranges that are shown on a terminal."""
 
@@ -57,8 +55,6 @@ _URGENCY = {
     Reason.FAR: 0.1,
 }
 """How much a reason alone makes a frame worth looking at, 0 to 1; an undecided mask counts by its score."""
-
-
 _WORDS = {
     Reason.LOST: "not found",
     Reason.CUT: "after a cut",

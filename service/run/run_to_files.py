@@ -63,9 +63,8 @@ class RunRequest:
     force: bool = False
     resume: bool = False
 
-    @property
     def fingerprint(self) -> str:
-        """Digest of everything that the masks depend on, except the network's weights."""
+        """Read the inputs and return a digest of everything that the masks depend on, except the network's weights."""
         shapes = None if isinstance(self.mask, Path) else self.mask
         return digest_of(self.inputs, shapes, self.options.model_dump())
 
@@ -106,35 +105,35 @@ def run_to_files(
         ServiceError: The mask file cannot be used, or an output would overwrite a file.
     """
     started = perf_counter()
-    unfinished = UnfinishedRun(request.outputs.folder, request.outputs.masks)
+    unfinished, fingerprint = UnfinishedRun(request.outputs.folder, request.outputs.masks), request.fingerprint()
     unfinished.check_unlocked()
-    request.outputs.check(request.inputs, request.force or _continues(request, unfinished))
+    request.outputs.check(request.inputs, request.force or _continues(request, fingerprint, unfinished))
     with segment(request.video, request.mask, request.options, settings=settings, load=load) as run:
-        digest = digest_of((), request.fingerprint, run.model.description)
+        digest = digest_of((), fingerprint, run.model.description)
         with closing(ResumableRun(unfinished, run, digest, state_seconds, request.resume)) as progress:
             masks = iter(run)
             first = next(masks, None)
             on_prompt(run.prompt)
-            progress.begin(request.fingerprint)
+            progress.begin(fingerprint)
             new = masks if first is None else chain((first,), masks)
-            return _FileSink(request, run, started, progress).write(new, on_progress)
+            return _FileSink(request, fingerprint, run, started, progress).write(new, on_progress)
 
 
-def _continues(request: RunRequest, unfinished: UnfinishedRun) -> bool:
+def _continues(request: RunRequest, fingerprint: str, unfinished: UnfinishedRun) -> bool:
     """Whether the request continues an earlier run of the same request, so that it may replace its files.
 
     Raises:
         UsageError: The folder holds results of another request, or a run to be continued with `resume`.
     """
     if not request.resume:
-        if unfinished.fingerprint == request.fingerprint and not request.force:
+        if unfinished.fingerprint == fingerprint and not request.force:
             raise UsageError(
                 f"{request.outputs.folder} has a run of this request that was cut off: continue it with --resume, or "
                 "replace it with --force"
             )
         return False
     earlier = unfinished.fingerprint or fingerprint_of_report(request.outputs.report)
-    if earlier not in (None, request.fingerprint) and not request.force:
+    if earlier not in (None, fingerprint) and not request.force:
         raise UsageError(
             f"{request.outputs.folder} has results of another video, mask or other options, which cannot be continued: "
             "choose another place, or replace them with --force"
@@ -147,14 +146,17 @@ def is_finished(request: RunRequest) -> bool:
     outputs = request.outputs
     if not all(path.exists() for path in outputs.files.values()):
         return False
-    return fingerprint_of_report(outputs.report, complete=True) == request.fingerprint
+    return fingerprint_of_report(outputs.report, complete=True) == request.fingerprint()
 
 
 class _FileSink:
     """Writes the masks of a run whose first mask exists."""
 
-    def __init__(self, request: RunRequest, run: Segmentation, started: float, progress: ResumableRun) -> None:
+    def __init__(
+        self, request: RunRequest, fingerprint: str, run: Segmentation, started: float, progress: ResumableRun
+    ) -> None:
         self._request = request
+        self._fingerprint = fingerprint
         self._run = run
         self._started = started
         self._progress = progress
@@ -228,6 +230,6 @@ class _FileSink:
             outputs=self._request.outputs,
             notes=() if self._overlay is None else self._overlay.notes,
             error=None if error is None else message_of(error),
-            fingerprint=self._request.fingerprint,
+            fingerprint=self._fingerprint,
             resumed_at=self._progress.resumed_at,
         )

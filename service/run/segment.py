@@ -85,11 +85,11 @@ def segment(
         read = read_prompt(prompt, reader.info, options.prompt_frame, mode)
         _check_objects(len(read.objects), settings.max_objects)
         check_labels(options.labels, read.prompt.object_ids)
-        labels = read.prompt.labels
-        if options.analysis_side == "auto" and (larger := sufficient_side(labels, reader.info)) > side:
+        if options.analysis_side == "auto" and (larger := sufficient_side(read.objects, reader.info)) > side:
             reader.close()
-            reader, notes = _open(video, options, larger)
-        notes += [*made_notes, *size_notes(options, labels, reader.info)]
+            side = larger
+            reader, notes = _open(video, options, side)
+        notes += [*made_notes, *size_notes(options, side, read.objects, reader.info)]
         opened = perf_counter()
         model = load(choice_of(options), segmenter_options, settings)
         seconds = {"open": opened - started, "load": perf_counter() - opened}

@@ -126,9 +126,7 @@ def inspect_video(path: Path, limits: UploadLimits) -> tuple[VideoInfo, VideoLen
         ProblemError: The video cannot be read, is cut off or exceeds a limit.
     """
     with uploaded(path) as file:
-        with closing(VideoFile(file)) as opened:
-            context = opened.stream.codec_context
-            check_pixels(context.width, context.height, limits)
+        check_coded_size(file, limits)
         with open_video(file) as reader:  # first, because only a decoder knows why it cannot decode
             info = reader.info
         check_pixels(info.coded_width, info.coded_height, limits)
@@ -149,13 +147,16 @@ def read_prompt(path: Path, info: VideoInfo, limits: UploadLimits, options: JobO
         problem = _problem(error)
         detail = problem.detail.replace(f" {path}", "").replace(str(path), "the file")
         raise ProblemError(problem.kind, detail, **_sizes(error, info)) from None
-    if len(read.objects) > limits.objects:
-        raise ProblemError(
-            "too-many-objects",
-            f"the mask marks {len(read.objects)} objects; allowed: {limits.objects}",
-            limit=limits.objects,
-        )
+    check_objects("the mask", len(read.objects), limits)
     return read
+
+
+def check_objects(name: str, count: int, limits: UploadLimits) -> None:
+    """Refuse a mask or a prompt that marks more objects than allowed."""
+    if count > limits.objects:
+        raise ProblemError(
+            "too-many-objects", f"{name} marks {count} objects; allowed: {limits.objects}", limit=limits.objects
+        )
 
 
 def _sizes(error: Exception, info: VideoInfo) -> dict[str, Any]:
@@ -186,6 +187,13 @@ def probe_upload(path: Path, limits: UploadLimits) -> dict[str, Any]:
         report = probe(file)
     error = None if report.error is None else report.error.replace(_NAME, "the video")
     return replace(report, error=error).as_json()
+
+
+def check_coded_size(file: BinaryIO, limits: UploadLimits) -> None:
+    """Refuse a video whose header states more pixels than allowed, before a picture is decoded."""
+    with closing(VideoFile(file)) as opened:
+        context = opened.stream.codec_context
+        check_pixels(context.width, context.height, limits)
 
 
 def check_pixels(width: int, height: int, limits: UploadLimits) -> None:

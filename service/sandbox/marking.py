@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codec.demux.source import VideoFile
 from codec.displayed_frame import DisplayedFrame, read_displayed_frame
 from codec.types import FrameType, UInt8Array
-from service.problems import ProblemError
 from service.prompts.made_mask import make_mask
 from service.prompts.shapes import Shapes, prompt_frame_of
-from service.sandbox.inspection import UploadLimits, check_pixels, uploaded
+from service.sandbox.inspection import UploadLimits, check_coded_size, check_objects, check_pixels, uploaded
 from service.writers.mask_line import frame_line
 from service.writers.png import encode_mask
 from vos.types import FrameMask, MaskSource
@@ -39,7 +36,8 @@ def mark_upload(video: Path, shapes: Shapes, limits: UploadLimits) -> MarkedUplo
         ProblemError: The video cannot be read up to the frame, a limit is exceeded, or no object is found.
     """
     frame, labels, notes = _marked(video, shapes, prompt_frame_of(shapes, None), limits)
-    mask = FrameMask(frame.index, None, frame.time, FrameType.I, MaskSource.PROMPT, labels, _scores(shapes))
+    scores = {shape.object: 1.0 for shape in shapes}
+    mask = FrameMask(frame.index, None, frame.time, FrameType.I, MaskSource.PROMPT, labels, scores)
     values = {
         "frame": frame.index,
         "time": frame.time,
@@ -65,21 +63,10 @@ def write_mask(video: Path, mask: Path, shapes: Shapes, index: int, limits: Uplo
 def _marked(
     video: Path, shapes: Shapes, index: int, limits: UploadLimits
 ) -> tuple[DisplayedFrame, UInt8Array, tuple[str, ...]]:
-    if len(shapes) > limits.objects:
-        raise ProblemError(
-            "too-many-objects",
-            f"the prompt marks {len(shapes)} objects; allowed: {limits.objects}",
-            limit=limits.objects,
-        )
+    check_objects("the prompt", len(shapes), limits)
     with uploaded(video) as file:
-        with closing(VideoFile(file)) as opened:
-            context = opened.stream.codec_context
-            check_pixels(context.width, context.height, limits)
+        check_coded_size(file, limits)
         frame = read_displayed_frame(file, index)
         check_pixels(frame.rgb.shape[1], frame.rgb.shape[0], limits)
         made = make_mask(frame.rgb, shapes)
     return frame, made.labels, made.notes
-
-
-def _scores(shapes: Shapes) -> dict[int, float]:
-    return {shape.object: 1.0 for shape in shapes}

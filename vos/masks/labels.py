@@ -45,7 +45,8 @@ class Labeler:
         """
         ids = self.prompt.object_ids
         with self.timer.stage("labels"):
-            scores = (mask_confidence(soft.cpu().numpy()) * confidence.cpu().numpy()).tolist()
+            soft = soft.cpu()
+            scores = (mask_confidence(soft.numpy()) * confidence.cpu().numpy()).tolist()
             labels = self._labels(frame, soft, stride)
         scores_by_id = dict(zip(ids, scores, strict=True))
         return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores_by_id)
@@ -60,5 +61,5 @@ class Labeler:
         ids = self.prompt.object_ids
         if self.refine_edges and frame.to_planes is not None:
             grid = soft if stride == STRIDE else to_grid(soft)
-            return refined_labels(grid.cpu().numpy(), frame.luma, frame.to_planes(), ids, self.info)
-        return soft_to_labels(soft.cpu().numpy(), stride, ids, self.info)
+            return refined_labels(grid.numpy(), frame.luma, frame.to_planes(), ids, self.info)
+        return soft_to_labels(soft.numpy(), stride, ids, self.info)

@@ -55,7 +55,7 @@ def batch_command(
     from service.run.batch.workers import run_tasks  # noqa: PLC0415
 
     options = RunOptions.checked(**values)
-    if not overlay and (options.colors or options.opacity != RunOptions().opacity):
+    if options.changes_overlay and not overlay:
         raise UsageError("--opacity and --colors change the overlay; give --overlay too")
     wanted = {"overlay": overlay, "rle": rle, "coco": coco, "ytvis": ytvis, "png": png}
     writes = tuple(name for name, is_wanted in wanted.items() if is_wanted)

@@ -91,7 +91,7 @@ def run_command(
     prompt, names = _prompt_of(mask, box or [], points or [])
     if names:
         options = RunOptions.checked(**values | {"labels": _joined(options.labels or {}, names)})
-    if overlay is None and (options.colors or options.opacity != RunOptions().opacity):
+    if overlay is None and options.changes_overlay:
         raise UsageError("--opacity and --colors change the overlay; give --overlay FILE too")
     made = None if isinstance(prompt, Path) else out / "prompt.png"
     outputs = Outputs(out, overlay, rle, json_path(json_file), made, coco, ytvis, png)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from service.http.context import Services
-from service.http.dependencies import COMMON, CallerDep, JobDep, ServicesDep, check_open
+from service.http.dependencies import COMMON, VIDEO_UPLOAD, CallerDep, JobDep, ServicesDep, check_open
 from service.http.openapi import PROMPT_SCHEMA, form_body
 from service.http.problem_responses import document_problems
 from service.http.schemas import JobPage, JobView
@@ -51,11 +51,9 @@ _CREATE_BODY = form_body(
     },
 )
 _CREATE_PROBLEMS = (
-    *COMMON, "invalid-multipart", "invalid-parts", "invalid-options", "unsupported-media-type", "upload-too-large",
-    "upload-interrupted", "video-unreadable", "no-video-stream", "video-encrypted", "video-truncated", "no-frames",
-    "video-undecodable", "too-many-pixels", "too-many-frames", "video-too-long", "mask-unreadable", "mask-ambiguous",
+    *VIDEO_UPLOAD, "invalid-options", "too-many-frames", "video-too-long", "mask-unreadable", "mask-ambiguous",
     "mask-size-mismatch", "mask-unusable", "too-many-objects", "model-unavailable", "idempotency-conflict",
-    "queue-full", "too-many-jobs", "storage-full", "not-ready",
+    "queue-full", "too-many-jobs",
 )  # fmt: skip
 _CREATE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"model": JobView, "description": "The finished job, if `Prefer: wait=N` was sent and the job ended in time."},

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from service.http.dependencies import COMMON, CallerDep, ServicesDep, check_open
+from service.http.dependencies import VIDEO_UPLOAD, CallerDep, ServicesDep, check_open
 from service.http.multipart import Part, receive_form
 from service.http.openapi import form_body
 from service.http.problem_responses import document_problems
@@ -39,11 +39,7 @@ _REPORT: dict[int | str, dict[str, Any]] = {
         "content": {"application/json": {"schema": {"type": "object"}, "example": _EXAMPLE}},
     }
 }
-_PROBLEMS = (
-    *COMMON, "invalid-multipart", "invalid-parts", "unsupported-media-type", "upload-too-large", "upload-interrupted",
-    "video-unreadable", "no-video-stream", "video-encrypted", "video-truncated", "no-frames", "video-undecodable",
-    "too-many-pixels", "too-many-frames", "video-too-long", "storage-full", "not-ready",
-)  # fmt: skip
+_PROBLEMS = (*VIDEO_UPLOAD, "too-many-frames", "video-too-long")
 
 
 @router.post(

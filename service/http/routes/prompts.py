@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from service.http.dependencies import COMMON, CallerDep, ServicesDep, check_open
+from service.http.dependencies import VIDEO_UPLOAD, CallerDep, ServicesDep, check_open
 from service.http.multipart import Part, receive_form
 from service.http.openapi import BINARY, PROMPT_SCHEMA, form_body
 from service.http.problem_responses import document_problems
@@ -32,11 +32,7 @@ _BODY = form_body(
     },
     encoding={"prompt": {"contentType": "application/json"}},
 )
-_PROBLEMS = (
-    *COMMON, "invalid-multipart", "invalid-parts", "invalid-options", "unsupported-media-type", "upload-too-large",
-    "upload-interrupted", "video-unreadable", "no-video-stream", "video-encrypted", "video-truncated", "no-frames",
-    "video-undecodable", "too-many-pixels", "mask-unusable", "too-many-objects", "storage-full", "not-ready",
-)  # fmt: skip
+_PROBLEMS = (*VIDEO_UPLOAD, "invalid-options", "mask-unusable", "too-many-objects")
 _MASK: dict[int | str, dict[str, Any]] = {
     200: {
         "model": PromptMask,

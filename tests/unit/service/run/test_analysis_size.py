@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from codec.types import UInt8Array, VideoInfo
+from service.prompts.objects import PromptObject, objects_of
 from service.run.analysis_size import requested_side, size_notes, sufficient_side
 from service.run.options import RunOptions
 from service.run.segment import segment
@@ -25,6 +26,11 @@ def squares(width: int, height: int, *sides: int) -> UInt8Array:
     return labels
 
 
+def marked(labels: UInt8Array) -> tuple[PromptObject, ...]:
+    """Return the objects of labels, as they are read from a prompt."""
+    return objects_of(labels, 0, {})
+
+
 def full_hd(short_side: int = 480) -> VideoInfo:
     """Describe a 1080p video that is analyzed at this height."""
     return replace(info(1920, 1080), analysis_width=round(1920 * short_side / 1080), analysis_height=short_side)
@@ -33,7 +39,7 @@ def full_hd(short_side: int = 480) -> VideoInfo:
 @pytest.mark.parametrize(("sides", "expected"), [((200,), 480), ((200, 36), 720), ((24, 90), 1080), ((9,), 1080)])
 def test_auto_keeps_24_pixels_of_the_smallest_object(sides: tuple[int, ...], expected: int) -> None:
     """From 480 to 1080 lines: a square of 36 pixels at 1080 lines has 24 at 720."""
-    assert sufficient_side(squares(1920, 1080, *sides), full_hd()) == expected
+    assert sufficient_side(marked(squares(1920, 1080, *sides)), full_hd()) == expected
 
 
 @pytest.mark.parametrize(("value", "expected"), [(None, 480), ("auto", 480), (240, 240), ("1080", 1080)])
@@ -54,7 +60,8 @@ def test_a_number_is_the_side(value: object, expected: int) -> None:
 )
 def test_an_option_that_changes_nothing_is_noted(options: dict[str, object], side: int, expected: list[str]) -> None:
     """So is the choice of `auto`."""
-    notes = size_notes(RunOptions.checked(**options), squares(1920, 1080, 100), full_hd(side))
+    chosen = RunOptions.checked(**options)
+    notes = size_notes(chosen, requested_side(chosen), marked(squares(1920, 1080, 100)), full_hd(side))
     assert len(notes) == len(expected)
     for note, part in zip(notes, expected, strict=True):
         assert part in note
@@ -62,16 +69,17 @@ def test_an_option_that_changes_nothing_is_noted(options: dict[str, object], sid
 
 def test_frames_are_never_enlarged_and_the_note_says_so() -> None:
     """A side above the video's own changes nothing."""
-    notes = size_notes(RunOptions.checked(analysis_side=720), squares(640, 480, 90), info(640, 480))
+    options = RunOptions.checked(analysis_side=720)
+    notes = size_notes(options, 720, marked(squares(640, 480, 90)), info(640, 480))
     assert notes == ["analysis_side is 720; frames are never enlarged, so they are analyzed at 640x480"]
 
 
 def test_an_object_that_may_be_lost_is_noted() -> None:
     """Below 12 pixels at analysis size, where a larger size would help."""
     labels = squares(1920, 1080, 200, 20)
-    (note,) = size_notes(RunOptions(), labels, full_hd())
+    (note,) = size_notes(RunOptions(), 480, marked(labels), full_hd())
     assert "object 2, the smallest, is about 9 pixels large there and may be lost: try analysis_side auto" in note
-    assert not size_notes(RunOptions(), squares(640, 480, 9), info(640, 480))
+    assert not size_notes(RunOptions(), 480, marked(squares(640, 480, 9)), info(640, 480))
 
 
 @pytest.mark.parametrize(("side", "expected"), [(None, (960, 480)), (240, (480, 240)), ("auto", (1200, 600))])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from service.errors import UsageError
+from service.prompts.color_names import parse_hex
 from service.run.options import JobOptions, RunOptions
-from service.run.per_object import rgb_of
 
 
 def test_text_and_json_mean_the_same() -> None:
@@ -22,7 +22,7 @@ def test_text_and_json_mean_the_same() -> None:
             JobOptions.model_validate_json(options.model_copy().model_dump_json(include={"labels"})).labels
             == options.labels
         )
-    assert rgb_of("#ff8801") == (255, 136, 1)
+    assert parse_hex("#ff8801") == (255, 136, 1)
 
 
 @pytest.mark.parametrize(

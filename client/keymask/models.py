@@ -271,7 +271,7 @@ class ReviewRange(_Response):
         first: Index of the first frame.
         end: Index of the frame after the last.
         object: Object id.
-        reason: "lost", "cut", "undecided", "area", "border" or "far".
+        reason: "lost", "cut", "uncertain", "area", "border" or "far".
         score: Lowest confidence of the object's masks in the range, 0 to 1.
     """
 

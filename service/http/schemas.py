@@ -229,10 +229,10 @@ class ReviewRangeView(BaseModel):
     end: Annotated[int, Field(alias="to", description="Index of the frame after the last.")]
     object: Annotated[int, Field(description="Object id.")]
     reason: Annotated[
-        Literal["lost", "cut", "undecided", "area", "border", "far"],
+        Literal["lost", "cut", "uncertain", "area", "border", "far"],
         Field(
             description="`lost`: the object was not found. `cut`: a new shot began up to 16 frames before. "
-            "`undecided`: the masks have a low score. `area`: its area jumps. `border`: it reaches the edge of the "
+            "`uncertain`: the masks have a low score. `area`: its area jumps. `border`: it reaches the edge of the "
             "picture. `far`: far from a key frame."
         ),
     ]

@@ -16,8 +16,8 @@ import numpy as np
 from codec.types import VideoInfo
 from vos.types import FrameMask, MaskSource
 
-UNDECIDED_SCORE = 0.7
-"""Confidence below which a mask is undecided."""
+UNCERTAIN_SCORE = 0.7
+"""Confidence below which a mask is uncertain."""
 AREA_RATIO = 1.6
 """Ratio of an object's area to that of the frames before, or the inverse, that is a jump."""
 FAR_FROM_KEY = 16
@@ -41,7 +41,7 @@ class Reason(StrEnum):
 
     LOST = "lost"
     CUT = "cut"
-    UNDECIDED = "undecided"
+    UNCERTAIN = "uncertain"
     AREA = "area"
     BORDER = "border"
     FAR = "far"
@@ -54,11 +54,11 @@ _URGENCY = {
     Reason.BORDER: 0.2,
     Reason.FAR: 0.1,
 }
-"""How much a reason alone makes a frame worth looking at, 0 to 1; an undecided mask counts by its score."""
+"""How much a reason alone makes a frame worth looking at, 0 to 1; an uncertain mask counts by its score."""
 _WORDS = {
     Reason.LOST: "not found",
     Reason.CUT: "after a cut",
-    Reason.UNDECIDED: "undecided",
+    Reason.UNCERTAIN: "uncertain",
     Reason.AREA: "its area jumps",
     Reason.BORDER: "reaches the border",
     Reason.FAR: "far from a key frame",
@@ -191,13 +191,13 @@ class Reviewer:
         reasons = {
             Reason.LOST: facts.area == 0,
             Reason.CUT: after_cut and facts.area > 0,
-            Reason.UNDECIDED: facts.area > 0 and facts.score < UNDECIDED_SCORE,
+            Reason.UNCERTAIN: facts.area > 0 and facts.score < UNCERTAIN_SCORE,
             Reason.AREA: facts.area > 0 and max(facts.area, usual) > AREA_RATIO * min(facts.area, usual),
             Reason.BORDER: facts.touches_border and not track.touched_border,
             Reason.FAR: self._since_key > FAR_FROM_KEY,
         }
         found = [
-            (1 - facts.score if reason is Reason.UNDECIDED else _URGENCY[reason], reason)
+            (1 - facts.score if reason is Reason.UNCERTAIN else _URGENCY[reason], reason)
             for reason, applies in reasons.items()
             if applies
         ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from codec.types import FrameType
+from service.http.schemas import ReviewRangeView
 from service.run.review import (
     AFTER_CUT,
     FAR_FROM_KEY,
@@ -37,7 +40,7 @@ def review(*frames: ObjectFacts, source: MaskSource = MaskSource.KEY) -> Reviewe
     ("facts", "reason"),
     [
         (ObjectFacts(0.0, False, 0.0), Reason.LOST),
-        (ObjectFacts(0.1, False, 0.5), Reason.UNDECIDED),
+        (ObjectFacts(0.1, False, 0.5), Reason.UNCERTAIN),
         (ObjectFacts(0.3, False, 0.97), Reason.AREA),
         (ObjectFacts(0.04, False, 0.97), Reason.AREA),
         (ObjectFacts(0.1, True, 0.97), Reason.BORDER),
@@ -83,10 +86,10 @@ def test_frames_in_a_row_are_one_range_with_the_lowest_score() -> None:
 
 
 def test_the_most_urgent_range_comes_first() -> None:
-    """A lost object before an undecided one, before one that reaches the border."""
-    undecided, border = ObjectFacts(0.1, False, 0.5), ObjectFacts(0.1, True, 0.97)
-    frames = [border, FINE, FINE, FINE, undecided, FINE, FINE, FINE, ObjectFacts(0.0, False, 0.0)]
-    assert [r.reason for r in review(*frames).ranges()] == [Reason.LOST, Reason.UNDECIDED, Reason.BORDER]
+    """A lost object before an uncertain one, before one that reaches the border."""
+    uncertain, border = ObjectFacts(0.1, False, 0.5), ObjectFacts(0.1, True, 0.97)
+    frames = [border, FINE, FINE, FINE, uncertain, FINE, FINE, FINE, ObjectFacts(0.0, False, 0.0)]
+    assert [r.reason for r in review(*frames).ranges()] == [Reason.LOST, Reason.UNCERTAIN, Reason.BORDER]
 
 
 def test_objects_have_ranges_of_their_own() -> None:
@@ -131,3 +134,8 @@ def test_the_line_for_people_names_frames_and_reasons() -> None:
     ranges = review(*[lost, FINE, FINE, FINE] * 4).ranges()
     found = [f"{n} to {n} (object 1: not found)" for n in (1, 5, 9)]
     assert review_line(ranges) == f"look first at frames {', '.join(found)}, 1 more in the report"
+
+
+def test_http_names_every_reason() -> None:
+    """The schema of `GET /v1/jobs/{id}/review` lists the reasons that there are."""
+    assert get_args(ReviewRangeView.model_fields["reason"].annotation) == tuple(map(str, Reason))

@@ -1,6 +1,6 @@
 """Benchmarks of speed, accuracy and the service. README.md beside this file states the contract."""
 
-from service.torch_runtime import prepare_torch
+from service.run.torch_runtime import prepare_torch
 
 # The command line does the same. Only here does it come before any benchmark loads torch.
 prepare_torch()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.torch_runtime import prepare_torch
+from service.run.torch_runtime import prepare_torch
 from tests.support.paths import ROOT
 
 # As the command line does, before anything loads torch.

@@ -16,7 +16,7 @@ import numpy as np
 from codec.encode import Encoder, encode
 from codec.types import UInt8Array
 from service.run.options import RunOptions
-from service.run.review import facts_of
+from service.run.review.reviewer import facts_of
 from service.run.segment import segment
 from vos.evaluation.davis import Sequence, find_sequences
 from vos.evaluation.evaluate import read_picture

@@ -119,7 +119,7 @@ def _open(source: Source, prompt: Any, given: LocalJobOptions) -> Segmentation:
     try:
         # torch reads these settings when it is loaded.
         if "torch" not in sys.modules:
-            from service.torch_runtime import prepare_torch  # noqa: PLC0415
+            from service.run.torch_runtime import prepare_torch  # noqa: PLC0415
 
             prepare_torch()
         from service.run.options import RunOptions  # noqa: PLC0415

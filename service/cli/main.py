@@ -34,7 +34,7 @@ from service.cli.commands.worker import worker_command
 from service.cli.options import Command, Group
 from service.config import load_settings
 from service.errors import BAD_INPUT, DONE, FAILED, UsageError, error_mapping, message_of
-from service.torch_runtime import prepare_torch
+from service.run.torch_runtime import prepare_torch
 
 app = typer.Typer(
     name="keymask",

@@ -17,7 +17,7 @@ from service.jobs.types import Job, JobProgress
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
 from service.run.resume.state import ResumeState, delete_state
-from service.run.review import facts_of, facts_of_line
+from service.run.review.reviewer import facts_of, facts_of_line
 from service.run.segment import Segmentation, segment
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import MaskLog, iter_lines

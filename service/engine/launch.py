@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from service.engine.messages import Assignment
 from service.logs import configure_logging
 from service.processes import become_child
-from service.torch_runtime import prepare_torch
+from service.run.torch_runtime import prepare_torch
 
 _NICENESS = 10
 """On a busy processor, HTTP responses take precedence over frames."""

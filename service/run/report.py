@@ -9,7 +9,7 @@ from typing import Any
 from service.prompts.objects import PromptObject, objects_line
 from service.run.options import RunOptions
 from service.run.outputs import Outputs
-from service.run.review import ReviewRange, review_line
+from service.run.review.reviewer import ReviewRange, review_line
 from vos.types import MaskSource, Stats
 
 

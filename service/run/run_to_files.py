@@ -22,7 +22,7 @@ from service.run.outputs import Outputs, look_of
 from service.run.report import Report
 from service.run.resume.fingerprint import digest_of, fingerprint_of_report
 from service.run.resume.unfinished_run import ResumableRun, UnfinishedRun
-from service.run.review import facts_of
+from service.run.review.reviewer import facts_of
 from service.run.segment import Segmentation, segment
 from service.writers.categories import Categories
 from service.writers.coco import CocoWriter

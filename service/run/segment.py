@@ -18,16 +18,16 @@ from service.errors import RunError, TooManyObjectsError
 from service.prompts.made_mask import make_mask
 from service.prompts.read_prompt import Mask, ReadPrompt, read_prompt
 from service.prompts.shapes import Shapes
-from service.run.analysis_size import requested_side, size_notes, sufficient_side
 from service.run.bitstream_stats import BitstreamStats
-from service.run.cuts import CutDetector
-from service.run.frame_range import check_frames, final_notes
 from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
 from service.run.options import RunOptions, on_marked_frame
 from service.run.per_object import check_labels
 from service.run.report import Report
-from service.run.review import ObjectFacts, Reviewer, ReviewRange
-from service.run.video_input import Video, open_input, read_frame
+from service.run.review.cuts import CutDetector
+from service.run.review.reviewer import ObjectFacts, Reviewer, ReviewRange
+from service.run.source.analysis_size import requested_side, size_notes, sufficient_side
+from service.run.source.frame_range import check_frames, final_notes
+from service.run.source.video_input import Video, open_input, read_frame
 from vos.runtime.run_state import RunState
 from vos.types import FrameMask, MaskSource, Stats
 

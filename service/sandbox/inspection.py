@@ -25,7 +25,7 @@ from service.prompts.read_prompt import ReadPrompt
 from service.prompts.read_prompt import read_prompt as read_prompt_of
 from service.run.options import JobOptions
 from service.run.per_object import check_labels
-from service.run.video_length import VideoLength, measure_length
+from service.run.source.video_length import VideoLength, measure_length
 from vos.keyframes.policy import parse_policy
 from vos.types import Prompt
 

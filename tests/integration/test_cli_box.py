@@ -12,7 +12,7 @@ from PIL import Image
 from service.cli.main import main
 from service.prompts.made_mask import make_mask
 from service.prompts.shapes import ShapePrompt
-from service.run.video_input import read_frame
+from service.run.source.video_input import read_frame
 from tests.support.media import write_clip, write_mask
 
 

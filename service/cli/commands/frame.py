@@ -30,7 +30,7 @@ def frame_command(
 ) -> None:
     """Write one frame as a PNG of the size that its mask must have: upright, one pixel per pixel of the video."""
     from service.run.output_paths import check_paths  # noqa: PLC0415 - av and cv2 are not needed for --help
-    from service.run.video_input import read_frame  # noqa: PLC0415
+    from service.run.source.video_input import read_frame  # noqa: PLC0415
 
     _check_out(out, force)
     check_paths((video,), {"--out": out, "--json": json_path(json_file)})

@@ -15,7 +15,7 @@ from service.config import Settings, set_default_variables
 from service.processes import SPAWN, become_child
 from service.run.batch.plan import BatchTask
 from service.run.batch.task import TaskResult, failed, run_task
-from service.torch_runtime import prepare_torch
+from service.run.torch_runtime import prepare_torch
 
 RunTask = Callable[[BatchTask, Settings], TaskResult]
 

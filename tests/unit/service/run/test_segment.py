@@ -19,7 +19,7 @@ from service.prompts.shapes import ShapePrompt
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
 from service.run.segment import segment
-from service.run.video_input import Video
+from service.run.source.video_input import Video
 from tests.support.media import square, write_clip, write_mask
 from tests.support.odd_streams import cut_before, with_stated_seconds
 from tests.support.still_engine import load_still

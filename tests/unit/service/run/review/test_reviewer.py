@@ -9,7 +9,7 @@ import pytest
 
 from codec.types import FrameType
 from service.http.schemas import ReviewRangeView
-from service.run.review import (
+from service.run.review.reviewer import (
     AFTER_CUT,
     FAR_FROM_KEY,
     MOST_RANGES,

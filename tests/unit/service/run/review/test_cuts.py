@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from codec.types import UInt8Array
-from service.run.cuts import CutDetector
+from service.run.review.cuts import CutDetector
 from tests.support.synthetic import pan
 
 

@@ -16,7 +16,7 @@ from codec import open_video
 from codec.errors import BrokenStreamError
 from service.errors import error_mapping
 from service.problems import ProblemError
-from service.run.video_length import VideoLength, measure_length
+from service.run.source.video_length import VideoLength, measure_length
 from tests.support.media import write_clip
 from tests.support.odd_streams import ODD_STREAMS, cut_before, moov_first, pictures, with_stated_seconds
 from tests.support.synthetic import encode, x264

@@ -6,8 +6,8 @@ from codec.errors import BrokenStreamError
 from codec.types import VideoInfo
 from service.run.bitstream_stats import BitstreamStats
 from service.run.options import JobOptions
-from service.run.video_input import Video, is_file
-from service.run.video_length import measure_length
+from service.run.source.video_input import Video, is_file
+from service.run.source.video_length import measure_length
 from vos.errors import OptionError
 
 _TOLERANCE_SECONDS = 0.5

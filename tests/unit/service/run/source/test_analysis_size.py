@@ -9,9 +9,9 @@ import pytest
 
 from codec.types import UInt8Array, VideoInfo
 from service.prompts.objects import PromptObject, objects_of
-from service.run.analysis_size import requested_side, size_notes, sufficient_side
 from service.run.options import RunOptions
 from service.run.segment import segment
+from service.run.source.analysis_size import requested_side, size_notes, sufficient_side
 from tests.support.frames import info
 from tests.support.still_engine import load_still
 from tests.support.synthetic import encode, pan

@@ -1,0 +1,1 @@
+"""Find the frames of a run to look at first."""

@@ -14,7 +14,7 @@ from numba import types as nb
 
 from codec.jit import compiled
 from vos.kernels.common import SOFT, readonly
-from vos.kernels.rasterize_labels import _corners, _edges, _spans
+from vos.kernels.squares import corner_shares, object_spans, pixel_edges
 
 _PLANE = nb.Array(nb.uint8, 2, "A", readonly=True)
 _FLAT = 0.02
@@ -204,9 +204,9 @@ def guided_labels(soft, colours, object_ids, y, u, v, weights, scale_y, scale_x,
     """
     objects, rows, columns = soft.shape
     winner = _decided(soft, margin)
-    spans = _spans(winner)
+    spans = object_spans(winner)
     gains = _gains(soft, colours, winner, spans, ridge)
-    edges_y, edges_x = _edges(rows, labels.shape[0], scale_y), _edges(columns, labels.shape[1], scale_x)
+    edges_y, edges_x = pixel_edges(rows, labels.shape[0], scale_y), pixel_edges(columns, labels.shape[1], scale_x)
     corner, number = np.empty((objects + 1, 4), np.float32), np.empty(objects + 1, np.int64)
     slopes, means = np.empty((objects + 1, 3, 4), np.float32), np.empty((3, 4), np.float32)
     for i in range(rows + 1):
@@ -220,7 +220,7 @@ def guided_labels(soft, colours, object_ids, y, u, v, weights, scale_y, scale_x,
                 if first > 0:
                     labels[y0:y1, x0:x1] = object_ids[first - 1]
                 continue
-            count = _corners(soft, top, bottom, left, right, corner, number)
+            count = corner_shares(soft, top, bottom, left, right, corner, number)
             for k in range(1, count):
                 _fill_corners(gains[number[k] - 1], top, bottom, left, right, slopes[k])
             _fill_corners(colours, top, bottom, left, right, means)

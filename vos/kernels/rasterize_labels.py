@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import types as nb
 
 from codec.jit import compiled
 from vos.kernels.common import SOFT, readonly
+from vos.kernels.squares import corner_shares, object_spans, pixel_edges
 
 
 @compiled()
@@ -34,59 +33,11 @@ def _winners(soft):
 
 
 @compiled()
-def _spans(winner):
-    """Return the first column per row that the background does not win, and the one after the last: int64 [rows, 2]."""
-    rows, columns = winner.shape
-    spans = np.empty((rows, 2), np.int64)
-    for row in range(rows):
-        first, end = 0, columns
-        while first < columns and winner[row, first] == 0:
-            first += 1
-        while end > 0 and winner[row, end - 1] == 0:
-            end -= 1
-        spans[row, 0], spans[row, 1] = first, end
-    return spans
-
-
-@compiled()
-def _edges(cells, pixels, scale):
-    """Return the first pixel between the centres of cells i - 1 and i, i from 0 to `cells`, and at the end `pixels`."""
-    edges = np.full(cells + 2, pixels)
-    done = 0
-    for pixel in range(pixels):
-        while done <= min(math.floor((pixel + 0.5) * scale - 0.5) + 1, cells):
-            edges[done] = pixel
-            done += 1
-    return edges
-
-
-@compiled()
 def _interpolated(corner, fx, fy):
     """Interpolate between four values [top left, top right, bottom left, bottom right]."""
     top = corner[0] + (corner[1] - corner[0]) * fx
     bottom = corner[2] + (corner[3] - corner[2]) * fx
     return top + (bottom - top) * fy
-
-
-@compiled()
-def _corners(soft, top, bottom, left, right, corner, number):
-    """Fill in the shares of the background and of the objects present at four cells.
-
-    Writes corner [n, 4] and number [n] (0 for the background, else 1 + the object), and returns n.
-    """
-    for i in range(4):
-        corner[0, i] = 1
-    number[0] = 0
-    count = 1
-    for k in range(len(soft)):
-        corner[count, 0], corner[count, 1] = soft[k, top, left], soft[k, top, right]
-        corner[count, 2], corner[count, 3] = soft[k, bottom, left], soft[k, bottom, right]
-        if max(corner[count, 0], corner[count, 1], corner[count, 2], corner[count, 3]) > 0:
-            for i in range(4):
-                corner[0, i] -= corner[count, i]
-            number[count] = k + 1
-            count += 1
-    return count
 
 
 @compiled(nb.void(SOFT, readonly(nb.uint8, 1), nb.float64, nb.float64, nb.uint8[:, ::1]))
@@ -103,8 +54,8 @@ def rasterize_labels(soft, object_ids, scale_y, scale_x, labels):
     """
     objects, rows, columns = soft.shape
     winner = _winners(soft)
-    spans = _spans(winner)
-    edges_y, edges_x = _edges(rows, labels.shape[0], scale_y), _edges(columns, labels.shape[1], scale_x)
+    spans = object_spans(winner)
+    edges_y, edges_x = pixel_edges(rows, labels.shape[0], scale_y), pixel_edges(columns, labels.shape[1], scale_x)
     corner, number = np.empty((objects + 1, 4), np.float32), np.empty(objects + 1, np.int64)
     for i in range(rows + 1):
         top, bottom, y0, y1 = max(i - 1, 0), min(i, rows - 1), edges_y[i], edges_y[i + 1]
@@ -119,7 +70,7 @@ def rasterize_labels(soft, object_ids, scale_y, scale_x, labels):
                         for x in range(x0, x1):
                             labels[y, x] = object_ids[first - 1]
                 continue
-            count = _corners(soft, top, bottom, left, right, corner, number)
+            count = corner_shares(soft, top, bottom, left, right, corner, number)
             for y in range(y0, y1):
                 fy = np.float32((y + 0.5) * scale_y + 0.5 - i)
                 for x in range(x0, x1):

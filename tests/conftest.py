@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.run.torch_runtime import prepare_torch
 from tests.support.paths import ROOT
+from tests.support.postgres import PostgresServer
 
 # As the command line does, before anything loads torch.
 prepare_torch()
@@ -21,3 +23,18 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: this test needs the shared data folder (set KEYMASK_SHARED_DIR)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL server for all tests of the session."""
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> PostgresServer:
+    """The server, with an empty database."""
+    postgres_server.empty()
+    return postgres_server

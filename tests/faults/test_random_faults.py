@@ -1,0 +1,65 @@
+"""Random faults of every kind at once, with SQLite and with PostgreSQL: nothing acknowledged is lost.
+
+`make faults` injects a thousand faults into each; KEYMASK_FAULTS sets another number, KEYMASK_FAULT_SEED another order.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from tests.faults.audit import audit
+from tests.faults.clients import Customer, Ledger, probe
+from tests.faults.injection import Injector
+from tests.faults.plant import LEASE_SECONDS, Plant
+from tests.support.fakes import behave
+from tests.support.postgres import PostgresServer
+from tests.support.waiting import wait_for
+
+FAULTS = int(os.environ.get("KEYMASK_FAULTS", "25"))
+SEED = int(os.environ.get("KEYMASK_FAULT_SEED", "20261130"))
+CUSTOMERS = 4
+ANSWER_SECONDS = 10.0
+"""Longest time without an answer of either API process, on a busy machine."""
+
+
+@pytest.mark.timeout(600 + 10 * FAULTS)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_random_faults(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """After all faults every acknowledged job is there, once and complete, no file is without an owner."""
+    server: PostgresServer | None = request.getfixturevalue("postgres") if database == "postgresql" else None
+    url = server.url if server else f"sqlite:///{tmp_path}/plant/service/jobs.db"
+    behave(tmp_path / "plant", seconds=0.02)
+    (tmp_path / "plant" / "service").mkdir()
+    plant, ledger, stop = Plant(tmp_path / "plant", url), Ledger(), Event()
+    customers = [Customer(plant, ledger, SEED + number) for number in range(CUSTOMERS)]
+    threads = [Thread(target=customer.work, args=(stop,), daemon=True) for customer in customers]
+    threads.append(Thread(target=probe, args=(plant, ledger, stop), daemon=True))
+    for thread in threads:
+        thread.start()
+    injector, pauses = Injector(plant, SEED, server), random.Random(SEED)
+    began = time.monotonic()
+    for _ in range(FAULTS):
+        injector.inject()
+        time.sleep(pauses.uniform(0.0, 0.8))
+    injector.finish()
+    time.sleep(2 * LEASE_SECONDS)
+    stop.set()
+    for thread in threads:
+        thread.join(120)
+    seconds = time.monotonic() - began
+    outcome = audit(plant, ledger)
+    wait_for(lambda: not audit(plant, ledger).ownerless, 90)
+    plant.stop()
+    print(f"\n{database}: {FAULTS} faults in {seconds:.0f} s: {dict(sorted(injector.counts.items()))}")
+    print(f"{outcome}, slowest answer {ledger.slowest:.1f} s, {dict(ledger.counts)}")
+    assert ledger.complaints == []
+    assert (outcome.lost, outcome.doubled) == ([], [])
+    assert len(ledger.jobs) >= FAULTS / 5, "the clients hardly worked"
+    assert sum(injector.counts.values()) == FAULTS
+    assert ledger.slowest < ANSWER_SECONDS

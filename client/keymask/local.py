@@ -59,7 +59,9 @@ class LocalFrames(Iterator[LocalFrame]):
     """
 
     def __init__(self, segmentation: Segmentation) -> None:
-        self.prompt = tuple(PromptObject(**item.to_json()) for item in segmentation.prompt.objects)
+        self.prompt = tuple(
+            PromptObject(**item.to_json(segmentation.options.labels)) for item in segmentation.prompt.objects
+        )
         self.notes = tuple(segmentation.notes)
         self._segmentation = segmentation
         self._frames = _masks(segmentation)

@@ -68,6 +68,7 @@ class PromptObject(_Response):
 
     Attributes:
         object: Object id, 1 to 255.
+        label: Name in the option `labels`; None if it has none.
         frame: Frame that the mask belongs to, counted from 0.
         color: Color in the mask as "#rrggbb"; None if it has none.
         area: Number of pixels.
@@ -75,6 +76,7 @@ class PromptObject(_Response):
     """
 
     object: int
+    label: str | None = None
     frame: int = 0
     color: str | None = None
     area: int

@@ -54,7 +54,9 @@ _JOB: dict[str, Any] = {
         "duration": 3.6,
         "rotation": 0,
     },
-    "prompt": [{"object": 1, "frame": 0, "color": "#800000", "area": 21043, "bbox": [212, 96, 174, 205]}],
+    "prompt": [
+        {"object": 1, "label": None, "frame": 0, "color": "#800000", "area": 21043, "bbox": [212, 96, 174, 205]}
+    ],
     "notes": [],
     "report": None,
     "error": None,

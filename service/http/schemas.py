@@ -57,6 +57,7 @@ class PromptObject(BaseModel):
     """An object of the prompt, as it was read."""
 
     object: Annotated[int, Field(ge=1, le=255, description="Object id.")]
+    label: Annotated[str | None, Field(description="Name in the option `labels`; null if it has none.")]
     frame: Annotated[int, Field(ge=0, description="Frame that the mask belongs to, counted from 0.")]
     color: Annotated[str | None, Field(description="Color in the mask as #rrggbb; null if it has none.")]
     area: Annotated[int, Field(description="Number of pixels.")]
@@ -102,7 +103,7 @@ class JobView(BaseModel):
                 "expires_at": job.expires_at,
                 "options": job.options.model_dump(),
                 "video": _fields(job.video),
-                "prompt": [item.to_json() for item in job.prompt],
+                "prompt": [item.to_json(job.options.labels) for item in job.prompt],
                 "notes": list(job.notes),
                 "report": None if job.report is None else dict(job.report),
                 "error": None if job.error is None else {"type": type_of(job.error.type), "detail": job.error.detail},

@@ -41,10 +41,11 @@ class PromptObject:
         x, y, width, height = values["bbox"]
         return cls(values["object"], values["frame"], values["area"], (x, y, width, height), values.get("color"))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the object as in reports and over HTTP."""
+    def to_json(self, labels: Mapping[int, str] | None = None) -> dict[str, Any]:
+        """Return the object as in reports and over HTTP, with its name in `labels` (object id -> name)."""
         return {
             "object": self.object,
+            "label": (labels or {}).get(self.object),
             "frame": self.frame,
             "color": self.color,
             "area": self.area,

@@ -83,7 +83,7 @@ class Report:
             "video": {"path": self.video} | self.codec,
             "model": self.model,
             "options": chosen,
-            "prompt": [item.to_json() for item in self.prompt],
+            "prompt": [item.to_json(self.options.labels) for item in self.prompt],
             "frames_written": self.stats.total,
             "frames_segmented": self.stats.segmented,
             "sources": {str(source): self.stats.frames.get(source, 0) for source in MaskSource},

@@ -188,10 +188,12 @@ def test_a_job_says_what_was_read_from_its_mask(service: Served) -> None:
     labels = np.zeros((48, 64), np.uint8)
     labels[8:24, 4:14], labels[30:40, 40:60] = 1, 2
     colors = np.array([(255, 255, 255), (0, 128, 0), (128, 0, 0)], np.uint8)[labels]
-    job = service.post(mask=file_of(Image.fromarray(colors)), options='{"prompt_frame": 1}').json()
+    job = service.post(
+        mask=file_of(Image.fromarray(colors)), options='{"prompt_frame": 1, "labels": {"2": "dog"}}'
+    ).json()
     assert job["prompt"] == [
-        {"object": 1, "frame": 1, "color": "#800000", "area": 200, "bbox": [40, 30, 20, 10]},
-        {"object": 2, "frame": 1, "color": "#008000", "area": 160, "bbox": [4, 8, 10, 16]},
+        {"object": 1, "label": None, "frame": 1, "color": "#800000", "area": 200, "bbox": [40, 30, 20, 10]},
+        {"object": 2, "label": "dog", "frame": 1, "color": "#008000", "area": 160, "bbox": [4, 8, 10, 16]},
     ]
     assert job["notes"] == ["no pixel of the mask is black; #ffffff, which fills its border, is the background"]
     assert service.client.get(job["links"]["self"]).json()["prompt"] == job["prompt"]

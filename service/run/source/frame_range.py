@@ -6,7 +6,7 @@ from codec.errors import BrokenStreamError
 from codec.types import VideoInfo
 from service.run.bitstream_stats import BitstreamStats
 from service.run.options import JobOptions
-from service.run.source.video_input import Video, is_file
+from service.run.source.video_input import Video, is_file, picture_count
 from service.run.source.video_length import measure_length
 from vos.errors import OptionError
 
@@ -15,22 +15,30 @@ _TOLERANCE_SHARE = 0.1
 
 
 def check_frames(video: Video, options: JobOptions) -> None:
-    """Refuse options that name a frame outside a video file before the run begins; a run would notice at its end.
+    """Refuse options that name a frame outside the video before the run begins; a run would notice at its end.
 
     Raises:
         OptionError: An option names a frame outside the video.
         SourceError: This is not a video.
     """
     first = options.first_frame
-    if not first or not is_file(video):
+    if not first:
         return
+    frames = _exact_count(video)
+    if frames is not None and first >= frames:
+        name = "the prompt frame" if first == options.prompt_frame else "start"  # as the segmenter says it at the end
+        raise OptionError(f"{name} is {first}; the video has {frames} frames, 0 to {frames - 1}")
+
+
+def _exact_count(video: Video) -> int | None:
+    """Return the number of frames, None if only reading the whole video would tell."""
+    if not is_file(video):
+        return picture_count(video)
     try:
         length = measure_length(video)
     except BrokenStreamError:  # the run yields the masks before the break, then the error
-        return
-    if length.exact and length.frames is not None and first >= length.frames:
-        name = "the prompt frame" if first == options.prompt_frame else "start"  # as the segmenter says it at the end
-        raise OptionError(f"{name} is {first}; the video has {length.frames} frames, 0 to {length.frames - 1}")
+        return None
+    return length.frames if length.exact else None
 
 
 def final_notes(options: JobOptions, info: VideoInfo, read: BitstreamStats) -> list[str]:

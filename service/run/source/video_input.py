@@ -55,6 +55,12 @@ def read_frame(video: Video, index: int) -> DisplayedFrame:
     return pick_picture(pictures, index)
 
 
+def picture_count(video: Video) -> int | None:
+    """Return the number of pictures of a series; None for a video file, which has to be read to count them."""
+    pictures = _series(video)
+    return None if pictures is None else len(pictures)
+
+
 def is_file(video: Video) -> TypeGuard[VideoSource]:
     """Whether the video is a file, not a series of pictures."""
     return not isinstance(video, np.ndarray | list | tuple) and not is_folder(video)

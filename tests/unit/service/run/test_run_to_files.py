@@ -132,7 +132,8 @@ def test_the_report_counts(request_: RunRequest) -> None:
     assert report["video"]["codec"] == "h264"
     assert report["video"]["motion_source"] == "bitstream"
     assert "objects: 1 (192 px, 6.2 %, dark red)" in summary.lines()
-    assert report["prompt"] == [{"object": 1, "frame": 0, "color": "#800000", "area": 192, "bbox": [16, 12, 16, 12]}]
+    entry = {"object": 1, "label": None, "frame": 0, "color": "#800000", "area": 192, "bbox": [16, 12, 16, 12]}
+    assert report["prompt"] == [entry]
     assert sum(report["video"]["frame_types"].values()) == report["video"]["frames_read"] == 8
     assert report["video"]["motion_coverage"] + report["video"]["intra_share"] == pytest.approx(1)
     assert report["sources"] == {"prompt": 1, "key": 0, "propagated": 7, "fallback": 0}

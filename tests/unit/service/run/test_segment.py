@@ -149,8 +149,9 @@ def test_frames_beyond_the_video_are_refused_before_the_network_is_loaded(tmp_pa
         ({"prompt_frame": 16}, "the prompt frame is 16; the video has 16 frames, 0 to 15"),
         ({"start": 20}, "start is 20; the video has 16 frames, 0 to 15"),
     ):
-        with pytest.raises(OptionError, match=message):
-            segment(tmp_path / "cut.ts", square(64, 48), RunOptions(**options), load=load)
+        for video in (tmp_path / "cut.ts", np.stack(list(pan(16, (64, 48)).frames))):
+            with pytest.raises(OptionError, match=message):
+                segment(video, square(64, 48), RunOptions(**options), load=load)
     assert loaded == []
     (note,) = notes_of(tmp_path / "cut.ts", prompt_frame=15)
     assert "cut between key frames: nothing can be decoded before packet 10" in note

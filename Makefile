@@ -2,6 +2,7 @@
 #   make demo           install, then segment the clip that ships with keymask
 #   make serve          install, then serve over HTTP on port 8000
 #   make test           install with the tools, lint, run the whole test suite
+#   make faults         inject a thousand random faults into the service with each database; half an hour
 #   make lint           check format, ruff, mypy, import directions, hadolint
 #   make bench          time this machine on the sample clip
 #   make docker-smoke   build the container and try it; needs Docker
@@ -14,8 +15,11 @@ TORCH_INDEX ?=
 PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt
 RECIPE := pyproject.toml constraints.txt
 PYTHONS := python3.11 python3.12 python3.13 python3
+# Processes that share the tests, file by file; the networks of one process use about one core.
+TEST_PROCESSES ?= 2
+FAULTS ?= 1000
 
-.PHONY: demo serve test lint bench docker-smoke format clean
+.PHONY: demo serve test faults lint bench docker-smoke format clean
 
 demo: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask demo
@@ -24,7 +28,10 @@ serve: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask serve
 
 test: lint $(VENV)/.readers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+
+faults: $(VENV)/.dev
+	KEYMASK_FAULTS=$(FAULTS) $(BIN)/python -m pytest -s tests/faults
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
+import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,11 +20,28 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.errors import UsageError
 
 PREFIX = "KEYMASK_"
+PATH_PREFIX = re.compile(r"(?:/[\w.~-]{1,64}){1,8}", re.ASCII)
+"""A path under which a proxy may offer the service."""
+_OTHER_VARIABLES = {"KEYMASK_URL", "KEYMASK_API_KEY", "KEYMASK_SHARED_DIR"}
+"""Variables that the Python client and the tests read."""
 
 
 def _home() -> Path:
     data_home = os.environ.get("XDG_DATA_HOME")
     return (Path(data_home) if data_home else Path("~/.local/share")) / "keymask"
+
+
+def _check_networks(text: str) -> str:
+    for item in _items(text):
+        ipaddress.ip_network(item)
+    return text
+
+
+def _check_prefix(text: str) -> str:
+    prefix = text.rstrip("/")
+    if prefix and not PATH_PREFIX.fullmatch(prefix):
+        raise ValueError("it must be a path such as /keymask")
+    return prefix
 
 
 class Settings(BaseSettings):
@@ -57,6 +76,21 @@ class Settings(BaseSettings):
     cors_origins: Annotated[str, Field(description="origins whose pages may call the service, separated by commas")] = (
         ""
     )
+    trusted_proxies: Annotated[
+        str,
+        AfterValidator(_check_networks),
+        Field(
+            description="addresses and networks of proxies in front of the service, separated by commas; from them, "
+            "`X-Forwarded-For`, `-Proto` and `-Prefix` count"
+        ),
+    ] = ""
+    root_path: Annotated[
+        str,
+        AfterValidator(_check_prefix),
+        Field(
+            description="path under which a proxy offers the service, such as /keymask; part of `Location` and links"
+        ),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="lowest level that is logged")
     ] = "info"
@@ -85,6 +119,31 @@ class Settings(BaseSettings):
         int, Field(ge=1, description="largest number of unfinished jobs per API key, or of all callers without keys")
     ] = 50
     max_followers: Annotated[int, Field(ge=1, description="largest number of open event and mask streams")] = 1000
+    max_followers_per_key: Annotated[
+        int,
+        Field(ge=1, description="largest number of open streams per API key, or per address of callers without keys"),
+    ] = 250
+    max_connections: Annotated[
+        int,
+        Field(
+            ge=16,
+            description="largest number of connections; fewer if the process may open fewer than twice as many files",
+        ),
+    ] = 2000
+    max_uploads: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="largest number of uploads that arrive or are inspected; as many results may be in the making",
+        ),
+    ] = 64
+    max_uploads_per_key: Annotated[
+        int, Field(ge=1, description="the same per API key, or per address of callers without keys")
+    ] = 16
+    min_upload_rate: Annotated[
+        ByteSize,
+        Field(gt=0, description="least bytes per second of an upload, which may fall behind by 30 seconds"),
+    ] = ByteSize(2 << 10)
 
     inspect_processes: Annotated[
         int, Field(ge=1, description="processes that inspect uploads; as many again probe, and as many build results")
@@ -144,6 +203,11 @@ class Settings(BaseSettings):
         return tuple(_items(self.cors_origins))
 
     @property
+    def trusted_proxy_list(self) -> tuple[str, ...]:
+        """Addresses and networks of trusted proxies."""
+        return tuple(_items(self.trusted_proxies))
+
+    @property
     def only_local(self) -> bool:
         """Whether only this machine can reach the address to listen on."""
         try:
@@ -179,6 +243,16 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         raise UsageError(f"{name} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+
+
+def unknown_variables() -> list[str]:
+    """Return one sentence per variable of the environment that looks like a setting and is none."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _OTHER_VARIABLES
+    found = []
+    for name in sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
+        near = get_close_matches(name, known, n=1, cutoff=0.85)
+        found.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return found
 
 
 def set_default_variables(values: Mapping[str, str]) -> None:

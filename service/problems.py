@@ -78,8 +78,12 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "too-many-jobs": ProblemType(
         HTTPStatus.TOO_MANY_REQUESTS, "This API key may have no more unfinished jobs", retry_after=30
     ),
+    "too-many-requests": ProblemType(
+        HTTPStatus.TOO_MANY_REQUESTS, "This caller may have no more such requests in progress", retry_after=5
+    ),
     "too-many-streams": ProblemType(HTTPStatus.TOO_MANY_REQUESTS, "No more streams may be open", retry_after=5),
     "storage-full": ProblemType(HTTPStatus.INSUFFICIENT_STORAGE, "There is no space for more files", retry_after=300),
+    "busy": ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "The service has no room for the request", retry_after=5),
     "not-ready": ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "The service is not ready", retry_after=2),
     "internal-error": ProblemType(HTTPStatus.INTERNAL_SERVER_ERROR, "The service failed; its log has the details"),
 }

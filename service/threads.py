@@ -15,17 +15,24 @@ from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
 THREADS = 4
-"""Concurrent calls per event loop."""
+"""Concurrent brief calls per event loop."""
+LARGE_THREADS = 2
+"""Concurrent calls per event loop that hold a large piece of a file in memory."""
 _limiter: RunVar[CapacityLimiter] = RunVar("keymask_threads")
+_large_limiter: RunVar[CapacityLimiter] = RunVar("keymask_large_threads")
 
 
 def brief_calls() -> CapacityLimiter:
     """Return this event loop's limiter for `anyio.to_thread.run_sync`."""
+    return _get_limiter(_limiter, THREADS)
+
+
+def _get_limiter(variable: RunVar[CapacityLimiter], threads: int) -> CapacityLimiter:
     try:
-        return _limiter.get()
+        return variable.get()
     except LookupError:
-        limiter = CapacityLimiter(THREADS)
-        _limiter.set(limiter)
+        limiter = CapacityLimiter(threads)
+        variable.set(limiter)
         return limiter
 
 
@@ -37,4 +44,11 @@ async def in_thread(function: Callable[Args, Result], *args: Args.args, **kwargs
     """Run a function that blocks briefly (database, small pieces of files) in a thread."""
     call: Callable[[], Any] = partial(function, *args, **kwargs)
     result: Result = await anyio.to_thread.run_sync(call, limiter=brief_calls())
+    return result
+
+
+async def in_large_thread(function: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
+    """Run a function that holds a large piece of a file in memory in one of few threads, which delay no brief call."""
+    call: Callable[[], Any] = partial(function, *args, **kwargs)
+    result: Result = await anyio.to_thread.run_sync(call, limiter=_get_limiter(_large_limiter, LARGE_THREADS))
     return result

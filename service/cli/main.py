@@ -32,7 +32,7 @@ from service.cli.commands.run import run_command
 from service.cli.commands.serve import serve_command
 from service.cli.commands.worker import worker_command
 from service.cli.options import Command, Group
-from service.config import load_settings
+from service.config import load_settings, unknown_variables
 from service.errors import BAD_INPUT, DONE, FAILED, UsageError, error_mapping, message_of
 from service.run.torch_runtime import prepare_torch
 
@@ -74,6 +74,8 @@ app.add_typer(keys.app, name="keys")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments`, the process's own by default, and return the exit code."""
     prepare_torch()
+    for warning in unknown_variables():
+        typer.echo(f"keymask: warning: {warning}", err=True)
     try:
         result = app(args=arguments, prog_name="keymask", standalone_mode=False)
     except typer.TyperException as error:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,7 +35,7 @@ def open_store(settings: Settings) -> tuple[JobStore, Storage]:
     """Open the job store and the files.
 
     Raises:
-        UsageError: The database cannot be opened.
+        UsageError: The database cannot be opened, or the folders cannot be written.
     """
     try:
         url = make_url(settings.database)
@@ -44,6 +45,28 @@ def open_store(settings: Settings) -> tuple[JobStore, Storage]:
     except (SQLAlchemyError, ImportError) as error:
         raise UsageError(f"the job database cannot be opened: {error}") from error
     return store, Storage(settings.files_dir, quota=settings.storage_quota)
+
+
+def check_writable(settings: Settings) -> None:
+    """Check that the folders of the service can be written, before anything starts.
+
+    Raises:
+        UsageError: One of them cannot.
+    """
+    try:
+        url = make_url(settings.database)
+    except SQLAlchemyError as error:
+        raise UsageError(f"KEYMASK_DATABASE_URL is not an address of a database: {error}") from None
+    folders = {"KEYMASK_STORAGE_DIR" if settings.storage_dir else "KEYMASK_HOME": settings.files_dir}
+    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+        folders["KEYMASK_DATABASE_URL" if settings.database_url else "KEYMASK_HOME"] = Path(url.database).parent
+    for name, folder in folders.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UsageError(f"{name}: the folder {folder} cannot be written: {error.strerror or error}") from None
 
 
 @contextmanager

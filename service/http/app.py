@@ -16,7 +16,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from service.config import Settings
 from service.engine.supervisor import Supervisor
 from service.http.context import EngineFactory, SandboxFactory, Services, build_services, make_process_sandbox
-from service.http.middleware import RequestObserver
+from service.http.middleware import HeadAsGet, RequestObserver, TrustedProxies
 from service.http.openapi import describe
 from service.http.problem_responses import add_error_handlers
 from service.http.routes import events, jobs, masks, models, operations, probe, prompts, results
@@ -48,10 +48,12 @@ def create_app(
         description=_DESCRIPTION,
         lifespan=_lifespan(partial(build_services, settings, make_engine, make_sandbox)),
         redirect_slashes=False,
+        root_path=settings.root_path,
     )
     for resource in (jobs, events, masks, results, probe, prompts, models, operations):
         app.include_router(resource.router)
     add_error_handlers(app)
+    app.add_middleware(HeadAsGet)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -61,6 +63,8 @@ def create_app(
             expose_headers=["Location", "Retry-After", "ETag", "Content-Range", "X-Request-ID", "X-Keymask-Notes"],
         )
     app.add_middleware(RequestObserver)
+    if settings.trusted_proxy_list:
+        app.add_middleware(TrustedProxies, trusted=settings.trusted_proxy_list)
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app
 

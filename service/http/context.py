@@ -17,7 +17,9 @@ from service.engine.supervisor import Supervisor
 from service.engine.types import Engine, EngineConfig
 from service.errors import UsageError
 from service.http.job_watcher import JobWatcher
+from service.http.limits.places import JobPlaces, Places
 from service.http.metrics import Metrics
+from service.jobs.requests import QueueLimits
 from service.jobs.store import JobStore
 from service.problems import ProblemError
 from service.sandbox.inspection import UploadLimits
@@ -101,6 +103,10 @@ class Services:
         inspection_pool: Processes that inspect uploads.
         probe_pool: Processes that probe videos. They are separate, because an upload must not wait for a slow probe.
         export_pool: Processes that make result files, which may take many minutes.
+        streams: Places of open event and mask streams.
+        uploads: Places of uploads that arrive, or wait for a sandbox or are in one.
+        builds: Places of result files that are made, and of masks that are drawn in a sandbox.
+        coming_jobs: Places of jobs that are being submitted.
         keys: SHA-256 of each API key -> its name; empty if no key is needed.
         result_builds: (job id, format) -> the result file that is being made.
     """
@@ -114,8 +120,17 @@ class Services:
     inspection_pool: SandboxPool
     probe_pool: SandboxPool
     export_pool: SandboxPool
+    streams: Places
+    uploads: Places
+    builds: Places
+    coming_jobs: JobPlaces
     keys: dict[str, str]
     result_builds: dict[tuple[str, str], ResultBuild] = field(default_factory=dict)
+
+    @property
+    def queue_limits(self) -> QueueLimits:
+        """The limits of unfinished jobs."""
+        return QueueLimits(self.settings.max_queued_jobs, self.settings.max_jobs_per_key)
 
     @property
     def limits(self) -> UploadLimits:
@@ -142,7 +157,7 @@ def build_services(
     keys = keys_in_force(settings)
     store, storage = open_store(settings)
     engine = make_engine(engine_config(settings), store, storage)
-    watcher = JobWatcher(store, storage, settings.max_followers)
+    watcher = JobWatcher(store, storage)
     engine.listen(watcher.changed_soon)
 
     def make_pool(seconds: float) -> SandboxPool:
@@ -159,6 +174,16 @@ def build_services(
         inspection_pool=make_pool(settings.inspect_seconds),
         probe_pool=make_pool(settings.probe_seconds),
         export_pool=make_pool(settings.render_seconds),
+        streams=Places(
+            settings.max_followers,
+            settings.max_followers_per_key,
+            "streams",
+            full="too-many-streams",
+            too_many="too-many-streams",
+        ),
+        uploads=Places(settings.max_uploads, settings.max_uploads_per_key, "uploads"),
+        builds=Places(settings.max_uploads, settings.max_uploads_per_key, "results in the making"),
+        coming_jobs=JobPlaces(store, QueueLimits(settings.max_queued_jobs, settings.max_jobs_per_key)),
         keys=keys,
     )
 

@@ -5,6 +5,7 @@ All dependencies are coroutines, because FastAPI calls plain functions in thread
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, TypeAlias, cast
 
 import structlog
@@ -12,8 +13,10 @@ from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.config import digest_of_key
+from service.errors import JobNotFoundError
 from service.http.context import Services
-from service.jobs.types import Job
+from service.http.limits.places import share_of
+from service.jobs.types import Job, is_job_id
 from service.problems import ProblemError
 from service.threads import in_thread
 
@@ -24,7 +27,7 @@ COMMON = ("invalid-request", "unauthorized", "bad-request", "method-not-allowed"
 VIDEO_UPLOAD = (
     *COMMON, "invalid-multipart", "invalid-parts", "unsupported-media-type", "upload-too-large", "upload-interrupted",
     "video-unreadable", "no-video-stream", "video-encrypted", "video-truncated", "no-frames", "video-undecodable",
-    "too-many-pixels", "storage-full", "not-ready",
+    "too-many-pixels", "storage-full", "too-many-requests", "busy", "not-ready",
 )  # fmt: skip
 """Problem types that a call with a video may be answered with."""
 
@@ -68,6 +71,8 @@ async def get_job(
     Raises:
         JobNotFoundError: There is none.
     """
+    if not is_job_id(job_id):  # some databases refuse text with control characters
+        raise JobNotFoundError(f"there is no job {job_id[:80]!r}")
     structlog.contextvars.bind_contextvars(job_id=job_id)
     return await in_thread(services.store.get, job_id, caller)
 
@@ -75,11 +80,18 @@ async def get_job(
 JobDep: TypeAlias = Annotated[Job, Depends(get_job)]
 
 
+def root_of(request: Request) -> str:
+    """Return the prefix under which the client sees the service, "" if there is none."""
+    return str(request.scope.get("root_path", ""))
+
+
 async def check_open(services: ServicesDep) -> None:
     """Refuse the request during shutdown."""
     services.watcher.check_open()
 
 
-async def check_stream_room(services: ServicesDep) -> None:
-    """Refuse a stream beyond the limit, or during shutdown."""
-    services.watcher.check_room()
+async def take_stream_place(request: Request, services: ServicesDep, caller: CallerDep) -> AsyncIterator[None]:
+    """Take a place for a stream until its response has ended; refuse it beyond the limit, or during shutdown."""
+    services.watcher.check_open()
+    with services.streams.take(share_of(request, caller)):
+        yield

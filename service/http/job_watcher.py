@@ -8,18 +8,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from service.errors import JobNotFoundError
 from service.jobs.store import JobStore
 from service.jobs.types import Job
 from service.problems import ProblemError
 from service.storage.job_files import Storage
-from service.storage.mask_log import read_lines
-from service.threads import in_thread
+from service.storage.mask_log import BLOCK, LongLine, read_lines, read_long_line
+from service.threads import in_large_thread, in_thread
 
 PERIOD_SECONDS = 0.1
 """Time between two polls of a job, unless a change is announced earlier."""
+
+Lines: TypeAlias = tuple[list[bytes | LongLine], int]
+"""Lines of a mask log, and the offset after them."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,13 +59,13 @@ class JobWatch:
         self.followers = 0
         self.poll_now = asyncio.Event()
         self._changed = asyncio.Event()
-        self._latest_read: tuple[tuple[int, int], asyncio.Task[tuple[list[bytes], int]]] | None = None
+        self._latest_read: tuple[tuple[int, int], asyncio.Task[Lines]] | None = None
 
-    async def read_lines(self, mask_log: Path, offset: int) -> tuple[list[bytes], int]:
-        """Read lines as `mask_log.read_lines` does; followers at the same place share one read and its block."""
+    async def read_lines(self, mask_log: Path, offset: int) -> Lines:
+        """Read lines as `mask_log.read_lines` does, or one long line; followers at the same place share one read."""
         place = offset, self.snapshot.mask_bytes
         if self._latest_read is None or self._latest_read[0] != place or _has_failed(self._latest_read[1]):
-            self._latest_read = place, asyncio.create_task(in_thread(read_lines, mask_log, offset))
+            self._latest_read = place, asyncio.create_task(_read_lines(mask_log, *place))
         return await asyncio.shield(self._latest_read[1])  # a follower that leaves cancels no other's read
 
     def publish(self, snapshot: JobSnapshot) -> None:
@@ -81,6 +84,17 @@ class JobWatch:
         return self.snapshot
 
 
+async def _read_lines(mask_log: Path, offset: int, size: int) -> Lines:
+    lines, after = await in_thread(read_lines, mask_log, offset)
+    if (
+        not lines
+        and after == offset <= size - BLOCK
+        and (long := await in_large_thread(read_long_line, mask_log, offset))
+    ):
+        return [long], offset + long.size + 1
+    return list(lines), after
+
+
 def _has_failed(task: asyncio.Task[Any]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
@@ -91,13 +105,15 @@ class JobWatcher:
     Args:
         store: The jobs.
         storage: Their files.
-        limit: The largest number of followers at a time.
+
+    Attributes:
+        followers: Number of followers of all jobs.
+        closing: Whether the service is shutting down.
     """
 
-    def __init__(self, store: JobStore, storage: Storage, limit: int) -> None:
+    def __init__(self, store: JobStore, storage: Storage) -> None:
         self._store = store
         self._storage = storage
-        self._limit = limit
         self._watches: dict[str, JobWatch] = {}
         self._polls: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -112,16 +128,6 @@ class JobWatcher:
         """
         if self.closing:
             raise ProblemError("not-ready", "the service is shutting down")
-
-    def check_room(self) -> None:
-        """Refuse a follower beyond the limit.
-
-        Raises:
-            ProblemError: `too-many-streams`, or `not-ready` during shutdown.
-        """
-        self.check_open()
-        if self.followers >= self._limit:
-            raise ProblemError("too-many-streams", f"{self._limit} streams are open; no more are allowed")
 
     @asynccontextmanager
     async def follow(self, job: Job) -> AsyncIterator[JobWatch]:

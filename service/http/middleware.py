@@ -1,16 +1,20 @@
-"""Gives every request an id, one log line and its metrics. Plain ASGI, so that streams pass through unchanged."""
+"""Plain ASGI, so that streams pass through unchanged: ids, logging and metrics of requests; HEAD; trusted proxies."""
 
 from __future__ import annotations
 
 import logging
 import re
 import secrets
+from collections.abc import Sequence
 from time import perf_counter
+from typing import Any, cast
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from service.config import PATH_PREFIX
 from service.http.context import Services
 
 _log = logging.getLogger("keymask.http")
@@ -34,6 +38,7 @@ class RequestObserver:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
+        method = scope["method"]
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         started, status, headers_after = perf_counter(), 500, 0.0
 
@@ -50,22 +55,73 @@ class RequestObserver:
             try:
                 await self._app(scope, receive, send_observed)
             finally:
-                _record(scope, status, headers_after, perf_counter() - started)
+                _record(scope, method, status, headers_after, perf_counter() - started)
 
 
-def _record(scope: Scope, status: int, headers_after: float, seconds: float) -> None:
+class HeadAsGet:
+    """Answers HEAD as GET: with the same headers, which end the answer, also that of a stream.
+
+    Args:
+        app: The application, which has no route for HEAD.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        scope["method"] = "GET"  # in place: the observer of the request reads which route was found
+        ended = False
+
+        async def send_headers(message: Message) -> None:
+            nonlocal ended
+            if not ended:
+                ended = True
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        async def receive_until_end() -> Message:
+            return {"type": "http.disconnect"} if ended else await receive()
+
+        await self._app(scope, receive_until_end, send_headers)
+
+
+class TrustedProxies:
+    """Takes address and scheme of the client, and the prefix of the service, from the headers of trusted proxies.
+
+    Args:
+        app: The application.
+        trusted: Addresses and networks of the proxies.
+    """
+
+    def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
+        self._forwarded = ProxyHeadersMiddleware(cast("Any", app), list(trusted))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "http" and scope["client"] and scope["client"][0] in self._forwarded.trusted_hosts:
+            prefix = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
+            if PATH_PREFIX.fullmatch(prefix):
+                scope["root_path"] = prefix
+        await self._forwarded(cast("Any", scope), cast("Any", receive), cast("Any", send))
+
+
+def _record(scope: Scope, method: str, status: int, headers_after: float, seconds: float) -> None:
     services: Services | None = getattr(scope["app"].state, "services", None)
     route = getattr(scope.get("route"), "path", "none")
-    method = scope["method"] if scope["method"] in _METHODS else "other"
+    label = method if method in _METHODS else "other"
     if services is not None:
-        services.metrics.requests.labels(method, route, str(status)).inc()
-        services.metrics.request_seconds.labels(method, route).observe(headers_after)
+        services.metrics.requests.labels(label, route, str(status)).inc()
+        services.metrics.request_seconds.labels(label, route).observe(headers_after)
     job_id = scope.get("path_params", {}).get("job_id") or scope.get("state", {}).get("job_id")
     _log.log(
         _level(route, status),
         "request",
         extra={
-            "method": scope["method"],
+            "method": method,
             "path": scope["path"],
             "status": status,
             "seconds": round(seconds, 4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,7 +25,8 @@ _OVERHEAD = 1 << 16
 """Bytes that a body may have for boundaries and part headers."""
 _DRAIN_BYTES = 64 << 20
 _DRAIN_SECONDS = 2.0
-_IDLE_SECONDS = 60.0
+_BEHIND_SECONDS = 30.0
+"""How far an upload may fall behind the least rate."""
 
 
 @dataclass(slots=True)
@@ -50,26 +52,29 @@ class Part:
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
-async def receive_form(request: Request, parts: Mapping[str, Part], *, received: Callable[[int], None]) -> str:
+async def receive_form(
+    request: Request, parts: Mapping[str, Part], *, least_rate: int, received: Callable[[int], None]
+) -> str:
     """Read the request's body into `parts`.
 
     Args:
         request: The request; its body has not been read.
         parts: Name -> part. Names sent by the client serve only to find the part here.
+        least_rate: Bytes per second that have to arrive.
         received: Called with the size of each chunk.
 
     Returns:
         Hexadecimal SHA-256 of all parts. It does not depend on their order or on the boundary.
 
     Raises:
-        ProblemError: The body is not such a form, or is too large.
+        ProblemError: The body is not such a form, is too large, or arrives too slowly.
         StorageFullError: The disk is full.
     """
     form = _Form(_boundary(request), parts)
     chunks = request.stream()
     try:
         _check_length(request, parts)
-        async for chunk in _with_timeout(chunks):
+        async for chunk in _at_rate(chunks, least_rate):
             received(len(chunk))
             form.feed(chunk)
             if form.unwritten >= _BLOCK:
@@ -105,16 +110,23 @@ def _check_length(request: Request, parts: Mapping[str, Part]) -> None:
         )
 
 
-async def _with_timeout(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the chunks, and give up on a client that sends nothing for long."""
+async def _at_rate(chunks: AsyncIterator[bytes], rate: int) -> AsyncIterator[bytes]:
+    """Yield the chunks, and give up on a client that falls behind the rate. Time between the reads does not count."""
+    left, clock = _BEHIND_SECONDS, asyncio.get_running_loop().time
     while True:
+        began = clock()
         try:
-            with anyio.fail_after(_IDLE_SECONDS):
+            with anyio.fail_after(left):
                 chunk = await anext(chunks, None)
         except TimeoutError:
-            raise ProblemError("upload-interrupted", f"nothing arrived for {_IDLE_SECONDS:.0f} seconds") from None
+            raise ProblemError(
+                "upload-interrupted",
+                f"the body arrives too slowly: it is {_BEHIND_SECONDS:g} s behind {rate:,} bytes per second, the least "
+                "rate allowed",
+            ) from None
         if chunk is None:
             return
+        left = min(_BEHIND_SECONDS, left - (clock() - began) + len(chunk) / rate)
         yield chunk
 
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from codec.errors import CodecError
 from service.errors import ServiceError
@@ -90,7 +91,16 @@ async def _on_routing_error(request: Request, error: Exception) -> JSONResponse:
     kind = _ROUTING_PROBLEMS.get(error.status_code, "bad-request")
     response = _respond(request, ProblemError(kind, f"{request.method} {request.url.path[:200]}: {error.detail}"))
     response.headers.update(error.headers or {})
+    if kind == "method-not-allowed":
+        response.headers["Allow"] = ", ".join(_allowed_methods(request))
     return response
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods of the request's path; starlette names those of the first route only."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in routes for method in getattr(route, "methods", None) or ()}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 async def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:

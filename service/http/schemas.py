@@ -87,11 +87,13 @@ class JobView(BaseModel):
     notes: Annotated[list[str], Field(description="What you should know about the uploads, in plain words.")]
     report: Annotated[dict[str, Any] | None, Field(description="Report of a finished run.")]
     error: JobFailure | None
-    links: Annotated[dict[str, str], Field(description="Addresses, relative to the service's root.")]
+    links: Annotated[
+        dict[str, str], Field(description="Addresses on this server, below the prefix that a proxy gives it.")
+    ]
 
     @classmethod
-    def of(cls, job: Job) -> JobView:
-        """Return the job as clients see it."""
+    def of(cls, job: Job, root: str = "") -> JobView:
+        """Return the job as clients see it, with links below `root`."""
         return cls.model_validate(
             {
                 "id": job.id,
@@ -107,7 +109,7 @@ class JobView(BaseModel):
                 "notes": list(job.notes),
                 "report": None if job.report is None else dict(job.report),
                 "error": None if job.error is None else {"type": type_of(job.error.type), "detail": job.error.detail},
-                "links": links_of(job.id),
+                "links": links_of(job.id, root),
             }
         )
 
@@ -116,9 +118,9 @@ def _fields(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__slots__}
 
 
-def links_of(job_id: str) -> dict[str, str]:
-    """Return the addresses of a job's resources."""
-    job = f"/v1/jobs/{job_id}"
+def links_of(job_id: str, root: str = "") -> dict[str, str]:
+    """Return the addresses of a job's resources below `root`."""
+    job = f"{root}/v1/jobs/{job_id}"
     return {
         "self": job,
         "events": f"{job}/events",

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from service.errors import IdempotencyConflictError, QueueFullError
+from service.errors import IdempotencyConflictError
 from service.http.context import Services
+from service.http.limits.disconnect import while_connected
+from service.http.limits.places import share_of
 from service.http.multipart import Part, receive_form
-from service.jobs.requests import QueueLimits
-from service.jobs.types import Job, JobProgress, JobStatus, new_job_id
+from service.jobs.types import Job, JobProgress, new_job_id
 from service.problems import ProblemError
 from service.prompts.shapes import parse_shapes
 from service.run.options import JobOptions, on_marked_frame
@@ -54,8 +55,16 @@ async def submit_job(services: Services, request: Request, caller: str | None, k
         ServiceError: The job is refused; `service.errors.ERROR_MAPPINGS` has the reasons.
     """
     earlier = await in_thread(services.store.find, caller, key) if key else None
-    if earlier is None:
-        await in_thread(_check_queue, services)
+    with services.uploads.take(share_of(request, caller)):
+        if earlier is not None:
+            return await _receive_job(services, request, caller, key, earlier)
+        async with services.coming_jobs.take(caller):
+            return await _receive_job(services, request, caller, key, None)
+
+
+async def _receive_job(
+    services: Services, request: Request, caller: str | None, key: str | None, earlier: Job | None
+) -> SubmittedJob:
     with services.storage.upload() as files:
         parts = {
             "video": Part(int(services.settings.max_upload_bytes), files.video),
@@ -64,7 +73,7 @@ async def submit_job(services: Services, request: Request, caller: str | None, k
             "options": Part(_MAX_OPTIONS_BYTES, required=False),
         }
         await in_thread(services.storage.check_space, _announced_bytes(request, parts.values()))
-        digest = await receive_form(request, parts, received=services.metrics.upload_bytes.inc)
+        digest = await receive_upload(services, request, parts)
         if earlier is not None:
             _check_same_payload(earlier, digest)
             return SubmittedJob(earlier, new=False)
@@ -72,15 +81,22 @@ async def submit_job(services: Services, request: Request, caller: str | None, k
         options = read_options(bytes(parts["options"].text))
         check_model(services, options)
         notes: tuple[str, ...] = ()
+        inspect = services.inspection_pool.call
         if parts["prompt"].given:
             shapes = parse_shapes(bytes(parts["prompt"].text))
             options = on_marked_frame(options, shapes)
-            notes = await services.inspection_pool.call(
-                write_mask, files.video, files.mask, shapes, options.prompt_frame, services.limits
-            )
-        inspected = await services.inspection_pool.call(inspect_job, files.video, files.mask, options, services.limits)
+            marking = inspect(write_mask, files.video, files.mask, shapes, options.prompt_frame, services.limits)
+            notes = await while_connected(request, marking)
+        inspecting = inspect(inspect_job, files.video, files.mask, options, services.limits)
+        inspected = await while_connected(request, inspecting)
         job = _new_job(options, replace(inspected, notes=notes + inspected.notes), digest, caller, key)
         return await in_thread(_store, services, files, job)
+
+
+async def receive_upload(services: Services, request: Request, parts: Mapping[str, Part]) -> str:
+    """Receive a form as `receive_form` does, with the limits and counters of the service."""
+    least_rate = int(services.settings.min_upload_rate)
+    return await receive_form(request, parts, least_rate=least_rate, received=services.metrics.upload_bytes.inc)
 
 
 def read_options(text: bytes) -> JobOptions:
@@ -131,13 +147,6 @@ def check_model(services: Services, options: JobOptions) -> None:
         )
 
 
-def _check_queue(services: Services) -> None:
-    """Refuse before the upload rather than after it."""
-    waiting, allowed = services.store.counts()[JobStatus.QUEUED], services.settings.max_queued_jobs
-    if waiting >= allowed:
-        raise QueueFullError(f"{waiting} jobs wait; allowed: {allowed}")
-
-
 def _announced_bytes(request: Request, parts: Iterable[Part]) -> int:
     """Return the size that the request announces, at most the sum of the parts' limits."""
     length = request.headers.get("content-length", "")
@@ -166,10 +175,9 @@ def _new_job(options: JobOptions, inspected: InspectedJob, digest: str, caller: 
 
 def _store(services: Services, files: JobFiles, job: Job) -> SubmittedJob:
     """Store the files, then the record: a record without files would be a job that cannot run."""
-    settings = services.settings
     services.storage.adopt(files, job.id)
     try:
-        stored, new = services.store.create(job, QueueLimits(settings.max_queued_jobs, settings.max_jobs_per_key))
+        stored, new = services.store.create(job, services.queue_limits)
     except BaseException:
         services.storage.delete(job.id)
         raise

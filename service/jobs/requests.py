@@ -144,6 +144,15 @@ class Requests(Rows):
             found = {status: count for status, count in rows}  # noqa: C416 - rows are no plain tuples
         return {status: found.get(status, 0) for status in JobStatus}
 
+    def count_unfinished(self, api_key_id: str | None = None) -> tuple[int, int]:
+        """Return the number of queued jobs, and of the unfinished jobs of an API key (of all without keys)."""
+        mine = jobs.c.api_key_id == (api_key_id or "")
+        counts = (func.count().filter(QUEUED), func.count().filter(mine))
+        query = select(*counts).where(VISIBLE, jobs.c.status.in_(UNFINISHED))
+        with self._engine.connect() as connection:
+            queued, unfinished = connection.execute(query).one()
+        return queued, unfinished
+
     def _find_duplicate(self, job: Job) -> Job | None:
         """Return the earlier job with the Idempotency-Key of this one."""
         earlier = self.find(job.api_key_id, job.idempotency_key or "")

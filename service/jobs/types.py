@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -176,5 +177,12 @@ class JobIds:
             return f"{self._latest:032x}"
 
 
+_JOB_ID = re.compile(r"[0-9a-f]{32}")
+
 new_job_id = JobIds()
 """Returns the next id of this process."""
+
+
+def is_job_id(text: str) -> bool:
+    """Return whether a text has the form of `new_job_id`."""
+    return _JOB_ID.fullmatch(text) is not None

@@ -6,20 +6,40 @@ frames' presentation indices. Only lines that end in a newline count.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from service.writers.mask_line import encode_line, index_of, parse_line
+from service.errors import RunError
+from service.writers.mask_line import encode_line, index_of, parse_line, without_masks
 from vos.types import FrameMask
 
 BLOCK = 1 << 18
-"""Bytes that `read_lines` reads at a time."""
+"""Bytes that are read at a time. A longer line is a `LongLine`."""
 _TAIL = 1 << 16
 """Bytes read at a time when searching backwards for a newline."""
+_INDEX_BYTES = 64
+"""Bytes of a line that surely contain its index."""
 _EMPTY = -1
 """`MaskLog.last` of an empty file."""
+
+
+@dataclass(frozen=True, slots=True)
+class LongLine:
+    """A line of more than `BLOCK` bytes, which is too long to be kept in memory.
+
+    Attributes:
+        start: Offset of its first byte.
+        size: Its bytes, without the newline.
+        head: The line without the run-length encodings.
+    """
+
+    start: int
+    size: int
+    head: bytes
 
 
 class MaskLog:
@@ -42,6 +62,11 @@ class MaskLog:
             self._file.write(encode_line(mask) + b"\n")
             self._file.flush()
             self.last = mask.index
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self._file.seek(0, os.SEEK_END)
 
     def clear(self) -> None:
         """Remove all lines."""
@@ -71,19 +96,23 @@ class MaskLog:
 
     def _start_of_line(self, end: int) -> int:
         """Return the offset at which the line that ends before `end` begins."""
-        position = end - 1
-        while position:
-            start = max(0, position - _TAIL)
-            self._file.seek(start)
-            newline = self._file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                return start + newline + 1
-            position = start
-        return 0
+        return _after_last_newline(self._file, end - 1)
+
+
+def _after_last_newline(file: BinaryIO, end: int) -> int:
+    """Return the offset after the last newline before `end`, 0 if there is none."""
+    while end:
+        start = max(0, end - _TAIL)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
 
 
 def read_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
-    """Read about `BLOCK` bytes of complete lines, and at least one line if there is one.
+    """Read complete lines, `BLOCK` bytes at most. Where it returns none, `read_long_line` may find one.
 
     Args:
         path: The mask log.
@@ -99,12 +128,58 @@ def read_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
                 return [], -1
             file.seek(offset)
             block = file.read(BLOCK)
-            if len(block) == BLOCK and b"\n" not in block:
-                block += file.readline()
     except FileNotFoundError:
         return [], -1 if offset else 0
     end = block.rfind(b"\n") + 1
     return block[:end].splitlines(), offset + end
+
+
+def read_long_line(path: Path, offset: int) -> LongLine | None:
+    """Return what is known of the line at `offset`, None if it is not complete. Few threads should do so at a time."""
+    try:
+        with path.open("rb", buffering=BLOCK) as file:
+            file.seek(offset)
+            line = file.readline()
+    except FileNotFoundError:
+        return None
+    if not line.endswith(b"\n"):
+        return None
+    return LongLine(offset, len(line) - 1, without_masks(line).rstrip(b"\n"))
+
+
+def read_piece(path: Path, start: int, size: int) -> bytes:
+    """Read some bytes of a line.
+
+    Raises:
+        RunError: The file has become shorter, because the job was started over.
+    """
+    with path.open("rb") as file:
+        file.seek(start)
+        piece = file.read(size)
+    if len(piece) < size:
+        raise RunError("the mask log was cut off while a line of it was read")
+    return piece
+
+
+def pieces_of(line: LongLine) -> Iterator[tuple[int, int]]:
+    """Yield offset and size of the pieces of a line and its newline, `BLOCK` bytes at most."""
+    end = line.start + line.size + 1
+    return ((start, min(BLOCK, end - start)) for start in range(line.start, end, BLOCK))
+
+
+def digest_of(path: Path, line: bytes | LongLine) -> str:
+    """Return the hexadecimal SHA-256 of a line."""
+    if isinstance(line, bytes):
+        return hashlib.sha256(line).hexdigest()
+    digest = hashlib.sha256()
+    for start, size in pieces_of(line):
+        digest.update(read_piece(path, start, size))
+    return digest.hexdigest()
+
+
+def frame_of(line: bytes | LongLine) -> int:
+    """Return the presentation index of the frame that a line describes."""
+    return index_of(line.head if isinstance(line, LongLine) else line)
 
 
 def iter_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -115,10 +190,12 @@ def iter_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield parse_line(line)
 
 
-def find_line(path: Path, index: int) -> bytes | None:
+def find_line(path: Path, index: int) -> bytes | LongLine | None:
     """Return the line of the frame with this presentation index, None if the log does not have it."""
-    lines, _ = read_lines(path, offset_of(path, index))
-    return lines[0] if lines and index_of(lines[0]) == index else None
+    offset = offset_of(path, index)
+    lines, _ = read_lines(path, offset)
+    line = lines[0] if lines else read_long_line(path, offset)
+    return line if line is not None and frame_of(line) == index else None
 
 
 def offset_of(path: Path, index: int) -> int:
@@ -129,25 +206,27 @@ def offset_of(path: Path, index: int) -> int:
     """
     try:
         with path.open("rb") as file:
-            low, high = 0, file.seek(0, os.SEEK_END)
+            low = 0
+            high = end = _after_last_newline(file, file.seek(0, os.SEEK_END))
             while low < high:
                 middle = (low + high) // 2
-                _, line = _next_line(file, middle)
-                if line.endswith(b"\n") and index_of(line) < index:
+                start = _next_start(file, middle)
+                file.seek(start)
+                if start < end and index_of(file.read(_INDEX_BYTES)) < index:
                     low = middle + 1
                 else:
                     high = middle
-            return _next_line(file, low)[0]
+            return _next_start(file, low)
     except FileNotFoundError:
         return 0
 
 
-def _next_line(file: BinaryIO, position: int) -> tuple[int, bytes]:
-    """Return the offset and the bytes of the first line that begins at `position` or later."""
+def _next_start(file: BinaryIO, position: int) -> int:
+    """Return the offset of the first line that begins at `position` or later."""
     file.seek(max(0, position - 1))
-    if position:
-        file.readline()
-    return file.tell(), file.readline()
+    while position and (part := file.readline(BLOCK)) and not part.endswith(b"\n"):
+        pass
+    return file.tell()
 
 
 def _is_valid(line: bytes) -> bool:

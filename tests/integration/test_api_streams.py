@@ -180,10 +180,10 @@ def test_the_number_of_streams_is_limited(service: Served) -> None:
         with small.held(), httpx.Client(base_url=small.client.base_url, timeout=240) as other:
             path = f"/v1/jobs/{small.post().json()['id']}/masks"
             with other.stream("GET", path):
-                wait_for(lambda: small.services.watcher.followers == 1)
+                wait_for(lambda: small.services.streams.taken == 1)
                 refused = small.client.get(path)
                 assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-streams")
-            wait_for(lambda: small.services.watcher.followers == 0)
+            wait_for(lambda: small.services.streams.taken == 0)
         assert len(small.client.get(path).text.splitlines()) == FRAMES
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 
 import codec.kernels  # noqa: F401 - compiles it; in a fresh checkout that takes longer than a request may
@@ -20,6 +19,7 @@ from service.config import Settings
 from service.engine.types import EngineConfig
 from service.http.app import create_app
 from service.http.context import Services
+from service.http.server import HttpServer, listen
 from service.jobs.store import JobStore
 from service.sandbox.pool import Sandbox
 from service.storage.job_files import Storage
@@ -120,39 +120,34 @@ def served(folder: Path, **settings: Any) -> Iterator[Served]:
         engines.append(ThreadEngine(config, store, storage))
         return engines[0]
 
+    own = Settings(home=folder, **settings)
     app = create_app(
-        Settings(home=folder, **settings),
+        own,
         make_engine=make_engine,
         make_sandbox=lambda processes, seconds, size: InlineSandbox(processes, timeout=seconds, memory_bytes=size),
     )
     clip, mask = write_clip(folder / "clip.mp4"), write_mask(folder / "mask.png")
-    with listening(app) as address, httpx.Client(base_url=address, timeout=240) as client:
+    with listening(app, own) as address, httpx.Client(base_url=address, timeout=240) as client:
         yield Served(client, app, engines[0], clip, mask)
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
-    """Serve an application on a free port; yield its address."""
-    config = uvicorn.Config(
-        app,
-        port=0,
-        log_config=None,
-        access_log=False,
-        ws="none",
-        loop="asyncio",
-        http="h11",
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+def listening(app: FastAPI, settings: Settings | None = None) -> Iterator[str]:
+    """Serve an application on a free port, as `keymask serve` does; yield its address."""
+    settings = (settings or Settings()).model_copy(update={"host": "127.0.0.1", "port": 0})
+    listener, address = listen(settings)
+    server = HttpServer(app, settings)
+    server.config.timeout_graceful_shutdown = _DRAIN_SECONDS
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     try:
         while not server.started:
             assert thread.is_alive(), "the service did not start"
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield address
     finally:
         app.state.services.watcher.close_soon()
         server.should_exit = True
         thread.join(120)
+        listener.close()
     assert not thread.is_alive()

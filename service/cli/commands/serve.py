@@ -41,12 +41,14 @@ def serve_command(
     """Serve jobs over HTTP until Ctrl-C. Settings come from KEYMASK_* variables; options override them."""
     given = {"host": host, "port": port, "auth": auth, "devices": devices, "model": model}
     settings = with_options(load_settings(), given)
+    from service.engine.open import check_writable  # noqa: PLC0415
     from service.http.app import create_app  # noqa: PLC0415
     from service.http.context import keys_in_force  # noqa: PLC0415
     from service.http.server import listen, run_server  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
 
     keys = keys_in_force(settings)
+    check_writable(settings)
     configure_logging(settings.log_level)
     socket, address = listen(settings)
     console = text_console(json_file)

@@ -28,9 +28,10 @@ def worker_command(
     settings = with_options(load_settings(), {"devices": devices, "model": model})
     if not settings.device_list:
         raise UsageError("--devices is none: a worker needs at least one device")
-    from service.engine.open import open_engine  # noqa: PLC0415
+    from service.engine.open import check_writable, open_engine  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
 
+    check_writable(settings)
     configure_logging(settings.log_level)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

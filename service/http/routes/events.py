@@ -7,18 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
 
 from service.http.context import Services
-from service.http.dependencies import COMMON, JobDep, ServicesDep, check_stream_room
+from service.http.dependencies import COMMON, JobDep, ServicesDep, root_of, take_stream_place
 from service.http.problem_responses import document_problems
 from service.http.schemas import JobView
 from service.http.streaming.mask_stream import follow_masks
 from service.jobs.types import Job, JobStatus
 from service.problems import problem_document
 from service.run.options import MAX_INDEX
-from service.writers.mask_line import EXAMPLE, index_of, without_masks
+from service.storage.mask_log import LongLine, frame_of
+from service.writers.mask_line import EXAMPLE, without_masks
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
@@ -36,7 +37,7 @@ _EVENT = {
 _EXAMPLE = {
     "event": "frame",
     "id": "0",
-    "data": json.dumps(without_masks(EXAMPLE.encode()), separators=(",", ":")),
+    "data": without_masks(EXAMPLE.encode()).decode(),
 }
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
@@ -56,17 +57,19 @@ LastEventId: TypeAlias = Annotated[
     summary="Follow a job",
     response_class=StreamingResponse,
     responses=document_problems(*COMMON, "job-not-found", "too-many-streams", "not-ready") | _STREAM,
-    dependencies=[Depends(check_stream_room)],
+    dependencies=[Depends(take_stream_place)],
 )
-async def read_events(job: JobDep, services: ServicesDep, last_event_id: LastEventId = None) -> StreamingResponse:
+async def read_events(
+    request: Request, job: JobDep, services: ServicesDep, last_event_id: LastEventId = None
+) -> StreamingResponse:
     """The events of a job from its first frame on, or after `Last-Event-ID`."""
     last = last_event_id or ""
     after = int(last) if last.isascii() and last.isdecimal() and len(last) < 10 else -1
-    events = _events(services, job, min(after, MAX_INDEX) + 1)
+    events = _events(services, job, min(after, MAX_INDEX) + 1, root_of(request))
     return StreamingResponse(events, media_type="text/event-stream", headers=_HEADERS)
 
 
-async def _events(services: Services, job: Job, first: int) -> AsyncIterator[bytes]:
+async def _events(services: Services, job: Job, first: int, root: str) -> AsyncIterator[bytes]:
     last_progress: bytes = b""
     async with aclosing(follow_masks(services, job, first, PING_SECONDS)) as steps:
         async for step in steps:
@@ -78,7 +81,7 @@ async def _events(services: Services, job: Job, first: int) -> AsyncIterator[byt
             if events or step.idle:
                 yield events or b": ping\n\n"
     if snapshot.job is not None and snapshot.job.status.finished:
-        yield _final_event(snapshot.job)
+        yield _final_event(snapshot.job, root)
 
 
 def _progress_event(job: Job) -> bytes:
@@ -86,17 +89,17 @@ def _progress_event(job: Job) -> bytes:
     return _event("progress", {"status": job.status, "done": p.done, "total": p.total, "stage": p.stage, "fps": p.fps})
 
 
-def _frame_event(line: bytes) -> bytes:
+def _frame_event(line: bytes | LongLine) -> bytes:
     """Return a line of the mask log as an event without the masks; clients fetch these from `masks`."""
-    return _event("frame", without_masks(line), index_of(line))
+    data = line.head if isinstance(line, LongLine) else without_masks(line)
+    return b"id: %d\nevent: frame\ndata: %b\n\n" % (frame_of(line), data)
 
 
-def _final_event(job: Job) -> bytes:
+def _final_event(job: Job, root: str) -> bytes:
     if job.status is JobStatus.FAILED and job.error is not None:
         return _event("error", problem_document(job.error.type, job.error.detail))
-    return _event("done", JobView.of(job).model_dump(mode="json"))
+    return _event("done", JobView.of(job, root).model_dump(mode="json"))
 
 
-def _event(kind: str, data: dict[str, Any], index: int | None = None) -> bytes:
-    head = "" if index is None else f"id: {index}\n"
-    return f"{head}event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+def _event(kind: str, data: dict[str, Any]) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import Annotated, Any, TypeAlias
 
 import structlog
@@ -11,12 +12,14 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from service.http.context import Services
-from service.http.dependencies import COMMON, VIDEO_UPLOAD, CallerDep, JobDep, ServicesDep, check_open
+from service.http.dependencies import COMMON, VIDEO_UPLOAD, CallerDep, JobDep, ServicesDep, check_open, root_of
+from service.http.limits.places import share_of
 from service.http.openapi import PROMPT_SCHEMA, form_body
 from service.http.problem_responses import document_problems
-from service.http.schemas import JobPage, JobView
+from service.http.schemas import JobPage, JobView, links_of
 from service.http.submission import submit_job
 from service.jobs.types import Job, JobStatus
+from service.problems import ProblemError
 from service.threads import in_thread
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -102,20 +105,24 @@ async def create_job(
     job = submitted.job
     structlog.contextvars.bind_contextvars(job_id=job.id)
     request.state.job_id = job.id
-    headers = {"Location": f"/v1/jobs/{job.id}"}
+    headers = {"Location": links_of(job.id, root_of(request))["self"]}
     if not submitted.new:
         headers["Idempotent-Replayed"] = "true"
     seconds = _wait_seconds(prefer)
     if seconds is not None:
-        headers["Preference-Applied"] = f"wait={seconds}"
-        job = await _wait(services, job, seconds)
+        # A client that waits is a follower; beyond the limit, the preference is ignored (RFC 7240, section 2).
+        with suppress(ProblemError), services.streams.take(share_of(request, caller)):
+            headers["Preference-Applied"] = f"wait={seconds}"
+            job = await _wait(services, job, seconds)
         if job.status.finished:
-            return _job_response(job, 200, headers)
-    return _job_response(job, 202, headers | {"Retry-After": _POLL_SECONDS})
+            return _job_response(request, job, 200, headers)
+    return _job_response(request, job, 202, headers | {"Retry-After": _POLL_SECONDS})
 
 
 @router.get("", response_model=JobPage, summary="List jobs, newest first", responses=document_problems(*COMMON))
 async def list_jobs(
+    *,
+    request: Request,
     services: ServicesDep,
     caller: CallerDep,
     limit: Annotated[int, Query(ge=1, le=100, description="Largest number of jobs in the answer.")] = 20,
@@ -124,16 +131,16 @@ async def list_jobs(
 ) -> Response:
     """One page of the caller's jobs. A cursor stays valid while jobs come and go."""
     page = await in_thread(services.store.page, limit, cursor, status, caller)
-    view = JobPage(jobs=[JobView.of(job) for job in page.jobs], cursor=page.cursor)
+    view = JobPage(jobs=[JobView.of(job, root_of(request)) for job in page.jobs], cursor=page.cursor)
     return JSONResponse(view.model_dump(mode="json"))
 
 
 @router.get(
     "/{job_id}", response_model=JobView, summary="Read a job", responses=document_problems(*COMMON, "job-not-found")
 )
-async def read_job(job: JobDep) -> Response:
+async def read_job(request: Request, job: JobDep) -> Response:
     """Status and progress of a job; after its end also the report or the error."""
-    return _job_response(job, 200, {} if job.status.finished else {"Retry-After": _POLL_SECONDS})
+    return _job_response(request, job, 200, {} if job.status.finished else {"Retry-After": _POLL_SECONDS})
 
 
 @router.post(
@@ -142,12 +149,12 @@ async def read_job(job: JobDep) -> Response:
     summary="Cancel a job",
     responses=document_problems(*COMMON, "job-not-found"),
 )
-async def cancel_job(job: JobDep, services: ServicesDep) -> Response:
+async def cancel_job(request: Request, job: JobDep, services: ServicesDep) -> Response:
     """A waiting job is canceled at once and a running job within about a second; a finished job does not change."""
     changed = await in_thread(services.store.request_cancel, job.id)
     services.watcher.changed(job.id)
     services.engine.wake()
-    return _job_response(changed, 200)
+    return _job_response(request, changed, 200)
 
 
 @router.delete(
@@ -161,8 +168,8 @@ async def delete_job(job: JobDep, services: ServicesDep) -> Response:
     return Response(status_code=204)
 
 
-def _job_response(job: Job, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
-    content = JobView.of(job).model_dump(mode="json")
+def _job_response(request: Request, job: Job, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
+    content = JobView.of(job, root_of(request)).model_dump(mode="json")
     return JSONResponse(content, status, headers={"Cache-Control": "no-store", **(headers or {})})
 
 

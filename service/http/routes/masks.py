@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from service.http.context import Services
-from service.http.dependencies import COMMON, JobDep, ServicesDep, check_stream_room
+from service.http.dependencies import COMMON, CallerDep, JobDep, ServicesDep, take_stream_place
+from service.http.limits.disconnect import while_connected
+from service.http.limits.places import share_of
 from service.http.openapi import BINARY
 from service.http.problem_responses import document_problems
 from service.http.streaming.mask_stream import follow_masks
 from service.jobs.types import Job
 from service.problems import ProblemError
 from service.run.options import MAX_INDEX
-from service.storage.mask_log import find_line
-from service.threads import in_thread
-from service.writers.mask_line import EXAMPLE, index_of, labels_of, parse_line
-from service.writers.png import encode_mask
+from service.sandbox.drawing import draw_line, draw_mask
+from service.storage.mask_log import LongLine, digest_of, find_line, frame_of, pieces_of, read_piece
+from service.threads import in_large_thread, in_thread
+from service.writers.mask_line import EXAMPLE
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
 _IDLE_SECONDS = 15.0
+_LIGHT_PIXELS = 1 << 24
+"""Pixels times objects of a mask that is drawn in this process; a larger one would delay all other answers."""
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _LINES: dict[int | str, dict[str, Any]] = {
     200: {
@@ -46,6 +49,9 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
     304: {"description": "The client already has the mask (`If-None-Match`)."},
 }
 
+_DRAWING = ("too-many-requests", "busy", "video-undecodable", "not-ready")
+"""Problem types of drawing a mask in a sandbox."""
+
 FromFrame: TypeAlias = Annotated[int, Query(alias="from", ge=0, le=MAX_INDEX, description="First frame to return.")]
 ToFrame: TypeAlias = Annotated[int | None, Query(ge=0, le=MAX_INDEX, description="Frame to stop before.")]
 
@@ -55,7 +61,7 @@ ToFrame: TypeAlias = Annotated[int | None, Query(ge=0, le=MAX_INDEX, description
     summary="Stream masks",
     response_class=StreamingResponse,
     responses=document_problems(*COMMON, "job-not-found", "too-many-streams", "not-ready") | _LINES,
-    dependencies=[Depends(check_stream_room)],
+    dependencies=[Depends(take_stream_place)],
 )
 async def stream_masks(job: JobDep, services: ServicesDep, first: FromFrame = 0, to: ToFrame = None) -> Response:
     """Run-length encoded masks of the frames `from` to `to`, exclusive."""
@@ -66,12 +72,16 @@ async def stream_masks(job: JobDep, services: ServicesDep, first: FromFrame = 0,
 async def _lines(services: Services, job: Job, first: int, end: int) -> AsyncIterator[bytes]:
     if first >= end:
         return
+    path = services.storage.job(job.id).mask_log
     async with aclosing(follow_masks(services, job, first, _IDLE_SECONDS)) as steps:
         async for step in steps:
-            wanted = [line for line in step.lines if index_of(line) < end]
-            if wanted:
-                yield b"\n".join(wanted) + b"\n"
-            if step.lines and index_of(step.lines[-1]) >= end - 1:
+            wanted = [line for line in step.lines if frame_of(line) < end]
+            if short := [line for line in wanted if isinstance(line, bytes)]:
+                yield b"\n".join(short) + b"\n"
+            for long in (line for line in wanted if isinstance(line, LongLine)):
+                for piece in pieces_of(long):
+                    yield await in_thread(read_piece, path, *piece)
+            if step.lines and frame_of(step.lines[-1]) >= end - 1:
                 return
 
 
@@ -79,25 +89,31 @@ async def _lines(services: Services, job: Job, first: int, end: int) -> AsyncIte
     "/{job_id}/masks/{index}.png",
     summary="Read one mask as a picture",
     response_class=Response,
-    responses=document_problems(*COMMON, "job-not-found", "mask-not-found") | _PICTURE,
+    responses=document_problems(*COMMON, "job-not-found", "mask-not-found", *_DRAWING) | _PICTURE,
 )
 async def read_mask_picture(
+    *,
+    request: Request,
     job: JobDep,
     services: ServicesDep,
+    caller: CallerDep,
     index: Annotated[int, Path(ge=0, le=MAX_INDEX, description="Presentation index of the frame.")],
     if_none_match: Annotated[str | None, Header(description="ETags that the client has.")] = None,
 ) -> Response:
     """The mask of one frame, as soon as it is computed."""
-    line = await in_thread(find_line, services.storage.job(job.id).mask_log, index)
+    path, width, height = services.storage.job(job.id).mask_log, job.video.width, job.video.height
+    line = await in_large_thread(find_line, path, index)
     if line is None:
         state = f"is {job.status} and has no such frame" if job.status.finished else "has not reached it"
         raise ProblemError("mask-not-found", f"there is no mask of frame {index}: the job {state}")
-    etag = f'"{hashlib.sha256(line).hexdigest()[:32]}"'
+    etag = f'"{(await in_large_thread(digest_of, path, line))[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if etag in (if_none_match or ""):
         return Response(status_code=304, headers=headers)
-    return Response(await in_thread(_encode_picture, line, job), media_type="image/png", headers=headers)
-
-
-def _encode_picture(line: bytes, job: Job) -> bytes:
-    return encode_mask(labels_of(parse_line(line), job.video.width, job.video.height))
+    if isinstance(line, bytes) and line.count(b'"rle":') * width * height <= _LIGHT_PIXELS:
+        picture = await in_thread(draw_line, line, width, height)
+    else:
+        with services.builds.take(share_of(request, caller)):
+            drawing = services.probe_pool.call(draw_mask, path, index, width, height)
+            picture = await while_connected(request, drawing)
+    return Response(picture, media_type="image/png", headers=headers)

@@ -8,9 +8,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
 from service.http.dependencies import VIDEO_UPLOAD, CallerDep, ServicesDep, check_open
-from service.http.multipart import Part, receive_form
+from service.http.limits.disconnect import while_connected
+from service.http.limits.places import share_of
+from service.http.multipart import Part
 from service.http.openapi import form_body
 from service.http.problem_responses import document_problems
+from service.http.submission import receive_upload
 from service.sandbox.inspection import probe_upload
 from service.threads import in_thread
 
@@ -49,11 +52,11 @@ _PROBLEMS = (*VIDEO_UPLOAD, "too-many-frames", "video-too-long")
     openapi_extra=_BODY,
     dependencies=[Depends(check_open)],
 )
-async def probe_video(request: Request, services: ServicesDep, _caller: CallerDep) -> Response:
+async def probe_video(request: Request, services: ServicesDep, caller: CallerDep) -> Response:
     """Decode a video and report what its bitstream offers. The video is deleted afterwards."""
-    with services.storage.upload() as files:
+    with services.uploads.take(share_of(request, caller)), services.storage.upload() as files:
         await in_thread(services.storage.check_space)
         parts = {"video": Part(int(services.settings.max_upload_bytes), files.video)}
-        await receive_form(request, parts, received=services.metrics.upload_bytes.inc)
-        report = await services.probe_pool.call(probe_upload, files.video, services.limits)
+        await receive_upload(services, request, parts)
+        report = await while_connected(request, services.probe_pool.call(probe_upload, files.video, services.limits))
     return JSONResponse(report)

@@ -9,11 +9,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from service.http.dependencies import VIDEO_UPLOAD, CallerDep, ServicesDep, check_open
-from service.http.multipart import Part, receive_form
+from service.http.limits.disconnect import while_connected
+from service.http.limits.places import share_of
+from service.http.multipart import Part
 from service.http.openapi import BINARY, PROMPT_SCHEMA, form_body
 from service.http.problem_responses import document_problems
 from service.http.schemas import PromptMask
-from service.http.submission import MAX_PROMPT_BYTES
+from service.http.submission import MAX_PROMPT_BYTES, receive_upload
 from service.prompts.shapes import parse_shapes
 from service.sandbox.marking import mark_upload
 from service.threads import in_thread
@@ -58,7 +60,7 @@ _MASK: dict[int | str, dict[str, Any]] = {
 async def make_prompt(
     request: Request,
     services: ServicesDep,
-    _caller: CallerDep,
+    caller: CallerDep,
     format: Annotated[
         Literal["png", "rle"], Query(description="`png`, or `rle` for JSON with run-length encodings.")
     ] = "png",
@@ -67,13 +69,14 @@ async def make_prompt(
 
     The same boxes and points give the same mask as the `prompt` of a job.
     """
-    with services.storage.upload() as files:
+    with services.uploads.take(share_of(request, caller)), services.storage.upload() as files:
         await in_thread(services.storage.check_space)
         video = Part(int(services.settings.max_upload_bytes), files.video)
         prompt = Part(MAX_PROMPT_BYTES)
-        await receive_form(request, {"video": video, "prompt": prompt}, received=services.metrics.upload_bytes.inc)
+        await receive_upload(services, request, {"video": video, "prompt": prompt})
         shapes = parse_shapes(bytes(prompt.text))
-        made = await services.probe_pool.call(mark_upload, files.video, shapes, services.limits)
+        making = services.probe_pool.call(mark_upload, files.video, shapes, services.limits)
+        made = await while_connected(request, making)
     headers = {"Cache-Control": "no-store"}
     if format == "rle":
         return JSONResponse(made.values, headers=headers)

@@ -22,6 +22,8 @@ from service.sandbox.export import FORMATS
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
+_DIGITS = 18
+"""Digits of a number in a range; a longer one is beyond every file."""
 _RANGES = re.compile(r"bytes=\s*(?:\d+-\d*|-\d+)\s*(?:,\s*(?:\d+-\d*|-\d+)\s*)*")
 _HEADERS: dict[str, Any] = {
     "ETag": {"schema": {"type": "string"}, "description": "Identifies this file."},
@@ -73,6 +75,10 @@ class ResultFile(FileResponse):
             await Response(status_code=304, headers={"ETag": etag})(scope, receive, send)
             return
         ranges = headers.get("range")
+        if ranges is not None:
+            ranges = re.sub(r"\d+", _bounded, ranges)
+            others = [pair for pair in scope["headers"] if pair[0].lower() != b"range"]
+            scope = {**scope, "headers": [*others, (b"range", ranges.encode("latin-1"))]}
         size = int(self.headers["content-length"])
         if ranges is not None and (not _RANGES.fullmatch(ranges) or _is_reversed(ranges)):
             scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0].lower() != b"range"]}
@@ -127,6 +133,12 @@ async def read_result(
     except FileNotFoundError:
         raise ProblemError("job-not-found", f"the job {job.id} was deleted") from None
     return ResultFile(path, media_type=form.media_type, filename=filename, stat_result=stat, headers=headers)
+
+
+def _bounded(number: re.Match[str]) -> str:
+    """Return a number of a range without leading zeros, and not longer than Python and starlette parse."""
+    digits = number[0].lstrip("0") or "0"
+    return digits if len(digits) <= _DIGITS else "9" * _DIGITS
 
 
 def _matches(if_none_match: str, etag: str) -> bool:

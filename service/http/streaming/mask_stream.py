@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from service.http.context import Services
 from service.http.job_watcher import JobSnapshot
 from service.jobs.types import Job
-from service.storage.mask_log import offset_of
-from service.threads import in_thread
-from service.writers.mask_line import index_of
+from service.storage.mask_log import LongLine, frame_of, offset_of
+from service.threads import in_large_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +18,13 @@ class StreamStep:
 
     Attributes:
         snapshot: The job at this moment.
-        lines: New lines of the mask log in order, each frame once. The stream is over when the snapshot is final and
-            there are none.
+        lines: New lines of the mask log in order, each frame once: at most a block, or one long line. The stream is
+            over when the snapshot is final and there are none.
         idle: Whether nothing has changed for the whole time-out.
     """
 
     snapshot: JobSnapshot
-    lines: list[bytes]
+    lines: list[bytes | LongLine]
     idle: bool = False
 
 
@@ -44,19 +43,19 @@ async def follow_masks(
     """
     path = services.storage.job(job.id).mask_log
     async with services.watcher.follow(job) as watch:
-        snapshot, size, offset = watch.snapshot, 0, await in_thread(offset_of, path, first)
+        snapshot, size, offset = watch.snapshot, 0, await in_large_thread(offset_of, path, first)
         while True:
-            lines: list[bytes] = []
+            lines: list[bytes | LongLine] = []
             # A mask log that shrank belongs to a job that was started over. A reader may be ahead of the snapshot's
             # size, because the log grows after it was measured: that alone means nothing.
             if offset < 0 or snapshot.mask_bytes < size:
-                offset = await in_thread(offset_of, path, first)
+                offset = await in_large_thread(offset_of, path, first)
             size = snapshot.mask_bytes
             if offset < size or snapshot.final:
                 lines, offset = await watch.read_lines(path, offset)
-            wanted = [line for line in lines if index_of(line) >= first]
+            wanted = [line for line in lines if frame_of(line) >= first]
             if wanted:
-                first = index_of(wanted[-1]) + 1
+                first = frame_of(wanted[-1]) + 1
             yield StreamStep(snapshot, wanted)
             if lines:
                 snapshot = watch.snapshot

@@ -37,7 +37,7 @@ def job(store: JobStore) -> Job:
 @pytest.fixture
 def watcher(store: JobStore, tmp_path: Path) -> JobWatcher:
     """A watcher of the store."""
-    return JobWatcher(store, Storage(tmp_path), 10)
+    return JobWatcher(store, Storage(tmp_path))
 
 
 @pytest.fixture
@@ -50,10 +50,10 @@ def test_a_closed_watcher_accepts_no_follower(watcher: JobWatcher, job: Job) -> 
     """After `close` a new stream is refused as not ready, and one that has passed this check ends at once."""
 
     async def main() -> JobSnapshot:
-        watcher.check_room()
+        watcher.check_open()
         watcher.close()
         with pytest.raises(ProblemError) as caught:
-            watcher.check_room()
+            watcher.check_open()
         assert caught.value.kind == "not-ready"
         async with watcher.follow(job) as watch:
             return await asyncio.wait_for(watch.next_after(watch.snapshot, 3600), 60)

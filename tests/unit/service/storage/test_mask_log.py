@@ -9,8 +9,19 @@ import numpy as np
 import pytest
 
 from codec.types import FrameType
-from service.storage.mask_log import BLOCK, find_line, offset_of, read_lines
-from service.writers.mask_line import frame_line, index_of, mask_of
+from service.errors import RunError
+from service.storage.mask_log import (
+    BLOCK,
+    LongLine,
+    find_line,
+    frame_of,
+    offset_of,
+    pieces_of,
+    read_lines,
+    read_long_line,
+    read_piece,
+)
+from service.writers.mask_line import encode_line, frame_line, index_of, mask_of, without_masks
 from vos.types import FrameMask, MaskSource
 
 
@@ -38,7 +49,7 @@ def test_bisection_finds_the_same_line_as_a_linear_search(tmp_path: Path, indice
         assert offset_of(path, wanted) == offset
         found = find_line(path, wanted)
         assert (found is not None) is (wanted in indices)
-        assert found is None or index_of(found) == wanted
+        assert found is None or frame_of(found) == wanted
 
 
 def test_an_incomplete_line_is_not_returned(tmp_path: Path) -> None:
@@ -67,15 +78,49 @@ def test_a_log_that_was_started_over_is_detected(tmp_path: Path) -> None:
 
 
 def test_long_logs_are_read_in_blocks(tmp_path: Path) -> None:
-    """About one block is read at a time, but a longer line is returned whole."""
+    """About one block is read at a time. A longer line is read in pieces, and known by its head."""
     path = tmp_path / "frames"
-    long = b'{"index":1,"x":"' + b"y" * (3 * BLOCK) + b'"}'
+    long = b'{"index":1,"objects":[{"id":3,"rle":{"size":[9,9],"counts":"' + b"y" * (3 * BLOCK) + b'"},"area":5}]}'
     path.write_bytes(b'{"index":0}\n' + long + b"\n" + b'{"index":2}\n' * (2 * BLOCK // 12))
     assert read_lines(path, 0) == ([b'{"index":0}'], 12)
-    lines, offset = read_lines(path, 12)
-    assert (lines, offset) == ([long], 12 + len(long) + 1)
-    lines, _ = read_lines(path, offset)
+    assert read_lines(path, 12) == ([], 12)
+    found = read_long_line(path, 12)
+    assert found == LongLine(12, len(long), b'{"index":1,"objects":[{"id":3,"area":5}]}')
+    pieces = [read_piece(path, *piece) for piece in pieces_of(found)]
+    assert (b"".join(pieces), max(map(len, pieces))) == (long + b"\n", BLOCK)
+    assert find_line(path, 1) == found
+    lines, _ = read_lines(path, 12 + len(long) + 1)
     assert len(lines) == BLOCK // 12
+
+
+def test_a_long_line_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
+    """A long line counts once it is complete; if the job is started over, its pieces cannot be read."""
+    path = tmp_path / "frames"
+    path.write_bytes(b'{"index":0,"x":"' + b"y" * (2 * BLOCK))
+    assert read_long_line(path, 0) is None
+    with path.open("ab") as file:
+        file.write(b'"}\n')
+    line = read_long_line(path, 0)
+    assert line is not None
+    path.write_bytes(b"")
+    with pytest.raises(RunError, match="cut off"):
+        read_piece(path, *next(pieces_of(line)))
+
+
+def test_the_head_of_a_line_is_the_line_without_encodings() -> None:
+    """Whatever bytes the counts have, the line without them equals what a parser finds."""
+    rng = np.random.default_rng(5)
+    labels = np.zeros((310, 420), np.uint8)
+    for number in range(200):  # runs of every length, so that the counts contain every character
+        top, left, height, width = rng.integers(1, 200, 4)
+        labels[top : top + height, left : left + width] = number % 4
+    mask = FrameMask(7, None, 0.5, FrameType.P, MaskSource.KEY, labels, {1: 0.5, 2: 1.0, 3: 0.25})
+    line = encode_line(mask)
+    assert b"\\\\" in line
+    values = json.loads(line)
+    for item in values["objects"]:
+        del item["rle"]
+    assert json.loads(without_masks(line)) == values
 
 
 def test_a_mask_survives_the_line_format() -> None:

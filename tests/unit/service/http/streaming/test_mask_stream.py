@@ -17,8 +17,7 @@ from service.http.streaming import mask_stream
 from service.jobs.types import Job, JobStatus, JobVideo
 from service.run.options import JobOptions
 from service.storage.job_files import Storage
-from service.storage.mask_log import offset_of
-from service.writers.mask_line import index_of
+from service.storage.mask_log import frame_of, offset_of
 
 JOB = Job("0" * 32, JobOptions(), JobVideo("h264", 64, 48, 25.0, 9, 0.36, 0), "0" * 64, datetime.now(UTC))
 DONE = Job("0" * 32, JobOptions(), JOB.video, "0" * 64, JOB.created_at, status=JobStatus.SUCCEEDED)
@@ -59,7 +58,7 @@ def follow(
         left = list(moments)
         async with aclosing(mask_stream.follow_masks(services, JOB, 0, 3600)) as steps:
             async for step in steps:
-                streamed += map(index_of, step.lines)
+                streamed += map(frame_of, step.lines)
                 if not step.lines and left:
                     content, size, job = left.pop(0)
                     path.write_bytes(content)

@@ -1,0 +1,1 @@
+"""Limits on what clients may hold: connections, and places in lines."""

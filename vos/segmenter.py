@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from codec.types import CompressedFrame, VideoInfo
 from vos.errors import OptionError
+from vos.keyframes.base_network import BaseNetwork
 from vos.keyframes.policy import parse_policy
 from vos.modeling.network import VOSNetwork
 from vos.modeling.refiner import Refiner
@@ -29,7 +30,9 @@ class Segmenter:
         OptionError: An option has a value that is not allowed.
     """
 
-    def __init__(self, network: VOSNetwork, options: Options | None = None, refiner: Refiner | None = None) -> None:
+    def __init__(
+        self, network: VOSNetwork | BaseNetwork, options: Options | None = None, refiner: Refiner | None = None
+    ) -> None:
         self.network = network
         self.options = options or Options()
         self.refiner = refiner

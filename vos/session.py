@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from codec.types import STRIDE, CompressedFrame, VideoInfo
+from vos.keyframes.base_network import BaseNetwork, VideoSetup
 from vos.keyframes.history import KeyframeHistory
-from vos.keyframes.keyframe_segmenter import KeyframeSegmenter
+from vos.keyframes.keyframe_segmenter import begin_video
 from vos.keyframes.policy import FrameContext, KeyframePolicy
-from vos.masks.geometry import PaddedSize, prompt_to_soft, to_grid
+from vos.masks.geometry import prompt_to_soft, to_grid
 from vos.masks.labels import Labeler
-from vos.modeling.network import Features, VOSNetwork
+from vos.modeling.network import VOSNetwork
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
 from vos.propagation.propagate import Propagated, propagate
 from vos.propagation.warp import ReferenceStore
@@ -57,20 +58,21 @@ class Session:
     """
 
     def __init__(
-        self, *, network: VOSNetwork, refiner: Refiner | None, options: Options, policy: KeyframePolicy,
+        self, *, network: VOSNetwork | BaseNetwork, refiner: Refiner | None, options: Options, policy: KeyframePolicy,
         pools: ThreadPools, timer: StageTimer, info: VideoInfo, prompt: Prompt,
     ) -> None:  # fmt: skip
         self._policy, self._pools, self._timer = policy, pools, timer
         self._prompt, self._labeler = prompt, Labeler(prompt, info, timer, options.edges == "refined")
         self._device = next(network.parameters()).device
-        self._size = PaddedSize.of(info.analysis_height, info.analysis_width, network.stride)
         self._object_ids = prompt.object_ids
         self._prompt_masks = torch.from_numpy(prompt_to_soft(prompt.labels, self._object_ids, info)).to(self._device)
         self._refiner = None if refiner is None else MaskRefiner(refiner, BUDGETS[options.quality])
         # Without refinement, propagated frames take too little time to hide other work behind them.
         self._refines = refiner is not None and policy.propagates
         beside = pools if self._refines and pools.can_work_beside else None
-        self._base = KeyframeSegmenter(network, options, self._size, beside, timer)
+        setup = VideoSetup(info.analysis_height, info.analysis_width, options, beside, timer)
+        self._base = begin_video(network, setup)
+        self._size = self._base.size
         self._history = KeyframeHistory(prompt.index, len(self._object_ids), self._device)
         light = 0 if refiner is None else LIGHT_CHANNELS
         self._references = ReferenceStore(len(self._object_ids) + light + 1, *self._size.grid, self._device)
@@ -148,10 +150,14 @@ class Session:
         """Segment a frame with the base network, which takes the estimate as a hint."""
         frame = estimate.frame
         features = self._base.encode(frame)
-        logits = self._base.segment(features, estimate.masks.soft)
-        full = self._base.to_full(logits)
-        self._add_key(frame, features, full, logits)
-        return self._labeler.label(frame, MaskSource.KEY, self._size.crop(full), 1, torch.ones(len(full)))
+        prediction = self._base.segment(features, estimate.masks.soft)
+        full = self._base.to_full(prediction.logits)
+        presence = prediction.presence
+        confidence = torch.ones(len(full)) if presence is None else torch.sigmoid(presence.float())
+        self._store_key(frame, full)
+        self._base.memorize(frame.index, features, full)
+        self._note_key(frame, prediction.logits)
+        return self._labeler.label(frame, MaskSource.KEY, self._size.crop(full), 1, confidence)
 
     def _refine(self, estimates: list[_Estimate]) -> list[_Estimate]:
         """Refine the estimates that need it, in their order; without a refiner, none does."""
@@ -173,7 +179,10 @@ class Session:
         masks: list[FrameMask] = []
         for frame in wave.frames:
             if frame.index == self._prompt.index:
-                self._add_key(frame, self._base.encode(frame), self._size.pad(self._prompt_masks), None)
+                full = self._size.pad(self._prompt_masks)
+                self._store_key(frame, full)
+                self._base.prompt(frame.index, self._base.encode(frame), dict(enumerate(full)))
+                self._note_key(frame, None)
                 masks.append(self._labeler.label_prompt(frame))
                 for early in self._early:
                     masks += self._segment(Wave((early,), ()))
@@ -182,13 +191,15 @@ class Session:
                 self._early.append(frame)
         return masks
 
-    def _add_key(self, frame: CompressedFrame, features: Features, full: Tensor, logits: Tensor | None) -> None:
-        """Memorize a key frame with its soft masks [K, padded_height, padded_width]; the prompt has no logits."""
+    def _store_key(self, frame: CompressedFrame, full: Tensor) -> None:
+        """Keep a key frame's soft masks [K, padded_height, padded_width] for the refiner and as a reference."""
         soft = to_grid(self._size.crop(full))
         with self._timer.stage("correct"):
             light = soft[:0] if self._refiner is None else self._refiner.add_keyframe(frame, soft)
         self._store(frame, Propagated(soft, light, torch.zeros_like(soft[0]), 1.0))
-        self._base.memorize(frame.index, features, full)
+
+    def _note_key(self, frame: CompressedFrame, logits: Tensor | None) -> None:
+        """Add a memorized key frame to the history; the prompt frame has no logits."""
         self._history.add(frame.index, logits, memorized={*self._base.indices, *self._refiner_keys})
 
     def _prefetch_next_key(self, ahead: tuple[CompressedFrame, ...]) -> None:
@@ -234,6 +245,7 @@ class Session:
             pending=tuple(self._unordered.values()),
             counts=dict(counts),
             before_start=dict(before_start),
+            network=self._base.capture(),
         )
 
     def restore(self, state: RunState) -> None:
@@ -241,7 +253,7 @@ class Session:
         self.next_index, self._waves_done = state.next_index, state.waves
         self._history.recent, self._history.key_count = state.keys, state.key_count
         self._history.frame_count = state.frame_count
-        self._base.reserve(state.memory)
+        self._base.reserve(state.memory, state.network)
         if self._refiner is not None:
             self._refiner.reserve(state.refiner_keys)
         self._history.logits = {i: torch.from_numpy(logits) for i, logits in state.logits.items()}

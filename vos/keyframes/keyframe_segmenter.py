@@ -1,4 +1,4 @@
-"""The base network on one video: segment key frames with a memory of earlier ones.
+"""A memory network on one video: segment key frames with keys and values of earlier ones.
 
 Refining a single frame leaves half of the cores idle. Two things that no mask waits for run there: the memory entry of
 the latest key frame, and the features of the next one, because the backbone needs no mask. The policy predicts which
@@ -8,26 +8,36 @@ A wrong prediction costs its work and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from codec.types import STRIDE, CompressedFrame
+from vos.keyframes.base_network import BaseNetwork, BaseSession, VideoSetup, merge_given
 from vos.keyframes.memory_bank import MemoryBank
 from vos.masks.geometry import PaddedSize, rgb_to_tensor
 from vos.modeling.aggregate import soft_aggregate
-from vos.modeling.network import Features, Memory, VOSNetwork
+from vos.modeling.network import Features, FramePrediction, Memory, VOSNetwork
 from vos.runtime.run_state import MemoryLayout
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import ThreadPools
 from vos.types import Options
 
 
-class KeyframeSegmenter:
-    """Base network and memory bank of one video.
+def begin_video(network: VOSNetwork | BaseNetwork, setup: VideoSetup) -> BaseSession[Any]:
+    """Begin a video with a base network of either kind."""
+    if isinstance(network, BaseNetwork):
+        return network.begin(setup)
+    size = PaddedSize.of(setup.height, setup.width, network.stride)
+    return KeyframeSegmenter(network, setup.options, size, setup.pools, setup.timer)
+
+
+class KeyframeSegmenter(BaseSession[Features]):
+    """Memory network and memory bank of one video.
 
     Args:
         network: Base network, in eval mode.
@@ -40,59 +50,25 @@ class KeyframeSegmenter:
     def __init__(
         self, network: VOSNetwork, options: Options, size: PaddedSize, pools: ThreadPools | None, timer: StageTimer
     ) -> None:
+        super().__init__(size, pools, timer)
         self._network = network
-        self._top_k = options.top_k
-        self._size = size
-        self._pools = pools
-        self._timer = timer
+        self._options = options
         self._memory = MemoryBank(options.memory_frames, options.memory_spacing)
+        self._objects = 0
         parameter = next(network.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
-        self._prefetched: tuple[CompressedFrame, Future[Features]] | None = None
-
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """Presentation indices of the key frames in memory."""
-        return self._memory.layout.indices
 
     @property
     def layout(self) -> MemoryLayout:
-        """Which key frames the memory holds, for the resume state."""
+        """Which key frames the memory holds."""
         return self._memory.layout
 
-    @property
-    def can_prefetch(self) -> bool:
-        """Whether `prefetch` has a core to run on."""
-        return self._pools is not None
-
-    def prefetch(self, frame: CompressedFrame) -> None:
-        """Start to encode a frame that is expected to be key, and drop the one that was expected before."""
-        if self._pools is not None and (self._prefetched is None or self._prefetched[0] is not frame):
-            self._drop_prefetched()
-            self._prefetched = frame, self._pools.beside(self._encode, frame)
-
-    def encode(self, frame: CompressedFrame) -> Features:
-        """Return the features of a key frame, prefetched or not."""
-        with self._timer.stage("encode"):
-            future = self._prefetched[1] if self._prefetched is not None and self._prefetched[0] is frame else None
-            # If it has not started, it is faster here, on all cores.
-            features = self._encode(frame) if future is None or future.cancel() else future.result()
-        self._drop_prefetched()
-        return features
-
-    def segment(self, features: Features, hint: Tensor) -> Tensor:
-        """Segment a frame.
-
-        Args:
-            features: Of the frame, from `encode`.
-            hint: Soft masks [K, rows, columns] that are expected in it.
-
-        Returns:
-            Logits float32 [K, 1, rows, columns] of the padded picture at stride 4.
-        """
+    def segment(self, features: Features, hint: Tensor | None) -> FramePrediction:
+        """Segment a frame; the logits have stride 4 of the padded picture."""
         with self._timer.stage("read"):
-            padded = self._size.pad_grid(hint).unsqueeze(1).to(self._dtype)
-            return self._network.segment(features, self._memory.view(), padded, self._top_k).float()
+            padded = None if hint is None else self.size.pad_grid(hint).unsqueeze(1).to(self._dtype)
+            logits = self._network.segment(features, self._memory.view(), padded, self._options.top_k)
+            return FramePrediction(logits.float())
 
     def to_full(self, logits: Tensor) -> Tensor:
         """Logits from `segment` -> soft masks [K, padded_height, padded_width]."""
@@ -100,22 +76,30 @@ class KeyframeSegmenter:
         return soft_aggregate(torch.sigmoid(full.squeeze(1)))[1:]
 
     def memorize(self, index: int, features: Features, masks: Tensor) -> None:
-        """Add a key frame with its soft masks [K, padded_height, padded_width] to the memory."""
+        """Add a key frame to the memory, which drops an older one if it is full."""
         with self._timer.stage("memorize"):
             self._memory.add(index, self._start_memorizing(features, masks))
 
-    def reserve(self, layout: MemoryLayout) -> None:
+    def prompt(self, index: int, features: Features, masks: Mapping[int, Tensor]) -> Tensor:
+        """Memorize given masks. Entries of earlier frames lack new objects, so the memory then begins again here."""
+        known, self._objects = self._objects, max(self._objects, max(masks) + 1)
+        if masks.keys() >= set(range(known)):
+            merged = torch.stack([masks[k] for k in range(self._objects)])
+        else:
+            merged = merge_given(self.to_full(self.segment(features, None).logits), masks)
+        if 0 < known < self._objects:
+            self._memory = MemoryBank(self._options.memory_frames, self._options.memory_spacing)
+        self.memorize(index, features, merged)
+        return merged
+
+    def reserve(self, layout: MemoryLayout, captured: Mapping[str, npt.NDArray[Any]]) -> None:  # noqa: ARG002
         """Reserve the memory slots of an interrupted run; `restore` fills them."""
         self._memory.reserve(layout)
 
     def restore(self, frame: CompressedFrame, masks: Tensor) -> None:
-        """Memorize a frame with a reserved slot again, with its soft masks [K, padded_height, padded_width]."""
+        """Memorize a frame with a reserved slot again."""
+        self._objects = max(self._objects, len(masks))
         self._memory.refill(frame.index, self._memorize((self.encode(frame), masks)))
-
-    def _drop_prefetched(self) -> None:
-        if self._prefetched is not None:
-            self._prefetched[1].cancel()  # has no effect on work that is running or done
-            self._prefetched = None
 
     def _start_memorizing(self, features: Features, masks: Tensor) -> Callable[[], Memory]:
         """Return a function that waits for the memory entry."""
@@ -126,7 +110,7 @@ class KeyframeSegmenter:
 
     def _encode(self, frame: CompressedFrame) -> Features:
         picture = self._network.normalize(rgb_to_tensor(frame.rgb(), self._device)).to(self._dtype)
-        return self._network.encode(self._size.pad(picture))
+        return self._network.encode(self.size.pad(picture))
 
     def _memorize(self, key: tuple[Features, Tensor]) -> Memory:
         features, masks = key

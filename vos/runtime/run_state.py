@@ -1,8 +1,8 @@
 """Resume state of a run, small enough to be saved regularly.
 
 It does not contain the memory bank. To resume, the key frames are encoded again and memorized with the masks they had.
-Everything else that later masks depend on is saved as it is, so a resumed run yields the same masks as one that was
-never interrupted.
+Everything else that later masks depend on, such as a network's recurrent features, is saved as it is, so a resumed run
+yields the same masks as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from codec.types import Float32Array, FrameType
 from vos.types import FrameMask, MaskSource
@@ -69,6 +70,7 @@ class RunState:
         pending: Masks that are done but not yet next in presentation order.
         counts: Source of a mask -> masks yielded so far.
         before_start: Source of a mask -> masks before the start of the output, which are not yielded.
+        network: Arrays of the base network that cannot be computed again from key frames and masks.
     """
 
     next_index: int
@@ -83,6 +85,7 @@ class RunState:
     pending: tuple[FrameMask, ...]
     counts: Mapping[MaskSource, int]
     before_start: Mapping[MaskSource, int] = field(default_factory=dict)
+    network: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def save(self, path: Path, fingerprint: str) -> None:
         """Write the state to a file, completely or not at all.
@@ -94,6 +97,7 @@ class RunState:
         arrays: dict[str, Any] = {f"logits{i}": self.logits[i] for i in self.logits}
         arrays |= {f"reference{r.decode_index}": r.channels for r in self.references}
         arrays |= {f"labels{m.index}": m.labels for m in self.pending}
+        arrays |= {f"network.{name}": array for name, array in self.network.items()}
         about = {
             "fingerprint": fingerprint,
             "next_index": self.next_index,
@@ -110,6 +114,7 @@ class RunState:
             ],
             "counts": {str(source): count for source, count in self.counts.items()},
             "before_start": {str(source): count for source, count in self.before_start.items()},
+            "network": list(self.network),
         }
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
@@ -145,4 +150,5 @@ def _parse(about: dict[str, Any], arrays: Mapping[str, Any]) -> RunState:
         ),
         counts={MaskSource(source): count for source, count in about["counts"].items()},
         before_start={MaskSource(source): count for source, count in about["before_start"].items()},
+        network={name: arrays[f"network.{name}"] for name in about["network"]},
     )

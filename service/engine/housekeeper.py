@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import JobNotFoundError
 from service.jobs.store import JobStore
@@ -21,22 +25,20 @@ class Housekeeper:
 
     def remove_deleted(self) -> int:
         """Remove the jobs that are pending deletion and not running; return their number."""
-        job_ids = self._store.pending_deletion()
-        for job_id in job_ids:
-            self._storage.delete(job_id)
-            self._store.remove(job_id)
-        return len(job_ids)
+        return _for_each(self._store.pending_deletion(), self._remove)
 
     def expire(self) -> int:
         """Request the deletion of expired jobs; return their number."""
-        expired = self._store.expired(datetime.now(UTC))
-        for job in expired:
-            try:
-                self._store.request_delete(job.id)
-            except JobNotFoundError:
-                continue  # its owner has deleted it meanwhile
-            _log.info("job expired", extra={"job_id": job.id})
-        return len(expired)
+        return _for_each((job.id for job in self._store.expired(datetime.now(UTC))), self._expire)
+
+    def _remove(self, job_id: str) -> None:
+        self._storage.delete(job_id)
+        self._store.remove(job_id)
+
+    def _expire(self, job_id: str) -> None:
+        with suppress(JobNotFoundError):  # its owner has deleted it meanwhile
+            self._store.request_delete(job_id)
+            _log.info("job expired", extra={"job_id": job_id})
 
     def sweep(self, *, min_age: float = 60.0) -> int:
         """Remove orphaned files, as `Storage.sweep` does; return the number of deleted job folders."""
@@ -45,3 +47,22 @@ class Housekeeper:
         if swept:
             _log.info("orphaned files removed", extra={"jobs": swept})
         return len(swept)
+
+
+def _for_each(job_ids: Iterable[str], action: Callable[[str], None]) -> int:
+    """Do something for each job and return the number of jobs; one that fails does not keep the others from it.
+
+    Raises:
+        SQLAlchemyError: The database fails, which is no fault of a job.
+    """
+    done = 0
+    for job_id in job_ids:
+        try:
+            action(job_id)
+        except SQLAlchemyError:
+            raise
+        except Exception:
+            _log.warning("housekeeping of a job failed", extra={"job_id": job_id}, exc_info=True)
+        else:
+            done += 1
+    return done

@@ -12,10 +12,9 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import wait
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from service.engine.housekeeper import Housekeeper
 from service.engine.messages import Command, Ended, Heartbeat
+from service.engine.steps import Steps
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
 from service.engine.worker_process import WorkerProcess
 from service.jobs.claims import Release
@@ -28,6 +27,12 @@ _TICK_SECONDS = 0.5
 _ORPHAN_SECONDS = 2.0
 _MIN_START_SECONDS = 300.0
 """Time a worker always has to load its network, even if `stall_seconds` is shorter."""
+_SILENT_SECONDS = 60.0
+"""Time without a tick after which the engine is not ready. A tick may wait for the database several times."""
+_KILL_SECONDS = 5.0
+"""Time that a killed worker has to disappear when the engine stops."""
+_STOP_SECONDS = 30.0
+"""Time after the grace period that `stop` waits for the thread, which may wait for the database."""
 
 
 class Supervisor:
@@ -45,7 +50,8 @@ class Supervisor:
         self._jobs: Counter[str] = Counter()
         self._restarts = self._resumed = 0
         self._releases: dict[str, Release] = {}
-        self._due: dict[str, float] = {}
+        self._steps = Steps()
+        self._ticked_at = time.monotonic()
         self._listener: Callable[[str], None] = lambda _job_id: None
         self._stopping = threading.Event()
         self._wake_out, self._wake_in = os.pipe()
@@ -54,19 +60,21 @@ class Supervisor:
 
     def start(self) -> None:
         """Requeue interrupted jobs and start the workers."""
-        self._try("requeue", lambda: self._store.requeue_orphans(self._is_alive))
-        self._try("remove", self._housekeeper.remove_deleted)
-        # No job is just being created now, unless another process accepts uploads.
-        min_age = 0.0 if self._storage.is_sole_process() else 60.0
-        self._try("sweep", partial(self._housekeeper.sweep, min_age=min_age))
+        self._steps.run("requeue", lambda: self._store.requeue_orphans(self._is_alive))
+        self._steps.run("remove", self._housekeeper.remove_deleted)
+        self._steps.run("sweep", self._sweep_all)
+        self._ticked_at = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop all workers at a safe point and requeue their jobs."""
+        """Stop all workers at a safe point and requeue their jobs. Returns in bounded time whatever hangs."""
         self._stopping.set()
         self.wake()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(self._config.grace_seconds + _KILL_SECONDS + _STOP_SECONDS)
+        if self._thread.is_alive():
+            _log.error("the engine's thread does not end; jobs of this process are released at the next start")
+            return
         with self._lock:
             if self._wake_in >= 0:
                 os.close(self._wake_in)
@@ -85,8 +93,17 @@ class Supervisor:
 
     @property
     def ready(self) -> bool:
-        """Whether a worker has loaded its network."""
-        return any(worker.model is not None for worker in self.workers())
+        """Whether jobs run."""
+        return self.unready_reason() is None
+
+    def unready_reason(self) -> str | None:
+        """Return why no job can run now, in one line; None if jobs can run."""
+        if not self._thread.is_alive() or time.monotonic() - self._ticked_at > _SILENT_SECONDS:
+            return "the thread that supervises the workers does not run; the log may have the reason"
+        if not self._config.devices or any(worker.model is not None for worker in self.workers()):
+            return None
+        failures = [worker.failure for worker in self.workers() if worker.failure]
+        return failures[0] if failures else "no worker has loaded its network yet"
 
     def workers(self) -> tuple[WorkerStatus, ...]:
         """Return the current status of all workers."""
@@ -101,37 +118,49 @@ class Supervisor:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            self._ticked_at = time.monotonic()
             for worker in self._workers:
-                self._try("start", worker.start_if_due)
+                self._steps.run("start", worker.start_if_due)
             self._wait(_TICK_SECONDS)
-            self._tick()
-        self._drain()
+            self._steps.run("tick", self._tick)
+        self._steps.run("drain", self._drain)
 
     def _wait(self, seconds: float) -> None:
         """Wait for a message, the end of a worker, a call of `wake` or the timeout."""
+        if not self._steps.run("wait", partial(self._wait_for_handles, seconds)):
+            time.sleep(seconds)
+
+    def _wait_for_handles(self, seconds: float) -> None:
         ready = wait([self._wake_out, *(handle for worker in self._workers for handle in worker.handles)], seconds)
         if self._wake_out in ready:
             os.read(self._wake_out, 1 << 16)
-            self._due.pop("remove", None)
+            self._steps.hasten("remove")
             for worker in self._workers:
                 worker.send(Command.WAKE)
 
     def _tick(self) -> None:
         """Do all checks once. A failed one is logged and retried at the next tick."""
         for worker in self._workers:
-            is_dead = worker.is_dead  # before receiving, so that its last messages are not lost
-            self._receive(worker)
-            if is_dead:
-                self._reap(worker)
-            elif worker.exists:
-                self._try("check", partial(self._kill_if_hung, worker))
-        self._add_cuda_workers()
+            self._steps.run("observe", partial(self._observe, worker))
+        self._steps.run("add", self._add_cuda_workers)
         self._release_all()
         interval = self._config.housekeeping_seconds
-        self._every(_ORPHAN_SECONDS, "requeue", lambda: self._store.requeue_orphans(self._is_alive))
-        self._every(_ORPHAN_SECONDS, "remove", self._housekeeper.remove_deleted)
-        self._every(interval, "expire", self._housekeeper.expire)
-        self._every(interval, "sweep", self._housekeeper.sweep)
+        self._steps.every(_ORPHAN_SECONDS, "requeue", lambda: self._store.requeue_orphans(self._is_alive))
+        self._steps.every(_ORPHAN_SECONDS, "remove", self._housekeeper.remove_deleted)
+        self._steps.every(interval, "expire", self._housekeeper.expire)
+        self._steps.every(interval, "sweep", self._housekeeper.sweep)
+
+    def _observe(self, worker: WorkerProcess) -> None:
+        is_dead = worker.is_dead  # before receiving, so that its last messages are not lost
+        self._steps.run("receive", partial(self._receive, worker))
+        if is_dead:
+            self._steps.run("reap", partial(self._reap, worker))
+        elif worker.exists:
+            self._steps.run("check", partial(self._kill_if_hung, worker))
+
+    def _sweep_all(self) -> None:
+        # No job is just being created at the start, unless another process accepts uploads.
+        self._housekeeper.sweep(min_age=0.0 if self._storage.is_sole_process() else 60.0)
 
     def _is_alive(self, name: str) -> bool:
         """Return whether a worker is alive or one of our own, whose death `_reap` handles."""
@@ -148,13 +177,16 @@ class Supervisor:
                     self._jobs[str(message.status)] += message.status.finished
                     self._resumed += message.resumed
             if isinstance(message, Ended):
-                self._listener(message.job_id)
+                self._tell_listener(message.job_id)
+
+    def _tell_listener(self, job_id: str) -> None:
+        self._steps.run("listener", partial(self._listener, job_id))
 
     def _reap(self, worker: WorkerProcess) -> None:
         """Clean up after a dead worker and schedule the release of its job."""
         name, job_id = worker.status.name, worker.status.job_id
-        exit_code = worker.reap()
         self._releases[name] = Release.RETURNED if self._stopping.is_set() else Release.DIED
+        exit_code = worker.reap()
         if not self._stopping.is_set():
             with self._lock:
                 self._restarts += 1
@@ -174,15 +206,16 @@ class Supervisor:
     def _release_all(self) -> None:
         """Release the jobs of dead workers; those that the store cannot release now remain scheduled."""
         for name in list(self._releases):
-            self._try("release", partial(self._release, name))
+            self._steps.run("release", partial(self._release, name))
 
     def _release(self, name: str) -> None:
-        for job in self._store.release(name, self._releases[name]):
+        released = self._store.release(name, self._releases[name])
+        del self._releases[name]
+        for job in released:
             _log.info("job released", extra={"job_id": job.id, "status": str(job.status)})
             with self._lock:
                 self._jobs[str(job.status)] += job.status.finished
-            self._listener(job.id)
-        del self._releases[name]
+            self._tell_listener(job.id)
 
     def _add_cuda_workers(self) -> None:
         """With devices "auto", add a worker for each further CUDA device once the first worker has counted them."""
@@ -195,27 +228,17 @@ class Supervisor:
         deadline = time.monotonic() + self._config.grace_seconds
         for worker in self._workers:
             worker.send(Command.DRAIN)
-        while any(worker.exists for worker in self._workers):
+        while any(worker.exists for worker in self._workers) and time.monotonic() < deadline + _KILL_SECONDS:
             self._wait(0.1)
             for worker in self._workers:
-                is_dead = worker.is_dead
-                self._receive(worker)
-                if is_dead:
-                    self._reap(worker)
-                elif time.monotonic() > deadline:
-                    worker.kill()
+                self._steps.run("observe", partial(self._drain_worker, worker, deadline))
         self._release_all()
-        self._try("remove", self._housekeeper.remove_deleted)
+        self._steps.run("remove", self._housekeeper.remove_deleted)
 
-    def _every(self, seconds: float, name: str, action: Callable[[], object]) -> None:
-        now = time.monotonic()
-        if now >= self._due.get(name, 0.0):
-            self._due[name] = now + seconds
-            self._try(name, action)
-
-    def _try(self, name: str, action: Callable[[], object]) -> None:
-        """Run a step. The supervisor survives a database, disk or system that fails for a while."""
-        try:
-            action()
-        except (SQLAlchemyError, OSError) as error:
-            _log.warning("housekeeping failed", extra={"step": name, "reason": str(error)[:200]})
+    def _drain_worker(self, worker: WorkerProcess, deadline: float) -> None:
+        is_dead = worker.is_dead
+        self._steps.run("receive", partial(self._receive, worker))
+        if is_dead:
+            self._steps.run("reap", partial(self._reap, worker))
+        elif time.monotonic() > deadline:
+            worker.kill()

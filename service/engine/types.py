@@ -108,7 +108,10 @@ class Engine(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether a worker has loaded its network."""
+        """Whether jobs run."""
+
+    def unready_reason(self) -> str | None:
+        """Return why no job can run now, in one line; None if jobs can run."""
 
     def workers(self) -> tuple[WorkerStatus, ...]:
         """Return the current status of all workers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import select
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -61,7 +62,7 @@ class WorkerProcess:
         """Start a process if there is none and the backoff after failures is over.
 
         Raises:
-            OSError: The system cannot create a process or a pipe.
+            OSError: The system cannot create a process or a pipe. The next attempt waits for the backoff.
         """
         if self._process is not None or time.monotonic() < self._start_at:
             return
@@ -71,9 +72,10 @@ class WorkerProcess:
         )
         try:
             self._process, self._connection = _start(assignment)
-        except OSError as error:
-            self._failure = f"a worker process cannot be started: {error.strerror or error}"
+        except Exception as error:
+            self._failure = f"a worker process cannot be started: {getattr(error, 'strerror', None) or error}"
             self.status = replace(self.status, failure=self._failure)
+            self._back_off()
             raise
         self.heartbeat_at = time.monotonic()
         self.status = WorkerStatus(name, self.device, self._process.pid, WorkerState.STARTING, failure=self._failure)
@@ -91,9 +93,9 @@ class WorkerProcess:
             return
 
     def send(self, command: Command) -> None:
-        """Send a command to the worker if it is alive."""
+        """Send a command to the worker if it is alive. A worker that reads none gets no more than fit into the pipe."""
         try:
-            if self._connection is not None:
+            if self._connection is not None and _is_writable(self._connection):
                 self._connection.send(command)
         except OSError:
             pass
@@ -110,17 +112,22 @@ class WorkerProcess:
             The exit code; a negative one is the signal that ended the process.
         """
         process, self._process = self._process, None
+        connection, self._connection = self._connection, None
+        was_starting = self.status.state is WorkerState.STARTING
+        self.status = WorkerStatus("", self.device, None, WorkerState.STARTING)
+        if connection is not None:
+            connection.close()
         process.join()
         exit_code: int | None = process.exitcode
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self.status.state is WorkerState.STARTING:
-            self._failures += 1
+        if was_starting:
             self._failure = self._failure or f"the worker process ended with exit code {exit_code} before it was ready"
-            self._start_at = time.monotonic() + min(_MAX_BACKOFF_SECONDS, 0.5 * 2**self._failures)
-        self.status = WorkerStatus("", self.device, None, WorkerState.STARTING, failure=self._failure)
+            self._back_off()
+        self.status = replace(self.status, failure=self._failure)
         return exit_code
+
+    def _back_off(self) -> None:
+        self._failures += 1
+        self._start_at = time.monotonic() + min(_MAX_BACKOFF_SECONDS, 0.5 * 2 ** min(self._failures, 10))
 
     def _update_status(self, message: object) -> None:
         old = self.status
@@ -137,6 +144,13 @@ class WorkerProcess:
         elif isinstance(message, Ended):
             job_id, state = None, WorkerState.IDLE
         self.status = WorkerStatus(old.name, old.device, old.pid, state, job_id, model, self._failure)
+
+
+def _is_writable(connection: Connection) -> bool:
+    """Return whether a short message fits into the pipe, so that a worker that is stopped does not block the sender."""
+    poll = select.poll()
+    poll.register(connection, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 def _start(assignment: Assignment) -> tuple[Any, Connection]:

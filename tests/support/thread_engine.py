@@ -6,8 +6,10 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from codec.reader import open_video
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
@@ -79,6 +81,10 @@ class ThreadEngine:
         """Call a function with the id of each job that has ended."""
         self._listener = listener
 
+    def unready_reason(self) -> str | None:
+        """Return the failure of the worker if it does not count as ready."""
+        return None if self.ready else "no weights"
+
     def workers(self) -> tuple[WorkerStatus, ...]:
         """Return the state of the only worker."""
         model = {"name": self.config.model.name} if self.ready else None
@@ -93,12 +99,16 @@ class ThreadEngine:
         while not self._stopped:
             self._wake.wait(0.2)
             self._wake.clear()
-            for job_id in self.store.pending_deletion():
-                self.storage.delete(job_id)
-                self.store.remove(job_id)
-            while not self._stopped and not self.paused.is_set() and (job := self.store.claim_next(NAME)) is not None:
-                self._run(job)
-                self._listener(job.id)
+            with suppress(SQLAlchemyError):  # the database is away for a while
+                self._run_all()
+
+    def _run_all(self) -> None:
+        for job_id in self.store.pending_deletion():
+            self.storage.delete(job_id)
+            self.store.remove(job_id)
+        while not self._stopped and not self.paused.is_set() and (job := self.store.claim_next(NAME)) is not None:
+            self._run(job)
+            self._listener(job.id)
 
     def _run(self, job: Job) -> None:
         try:

@@ -33,9 +33,9 @@ async def ready(services: ServicesDep) -> Health:
         await in_thread(services.store.ping)
     except Exception as error:
         raise ProblemError("not-ready", "the database does not answer") from error
-    if services.settings.device_list and not services.engine.ready:
-        failures = [worker.failure for worker in services.engine.workers() if worker.failure]
-        raise ProblemError("not-ready", failures[0] if failures else "no worker has loaded its network yet")
+    reason = services.engine.unready_reason()
+    if reason is not None:
+        raise ProblemError("not-ready", reason)
     return Health(status="ok")
 
 

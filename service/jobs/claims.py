@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select, update
 
 from service.errors import LostJobError
+from service.jobs.reading import unreadable_error
 from service.jobs.rows import QUEUED, RUNNING, VISIBLE, Rows, no_earlier_than
 from service.jobs.schema import jobs, to_columns
 from service.jobs.types import Job, JobError, JobProgress, JobStatus, check_transition
@@ -35,7 +36,15 @@ class Claims(Rows):
     """Changes by workers, and the release of jobs whose worker is gone."""
 
     def claim_next(self, worker: str) -> Job | None:
-        """Assign the oldest queued job to a worker and mark it as running. Returns None if no job is queued."""
+        """Assign a queued job to a worker and mark it as running. Returns None if no job is queued.
+
+        A job that cannot be read fails at once, so that it keeps no other from running.
+        """
+        while (job := self._claim(worker)) is not None and job.unreadable:
+            self.move(job.id, JobStatus.RUNNING, JobStatus.FAILED, worker=worker, error=unreadable_error(job))
+        return job
+
+    def _claim(self, worker: str) -> Job | None:
         oldest = select(jobs.c.id).where(QUEUED, VISIBLE).order_by(jobs.c.id).limit(1).with_for_update(skip_locked=True)
         start = no_earlier_than(jobs.c.created_at, datetime.now(UTC))
         claimed = self._change(

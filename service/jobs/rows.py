@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Select, Update, case, func, literal, update
 
 from service.jobs.database import relaxed_transaction
-from service.jobs.schema import UtcDateTime, job_of, jobs
+from service.jobs.reading import UtcDateTime, job_of
+from service.jobs.schema import jobs
 from service.jobs.types import Job, JobStatus
 
 VISIBLE = jobs.c.delete_requested.is_(False)

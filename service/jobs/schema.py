@@ -1,48 +1,25 @@
-"""The table of jobs, and the conversion between a row and a `Job`."""
+"""The table of jobs, and the conversion of a `Job` to a row."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     Float,
     Index,
     Integer,
     MetaData,
-    Row,
     String,
     Table,
-    TypeDecorator,
     UniqueConstraint,
     false,
 )
 
-from service.jobs.types import Job, JobError, JobProgress, JobStatus, JobVideo
-from service.prompts.objects import PromptObject
-from service.run.options import JobOptions
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Time-zone-aware times in UTC, also in databases without time zones (SQLite)."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Convert to UTC."""
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return the time in UTC; a stored time without a zone is UTC."""
-        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
-
+from service.jobs.reading import Document, UtcDateTime
+from service.jobs.types import Job
 
 metadata = MetaData(
     naming_convention={
@@ -65,12 +42,12 @@ jobs = Table(
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("expires_at", UtcDateTime),
-    Column("options", JSON, nullable=False),
-    Column("video", JSON, nullable=False),
-    Column("prompt", JSON(none_as_null=True)),
-    Column("notes", JSON(none_as_null=True)),
-    Column("report", JSON(none_as_null=True)),
-    Column("error", JSON(none_as_null=True)),
+    Column("options", Document, nullable=False),
+    Column("video", Document, nullable=False),
+    Column("prompt", Document(none_as_null=True)),
+    Column("notes", Document(none_as_null=True)),
+    Column("report", Document(none_as_null=True)),
+    Column("error", Document(none_as_null=True)),
     Column("done", Integer, nullable=False),
     Column("total", Integer),
     Column("stage", String(16), nullable=False),
@@ -83,12 +60,6 @@ jobs = Table(
     UniqueConstraint("api_key_id", "idempotency_key"),
     Index("ix_jobs_status_id", "status", "id"),
     Index("ix_jobs_worker", "worker"),
-)
-
-_PLAIN_COLUMNS = tuple(
-    f.name
-    for f in fields(Job)
-    if f.name not in ("api_key_id", "progress", "options", "video", "prompt", "notes", "error")
 )
 
 
@@ -115,21 +86,4 @@ def to_columns(**attributes: Any) -> dict[str, Any]:
 
 def row_of(job: Job) -> dict[str, Any]:
     """Return all columns of a job."""
-    return to_columns(**{f.name: getattr(job, f.name) for f in fields(job)})
-
-
-def job_of(row: Row[Any]) -> Job:
-    """Return the job stored in a row."""
-    columns = row._mapping
-    plain = {name: columns[name] for name in _PLAIN_COLUMNS}
-    plain["status"] = JobStatus(columns["status"])
-    return Job(
-        **plain,
-        api_key_id=columns["api_key_id"] or None,
-        progress=JobProgress(columns["done"], columns["total"], columns["stage"], columns["fps"]),
-        options=JobOptions(**columns["options"]),
-        video=JobVideo(**columns["video"]),
-        prompt=tuple(PromptObject.from_json(item) for item in columns["prompt"] or ()),
-        notes=tuple(columns["notes"] or ()),
-        error=None if columns["error"] is None else JobError(**columns["error"]),
-    )
+    return to_columns(**{f.name: getattr(job, f.name) for f in fields(job) if f.name != "unreadable"})

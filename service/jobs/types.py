@@ -119,6 +119,7 @@ class Job:
         worker: Name of the worker that runs the job.
         attempts: How often the job was started.
         deaths: How many workers died while running the job.
+        unreadable: Attributes that could not be read from the database and have a substitute here.
     """
 
     id: str
@@ -141,6 +142,7 @@ class Job:
     worker: str | None = None
     attempts: int = 0
     deaths: int = 0
+    unreadable: tuple[str, ...] = ()
 
 
 class TransitionError(ValueError):

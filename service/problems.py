@@ -72,6 +72,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "range-not-satisfiable": ProblemType(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "The range is outside the file"),
     "idempotency-conflict": ProblemType(_BAD, "The Idempotency-Key was used for another payload"),
     "worker-died": ProblemType(HTTPStatus.INTERNAL_SERVER_ERROR, "The worker process died each time it ran the job"),
+    "job-unreadable": ProblemType(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "The stored job cannot be read; another version of the service wrote it"
+    ),
     "run-failed": ProblemType(HTTPStatus.INTERNAL_SERVER_ERROR, "The job failed"),
     # the service
     "queue-full": ProblemType(HTTPStatus.TOO_MANY_REQUESTS, "No more jobs may wait at the moment", retry_after=30),
@@ -85,6 +88,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "storage-full": ProblemType(HTTPStatus.INSUFFICIENT_STORAGE, "There is no space for more files", retry_after=300),
     "busy": ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "The service has no room for the request", retry_after=5),
     "not-ready": ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "The service is not ready", retry_after=2),
+    "database-unavailable": ProblemType(
+        HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer at the moment", retry_after=5
+    ),
     "internal-error": ProblemType(HTTPStatus.INTERNAL_SERVER_ERROR, "The service failed; its log has the details"),
 }
 

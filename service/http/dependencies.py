@@ -22,7 +22,9 @@ from service.threads import in_thread
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, if the service requires one.")
 
-COMMON = ("invalid-request", "unauthorized", "bad-request", "method-not-allowed", "internal-error")
+COMMON = (
+    "invalid-request", "unauthorized", "bad-request", "method-not-allowed", "database-unavailable", "internal-error",
+)  # fmt: skip
 """Problem types that any call may be answered with."""
 VIDEO_UPLOAD = (
     *COMMON, "invalid-multipart", "invalid-parts", "unsupported-media-type", "upload-too-large", "upload-interrupted",

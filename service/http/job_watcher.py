@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import JobNotFoundError
 from service.jobs.store import JobStore
@@ -20,6 +23,8 @@ from service.threads import in_large_thread, in_thread
 
 PERIOD_SECONDS = 0.1
 """Time between two polls of a job, unless a change is announced earlier."""
+_MAX_PAUSE_SECONDS = 5.0
+"""Longest time between two polls that fail."""
 
 Lines: TypeAlias = tuple[list[bytes | LongLine], int]
 """Lines of a mask log, and the offset after them."""
@@ -172,14 +177,19 @@ class JobWatcher:
             self._loop.call_soon_threadsafe(self.close)
 
     async def _keep_polling(self, job_id: str, watch: JobWatch) -> None:
+        pause = PERIOD_SECONDS
         while not watch.snapshot.final and not self.closing:
             watch.poll_now.clear()
             try:
                 watch.publish(await in_thread(self._poll, job_id))
-            except Exception:  # for example a database that is away for a moment: the next poll may succeed
-                _log.exception("cannot poll a job", extra={"job_id": job_id})
+                pause = PERIOD_SECONDS
+            except Exception as error:  # for example a database that is away for a moment: the next poll may succeed
+                pause = min(2 * pause, _MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
+                defect = None if isinstance(error, SQLAlchemyError) else error
+                extra = {"job_id": job_id, "reason": f"{type(error).__name__}: {error}"[:200]}
+                _log.warning("cannot poll a job", extra=extra, exc_info=defect)
             with suppress(TimeoutError):
-                async with asyncio.timeout(PERIOD_SECONDS):
+                async with asyncio.timeout(pause):
                     await watch.poll_now.wait()
 
     def _poll(self, job_id: str) -> JobSnapshot:

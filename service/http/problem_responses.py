@@ -10,12 +10,14 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from codec.errors import CodecError
 from service.errors import ServiceError
 from service.http.context import Services
+from service.jobs.database import is_transient
 from service.problems import MEDIA_TYPE, PROBLEMS, ProblemError, problem_document, problem_of
 from vos.errors import VosError
 
@@ -59,6 +61,7 @@ def add_error_handlers(app: FastAPI) -> None:
     """Answer every error that a route raises as a problem."""
     for kind in (ServiceError, CodecError, VosError):
         app.add_exception_handler(kind, _on_known_error)
+    app.add_exception_handler(SQLAlchemyError, _on_database_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_routing_error)
     app.add_exception_handler(Exception, _on_unexpected_error)
@@ -73,6 +76,14 @@ def _respond(request: Request, problem: ProblemError) -> JSONResponse:
 
 async def _on_known_error(request: Request, error: Exception) -> JSONResponse:
     return _respond(request, problem_of(error))
+
+
+async def _on_database_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SQLAlchemyError)
+    if not is_transient(error):
+        return await _on_unexpected_error(request, error)
+    _log.warning("the database does not answer", extra={"path": request.url.path, "reason": str(error)[:200]})
+    return _respond(request, ProblemError("database-unavailable", "the database does not answer; try again later"))
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:

@@ -13,19 +13,31 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from service.errors import UsageError
 from service.threads import THREADS
 
-_BUSY_SECONDS = 30.0
+_BUSY_SECONDS = 10.0
 """How long a SQLite connection waits for the change of another connection."""
+_MIGRATION_SECONDS = 600.0
+"""How long one statement of a migration may take in PostgreSQL, or wait for the migration of another process."""
 _MIGRATION_LOCK = 0x6B65796D61736B
 """PostgreSQL advisory lock of the process that migrates ("keymask" in ASCII)."""
 _CREATION_LOCK = _MIGRATION_LOCK + 1
 """PostgreSQL advisory lock that creates jobs one at a time."""
 _alembic = Lock()
 """Held while Alembic runs, because it keeps its context in global variables."""
+
+
+class DatabaseAwayError(SQLAlchemyError):
+    """The database did not answer a moment ago, so this call was not tried."""
+
+
+def is_transient(error: SQLAlchemyError) -> bool:
+    """Return whether the call may succeed later: the database is away, restarts, hangs or is locked."""
+    return isinstance(error, (DatabaseAwayError, OperationalError, InterfaceError, PoolTimeoutError))
 
 
 def open_database(url: str) -> Engine:
@@ -42,7 +54,11 @@ def open_database(url: str) -> Engine:
             f"the database is {url!r}; a URL is expected, such as sqlite:////var/lib/keymask/jobs.db"
         ) from error
     if backend == "postgresql":
-        return create_engine(parsed, pool_pre_ping=True)
+        if (driver := parsed.get_driver_name()) != "psycopg":
+            raise UsageError(f"the database driver is {driver}; allowed for PostgreSQL: postgresql+psycopg://")
+        from service.jobs.postgres import open_postgres  # noqa: PLC0415 - psycopg is an optional dependency
+
+        return open_postgres(parsed)
     if backend != "sqlite":
         raise UsageError(f"the database is {backend}; allowed: sqlite, postgresql")
     arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
@@ -52,7 +68,9 @@ def open_database(url: str) -> Engine:
     Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
     # The service's threads and the supervisor share this pool. Further connections would be opened and closed for a
     # single call, which takes longer than waiting for a free one.
-    engine = create_engine(parsed, connect_args=arguments, pool_size=THREADS + 1, max_overflow=0)
+    engine = create_engine(
+        parsed, connect_args=arguments, pool_size=THREADS + 1, max_overflow=0, pool_timeout=_BUSY_SECONDS
+    )
     event.listen(engine, "connect", _prepare)
     return engine
 
@@ -86,13 +104,28 @@ def migrate(engine: Engine) -> None:
     """Migrate the schema to the newest version in one transaction, one process at a time."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with _alembic, engine.begin() as connection:
+    with _alembic, _patient(engine) as patient, patient.begin() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             _lock(connection, _MIGRATION_LOCK)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+@contextmanager
+def _patient(engine: Engine) -> Iterator[Engine]:
+    """Yield an engine of the same database that waits long enough for a migration."""
+    if engine.dialect.name == "sqlite":
+        yield engine
+        return
+    from service.jobs.postgres import open_postgres  # noqa: PLC0415
+
+    patient = open_postgres(engine.url, _MIGRATION_SECONDS)
+    try:
+        yield patient
+    finally:
+        patient.dispose()
 
 
 def lock_creation(connection: Connection) -> None:

@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
         labels: Object id -> name, for COCO and YouTube-VIS files.
         opacity: Share of an object's color inside it in the overlay, 0 to 1.
         colors: Object id -> color in the overlay, "#rrggbb" or a CSS name.
+        polygon_tolerance: Farthest distance in pixels of a polygon from the mask's outline, 0 to 50.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
@@ -46,6 +47,7 @@ class Options(TypedDict, total=False):
     labels: dict[int, str] | dict[str, str] | None
     opacity: float | None
     colors: dict[int, str] | dict[str, str] | None
+    polygon_tolerance: float | None
 
 
 class LocalOptions(Options, total=False):

@@ -137,6 +137,10 @@ class JobOptions(BaseModel):
             examples=[{"1": "#e69f00", "2": "teal"}],
         ),
     ] = None
+    polygon_tolerance: Annotated[
+        float,
+        Field(ge=0, le=50, description="Farthest distance in pixels of a polygon from the mask's outline, 0 to 50."),
+    ] = 1.0
     edges: Annotated[
         Literal["refined", "raw"],
         Field(
@@ -148,6 +152,11 @@ class JobOptions(BaseModel):
     def changes_overlay(self) -> bool:
         """Whether an option is set that only an overlay shows."""
         return bool(self.colors) or self.opacity != type(self).model_fields["opacity"].default
+
+    @property
+    def changes_polygons(self) -> bool:
+        """Whether an option is set that only polygons show."""
+        return bool(self.polygon_tolerance != type(self).model_fields["polygon_tolerance"].default)
 
     @property
     def first_frame(self) -> int:

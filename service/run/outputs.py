@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from service.errors import UsageError
 from service.prompts.color_names import parse_hex
 from service.run.options import JobOptions
 from service.run.output_paths import check_paths, is_same, real
-from service.writers.overlay import Look, container_of
+from service.writers.formats import FORMATS, check_suffix
+from service.writers.video.overlay import Look
 
 _FILES = ("prompt", "overlay", "rle", "coco", "ytvis", "png")
 
@@ -30,6 +32,7 @@ class Outputs:
         coco: COCO instances; None for no such file.
         ytvis: YouTube-VIS annotations; None for no such file.
         png: Zip of the masks; None for no such file.
+        exports: Name of another format (`service.writers.formats.FORMATS`) -> file.
     """
 
     folder: Path
@@ -40,12 +43,18 @@ class Outputs:
     coco: Path | None = None
     ytvis: Path | None = None
     png: Path | None = None
+    exports: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def files(self) -> dict[str, Path]:
         """Files that are written besides masks and report, by name; all but the prompt are those of an option."""
         named = {name: getattr(self, name) for name in _FILES}
-        return {name: path for name, path in named.items() if path is not None}
+        return {name: path for name, path in named.items() if path is not None} | dict(self.exports)
+
+    @property
+    def formats(self) -> dict[str, Path]:
+        """Files of the formats in `service.writers.formats.FORMATS`, by name."""
+        return {name: path for name, path in self.files.items() if name in FORMATS}
 
     @property
     def masks(self) -> Path:
@@ -75,8 +84,9 @@ class Outputs:
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"--out {self.folder} is a file; a folder is expected")
         _check_room(self.folder)
-        if self.overlay is not None:
-            container_of(self.overlay)
+        for name, path in self.formats.items():
+            if name == "overlay" or name in self.exports:
+                check_suffix(name, path)
         files = self.files.values()
         for path in files:
             if path.is_dir():
@@ -91,7 +101,11 @@ class Outputs:
     def _check_collisions(self, inputs: tuple[Path, ...]) -> None:
         if any(is_same(path, self.masks) for path in inputs):
             raise UsageError(f"{self.masks} is an input of this run and masks would go there; choose another --out")
-        on_request = {f"--{name}": path for name, path in self.files.items() if name != "prompt"}
+        on_request = {
+            f"--export {name}" if name in self.exports else f"--{name}": path
+            for name, path in self.files.items()
+            if name != "prompt"
+        }
         files = {"report.json": self.report} | on_request | {"--json": self.json, "prompt.png": self.prompt}
         check_paths(inputs, files, (self.folder, self.masks))
         for path in (*inputs, *files.values()):

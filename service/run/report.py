@@ -73,7 +73,7 @@ class Report:
         chosen = asdict(self.options.for_segmenter()) | self.options.model_dump(
             include={
                 *("model", "prompt_frame", "mask_mode", "motion", "analysis_side", "max_side"),
-                *("labels", "opacity", "colors"),
+                *("labels", "opacity", "colors", "polygon_tolerance"),
             }
         )
         return {

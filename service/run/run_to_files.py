@@ -25,13 +25,12 @@ from service.run.resume.unfinished_run import ResumableRun, UnfinishedRun
 from service.run.review.reviewer import facts_of
 from service.run.segment import Segmentation, segment
 from service.writers.categories import Categories
-from service.writers.coco import CocoWriter
+from service.writers.formats import FORMATS, Material
 from service.writers.ndjson import RleWriter
-from service.writers.overlay import OverlayWriter
-from service.writers.png import PngWriter, ZipWriter, encode_mask
+from service.writers.png import PngWriter, encode_mask
 from service.writers.report import ReportWriter
+from service.writers.video.film import FilmWriter
 from service.writers.writer import ResultWriter
-from service.writers.ytvis import YtvisWriter
 from vos.types import FrameMask
 
 ProgressCallback: TypeAlias = Callable[[int, int | None], None]
@@ -160,7 +159,7 @@ class _FileSink:
         self._run = run
         self._started = started
         self._progress = progress
-        self._overlay: OverlayWriter | None = None
+        self._films: list[FilmWriter] = []
         self._write_seconds = 0.0
 
     def write(self, masks: Iterator[FrameMask], on_progress: ProgressCallback) -> Report:
@@ -208,27 +207,31 @@ class _FileSink:
         self._write_seconds += perf_counter() - began
 
     def _open_writers(self) -> Iterator[ResultWriter]:
-        outputs, info = self._request.outputs, self._run.info
-        size, names = (info.display_width, info.display_height), Categories(self._request.options.labels)
-        about = {"description": "masks by keymask", "date_created": datetime.now(UTC).isoformat(timespec="seconds")}
+        request, outputs = self._request, self._request.outputs
         if outputs.rle is not None:
             yield RleWriter(outputs.rle)
-        if outputs.coco is not None:
-            yield CocoWriter(outputs.coco, size, names, about)
-        if outputs.ytvis is not None:
-            yield YtvisWriter(outputs.ytvis, size, names, about)
-        if outputs.png is not None:
-            yield ZipWriter(outputs.png)
-        if outputs.overlay is not None:
-            self._overlay = OverlayWriter(self._request.video, outputs.overlay, info, look_of(self._request.options))
-            yield self._overlay
+        material = Material(
+            source=request.video,
+            name=request.video.name,
+            info=self._run.info,
+            objects=self._run.prompt.prompt.object_ids,
+            categories=Categories(request.options.labels),
+            about={"description": "masks by keymask", "date_created": datetime.now(UTC).isoformat(timespec="seconds")},
+            look=look_of(request.options),
+            tolerance=request.options.polygon_tolerance,
+        )
+        for name, path in outputs.formats.items():
+            writer = FORMATS[name].open(path, material)
+            if isinstance(writer, FilmWriter):
+                self._films.append(writer)
+            yield writer
 
     def _report(self, error: BaseException | None) -> Report:
         return self._run.report(
             {"write": self._write_seconds, "total": perf_counter() - self._started},
             video=str(self._request.video),
             outputs=self._request.outputs,
-            notes=() if self._overlay is None else self._overlay.notes,
+            notes=[note for film in self._films for note in film.notes],
             error=None if error is None else message_of(error),
             fingerprint=self._fingerprint,
             resumed_at=self._progress.resumed_at,

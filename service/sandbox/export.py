@@ -21,8 +21,8 @@ from service.storage.mask_log import iter_lines
 from service.writers.categories import Categories
 from service.writers.coco import CocoWriter
 from service.writers.mask_line import mask_of
-from service.writers.overlay import OverlayWriter
 from service.writers.png import ZipWriter
+from service.writers.video.overlay import OverlayWriter
 from service.writers.writer import ResultWriter
 from service.writers.ytvis import YtvisWriter
 

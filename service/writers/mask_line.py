@@ -18,6 +18,7 @@ import re
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pycocotools import mask as coco
 
 from codec.types import FrameType, UInt8Array
@@ -109,9 +110,13 @@ def labels_of(line: dict[str, Any], width: int, height: int) -> UInt8Array:
     """Return the labels uint8 [height, width] of a parsed line; 0 is the background."""
     labels = np.zeros((height, width), np.uint8)
     for entry in line["objects"]:
-        rle = {"size": entry["rle"]["size"], "counts": entry["rle"]["counts"].encode("ascii")}
-        labels[coco.decode(rle) > 0] = entry["id"]
+        labels[decode_rle(entry["rle"])] = entry["id"]
     return labels
+
+
+def decode_rle(rle: dict[str, Any]) -> npt.NDArray[np.bool_]:
+    """Return the mask bool [height, width] of a parsed run-length encoding."""
+    return np.asarray(coco.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")}) > 0)
 
 
 def mask_of(line: dict[str, Any], width: int, height: int) -> FrameMask:

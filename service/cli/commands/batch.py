@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.console import JsonOption, compile_once, json_path, progress_bar, text_console, write_json
+from service.cli.exports import EXPORTS, complete_export, parse_format
 from service.cli.options import run_options
 from service.config import load_settings
 from service.errors import RunError, UsageError
@@ -40,6 +41,15 @@ def batch_command(
     coco: Annotated[bool, typer.Option("--coco", help="Also write NAME/coco.json: COCO instances.")] = False,
     ytvis: Annotated[bool, typer.Option("--ytvis", help="Also write NAME/ytvis.json: YouTube-VIS.")] = False,
     png: Annotated[bool, typer.Option("--png", help="Also write NAME/masks.zip: the masks as one zip.")] = False,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="Also write another format under its usual name, such as matte: NAME/matte.mp4; repeat it for more. "
+            f"Formats: {', '.join(EXPORTS)}.",
+            autocompletion=complete_export,
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Number of videos that are segmented side by side.")] = 1,
     resume: Annotated[
         bool,
@@ -55,10 +65,13 @@ def batch_command(
     from service.run.batch.workers import run_tasks  # noqa: PLC0415
 
     options = RunOptions.checked(**values)
-    if options.changes_overlay and not overlay:
-        raise UsageError("--opacity and --colors change the overlay; give --overlay too")
     wanted = {"overlay": overlay, "rle": rle, "coco": coco, "ytvis": ytvis, "png": png}
-    writes = tuple(name for name, is_wanted in wanted.items() if is_wanted)
+    exports = map(parse_format, export or ())
+    writes = tuple(dict.fromkeys([*(name for name, is_wanted in wanted.items() if is_wanted), *exports]))
+    if options.changes_overlay and "overlay" not in writes:
+        raise UsageError("--opacity and --colors change the overlay; give --overlay too")
+    if options.changes_polygons and "polygons" not in writes:
+        raise UsageError("--polygon-tolerance changes polygons; give --export polygons too")
     tasks = plan_batch(videos, masks, out, options, writes=writes, force=force, resume=resume)
     inputs = [path for task in tasks for path in (task.video, task.mask)]
     check_paths(inputs, {REPORT_NAME: out / REPORT_NAME, "--json": json_path(json_file)})

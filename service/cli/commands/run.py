@@ -18,6 +18,7 @@ from service.cli.console import (
     text_console,
     write_json,
 )
+from service.cli.exports import EXPORTS, complete_export, parse_exports
 from service.cli.options import run_options
 from service.config import load_settings
 from service.errors import UsageError
@@ -73,6 +74,15 @@ def run_command(
         Path | None, typer.Option(metavar="FILE", help="Also write YouTube-VIS annotations (.json).")
     ] = None,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the masks as one zip of PNGs.")] = None,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FORMAT=FILE",
+            help="Also write another format, such as matte=matte.mp4 or prores4444=cutout.mov; repeat it for more. "
+            f"Formats: {', '.join(EXPORTS)}.",
+            autocompletion=complete_export,
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier result: all files that it wrote are removed.")
     ] = False,
@@ -91,10 +101,14 @@ def run_command(
     prompt, names = _prompt_of(mask, box or [], points or [])
     if names:
         options = RunOptions.checked(**values | {"labels": _joined(options.labels or {}, names)})
-    if overlay is None and options.changes_overlay:
-        raise UsageError("--opacity and --colors change the overlay; give --overlay FILE too")
     made = None if isinstance(prompt, Path) else out / "prompt.png"
-    outputs = Outputs(out, overlay, rle, json_path(json_file), made, coco, ytvis, png)
+    named = {"overlay": overlay, "coco": coco, "ytvis": ytvis, "png": png}
+    exports = parse_exports(export or [], {name for name, path in named.items() if path is not None})
+    if options.changes_overlay and overlay is None and "overlay" not in exports:
+        raise UsageError("--opacity and --colors change the overlay; give --overlay FILE too")
+    if options.changes_polygons and "polygons" not in exports:
+        raise UsageError("--polygon-tolerance changes polygons; give --export polygons=FILE too")
+    outputs = Outputs(out, overlay, rle, json_path(json_file), made, coco, ytvis, png, exports)
     request = RunRequest(video, prompt, outputs, options, force, resume)
     run_on_terminal(request, json_file)
 

@@ -15,6 +15,7 @@ from service.run.options import RunOptions
 from service.run.output_paths import is_same
 from service.run.outputs import Outputs
 from service.run.run_to_files import RunRequest
+from service.writers.formats import FORMATS
 
 VIDEO_ENDINGS = frozenset(
     f".{ending}"
@@ -28,15 +29,7 @@ VIDEO_ENDINGS = frozenset(
 MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".npy")
 REPORT_NAME = "report.jsonl"
 _PATTERN = frozenset("*?[")
-_OUTPUT_NAMES = {
-    "overlay": "overlay.mp4",
-    "rle": "masks.ndjson",
-    "coco": "coco.json",
-    "ytvis": "ytvis.json",
-    "png": "masks.zip",
-}
-OUTPUT_NAMES = tuple(_OUTPUT_NAMES)
-"""What can be written for each video besides masks and report."""
+_RLE_NAME = "masks.ndjson"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +43,7 @@ class BatchTask:
         problem: Why there is no mask; None if there is one.
         folder: Folder of the results.
         options: How to segment.
-        writes: What to write besides masks and report: names of `OUTPUT_NAMES`.
+        writes: What to write besides masks and report: "rle", and names of `service.writers.formats.FORMATS`.
         force: Whether to replace an earlier result.
         resume: Whether to skip a finished video and continue one that was cut off.
     """
@@ -73,8 +66,9 @@ class BatchTask:
         """
         if self.mask is None:
             raise UsageError(self.problem or f"no mask for {self.video}")
-        files = {name: self.folder / _OUTPUT_NAMES[name] for name in self.writes}
-        return RunRequest(self.video, self.mask, Outputs(self.folder, **files), self.options, self.force, self.resume)
+        exports = {name: self.folder / FORMATS[name].file for name in self.writes if name != "rle"}
+        outputs = Outputs(self.folder, rle=self.folder / _RLE_NAME if "rle" in self.writes else None, exports=exports)
+        return RunRequest(self.video, self.mask, outputs, self.options, self.force, self.resume)
 
 
 def plan_batch(
@@ -94,7 +88,7 @@ def plan_batch(
         masks: Folder with the mask of each video: NAME.png (or another ending), or NAME/00000.png.
         out: Folder of the results, one folder per video.
         options: How to segment.
-        writes: What to write besides masks and report: names of `OUTPUT_NAMES`.
+        writes: What to write besides masks and report: "rle", and names of `service.writers.formats.FORMATS`.
         force: Whether to replace earlier results.
         resume: Whether to continue an earlier batch.
 

@@ -16,7 +16,7 @@ from codec.decode.colors import Colors
 from codec.reader import open_video
 from codec.types import FrameType, UInt8Array
 from service.errors import UsageError
-from service.writers.overlay import OverlayWriter
+from service.writers.video.overlay import OverlayWriter
 from tests.support.media import square, write_clip, write_patches
 from tests.support.odd_streams import ODD_STREAMS
 from vos.types import FrameMask, MaskSource

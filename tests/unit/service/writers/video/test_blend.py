@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from codec.types import UInt8Array
-from service.writers.blend import blend, outline_colors
 from service.writers.palette import overlay_palette
+from service.writers.video.blend import blend, outline_colors
 
 TINT = overlay_palette()
 OUTLINE = outline_colors(TINT)

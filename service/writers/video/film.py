@@ -1,7 +1,8 @@
-"""The source as an upright video with the masks drawn over it: times from 0, the source's colors, its audio copied."""
+"""A video of the masks in step with the source: upright, times from 0, the source's colors, its audio copied."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,82 +19,73 @@ from av.container import OutputContainer
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from codec.decode.colors import bits_of, colors_of, drawn_in, from_planes, to_planes
+from codec.decode.colors import Colors, colors_of, to_planes
 from codec.types import VideoInfo
-from service.errors import UsageError
-from service.writers.blend import OPACITY, blend, outline_colors
-from service.writers.palette import overlay_palette
-from service.writers.source_sound import SourceSound
-from service.writers.source_video import open_source
+from service.writers.video.source_sound import SourceSound
+from service.writers.video.source_video import open_source
 from vos.types import FrameMask
-
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-ENCODER_OPTIONS = {
-    "libx264": {"preset": "veryfast", "crf": "20"},
-    "libx265": {"preset": "veryfast", "crf": "20", "x265-params": "log-level=error"},
-}
-"""Encoder -> its options. HDR needs 10 bits, which players decode in HEVC but not in H.264."""
-
-
-def container_of(path: Path) -> str:
-    """Return FFmpeg's name of the container that the file name's suffix stands for.
-
-    Raises:
-        UsageError: The suffix is not one of `CONTAINERS`.
-    """
-    if path.suffix.lower() not in CONTAINERS:
-        raise UsageError(f"the overlay is {path.name!r}; allowed endings: {', '.join(CONTAINERS)}")
-    return CONTAINERS[path.suffix.lower()]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """How masks are drawn.
+class Encoding:
+    """How a video is encoded.
 
     Attributes:
-        opacity: Share of an object's color inside the object, 0 to 1.
-        colors: Object id -> RGB color, instead of the palette's.
+        container: FFmpeg's name of the container.
+        encoder: FFmpeg's name of the encoder.
+        pixel_format: Format of the encoded pictures.
+        options: Options of the encoder.
+        is_deep: Whether pictures are drawn with 16 bits per sample.
+        tag: Tag of the codec in the container; None for the usual one.
+        colors: Colors of the video; the source's by default.
     """
 
-    opacity: float = OPACITY
-    colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+    container: str
+    encoder: str
+    pixel_format: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    is_deep: bool = False
+    tag: str | None = None
+    colors: Colors | None = None
 
 
-class OverlayWriter:
+class FilmWriter(ABC):
     """Encodes in step with the masks; decodes the source a second time, at full size.
-
-    H.264 with 8 bits per sample; HEVC with 10 for HDR. Matrix, range, primaries and transfer are the source's.
 
     Args:
         source: The video that is segmented, or a folder of pictures.
-        path: File to write; its suffix chooses the container.
+        path: File to write.
         info: Size and orientation of the video.
-        look: How masks are drawn.
 
     Attributes:
         notes: What was changed or lost, in plain words; complete after `close`.
     """
 
-    def __init__(self, source: Path, path: Path, info: VideoInfo, look: Look | None = None) -> None:
-        container = container_of(path)
+    noun: str
+    """What the notes call this video."""
+
+    def __init__(self, source: Path, path: Path, info: VideoInfo) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.notes: list[str] = []
         self._info = info
-        self._look = look or Look()
+        self._reformatter = VideoReformatter()
         self._first: FrameMask | None = None
         self._origin = Fraction(0)
         self._last_pts: int | None = None
         with ExitStack() as stack:
             self._pictures = open_source(source, info.average_rate)
             stack.callback(self._pictures.close)
-            self._set_colors(self._pictures.first())
             self._sound = SourceSound(source, self._pictures.timeline)
             stack.callback(self._sound.close)
+            self._encoding = self._choose_encoding(self._pictures.first())
+            self._colors = self._encoding.colors or colors_of(self._pictures.first())
+            container = self._encoding.container
             # A start after 0 is written in units of the whole film: milliseconds by default, too coarse for pts.
-            scale = {} if container == "matroska" else {"movie_timescale": str(self._pictures.time_base.denominator)}
+            is_mov = container in ("mp4", "mov")
+            scale = {"movie_timescale": str(self._pictures.time_base.denominator)} if is_mov else {}
             self._out = stack.enter_context(av.open(str(path), "w", format=container, options=scale))
-            self._video = self._add_video(container)
-            self._audio = self._add_audio(container)
+            self._video = self._add_video()
+            self._audio = self._add_audio()
             self._closing = stack.pop_all()
 
     def write(self, frame: FrameMask) -> None:
@@ -102,11 +94,7 @@ class OverlayWriter:
         time = Fraction(source.time)
         if self._first is None:
             self._first, self._origin = frame, time if frame.index else Fraction(0)
-        size = self._info.coded_width, self._info.coded_height
-        coded = to_planes(source.frame, size, self._colors, self._to_planes, deep=self._is_deep)
-        upright = np.stack([self._info.to_display(plane) for plane in coded])
-        blended = blend(upright, frame.labels, self._tint, self._outline, self._look.opacity)
-        drawn = from_planes(_even(blended), self._colors, self._from_planes, self._pixel_format)
+        drawn = self._draw(source.frame, frame)
         drawn.pts, drawn.duration, drawn.time_base = self._pts(time), source.frame.duration, self._pictures.time_base
         self._copy_audio(until=source.time)
         self._out.mux(self._video.encode(drawn))
@@ -119,44 +107,48 @@ class OverlayWriter:
                 self._copy_audio(until=self._pictures.next_time())
                 self._first = None
                 if self._sound.dropped:
-                    self.notes.append("the overlay's sound has gaps where its clock jumps and that of the pictures not")
+                    self.notes.append(
+                        f"the {self.noun}'s sound has gaps where its clock jumps and that of the pictures not"
+                    )
 
-    def _set_colors(self, picture: av.VideoFrame) -> None:
-        self._colors = colors_of(picture)
-        self._is_deep = self._colors.is_hdr
-        self._pixel_format = "yuv420p10le" if self._is_deep else "yuv420p"
-        if self._is_deep:
-            self.notes.append("the video is HDR, and so is the overlay: HEVC with 10 bits per sample")
-        elif bits_of(picture) > 8:
-            self.notes.append(f"the overlay has 8 bits per sample, the video {bits_of(picture)}")
-        palette = overlay_palette(self._look.colors)
-        self._tint = drawn_in(palette, self._colors, deep=self._is_deep)
-        self._outline = drawn_in(outline_colors(palette), self._colors, deep=self._is_deep)
-        self._to_planes, self._from_planes = VideoReformatter(), VideoReformatter()
+    @abstractmethod
+    def _choose_encoding(self, picture: av.VideoFrame) -> Encoding:
+        """Return how a video whose first picture is `picture` is encoded; note what is lost."""
 
-    def _add_video(self, container: str) -> VideoStream:
-        info, time_base, colors = self._info, self._pictures.time_base, self._colors
-        encoder = "libx265" if self._is_deep else "libx264"
-        stream = self._out.add_stream(encoder, rate=info.average_rate or 25, options=dict(ENCODER_OPTIONS[encoder]))
+    @abstractmethod
+    def _draw(self, picture: av.VideoFrame, frame: FrameMask) -> av.VideoFrame:
+        """Return the picture to encode, of the display size or padded to even sides."""
+
+    def _upright(self, picture: av.VideoFrame) -> npt.NDArray[Any]:
+        """Return a picture of the source as YCbCr [3, height, width] in display size and the video's colors."""
+        size = self._info.coded_width, self._info.coded_height
+        coded = to_planes(picture, size, self._colors, self._reformatter, deep=self._encoding.is_deep)
+        return np.stack([self._info.to_display(plane) for plane in coded])
+
+    def _add_video(self) -> VideoStream:
+        info, encoding, time_base, colors = self._info, self._encoding, self._pictures.time_base, self._colors
+        stream = self._out.add_stream(encoding.encoder, rate=info.average_rate or 25, options=dict(encoding.options))
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
-        context.width, context.height = (n + n % 2 for n in (info.display_width, info.display_height))
-        context.pix_fmt = self._pixel_format
+        sides = info.display_width, info.display_height
+        context.width, context.height = (n + n % 2 for n in sides) if "420" in encoding.pixel_format else sides
+        context.pix_fmt = encoding.pixel_format
         context.time_base = stream.time_base = time_base
         context.colorspace, context.color_range = colors.matrix, colors.color_range
         context.color_primaries, context.color_trc = colors.primaries, colors.transfer
-        if self._is_deep and container != "matroska":
-            context.codec_tag = "hvc1"  # the only tag that QuickTime and Safari play
+        if encoding.tag is not None:
+            context.codec_tag = encoding.tag
         aspect = info.sample_aspect_ratio
         context.sample_aspect_ratio = 1 / aspect if info.rotation in (90, 270) and aspect else aspect
         return stream
 
-    def _add_audio(self, container: str) -> AudioStream | None:
-        source = self._sound.stream
+    def _add_audio(self) -> AudioStream | None:
+        source, container = self._sound.stream, self._encoding.container
         if source is None:
             return None
         if not _fits(source, container):
-            self.notes.append(f"the overlay has no sound: {source.codec_context.name} does not fit into {container}")
+            codec = source.codec_context.name
+            self.notes.append(f"the {self.noun} has no sound: {codec} does not fit into {container}")
             return None
         stream = self._out.add_stream_from_template(source)
         assert isinstance(stream, AudioStream)
@@ -182,10 +174,11 @@ class OverlayWriter:
                 self._out.mux(packet)
 
 
-def _even(planes: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Repeat the last row and column of an odd picture [3, h, w]: yuv420p has one color sample per 2 x 2 pixels."""
-    height, width = planes.shape[1:]
-    return np.pad(planes, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
+def even(planes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Repeat the last row and column of an odd picture [..., h, w]: 4:2:0 has one color sample per 2 x 2 pixels."""
+    height, width = planes.shape[-2:]
+    unpadded = [(0, 0)] * (planes.ndim - 2)
+    return np.pad(planes, (*unpadded, (0, height % 2), (0, width % 2)), mode="edge")
 
 
 def _fits(audio: AudioStream, container: str) -> bool:

@@ -1,0 +1,167 @@
+"""The formats in which all masks of a video are written into one file, for the command line and for HTTP alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from codec.types import VideoInfo
+from service.errors import UsageError
+from service.writers.binary_png import BinaryPngWriter
+from service.writers.categories import Categories
+from service.writers.coco import CocoWriter
+from service.writers.label_studio import LabelStudioWriter
+from service.writers.png import ZipWriter
+from service.writers.polygons import TOLERANCE, PolygonWriter
+from service.writers.video.cutout import PRORES_4444, VP9_ALPHA, CutoutWriter
+from service.writers.video.film import Encoding
+from service.writers.video.matte import MatteWriter
+from service.writers.video.overlay import CONTAINERS, Look, OverlayWriter
+from service.writers.writer import ResultWriter
+from service.writers.ytvis import YtvisWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What writers need besides the masks.
+
+    Attributes:
+        source: The video, or a folder of pictures.
+        name: What files call the video.
+        info: Sizes and orientation of the video.
+        objects: Object ids of the prompt.
+        categories: Names of the objects.
+        about: The `info` of annotation files.
+        look: How masks are drawn over the video.
+        tolerance: Farthest distance in pixels of polygons from the outline.
+    """
+
+    source: Path
+    name: str
+    info: VideoInfo
+    objects: tuple[int, ...] = ()
+    categories: Categories = field(default_factory=Categories)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    look: Look = field(default_factory=Look)
+    tolerance: float = TOLERANCE
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the masks in pixels."""
+        return self.info.display_width, self.info.display_height
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format of result files.
+
+    Attributes:
+        file: Usual name of the file; its suffix is one of `suffixes`.
+        media_type: Media type of the file.
+        about: One line on what it holds, for help and documentation.
+        open: Starts to write the file.
+        suffixes: Allowed endings of the file's name.
+        grows: Whether the file is written from front to back, so that it can be sent while it is built.
+    """
+
+    file: str
+    media_type: str
+    about: str
+    open: Callable[[Path, Material], ResultWriter]
+    suffixes: tuple[str, ...]
+    grows: bool = False
+
+
+def _annotations(kind: type[CocoWriter | YtvisWriter], path: Path, given: Material) -> ResultWriter:
+    return kind(path, given.size, given.categories, given.about)
+
+
+def _polygons(path: Path, given: Material) -> ResultWriter:
+    return PolygonWriter(path, given.size, given.categories, given.about, given.tolerance)
+
+
+def _cutout(encoding: Encoding, path: Path, given: Material) -> ResultWriter:
+    return CutoutWriter(given.source, path, given.info, encoding)
+
+
+FORMATS: Mapping[str, Format] = {
+    "png": Format(
+        "masks.zip",
+        "application/zip",
+        "zip of indexed PNGs with the DAVIS palette",
+        lambda path, given: ZipWriter(path),  # noqa: ARG005
+        (".zip",),
+        grows=True,
+    ),
+    "binary-png": Format(
+        "binary.zip",
+        "application/zip",
+        "zip of a folder per object with black and white PNGs",
+        lambda path, given: BinaryPngWriter(path, given.objects),
+        (".zip",),
+        grows=True,
+    ),
+    "coco": Format(
+        "coco.json",
+        "application/json",
+        "COCO instances with run-length encoding",
+        partial(_annotations, CocoWriter),
+        (".json",),
+        grows=True,
+    ),
+    "polygons": Format(
+        "polygons.json",
+        "application/json",
+        "COCO instances with polygons; holes are filled",
+        _polygons,
+        (".json",),
+        grows=True,
+    ),
+    "ytvis": Format("ytvis.json", "application/json", "YouTube-VIS", partial(_annotations, YtvisWriter), (".json",)),
+    "labelstudio": Format(
+        "labelstudio.json",
+        "application/json",
+        "Label Studio task with a box per object and frame (VideoRectangle)",
+        lambda path, given: LabelStudioWriter(path, given.size, given.categories, given.name),
+        (".json",),
+    ),
+    "overlay": Format(
+        "overlay.mp4",
+        "video/mp4",
+        "video with the masks drawn over it",
+        lambda path, given: OverlayWriter(given.source, path, given.info, given.look),
+        tuple(CONTAINERS),
+    ),
+    "matte": Format(
+        "matte.mp4",
+        "video/mp4",
+        "luma matte: white objects on black",
+        lambda path, given: MatteWriter(given.source, path, given.info),
+        (".mp4",),
+    ),
+    "prores4444": Format(
+        "cutout.mov",
+        "video/quicktime",
+        "the objects cut out, ProRes 4444 with alpha",
+        partial(_cutout, PRORES_4444),
+        (".mov",),
+    ),
+    "vp9-alpha": Format(
+        "cutout.webm", "video/webm", "the objects cut out, VP9 with alpha", partial(_cutout, VP9_ALPHA), (".webm",)
+    ),
+}
+"""Name -> format."""
+
+
+def check_suffix(name: str, path: Path) -> None:
+    """Refuse a file name whose ending does not say its format.
+
+    Raises:
+        UsageError: The message names the allowed endings.
+    """
+    allowed = FORMATS[name].suffixes
+    if path.suffix.lower() not in allowed:
+        raise UsageError(f"the {name} file is {path.name!r}; allowed endings: {', '.join(allowed)}")

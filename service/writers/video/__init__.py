@@ -1,0 +1,1 @@
+"""Videos of masks, in step with the source."""

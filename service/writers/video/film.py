@@ -1,4 +1,4 @@
-"""A video of the masks in step with the source: upright, times from 0, the source's colors, its audio copied."""
+"""A video of the masks in step with the source: upright, times from 0, the source's colors, its audio."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
-from av.audio.stream import AudioStream
-from av.container import OutputContainer
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from codec.decode.colors import Colors, colors_of, to_planes
 from codec.types import VideoInfo
+from service.writers.video.audio_track import AudioTrack, add_audio
 from service.writers.video.source_sound import SourceSound
 from service.writers.video.source_video import open_source
 from vos.types import FrameMask
@@ -105,6 +103,8 @@ class FilmWriter(ABC):
             if self._first is not None:
                 self._out.mux(self._video.encode(None))
                 self._copy_audio(until=self._pictures.next_time())
+                if self._audio is not None:
+                    self._audio.close()
                 self._first = None
                 if self._sound.dropped:
                     self.notes.append(
@@ -142,17 +142,13 @@ class FilmWriter(ABC):
         context.sample_aspect_ratio = 1 / aspect if info.rotation in (90, 270) and aspect else aspect
         return stream
 
-    def _add_audio(self) -> AudioStream | None:
+    def _add_audio(self) -> AudioTrack | None:
         source, container = self._sound.stream, self._encoding.container
-        if source is None:
-            return None
-        if not _fits(source, container):
+        track = None if source is None else add_audio(self._out, source, container)
+        if source is not None and track is None:
             codec = source.codec_context.name
             self.notes.append(f"the {self.noun} has no sound: {codec} does not fit into {container}")
-            return None
-        stream = self._out.add_stream_from_template(source)
-        assert isinstance(stream, AudioStream)
-        return stream
+        return track
 
     def _pts(self, time: Fraction) -> int:
         """Return the frame's time in units of the time base; ascending, as encoders need."""
@@ -167,11 +163,7 @@ class FilmWriter(ABC):
         if self._audio is None or self._first is None:
             return
         for packet, time in self._sound.packets_before(until):
-            pts = round((time - self._origin) / packet.time_base)
-            if pts >= 0 or not self._first.index:
-                packet.dts = pts + (packet.dts or 0) - (packet.pts or 0)
-                packet.pts, packet.stream = pts, self._audio
-                self._out.mux(packet)
+            self._audio.write(packet, time - self._origin, from_start=not self._first.index)
 
 
 def even(planes: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -179,15 +171,3 @@ def even(planes: npt.NDArray[Any]) -> npt.NDArray[Any]:
     height, width = planes.shape[-2:]
     unpadded = [(0, 0)] * (planes.ndim - 2)
     return np.pad(planes, (*unpadded, (0, height % 2), (0, width % 2)), mode="edge")
-
-
-def _fits(audio: AudioStream, container: str) -> bool:
-    """Whether the container accepts this audio unchanged, found by writing a header to memory."""
-    try:
-        with av.open(BytesIO(), "w", format=container) as trial:
-            trial.add_stream_from_template(audio)
-            assert isinstance(trial, OutputContainer)
-            trial.start_encoding()
-    except (av.FFmpegError, ValueError):
-        return False
-    return True

@@ -113,6 +113,9 @@ class Settings(BaseSettings):
     max_pixels: Annotated[int, Field(gt=0, description="largest number of pixels per picture of a video")] = 4096 * 2304
     max_frames: Annotated[int, Field(gt=0, description="largest number of frames of a video")] = 108_000
     max_duration_seconds: Annotated[float, Field(gt=0, description="longest duration of a video, in seconds")] = 3600.0
+    max_mask_log_bytes: Annotated[
+        ByteSize, Field(gt=0, description="largest size of all masks of a job, run-length encoded")
+    ] = ByteSize(4 << 30)
     max_objects: Annotated[int, Field(ge=1, le=255, description="largest number of objects in a mask")] = 50
     max_queued_jobs: Annotated[int, Field(ge=0, description="largest number of waiting jobs")] = 100
     max_jobs_per_key: Annotated[

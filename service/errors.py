@@ -12,6 +12,7 @@ ServiceError
 ├── TooManyJobsError         an API key has the largest number of unfinished jobs
 ├── TooManyObjectsError      a prompt marks more objects than allowed
 ├── TooManyFramesError       a video turned out to have more frames than allowed
+├── MasksTooLargeError       the masks of a job take more space than allowed
 ├── StorageFullError         the quota or the disk is used up
 ├── ProblemError             names its HTTP problem itself, see `service.problems`
 └── RunError                 a run could not be finished
@@ -92,6 +93,10 @@ class TooManyFramesError(ServiceError):
     """The video turned out to have more frames than allowed."""
 
 
+class MasksTooLargeError(ServiceError):
+    """The masks of a job take more space than allowed."""
+
+
 class StorageFullError(ServiceError):
     """The quota or the disk is used up."""
 
@@ -151,6 +156,7 @@ ERROR_MAPPINGS: tuple[tuple[type[BaseException], ErrorMapping], ...] = (
     (TooManyJobsError, ErrorMapping(FAILED, "too-many-jobs")),
     (TooManyObjectsError, ErrorMapping(BAD_INPUT, "too-many-objects")),
     (TooManyFramesError, ErrorMapping(FAILED, "too-many-frames")),
+    (MasksTooLargeError, ErrorMapping(FAILED, "masks-too-large")),
     (StorageFullError, ErrorMapping(FAILED, "storage-full")),
     (WorkerDiedError, ErrorMapping(FAILED, "worker-died")),
     (RunError, ErrorMapping(FAILED, "run-failed")),

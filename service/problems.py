@@ -71,6 +71,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "job-not-succeeded": ProblemType(HTTPStatus.CONFLICT, "The job has not succeeded (yet)"),
     "range-not-satisfiable": ProblemType(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "The range is outside the file"),
     "idempotency-conflict": ProblemType(_BAD, "The Idempotency-Key was used for another payload"),
+    "masks-too-large": ProblemType(_BAD, "The masks of the job take more space than allowed"),
     "worker-died": ProblemType(HTTPStatus.INTERNAL_SERVER_ERROR, "The worker process died each time it ran the job"),
     "job-unreadable": ProblemType(
         HTTPStatus.INTERNAL_SERVER_ERROR, "The stored job cannot be read; another version of the service wrote it"

@@ -12,7 +12,7 @@ from typing import Any
 
 from codec.types import CompressedFrame
 from service.engine.reporting import DrainedError
-from service.errors import TooManyFramesError
+from service.errors import MasksTooLargeError, TooManyFramesError
 from service.jobs.types import Job, JobProgress
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
@@ -49,6 +49,7 @@ class JobRun:
         observe: Called after every step with the progress and the stats; it may raise an error to stop the job.
         state_seconds: Shortest time between two saved resume states.
         max_frames: Largest number of frames of a video; uploading a long video does not count all of them.
+        max_mask_bytes: Largest size of the mask log.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class JobRun:
         *,
         state_seconds: float,
         max_frames: int,
+        max_mask_bytes: int,
     ) -> None:
         self._job = job
         self._files = files
@@ -67,6 +69,7 @@ class JobRun:
         self._observe = observe
         self._state_seconds = state_seconds
         self._max_frames = max_frames
+        self._max_mask_bytes = max_mask_bytes
         self._run: Segmentation | None = None
         self._log: MaskLog | None = None
         self._began = time.monotonic()
@@ -147,6 +150,11 @@ class JobRun:
     def _write(self, mask: FrameMask, log: MaskLog, state: ResumeState) -> None:
         began = time.monotonic()
         log.append(mask)
+        if log.size > self._max_mask_bytes:
+            raise MasksTooLargeError(
+                f"the masks up to frame {mask.index} take more than the {self._max_mask_bytes:,} bytes allowed; choose "
+                "a range of frames with start and end, or mark fewer objects"
+            )
         self._new += 1
         state.save_if_due()
         self._write_seconds += time.monotonic() - began

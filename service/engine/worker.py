@@ -102,6 +102,7 @@ class Worker:
             observer,
             state_seconds=self._config.state_seconds,
             max_frames=self._config.settings.max_frames,
+            max_mask_bytes=int(self._config.settings.max_mask_log_bytes),
         )
         change, status = self._segment(job, run)
         observer.send_heartbeat(run.stats)

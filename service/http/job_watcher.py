@@ -18,7 +18,7 @@ from service.jobs.store import JobStore
 from service.jobs.types import Job
 from service.problems import ProblemError
 from service.storage.job_files import Storage
-from service.storage.mask_log import BLOCK, LongLine, read_lines, read_long_line
+from service.storage.mask_log import LongLine, read_lines, read_long_line
 from service.threads import in_large_thread, in_thread
 
 PERIOD_SECONDS = 0.1
@@ -70,7 +70,7 @@ class JobWatch:
         """Read lines as `mask_log.read_lines` does, or one long line; followers at the same place share one read."""
         place = offset, self.snapshot.mask_bytes
         if self._latest_read is None or self._latest_read[0] != place or _has_failed(self._latest_read[1]):
-            self._latest_read = place, asyncio.create_task(_read_lines(mask_log, *place))
+            self._latest_read = place, asyncio.create_task(_read_lines(mask_log, offset))
         return await asyncio.shield(self._latest_read[1])  # a follower that leaves cancels no other's read
 
     def publish(self, snapshot: JobSnapshot) -> None:
@@ -89,13 +89,9 @@ class JobWatch:
         return self.snapshot
 
 
-async def _read_lines(mask_log: Path, offset: int, size: int) -> Lines:
+async def _read_lines(mask_log: Path, offset: int) -> Lines:
     lines, after = await in_thread(read_lines, mask_log, offset)
-    if (
-        not lines
-        and after == offset <= size - BLOCK
-        and (long := await in_large_thread(read_long_line, mask_log, offset))
-    ):
+    if not lines and after == offset and (long := await in_large_thread(read_long_line, mask_log, offset)):
         return [long], offset + long.size + 1
     return list(lines), after
 

@@ -135,9 +135,14 @@ def read_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
 
 
 def read_long_line(path: Path, offset: int) -> LongLine | None:
-    """Return what is known of the line at `offset`, None if it is not complete. Few threads should do so at a time."""
+    """Return what is known of the line at `offset`, None if it is not long or not complete.
+
+    It holds the whole line for a moment, so few threads should call it at a time.
+    """
     try:
         with path.open("rb", buffering=BLOCK) as file:
+            if file.seek(0, os.SEEK_END) - offset <= BLOCK:
+                return None
             file.seek(offset)
             line = file.readline()
     except FileNotFoundError:

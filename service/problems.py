@@ -44,6 +44,8 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "upload-too-large": ProblemType(_LARGE, "A file is larger than allowed"),
     "upload-interrupted": ProblemType(HTTPStatus.BAD_REQUEST, "The upload was interrupted"),
     "unauthorized": ProblemType(HTTPStatus.UNAUTHORIZED, "A valid API key is needed"),
+    "host-not-allowed": ProblemType(HTTPStatus.FORBIDDEN, "The service does not answer under this name"),
+    "origin-not-allowed": ProblemType(HTTPStatus.FORBIDDEN, "The request comes from a page of another site"),
     "not-found": ProblemType(HTTPStatus.NOT_FOUND, "There is nothing at this address"),
     "method-not-allowed": ProblemType(HTTPStatus.METHOD_NOT_ALLOWED, "This address does not support this method"),
     "bad-request": ProblemType(HTTPStatus.BAD_REQUEST, "The request cannot be understood"),

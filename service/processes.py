@@ -22,6 +22,11 @@ SPAWN = get_context("spawn")
 """Children start afresh: CUDA cannot be used after a fork, and no lock or file is inherited by accident."""
 
 
+def keep_files_private() -> None:
+    """Let nobody but this user read what this process and its children write from now on."""
+    os.umask(0o077)
+
+
 def become_child() -> None:
     """Leave Ctrl-C to the parent, end when the parent ends, and write no core file when a decoder crashes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Unpack
 
 import httpx
 
-from keymask.errors import WaitTimeoutError, problem_of
+from keymask.connection import Cert, Proxy, Verify, client_arguments
+from keymask.download import Download
+from keymask.errors import (
+    JobCanceledError,
+    JobFailedError,
+    KeymaskError,
+    NotFoundError,
+    WaitTimeoutError,
+    problem_of,
+    translated,
+)
 from keymask.marks import JobOptions, Marks
 from keymask.mask_file import MaskLike
 from keymask.models import Frame, Job, JobStatus, Model, Probe, PromptMask, Track
@@ -25,11 +35,16 @@ from keymask.protocol import (
     Upload,
     VideoLike,
     advanced,
+    cancel_call,
     check_ended,
-    client_arguments,
     frame_of,
+    has_all,
     job_path,
+    jobs_of,
+    models_of,
+    parsed,
     prompt_call,
+    result_call,
     submission,
 )
 from keymask.retry import FOLLOW_SECONDS, Retry
@@ -45,9 +60,17 @@ class AsyncClient:
         api_key: str | None = None,
         timeout: float = 60.0,
         retries: int = 4,
+        verify: Verify = True,
+        cert: Cert | None = None,
+        proxy: Proxy | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._http = httpx.AsyncClient(**client_arguments(base_url, api_key, timeout, transport))
+        self._http = httpx.AsyncClient(
+            **client_arguments(
+                base_url, api_key, timeout=timeout, transport=transport, verify=verify, cert=cert, proxy=proxy
+            )
+        )
+        self._timeout = timeout
         self._retries = retries
 
     async def __aenter__(self) -> AsyncClient:
@@ -72,6 +95,8 @@ class AsyncClient:
     ) -> Track:
         """Upload a video and the mask of one frame, wait, and return all masks.
 
+        The job is canceled if this call is interrupted, for example by Ctrl-C or a time-out of asyncio.
+
         Args:
             video: Path, bytes or binary file object of a video.
             mask: Path or bytes of a picture, PIL image, or array, such as object ids [height, width]. Without it,
@@ -86,19 +111,25 @@ class AsyncClient:
         job = await self.submit(video, mask, **options)
         report = reporter(progress)
         frames = []
-        async for frame in self.masks(job):
-            frames.append(frame)
-            report(advanced(job, len(frames)))
-        job = await self.get(job)
-        report(job)
+        async with self._canceled_unless_done(job):
+            async for frame in self.masks(job):
+                frames.append(frame)
+                report(advanced(job, len(frames)))
+            job = await self.get(job)
+            report(job)
         return Track(job, tuple(frames))
 
     async def stream(
         self, video: VideoLike, mask: MaskLike | None = None, **options: Unpack[JobOptions]
-    ) -> AsyncIterator[Frame]:
-        """Upload a video and a mask, and yield masks as they are computed; arguments as for `segment`."""
-        async for frame in self.masks(await self.submit(video, mask, **options)):
-            yield frame
+    ) -> AsyncGenerator[Frame]:
+        """Upload a video and a mask, and yield masks as they are computed; arguments as for `segment`.
+
+        The job is canceled if the iterator is closed (`contextlib.aclosing`) or deleted before its end.
+        """
+        job = await self.submit(video, mask, **options)
+        async with self._canceled_unless_done(job), aclosing(self.masks(job)) as frames:
+            async for frame in frames:
+                yield frame
 
     async def submit(
         self,
@@ -129,11 +160,10 @@ class AsyncClient:
         wanted = status.value if isinstance(status, JobStatus) else status
         cursor = None
         while True:
-            answer = await self._send(Call("GET", "/v1/jobs", {"status": wanted, "limit": limit, "cursor": cursor}))
-            page = answer.json()
-            for job in page["jobs"]:
-                yield Job.model_validate(job)
-            cursor = page.get("cursor")
+            call = Call("GET", "/v1/jobs", {"status": wanted, "limit": limit, "cursor": cursor})
+            page, cursor = jobs_of(await self._send(call))
+            for job in page:
+                yield job
             if cursor is None:
                 return
 
@@ -158,7 +188,7 @@ class AsyncClient:
             await asyncio.sleep(pause)
             pause = min(longest, 1.5 * pause)
 
-    async def masks(self, job: JobLike, *, start: int | None = None, end: int | None = None) -> AsyncIterator[Frame]:
+    async def masks(self, job: JobLike, *, start: int | None = None, end: int | None = None) -> AsyncGenerator[Frame]:
         """Yield the masks of a job in presentation order, also while it runs; a lost connection is resumed.
 
         Args:
@@ -176,15 +206,16 @@ class AsyncClient:
             try:
                 async with self._open(call, retry) as response:
                     async for line in response.aiter_lines():
-                        frame = frame_of(line, current)
+                        frame = frame_of(line, current, response)
                         start = frame.index + 1
                         retry.succeeded()
                         yield frame
             except httpx.TransportError as error:
                 await asyncio.sleep(retry.after_failure(error))
                 continue
-            current = await self._job(Call("GET", job_path(job)), retry)
-            if current.status.ended:
+            had_ended, current = current.status.ended, await self._job(Call("GET", job_path(job)), retry)
+            # A service that stops ends its streams, and a job may end while no stream is open.
+            if had_ended or has_all(current, start):
                 check_ended(current)
                 return
             if end is not None and start is not None and start >= end:
@@ -196,37 +227,45 @@ class AsyncClient:
 
     async def delete(self, job: JobLike) -> None:
         """Cancel a job if it runs, and delete it with all its files."""
-        await self._send(Call("DELETE", job_path(job)))
+        retry = Retry(self._retries)
+        try:
+            await self._send(Call("DELETE", job_path(job)), retry)
+        except NotFoundError:
+            if not retry.perhaps_done:
+                raise
 
     async def download(self, job: JobLike, format: str, path: str | os.PathLike[str]) -> Path:
-        """Download a result of a job that succeeded.
+        """Download a result of a job that succeeded. After a lost connection, only the missing part is requested.
 
         Args:
             job: The job.
             format: "png" (zip of indexed PNGs), "coco", "ytvis" or "overlay" (mp4).
             path: File to write; it appears only once it is complete.
+
+        Raises:
+            ConflictError: The job has not succeeded.
+            ConnectionFailedError: Five times in a row, the connection broke before anything new arrived.
         """
-        target = Path(path)
-        partial = target.with_name(target.name + ".part")
-        call, retry = Call("GET", job_path(job, "result"), {"format": format}), Retry(self._retries)
+        retry = Retry(self._retries)
+        download = Download(Path(path))
         try:
             while True:
                 try:
-                    async with self._open(call, retry) as response:
-                        with partial.open("wb") as file:
-                            async for chunk in response.aiter_bytes():
-                                file.write(chunk)
-                    break
+                    async with self._open(result_call(job, format, download.headers()), retry) as response:
+                        download.begin(response)
+                        async for block in response.aiter_bytes():
+                            if download.write(block):
+                                retry.succeeded()
+                        download.check_length(response)
+                    return download.finish()
                 except httpx.TransportError as error:
                     await asyncio.sleep(retry.after_failure(error))
-            partial.replace(target)
         finally:
-            partial.unlink(missing_ok=True)
-        return target
+            download.close()
 
     async def probe(self, video: VideoLike) -> Probe:
         """Report what a video's bitstream offers, without running a network."""
-        return Probe.model_validate((await self._send(Call("POST", "/v1/probe", upload=Upload(video)))).json())
+        return parsed(Probe, await self._send(Call("POST", "/v1/probe", upload=Upload(video))))
 
     async def prompt(self, video: VideoLike, **marks: Unpack[Marks]) -> PromptMask:
         """Make the mask of one frame from boxes and points; `segment` takes its `mask`, or the same boxes and points.
@@ -238,15 +277,26 @@ class AsyncClient:
         Raises:
             InputRefusedError: The service cannot use the video or the marks, or finds no object.
         """
-        return PromptMask.model_validate((await self._send(prompt_call(video, marks))).json())
+        return parsed(PromptMask, await self._send(prompt_call(video, marks)))
 
     async def models(self) -> list[Model]:
         """List the networks of the service."""
-        answer = await self._send(Call("GET", "/v1/models"))
-        return [Model.model_validate(model) for model in answer.json()["models"]]
+        return models_of(await self._send(Call("GET", "/v1/models")))
+
+    @asynccontextmanager
+    async def _canceled_unless_done(self, job: Job) -> AsyncIterator[None]:
+        """Cancel the job if the block ends early: its caller does not know the id."""
+        try:
+            yield
+        except (JobFailedError, JobCanceledError):
+            raise
+        except BaseException:
+            with suppress(KeymaskError, RuntimeError):  # a RuntimeError if the client is closed
+                await self._send(cancel_call(job), Retry(0))
+            raise
 
     async def _job(self, call: Call, retry: Retry | None = None) -> Job:
-        return Job.model_validate((await self._send(call, retry)).json())
+        return parsed(Job, await self._send(call, retry))
 
     async def _send(self, call: Call, retry: Retry | None = None) -> httpx.Response:
         """Send a call and return the response, read to its end."""
@@ -264,7 +314,7 @@ class AsyncClient:
         """Send a call and yield the response; `read` reads its body before."""
         while True:
             try:
-                with call.arguments() as arguments:
+                with translated(call.path), call.arguments(self._timeout) as arguments:
                     response = await self._http.send(self._http.build_request(**arguments), stream=not read)
             except httpx.TransportError as error:
                 await asyncio.sleep(retry.after_failure(error))
@@ -275,9 +325,10 @@ class AsyncClient:
             await response.aclose()
             await asyncio.sleep(delay)
         try:
-            if response.is_error:
-                await response.aread()
-                raise problem_of(response)
-            yield response
+            with translated(call.path):
+                if not response.is_success:
+                    await response.aread()
+                    raise problem_of(response)
+                yield response
         finally:
             await response.aclose()

@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Unpack
 
 import httpx
 
-from keymask.errors import WaitTimeoutError, problem_of
+from keymask.connection import Cert, Proxy, Verify, client_arguments
+from keymask.download import Download
+from keymask.errors import (
+    JobCanceledError,
+    JobFailedError,
+    KeymaskError,
+    NotFoundError,
+    WaitTimeoutError,
+    problem_of,
+    translated,
+)
 from keymask.marks import JobOptions, Marks
 from keymask.mask_file import MaskLike
 from keymask.models import Frame, Job, JobStatus, Model, Probe, PromptMask, Track
@@ -24,11 +34,16 @@ from keymask.protocol import (
     Upload,
     VideoLike,
     advanced,
+    cancel_call,
     check_ended,
-    client_arguments,
     frame_of,
+    has_all,
     job_path,
+    jobs_of,
+    models_of,
+    parsed,
     prompt_call,
+    result_call,
     submission,
 )
 from keymask.retry import FOLLOW_SECONDS, Retry
@@ -43,7 +58,14 @@ class Client:
         timeout: Seconds to wait for the service to send anything.
         retries: Retries after a lost connection, 429, 502, 503 or 504. Calls that follow a job are retried for a minute
             instead, unless this is 0.
+        verify: False trusts any certificate of the service; a path names a file or folder of authorities to trust.
+        cert: Client certificate: a file with certificate and key, or the two files, or the two and the key's password.
+        proxy: URL of a proxy for all requests; by default the environment decides (HTTPS_PROXY and so on).
         transport: httpx transport, for tests.
+
+    Raises:
+        InvalidArgumentError: The URL, the key or the proxy cannot be used.
+        OSError: A certificate cannot be read.
     """
 
     def __init__(
@@ -53,9 +75,17 @@ class Client:
         api_key: str | None = None,
         timeout: float = 60.0,
         retries: int = 4,
+        verify: Verify = True,
+        cert: Cert | None = None,
+        proxy: Proxy | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._http = httpx.Client(**client_arguments(base_url, api_key, timeout, transport))
+        self._http = httpx.Client(
+            **client_arguments(
+                base_url, api_key, timeout=timeout, transport=transport, verify=verify, cert=cert, proxy=proxy
+            )
+        )
+        self._timeout = timeout
         self._retries = retries
 
     def __enter__(self) -> Client:
@@ -80,6 +110,8 @@ class Client:
     ) -> Track:
         """Upload a video and the mask of one frame, wait, and return all masks.
 
+        The job is canceled if this call is interrupted, for example by Ctrl-C.
+
         Args:
             video: Path, bytes or binary file object of a video.
             mask: Path or bytes of a picture, PIL image, or array, such as object ids [height, width]. Without it,
@@ -94,16 +126,22 @@ class Client:
         job = self.submit(video, mask, **options)
         report = reporter(progress)
         frames = []
-        for frame in self.masks(job):
-            frames.append(frame)
-            report(advanced(job, len(frames)))
-        job = self.get(job)
-        report(job)
+        with self._canceled_unless_done(job):
+            for frame in self.masks(job):
+                frames.append(frame)
+                report(advanced(job, len(frames)))
+            job = self.get(job)
+            report(job)
         return Track(job, tuple(frames))
 
     def stream(self, video: VideoLike, mask: MaskLike | None = None, **options: Unpack[JobOptions]) -> Iterator[Frame]:
-        """Upload a video and a mask, and yield masks as they are computed; arguments as for `segment`."""
-        yield from self.masks(self.submit(video, mask, **options))
+        """Upload a video and a mask, and yield masks as they are computed; arguments as for `segment`.
+
+        The job is canceled if the iterator is closed or deleted before its end, for example by `break`.
+        """
+        job = self.submit(video, mask, **options)
+        with self._canceled_unless_done(job):
+            yield from self.masks(job)
 
     def submit(
         self,
@@ -134,9 +172,9 @@ class Client:
         wanted = status.value if isinstance(status, JobStatus) else status
         cursor = None
         while True:
-            page = self._send(Call("GET", "/v1/jobs", {"status": wanted, "limit": limit, "cursor": cursor})).json()
-            yield from map(Job.model_validate, page["jobs"])
-            cursor = page.get("cursor")
+            call = Call("GET", "/v1/jobs", {"status": wanted, "limit": limit, "cursor": cursor})
+            page, cursor = jobs_of(self._send(call))
+            yield from page
             if cursor is None:
                 return
 
@@ -179,15 +217,16 @@ class Client:
             try:
                 with self._open(call, retry) as response:
                     for line in response.iter_lines():
-                        frame = frame_of(line, current)
+                        frame = frame_of(line, current, response)
                         start = frame.index + 1
                         retry.succeeded()
                         yield frame
             except httpx.TransportError as error:
                 time.sleep(retry.after_failure(error))
                 continue
-            current = self._job(Call("GET", job_path(job)), retry)
-            if current.status.ended:
+            had_ended, current = current.status.ended, self._job(Call("GET", job_path(job)), retry)
+            # A service that stops ends its streams, and a job may end while no stream is open.
+            if had_ended or has_all(current, start):
                 check_ended(current)
                 return
             if end is not None and start is not None and start >= end:
@@ -199,10 +238,15 @@ class Client:
 
     def delete(self, job: JobLike) -> None:
         """Cancel a job if it runs, and delete it with all its files."""
-        self._send(Call("DELETE", job_path(job)))
+        retry = Retry(self._retries)
+        try:
+            self._send(Call("DELETE", job_path(job)), retry)
+        except NotFoundError:
+            if not retry.perhaps_done:
+                raise
 
     def download(self, job: JobLike, format: str, path: str | os.PathLike[str]) -> Path:
-        """Download a result of a job that succeeded.
+        """Download a result of a job that succeeded. After a lost connection, only the missing part is requested.
 
         Args:
             job: The job.
@@ -211,28 +255,28 @@ class Client:
 
         Raises:
             ConflictError: The job has not succeeded.
-            ConnectionFailedError: The connection broke at every attempt.
+            ConnectionFailedError: Five times in a row, the connection broke before anything new arrived.
         """
-        target = Path(path)
-        partial = target.with_name(target.name + ".part")
-        call, retry = Call("GET", job_path(job, "result"), {"format": format}), Retry(self._retries)
+        retry = Retry(self._retries)
+        download = Download(Path(path))
         try:
             while True:
                 try:
-                    with self._open(call, retry) as response, partial.open("wb") as file:
-                        for chunk in response.iter_bytes():
-                            file.write(chunk)
-                    break
+                    with self._open(result_call(job, format, download.headers()), retry) as response:
+                        download.begin(response)
+                        for block in response.iter_bytes():
+                            if download.write(block):
+                                retry.succeeded()
+                        download.check_length(response)
+                    return download.finish()
                 except httpx.TransportError as error:
                     time.sleep(retry.after_failure(error))
-            partial.replace(target)
         finally:
-            partial.unlink(missing_ok=True)
-        return target
+            download.close()
 
     def probe(self, video: VideoLike) -> Probe:
         """Report what a video's bitstream offers, without running a network."""
-        return Probe.model_validate(self._send(Call("POST", "/v1/probe", upload=Upload(video))).json())
+        return parsed(Probe, self._send(Call("POST", "/v1/probe", upload=Upload(video))))
 
     def prompt(self, video: VideoLike, **marks: Unpack[Marks]) -> PromptMask:
         """Make the mask of one frame from boxes and points; `segment` takes its `mask`, or the same boxes and points.
@@ -244,14 +288,26 @@ class Client:
         Raises:
             InputRefusedError: The service cannot use the video or the marks, or finds no object.
         """
-        return PromptMask.model_validate(self._send(prompt_call(video, marks)).json())
+        return parsed(PromptMask, self._send(prompt_call(video, marks)))
 
     def models(self) -> list[Model]:
         """List the networks of the service."""
-        return [Model.model_validate(model) for model in self._send(Call("GET", "/v1/models")).json()["models"]]
+        return models_of(self._send(Call("GET", "/v1/models")))
+
+    @contextmanager
+    def _canceled_unless_done(self, job: Job) -> Iterator[None]:
+        """Cancel the job if the block ends early: its caller does not know the id."""
+        try:
+            yield
+        except (JobFailedError, JobCanceledError):
+            raise
+        except BaseException:
+            with suppress(KeymaskError, RuntimeError):  # a RuntimeError if the client is closed
+                self._send(cancel_call(job), Retry(0))
+            raise
 
     def _job(self, call: Call, retry: Retry | None = None) -> Job:
-        return Job.model_validate(self._send(call, retry).json())
+        return parsed(Job, self._send(call, retry))
 
     def _send(self, call: Call, retry: Retry | None = None) -> httpx.Response:
         """Send a call and return the response, read to its end."""
@@ -269,7 +325,7 @@ class Client:
         """Send a call and yield the response; `read` reads its body before."""
         while True:
             try:
-                with call.arguments() as arguments:
+                with translated(call.path), call.arguments(self._timeout) as arguments:
                     response = self._http.send(self._http.build_request(**arguments), stream=not read)
             except httpx.TransportError as error:
                 time.sleep(retry.after_failure(error))
@@ -280,9 +336,10 @@ class Client:
             response.close()
             time.sleep(delay)
         try:
-            if response.is_error:
-                response.read()
-                raise problem_of(response)
-            yield response
+            with translated(call.path):
+                if not response.is_success:
+                    response.read()
+                    raise problem_of(response)
+                yield response
         finally:
             response.close()

@@ -1,7 +1,9 @@
 """Errors of the client.
 
 KeymaskError
+├── InvalidArgumentError       an argument cannot be used, nothing was sent; also a ValueError
 ├── ConnectionFailedError      the service is unreachable, or the connection broke
+├── InvalidResponseError       the answer is not one of a keymask service, such as broken JSON
 ├── WaitTimeoutError           the job did not end within the timeout
 ├── JobFailedError             the job ended with an error; see `.job`
 ├── JobCanceledError           the job was canceled
@@ -14,10 +16,15 @@ KeymaskError
     ├── ConflictError          409: not possible in this state of the job
     ├── TooManyRequestsError   429: the queue or a limit is full
     └── ServerError            5xx
+
+Calls raise these errors only, except for TypeError (an unknown parameter) and OSError (a file of the caller that cannot
+be read or written). An error of a request names its URL.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -30,8 +37,20 @@ class KeymaskError(Exception):
     """Base of every error of the client."""
 
 
+class InvalidArgumentError(KeymaskError, ValueError):
+    """An argument cannot be used; nothing was sent."""
+
+
+class InsecureConnectionWarning(UserWarning):
+    """An API key is sent over plain HTTP to another machine, so everyone in between can read it."""
+
+
 class ConnectionFailedError(KeymaskError):
     """The service is unreachable, or the connection broke, after all retries."""
+
+
+class InvalidResponseError(KeymaskError):
+    """The answer is not one of a keymask service, such as broken JSON."""
 
 
 class WaitTimeoutError(KeymaskError):
@@ -80,15 +99,17 @@ class ProblemError(KeymaskError):
         title: The problem type in words.
         detail: What was given and what is allowed.
         members: All members of the problem document.
+        url: URL of the request.
     """
 
-    def __init__(self, status: int, members: dict[str, Any]) -> None:
+    def __init__(self, status: int, members: dict[str, Any], url: str = "") -> None:
         self.status = status
+        self.url = url
         self.type = str(members.get("type", "about:blank"))
         self.title = str(members.get("title", "The service refused the request"))
         self.detail = str(members.get("detail", ""))
         self.members = members
-        super().__init__(f"{self.detail or self.title} (HTTP {status}, {self.type})")
+        super().__init__(f"{self.detail or self.title} (HTTP {status}, {self.type}, {url})")
 
 
 class InputRefusedError(ProblemError):
@@ -130,12 +151,47 @@ _KINDS: dict[int, type[ProblemError]] = {
 
 
 def problem_of(response: httpx.Response) -> ProblemError:
-    """Return the error of a response with an error status that has been read to its end."""
+    """Return the error of a response without success that has been read to its end."""
     try:
         members = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         members = {}
     if not isinstance(members, dict):
         members = {}
+    if response.has_redirect_location:
+        members = {"detail": f"the service is at another address: {response.headers['location']}", **members}
     fallback = ServerError if response.status_code >= 500 else ProblemError
-    return _KINDS.get(response.status_code, fallback)(response.status_code, members)
+    return _KINDS.get(response.status_code, fallback)(response.status_code, members, url_of(response))
+
+
+def url_of(message: httpx.Response | httpx.RequestError) -> str:
+    """Return the URL of the request that a response or an error belongs to, without user name and password."""
+    try:
+        return str(message.request.url.copy_with(userinfo=b""))
+    except RuntimeError:  # it has no request
+        return "the service"
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Raise errors of httpx that no retry can mend as errors of this client.
+
+    Args:
+        url: What the errors name.
+    """
+    try:
+        yield
+    except httpx.DecodingError as error:
+        raise InvalidResponseError(f"{url_of(error)}: the answer cannot be decoded: {error}") from error
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError) as error:
+        raise InvalidArgumentError(f"{url}: the request cannot be sent: {error}") from error
+
+
+@contextmanager
+def reading(response: httpx.Response) -> Iterator[None]:
+    """Raise errors of code that reads the content of a response as `InvalidResponseError`."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise InvalidResponseError(f"{url_of(response)}: this is no answer of a keymask service ({reason})") from error

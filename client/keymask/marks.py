@@ -8,6 +8,7 @@ from typing import Any, Literal, Required, TypeAlias
 
 from typing_extensions import TypedDict
 
+from keymask.errors import InvalidArgumentError
 from keymask.options import LocalOptions, Options
 
 Box: TypeAlias = tuple[float, float, float, float] | Sequence[float]
@@ -73,10 +74,10 @@ def to_json(marks: Mapping[str, Any]) -> str:
     """Return the JSON of marks, as the service takes it; the service checks the values.
 
     Raises:
-        ValueError: Not exactly one way of marking is given, or a mark is no mapping.
+        InvalidArgumentError: Not exactly one way of marking is given, or a mark is no mapping.
     """
     if len(marks) != 1:
-        raise ValueError(f"give one of prompt, box and boxes; given: {', '.join(marks) or 'none'}")
+        raise InvalidArgumentError(f"give one of prompt, box and boxes; given: {', '.join(marks) or 'none'}")
     ((name, value),) = marks.items()
     if name == "box":
         value = {1: value}
@@ -84,7 +85,7 @@ def to_json(marks: Mapping[str, Any]) -> str:
         pairs = value.items() if isinstance(value, Mapping) else enumerate(value, 1)
         value = [{"object": number, "box": box} for number, box in pairs]
     if not is_prompt(value):
-        raise ValueError('a prompt is a list of objects such as {"object": 1, "box": [x, y, width, height]}')
+        raise InvalidArgumentError('a prompt is a list of objects such as {"object": 1, "box": [x, y, width, height]}')
     return json.dumps(list(value), default=_plain)
 
 
@@ -97,4 +98,4 @@ def _plain(value: Any) -> Any:
     """Return an array or a number of another library as JSON can hold it."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise ValueError(f"{value!r} of type {type(value).__name__} is no coordinate")
+    raise InvalidArgumentError(f"{value!r} of type {type(value).__name__} is no coordinate")

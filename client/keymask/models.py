@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from keymask import rle
+from keymask.mask_file import davis_palette, encode
 
 
 class _Response(BaseModel):
@@ -340,3 +343,15 @@ class Track:
     def sources(self) -> list[str]:
         """Source of each mask, see `Frame.source`."""
         return [frame.source for frame in self.frames]
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write one indexed PNG with the DAVIS palette per frame, as `keymask run --out` does.
+
+        Args:
+            folder: Folder of 00000.png, 00001.png and so on, numbered by `Frame.index`; created if missing.
+        """
+        target, palette = Path(folder), davis_palette()
+        target.mkdir(parents=True, exist_ok=True)
+        for frame in self.frames:
+            (target / f"{frame.index:05d}.png").write_bytes(encode(frame.mask, palette))
+        return target

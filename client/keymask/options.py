@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # typing.TypedDict needs Python 3.12 here
+
+from keymask.errors import InvalidArgumentError
 
 
 class Options(TypedDict, total=False):
@@ -75,6 +77,9 @@ def checked(options: Options) -> dict[str, Any]:
     """Check names and types, and return the options that are set.
 
     Raises:
-        pydantic.ValidationError: A name is unknown or a value has another type; the service checks ranges.
+        InvalidArgumentError: A name is unknown or a value has another type; the service checks ranges.
     """
-    return {name: value for name, value in _OPTIONS.validate_python(options).items() if value is not None}
+    try:
+        return {name: value for name, value in _OPTIONS.validate_python(options).items() if value is not None}
+    except ValidationError as error:
+        raise InvalidArgumentError("; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())) from error

@@ -6,18 +6,23 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
+from urllib.parse import quote
 
-from keymask.errors import JobCanceledError, JobFailedError
+import httpx
+from pydantic import BaseModel
+
+from keymask.errors import InvalidArgumentError, JobCanceledError, JobFailedError, reading
 from keymask.marks import JobOptions, Marks, split, to_json
 from keymask.mask_file import MaskLike, to_file
-from keymask.models import Frame, Job, JobStatus, Progress
+from keymask.models import Frame, Job, JobStatus, Model, Progress
 from keymask.options import Options, checked
 
 VideoLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
@@ -25,9 +30,14 @@ VideoLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 JobLike: TypeAlias = "Job | str"
 """A job, or its id."""
 
-DEFAULT_URL = "http://localhost:8000"
+Answer = TypeVar("Answer", bound=BaseModel)
+
 POLL_SECONDS = (0.1, 2.0)
 """Shortest and longest pause between two polls of a job."""
+_CANCEL_SECONDS = 5.0
+"""How long an interrupted call waits for the service to cancel its job."""
+_BUILD_SECONDS = 300.0
+"""How much longer than other answers a result may take: some are sent only once they are made."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,8 @@ class Upload:
 
     def _name(self) -> str:
         named = self.video if isinstance(self.video, (str, os.PathLike)) else getattr(self.video, "name", None)
-        return Path(named).name if isinstance(named, (str, os.PathLike)) else "video"
+        name = Path(named).name if isinstance(named, (str, os.PathLike)) else "video"
+        return name.encode(errors="replace").decode()  # a name that is not UTF-8 can be opened, but not sent
 
     def _content(self) -> AbstractContextManager[Any]:
         if isinstance(self.video, str | os.PathLike):
@@ -71,21 +82,45 @@ class Upload:
 
 @dataclass(frozen=True)
 class Call:
-    """An HTTP request."""
+    """An HTTP request.
+
+    Attributes:
+        method: HTTP method.
+        path: Path, escaped.
+        params: Query; None leaves a parameter out.
+        headers: Headers.
+        upload: Files of the body.
+        patience: Seconds that the answer may take beyond the time-out of the client.
+        limit: Largest time-out in seconds, whatever the client's is.
+    """
 
     method: str
     path: str
     params: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     upload: Upload | None = None
+    patience: float = 0.0
+    limit: float = math.inf
 
     @contextmanager
-    def arguments(self) -> Iterator[dict[str, Any]]:
-        """Yield the arguments of `httpx.Client.build_request`; files are open inside the block."""
+    def arguments(self, timeout: float) -> Iterator[dict[str, Any]]:
+        """Yield the arguments of `httpx.Client.build_request`; files are open inside the block.
+
+        Args:
+            timeout: The client's time-out in seconds.
+        """
         params = {name: value for name, value in self.params.items() if value is not None}
+        allowed = min(timeout, self.limit)
         form: AbstractContextManager[dict[str, Any]] = self.upload.opened() if self.upload else nullcontext({})
         with form as parts:
-            yield {"method": self.method, "url": self.path, "params": params, "headers": self.headers, **parts}
+            yield {
+                "method": self.method,
+                "url": self.path,
+                "params": params,
+                "headers": self.headers,
+                "timeout": httpx.Timeout(allowed, read=allowed + self.patience),
+                **parts,
+            }
 
 
 def submission(
@@ -94,12 +129,12 @@ def submission(
     """Build POST /v1/jobs; it always carries an idempotency key, so that a retry never makes a second job.
 
     Raises:
-        ValueError: Not exactly one of a mask, `prompt`, `box` and `boxes` marks the objects.
+        InvalidArgumentError: Not exactly one of a mask, `prompt`, `box` and `boxes` marks the objects.
     """
     options, marks = split(given)
     if (mask is not None) == bool(marks):
         ways = [*([] if mask is None else ["mask"]), *marks]
-        raise ValueError(f"give one of mask, prompt, box and boxes; given: {', '.join(ways) or 'none'}")
+        raise InvalidArgumentError(f"give one of mask, prompt, box and boxes; given: {', '.join(ways) or 'none'}")
     headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
     if wait is not None:
         headers["Prefer"] = f"wait={wait}"
@@ -110,14 +145,14 @@ def submission(
         json.dumps(chosen) if chosen else None,
         to_json(marks) if marks else None,
     )
-    return Call("POST", "/v1/jobs", headers=headers, upload=upload)
+    return Call("POST", "/v1/jobs", headers=headers, upload=upload, patience=max(0, wait or 0))
 
 
 def prompt_call(video: VideoLike, marks: Marks) -> Call:
     """Build POST /v1/prompts.
 
     Raises:
-        ValueError: Not exactly one of `prompt`, `box` and `boxes` marks the objects.
+        InvalidArgumentError: Not exactly one of `prompt`, `box` and `boxes` marks the objects.
     """
     options, ways = split(marks)
     if options:
@@ -125,15 +160,61 @@ def prompt_call(video: VideoLike, marks: Marks) -> Call:
     return Call("POST", "/v1/prompts", {"format": "rle"}, upload=Upload(video, prompt=to_json(ways)))
 
 
+def cancel_call(job: Job) -> Call:
+    """Build the call of an interrupted `segment` or `stream`, which must not wait long."""
+    return Call("POST", job_path(job, "cancel"), limit=_CANCEL_SECONDS)
+
+
+def result_call(job: JobLike, format: str, headers: dict[str, str]) -> Call:
+    """Build GET /v1/jobs/{id}/result."""
+    return Call("GET", job_path(job, "result"), {"format": format}, headers, patience=_BUILD_SECONDS)
+
+
 def job_path(job: JobLike, *parts: str) -> str:
-    """Return the path of a job or of a resource below it."""
+    """Return the path of a job or of a resource below it.
+
+    Raises:
+        InvalidArgumentError: The id would name another resource.
+    """
     name = job if isinstance(job, str) else job.id
-    return "/".join(["/v1/jobs", name, *parts])
+    if name in ("", ".", ".."):
+        raise InvalidArgumentError(f"{name!r} is no id of a job")
+    return "/".join(["/v1/jobs", quote(name, safe="", errors="surrogatepass"), *parts])
 
 
-def frame_of(line: str, job: Job) -> Frame:
-    """Parse a line of the mask stream."""
-    return Frame.model_validate({**json.loads(line), "height": job.video.height, "width": job.video.width})
+def parsed(kind: type[Answer], response: httpx.Response) -> Answer:
+    """Parse a response.
+
+    Raises:
+        InvalidResponseError: It is something else.
+    """
+    with reading(response):
+        return kind.model_validate(response.json())
+
+
+def jobs_of(response: httpx.Response) -> tuple[list[Job], str | None]:
+    """Parse a page of jobs to the jobs and the cursor of the next page; raises as `parsed`."""
+    with reading(response):
+        page = response.json()
+        return [Job.model_validate(job) for job in page["jobs"]], page.get("cursor")
+
+
+def models_of(response: httpx.Response) -> list[Model]:
+    """Parse the list of networks; raises as `parsed`."""
+    with reading(response):
+        return [Model.model_validate(model) for model in response.json()["models"]]
+
+
+def frame_of(line: str, job: Job, response: httpx.Response) -> Frame:
+    """Parse a line of the mask stream; raises as `parsed`."""
+    with reading(response):
+        return Frame.model_validate({**json.loads(line), "height": job.video.height, "width": job.video.width})
+
+
+def has_all(job: Job, following: int | None) -> bool:
+    """Return whether a finished job has no mask at or after the frame `following`; False if that is not known."""
+    first = job.options.get("start") or 0
+    return job.status is JobStatus.SUCCEEDED and following is not None and following >= first + job.progress.done
 
 
 def check_ended(job: Job) -> Job:
@@ -153,14 +234,3 @@ def advanced(job: Job, done: int) -> Job:
     """Return the job with the progress of `done` masks."""
     total = job.progress.total or job.video.frames
     return job.model_copy(update={"progress": Progress(done=done, total=total, stage="segmenting")})
-
-
-def client_arguments(base_url: str | None, api_key: str | None, timeout: float, transport: Any) -> dict[str, Any]:
-    """Return the arguments of an httpx client; KEYMASK_URL and KEYMASK_API_KEY are the defaults."""
-    key = api_key or os.environ.get("KEYMASK_API_KEY")
-    return {
-        "base_url": base_url or os.environ.get("KEYMASK_URL") or DEFAULT_URL,
-        "headers": {"Authorization": f"Bearer {key}"} if key else {},
-        "timeout": timeout,
-        "transport": transport,
-    }

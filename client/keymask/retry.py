@@ -9,9 +9,12 @@ from time import monotonic
 
 import httpx
 
-from keymask.errors import ConnectionFailedError
+from keymask.errors import ConnectionFailedError, url_of
 
 _RETRIED = frozenset({429, 502, 503, 504})
+_PERHAPS_DONE = frozenset({502, 504})
+"""Answers of a proxy that got none from the service."""
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _FIRST_DELAY = 0.25
 _LONGEST_DELAY = 30.0
 _LONGEST_DELAY_FOLLOWING = 5.0
@@ -32,6 +35,9 @@ class Retry:
         retries: Number of retries; a success restores it.
         seconds: Limits the time without a success instead of the number of retries; 0 limits the number. Ignored if
             `retries` is 0.
+
+    Attributes:
+        perhaps_done: Whether an earlier attempt may have done what the call asks for, although its answer was lost.
     """
 
     def __init__(self, retries: int, seconds: float = 0.0) -> None:
@@ -39,6 +45,7 @@ class Retry:
         self._seconds = seconds if retries else 0.0
         self._longest = _LONGEST_DELAY_FOLLOWING if self._seconds else _LONGEST_DELAY
         self._opened_at: float | None = None
+        self.perhaps_done = False
         self.succeeded()
 
     def after_failure(self, error: httpx.TransportError) -> float:
@@ -47,11 +54,13 @@ class Retry:
         Raises:
             ConnectionFailedError: No retry is left.
         """
+        self.perhaps_done = self.perhaps_done or not isinstance(error, _NEVER_SENT)
         opened_at, self._opened_at = self._opened_at, None
         if self._seconds and opened_at is not None and monotonic() - opened_at >= _STEADY_SECONDS:
             self.succeeded()
         if not self._may_try():
-            raise ConnectionFailedError(f"no answer from the service: {error or type(error).__name__}") from error
+            reason = str(error) or type(error).__name__
+            raise ConnectionFailedError(f"no answer from {url_of(error)}: {reason}") from error
         return self._next(None)
 
     def after_answer(self, response: httpx.Response) -> float | None:
@@ -59,6 +68,7 @@ class Retry:
         if response.status_code not in _RETRIED or not self._may_try():
             self._opened_at = monotonic()
             return None
+        self.perhaps_done = self.perhaps_done or response.status_code in _PERHAPS_DONE
         return self._next(_retry_after(response))
 
     def succeeded(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -32,11 +32,16 @@ def engine_config(settings: Settings) -> EngineConfig:
 
 
 def open_store(settings: Settings) -> tuple[JobStore, Storage]:
-    """Open the job store and the files.
+    """Open the job store and the files; only this user can read them.
 
     Raises:
         UsageError: The database cannot be opened, or the folders cannot be written.
     """
+    own = settings.home / "service"
+    if settings.database_url is None or settings.storage_dir is None:
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(PermissionError):
+            own.chmod(0o700)  # others could read the folder of an earlier version
     try:
         url = make_url(settings.database)
         if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":

@@ -15,11 +15,12 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from service.config import Settings
 from service.engine.supervisor import Supervisor
+from service.http.access.gate import RequestGate
 from service.http.context import EngineFactory, SandboxFactory, Services, build_services, make_process_sandbox
 from service.http.middleware import HeadAsGet, RequestObserver, TrustedProxies
 from service.http.openapi import describe
 from service.http.problem_responses import add_error_handlers
-from service.http.routes import events, jobs, masks, models, operations, probe, prompts, results
+from service.http.routes import docs, events, jobs, masks, models, operations, probe, prompts, results
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +50,10 @@ def create_app(
         lifespan=_lifespan(partial(build_services, settings, make_engine, make_sandbox)),
         redirect_slashes=False,
         root_path=settings.root_path,
+        docs_url=None,  # FastAPI's pages load scripts from other servers
+        redoc_url=None,
     )
-    for resource in (jobs, events, masks, results, probe, prompts, models, operations):
+    for resource in (jobs, events, masks, results, probe, prompts, models, operations, docs):
         app.include_router(resource.router)
     add_error_handlers(app)
     app.add_middleware(HeadAsGet)
@@ -62,6 +65,7 @@ def create_app(
             allow_headers=["Authorization", "Idempotency-Key", "Prefer", "Last-Event-ID", "Range", "If-None-Match"],
             expose_headers=["Location", "Retry-After", "ETag", "Content-Range", "X-Request-ID", "X-Keymask-Notes"],
         )
+    app.add_middleware(RequestGate, settings=settings)
     app.add_middleware(RequestObserver)
     if settings.trusted_proxy_list:
         app.add_middleware(TrustedProxies, trusted=settings.trusted_proxy_list)
@@ -78,7 +82,9 @@ def _lifespan(build: Callable[[], Services]) -> Callable[[FastAPI], AbstractAsyn
         warm_up = asyncio.create_task(services.inspection_pool.warm_up())
         if services.settings.auth == "off" and (services.settings.api_keys or services.settings.api_keys_file):
             _log.warning("API keys are set, but KEYMASK_AUTH is off: no request needs a key")
-        _log.info("started", extra={"version": app.version, "keys": len(services.keys)})
+        if not (services.keys.required or services.settings.only_local):
+            _log.warning("everybody who can reach this service can use it and read all jobs: no request needs a key")
+        _log.info("started", extra={"version": app.version, "keys": len(services.keys.names)})
         try:
             yield
         finally:

@@ -15,7 +15,7 @@ from service.config import Settings
 from service.engine.open import engine_config, open_store
 from service.engine.supervisor import Supervisor
 from service.engine.types import Engine, EngineConfig
-from service.errors import UsageError
+from service.http.access.api_keys import ApiKeys
 from service.http.job_watcher import JobWatcher
 from service.http.limits.places import JobPlaces, Places
 from service.http.metrics import Metrics
@@ -107,7 +107,7 @@ class Services:
         uploads: Places of uploads that arrive, or wait for a sandbox or are in one.
         builds: Places of result files that are made, and of masks that are drawn in a sandbox.
         coming_jobs: Places of jobs that are being submitted.
-        keys: SHA-256 of each API key -> its name; empty if no key is needed.
+        keys: The API keys.
         result_builds: (job id, format) -> the result file that is being made.
     """
 
@@ -124,7 +124,7 @@ class Services:
     uploads: Places
     builds: Places
     coming_jobs: JobPlaces
-    keys: dict[str, str]
+    keys: ApiKeys
     result_builds: dict[tuple[str, str], ResultBuild] = field(default_factory=dict)
 
     @property
@@ -154,7 +154,7 @@ def build_services(
     Raises:
         UsageError: The settings do not fit together.
     """
-    keys = keys_in_force(settings)
+    keys = ApiKeys(settings)
     store, storage = open_store(settings)
     engine = make_engine(engine_config(settings), store, storage)
     watcher = JobWatcher(store, storage)
@@ -186,20 +186,3 @@ def build_services(
         coming_jobs=JobPlaces(store, QueueLimits(settings.max_queued_jobs, settings.max_jobs_per_key)),
         keys=keys,
     )
-
-
-def keys_in_force(settings: Settings) -> dict[str, str]:
-    """Return SHA-256 -> name of the API keys that callers need; empty if they need none.
-
-    Raises:
-        UsageError: The settings require keys and contain none.
-    """
-    if settings.auth == "off":
-        return {}
-    keys = settings.key_digests()
-    if not keys and (settings.auth == "required" or not settings.only_local):
-        raise UsageError(
-            f"the service would listen on {settings.host} without an API key: make one with `keymask keys new NAME`, "
-            "listen on 127.0.0.1, or set KEYMASK_AUTH=off if a proxy in front of the service authenticates callers"
-        )
-    return keys

@@ -12,7 +12,6 @@ import structlog
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from service.config import digest_of_key
 from service.errors import JobNotFoundError
 from service.http.context import Services
 from service.http.limits.places import share_of
@@ -23,7 +22,8 @@ from service.threads import in_thread
 _bearer = HTTPBearer(auto_error=False, description="An API key, if the service requires one.")
 
 COMMON = (
-    "invalid-request", "unauthorized", "bad-request", "method-not-allowed", "database-unavailable", "internal-error",
+    "invalid-request", "unauthorized", "host-not-allowed", "origin-not-allowed", "bad-request", "method-not-allowed",
+    "database-unavailable", "internal-error",
 )  # fmt: skip
 """Problem types that any call may be answered with."""
 VIDEO_UPLOAD = (
@@ -42,25 +42,39 @@ async def get_services(request: Request) -> Services:
 ServicesDep: TypeAlias = Annotated[Services, Depends(get_services)]
 
 
-async def get_caller(
-    services: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> str | None:
+CredentialsDep: TypeAlias = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+
+
+async def get_caller(request: Request, services: ServicesDep, credentials: CredentialsDep) -> str | None:
     """Return the name of the caller's API key; None if the service requires none.
 
     Raises:
         ProblemError: The key is missing or wrong.
     """
-    if not services.keys:
+    if not services.keys.required:
         return None
     if credentials is None:
         raise ProblemError("unauthorized", "send an API key in the header 'Authorization: Bearer KEY'")
-    name = services.keys.get(digest_of_key(credentials.credentials))
+    name = await services.keys.name_of(credentials.credentials)
     if name is None:
         raise ProblemError("unauthorized", "this service does not know the API key")
+    request.state.api_key = name  # for the log
     return name
 
 
 CallerDep: TypeAlias = Annotated[str | None, Depends(get_caller)]
+
+
+async def is_trusted(request: Request, services: ServicesDep, credentials: CredentialsDep) -> bool:
+    """Return whether the caller has an API key, or needs none: routes open to all tell others no details."""
+    try:
+        await get_caller(request, services, credentials)
+    except ProblemError:
+        return False
+    return True
+
+
+TrustedDep: TypeAlias = Annotated[bool, Depends(is_trusted)]
 
 
 async def get_job(

@@ -20,6 +20,8 @@ from service.logs import REQUEST_LOG
 
 _log = logging.getLogger(REQUEST_LOG)
 _METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})
+_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""A browser that shows an answer as a page loads and runs nothing from it."""
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}")
 
 
@@ -49,7 +51,7 @@ class RequestObserver:
                 status, headers_after = message["status"], perf_counter() - started
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                add_security_headers(headers)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -110,6 +112,12 @@ class TrustedProxies:
         await self._forwarded(cast("Any", scope), cast("Any", receive), cast("Any", send))
 
 
+def add_security_headers(headers: MutableHeaders) -> None:
+    """Add the headers that every answer has for browsers; a page may have a policy of its own."""
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers.setdefault("Content-Security-Policy", _POLICY)
+
+
 def _record(scope: Scope, method: str, status: int, headers_after: float, seconds: float) -> None:
     services: Services | None = getattr(scope["app"].state, "services", None)
     route = getattr(scope.get("route"), "path", "none")
@@ -117,7 +125,8 @@ def _record(scope: Scope, method: str, status: int, headers_after: float, second
     if services is not None:
         services.metrics.requests.labels(label, route, str(status)).inc()
         services.metrics.request_seconds.labels(label, route).observe(headers_after)
-    job_id = scope.get("path_params", {}).get("job_id") or scope.get("state", {}).get("job_id")
+    state = scope.get("state", {})
+    job_id = scope.get("path_params", {}).get("job_id") or state.get("job_id")
     _log.log(
         _level(route, status),
         "request",
@@ -126,6 +135,8 @@ def _record(scope: Scope, method: str, status: int, headers_after: float, second
             "path": scope["path"],
             "status": status,
             "seconds": round(seconds, 4),
+            "peer": (scope.get("client") or ("unknown",))[0],
+            **({"api_key": state["api_key"]} if "api_key" in state else {}),
             **({"job_id": job_id} if job_id else {}),
         },
     )

@@ -17,6 +17,7 @@ from starlette.routing import Match
 from codec.errors import CodecError
 from service.errors import ServiceError
 from service.http.context import Services
+from service.http.middleware import add_security_headers
 from service.jobs.database import is_transient
 from service.problems import MEDIA_TYPE, PROBLEMS, ProblemError, problem_document, problem_of
 from vos.errors import VosError
@@ -67,7 +68,8 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_unexpected_error)
 
 
-def _respond(request: Request, problem: ProblemError) -> JSONResponse:
+def respond(request: Request, problem: ProblemError) -> JSONResponse:
+    """Return a problem as a response, and count it."""
     services: Services | None = getattr(request.app.state, "services", None)
     if services is not None:
         services.metrics.problems.labels(problem.kind).inc()
@@ -75,7 +77,7 @@ def _respond(request: Request, problem: ProblemError) -> JSONResponse:
 
 
 async def _on_known_error(request: Request, error: Exception) -> JSONResponse:
-    return _respond(request, problem_of(error))
+    return respond(request, problem_of(error))
 
 
 async def _on_database_error(request: Request, error: Exception) -> JSONResponse:
@@ -83,7 +85,7 @@ async def _on_database_error(request: Request, error: Exception) -> JSONResponse
     if not is_transient(error):
         return await _on_unexpected_error(request, error)
     _log.warning("the database does not answer", extra={"path": request.url.path, "reason": str(error)[:200]})
-    return _respond(request, ProblemError("database-unavailable", "the database does not answer; try again later"))
+    return respond(request, ProblemError("database-unavailable", "the database does not answer; try again later"))
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
@@ -94,13 +96,13 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
     ]
     first = errors[0]
     detail = f"{first['name']} ({first['where']}): {first['message'][0].lower()}{first['message'][1:]}"
-    return _respond(request, ProblemError("invalid-request", detail, errors=errors))
+    return respond(request, ProblemError("invalid-request", detail, errors=errors))
 
 
 async def _on_routing_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     kind = _ROUTING_PROBLEMS.get(error.status_code, "bad-request")
-    response = _respond(request, ProblemError(kind, f"{request.method} {request.url.path[:200]}: {error.detail}"))
+    response = respond(request, ProblemError(kind, f"{request.method} {request.url.path[:200]}: {error.detail}"))
     response.headers.update(error.headers or {})
     if kind == "method-not-allowed":
         response.headers["Allow"] = ", ".join(_allowed_methods(request))
@@ -116,6 +118,7 @@ def _allowed_methods(request: Request) -> list[str]:
 
 async def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
     _log.error("unexpected error", exc_info=error, extra={"path": request.url.path})
-    response = _respond(request, ProblemError("internal-error", "something failed that is not the request's fault"))
+    response = respond(request, ProblemError("internal-error", "something failed that is not the request's fault"))
+    add_security_headers(response.headers)  # the middleware that adds them has been left
     response.headers["Connection"] = "close"  # uvicorn closes it after a defect: the client must not use it again
     return response

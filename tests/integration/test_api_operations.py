@@ -1,4 +1,4 @@
-"""Health, metrics, models, probe, logs, API keys and CORS."""
+"""Health, metrics, models, probe and logs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,9 +22,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.config import Settings, digest_of_key
-from service.errors import ERROR_MAPPINGS, UsageError
+from service.errors import ERROR_MAPPINGS
 from service.http.app import create_app
-from service.http.context import Services, keys_in_force
+from service.http.context import Services
 from service.logs import configure_logging
 from service.problems import PROBLEMS, ProblemError, type_of
 from tests.support.media import write_clip
@@ -41,13 +42,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture
-def own_log() -> Iterator[None]:
-    """Restore the configuration of the log after the test."""
+def own_process() -> Iterator[None]:
+    """Restore the configuration of the log, and the mode of new files, after the test."""
     root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    handlers, level, mask = list(root.handlers), root.level, os.umask(0o022)
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    os.umask(mask)
 
 
 def test_the_service_needs_no_torch(tmp_path: Path) -> None:
@@ -147,54 +149,7 @@ def test_a_problem_explains_itself(service: Served) -> None:
     assert service.client.get("/problems/none").status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("settings", "required"),
-    [
-        ({}, False),
-        ({"host": "::1"}, False),
-        ({"api_keys": "ann:" + "0" * 64}, True),
-        ({"api_keys": "ann:" + "0" * 64, "auth": "off"}, False),
-        ({"host": "0.0.0.0", "api_keys": "ann:" + "0" * 64}, True),
-        ({"host": "0.0.0.0", "auth": "off"}, False),
-        ({"host": "0.0.0.0"}, None),
-        ({"auth": "required"}, None),
-    ],
-)
-def test_when_api_keys_are_required(settings: dict[str, str], required: bool | None) -> None:
-    """Keys are required if any are set or the address is not loopback, unless `auth` is off; having none then fails."""
-    made = Settings.model_validate(settings)
-    if required is None:
-        with pytest.raises(UsageError, match="without an API key"):
-            keys_in_force(made)
-    else:
-        assert bool(keys_in_force(made)) is required
-
-
-def test_routes_that_need_no_key(service: Served) -> None:
-    """With keys, health, documentation and problems stay open; jobs, models and metrics need a key."""
-    with served(service.clip.parent / "guarded", api_keys=f"ann:{digest_of_key('k')}") as guarded:
-        for path in ("/health/live", "/health/ready", "/openapi.json", "/docs", "/problems/queue-full"):
-            assert guarded.client.get(path).status_code == 200, path
-        for path in ("/v1/jobs", "/v1/jobs/x", "/v1/jobs/x/events", "/v1/jobs/x/masks", "/v1/models", "/metrics"):
-            assert guarded.client.get(path).status_code == 401, path
-        for path in ("/v1/jobs", "/v1/probe", "/v1/jobs/x/cancel"):
-            assert guarded.client.post(path).status_code == 401, path
-        assert guarded.client.get("/v1/models", headers={"Authorization": "Bearer k"}).status_code == 200
-        assert guarded.client.get("/v1/models", headers={"Authorization": "Basic k"}).status_code == 401
-
-
-def test_cors_is_off_by_default(service: Served) -> None:
-    """Only pages of the origins in the settings may read answers."""
-    page = {"Origin": "https://app.example"}
-    assert "access-control-allow-origin" not in service.client.get("/v1/models", headers=page).headers
-    with served(service.clip.parent / "cors", cors_origins="https://app.example") as open_to_page:
-        allowed = open_to_page.client.get("/v1/models", headers=page)
-        assert allowed.headers["access-control-allow-origin"] == "https://app.example"
-        other = open_to_page.client.get("/v1/models", headers={"Origin": "https://evil.example"})
-        assert "access-control-allow-origin" not in other.headers
-
-
-def test_the_log_is_json_with_the_job(service: Served, own_log: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_is_json_with_the_job(service: Served, own_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every request is one JSON line with its id and, if there is one, the job's id."""
     written = io.StringIO()  # pytest's capture can lose a line that is written while it is read
     monkeypatch.setattr(sys, "stderr", written)
@@ -216,19 +171,7 @@ def test_the_log_is_json_with_the_job(service: Served, own_log: None, monkeypatc
     assert re.fullmatch("[0-9a-f]{16}", requests[1]["request_id"])
 
 
-def test_unused_api_keys_are_logged_as_a_warning(service: Served, caplog: pytest.LogCaptureFixture) -> None:
-    """The service warns at its start if API keys are set and `auth` is off, and not if only one is true."""
-    warning = "API keys are set, but KEYMASK_AUTH is off"
-    key = f"ann:{digest_of_key('k')}"
-    for number, (settings, warned) in enumerate(
-        [({"auth": "off", "api_keys": key}, True), ({"auth": "off"}, False), ({"api_keys": key}, False)]
-    ):
-        caplog.clear()
-        with served(service.clip.parent / f"warned{number}", **settings):
-            assert any(warning in record.getMessage() for record in caplog.records) is warned
-
-
-def test_the_log_has_no_colours(own_log: None, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_log_has_no_colours(own_process: None, capfd: pytest.CaptureFixture[str]) -> None:
     """The log leaves out what uvicorn adds for terminals."""
     configure_logging("info")
     logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\x1b[36mStarted"})
@@ -238,12 +181,16 @@ def test_the_log_has_no_colours(own_log: None, capfd: pytest.CaptureFixture[str]
 
 
 def test_serve_and_stop(tmp_path: Path) -> None:
-    """`keymask serve` listens, prints its address, ends open streams at SIGTERM and exits with 0."""
-    address = tmp_path / "address.json"
-    environ = {**os.environ, "KEYMASK_HOME": str(tmp_path), "KEYMASK_DEVICES": "none", "KEYMASK_HOST": "127.0.0.1"}
+    """`keymask serve` listens, prints its address, ends open streams at SIGTERM and exits with 0.
+
+    Only its own user can read what it writes.
+    """
+    address, home = tmp_path / "address.json", tmp_path / "home"
+    environ = {**os.environ, "KEYMASK_HOME": str(home), "KEYMASK_DEVICES": "none", "KEYMASK_HOST": "127.0.0.1"}
     command = [sys.executable, "-c", "import sys; from service.cli.main import main; sys.exit(main())"]
     with (tmp_path / "log").open("w") as log, subprocess.Popen(
-        [*command, "serve", "--port", "0", "--json", str(address)], env=environ, cwd=ROOT, stdout=log, stderr=log
+        [*command, "serve", "--port", "0", "--json", str(address)],
+        env=environ, cwd=ROOT, stdout=log, stderr=log, umask=0,
     ) as process:  # fmt: skip
         try:
             base = _address(process, address)
@@ -255,8 +202,11 @@ def test_serve_and_stop(tmp_path: Path) -> None:
                 lines = stream.iter_lines()
                 assert next(lines) == "event: progress"
                 process.send_signal(signal.SIGTERM)
+                written = {str(path.relative_to(home)): path.stat().st_mode & 0o777 for path in home.rglob("*")}
                 list(lines)
             assert process.wait(240) == 0
+            assert {"service/jobs.db", "service/jobs.db-wal", f"service/files/jobs/{job_id}/video"} <= written.keys()
+            assert set(written.values()) == {0o600, 0o700}
         finally:
             process.kill()
     assert '"message": "stopped"' in (tmp_path / "log").read_text()
@@ -270,7 +220,7 @@ def test_exports_delay_neither_a_probe_nor_the_shutdown(tmp_path: Path) -> None:
     async def main() -> int:
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", timeout=240) as client,
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=240) as client,
         ):
             services: Services = app.state.services
             export = asyncio.create_task(services.export_pool.call(block, begun))
@@ -306,13 +256,13 @@ def _address(process: subprocess.Popen[bytes], file: Path) -> str:
     ("arguments", "message"),
     [
         (["serve", "--host", "0.0.0.0"], "without an API key"),
-        (["serve", "--host", "203.0.113.1", "--auth", "off"], "cannot listen on 203.0.113.1"),
+        (["serve", "--host", "0.0.0.0", "--auth", "off"], "set both KEYMASK_AUTH=off and KEYMASK_TRUST_NETWORK=true"),
         (["serve", "--auth", "maybe"], "--auth is 'maybe'"),
         (["worker", "--devices", "none"], "a worker needs at least one device"),
         (["keys", "new", "a b"], "the name is 'a b'"),
     ],
 )
-@pytest.mark.usefixtures("own_log")
+@pytest.mark.usefixtures("own_process")
 def test_a_usage_error_is_one_line(
     arguments: list[str],
     message: str,
@@ -327,6 +277,21 @@ def test_a_usage_error_is_one_line(
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+@pytest.mark.usefixtures("own_process")
+def test_a_port_in_use_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`serve` on a port that another process listens on exits with 2 and prints one line."""
+    from service.cli.main import main
+
+    monkeypatch.setenv("KEYMASK_HOME", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "--port", str(port)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"cannot listen on 127.0.0.1 port {port}" in line
 
 
 def test_a_new_key_opens_the_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

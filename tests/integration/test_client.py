@@ -8,6 +8,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -24,9 +25,12 @@ from PIL import Image
 
 from service.config import Settings
 from service.http.app import create_app
+from service.writers.png import PngWriter
 from tests.support.paths import ROOT
+from tests.support.raw_server import cutting_proxy
 from tests.support.serving import FRAMES, InlineSandbox, Served, served
 from tests.support.thread_engine import ThreadEngine
+from vos.types import FrameMask, FrameType, MaskSource
 
 SAMPLE = ROOT / "service" / "sample"
 
@@ -152,7 +156,7 @@ def test_async_client_through_asgi(service: Served, tmp_path: Path) -> None:
     async def main() -> Any:
         async with (
             app.router.lifespan_context(app),
-            AsyncClient("http://service", transport=httpx.ASGITransport(app)) as client,
+            AsyncClient("http://localhost", transport=httpx.ASGITransport(app)) as client,
         ):
             track = await client.segment(service.clip, service.mask)
             listed = [job.id async for job in client.jobs()]
@@ -161,6 +165,98 @@ def test_async_client_through_asgi(service: Served, tmp_path: Path) -> None:
     track, listed = asyncio.run(main())
     assert (track.masks == labels(service)).all()
     assert listed == [track.job.id]
+
+
+def test_a_cut_download_is_joined_to_the_same_file(client: Client, service: Served, tmp_path: Path) -> None:
+    """A download through connections that are cut has the bytes of an uncut one; the first is cut while it grows."""
+    job = client.wait(client.submit(service.clip, service.mask), timeout=240)
+    with cutting_proxy(str(service.client.base_url), [1200, 0, 1500, 900, 2000]) as address, Client(address) as cut:
+        joined = cut.download(job, "png", tmp_path / "joined.zip")
+        assert joined.stat().st_size > 2000
+    answer = service.client.get(f"/v1/jobs/{job.id}/result?format=png")
+    assert joined.read_bytes() == answer.content
+    assert answer.headers["etag"].startswith('"')
+
+
+def test_a_delete_without_an_answer_has_succeeded(client: Client, service: Served) -> None:
+    """The connection is cut after the service has deleted the job; another job that never was stays an error."""
+    job = client.submit(service.clip, service.mask)
+    with cutting_proxy(str(service.client.base_url), [0]) as address, Client(address) as cut:
+        cut.delete(job)
+        with pytest.raises(keymask.NotFoundError, match=f"{address}/v1/jobs/{job.id}"):
+            cut.delete(job)
+
+
+def test_prefer_wait_may_exceed_the_timeout(service: Served) -> None:
+    """The client waits as long as it asked the service to wait, although its time-out is shorter."""
+    with Client(str(service.client.base_url), timeout=0.5, retries=0) as client, service.held():
+        assert client.submit(service.clip, service.mask, prefer_wait=1).status == "running"
+
+
+def test_a_track_is_saved_as_the_command_line_does(client: Client, service: Served, tmp_path: Path) -> None:
+    """The same names, indices, size and palette as the files of `keymask run`."""
+    whole = client.segment(service.clip, service.mask)
+    track = keymask.Track(whole.job, whole.frames[3:6])
+    writer = PngWriter(tmp_path / "run")
+    for frame in track:
+        kind, source = FrameType(frame.type), MaskSource(frame.source)
+        writer.write(FrameMask(frame.index, frame.pts, frame.time, kind, source, frame.mask, {}))
+    saved = track.save(tmp_path / "saved" / "dog")
+    names = sorted(path.name for path in saved.iterdir())
+    assert names == ["00003.png", "00004.png", "00005.png"] == sorted(p.name for p in (tmp_path / "run").iterdir())
+    for name in names:
+        with Image.open(saved / name) as ours, Image.open(tmp_path / "run" / name) as theirs:
+            assert (ours.mode, ours.size, ours.getpalette()) == (theirs.mode, theirs.size, theirs.getpalette())
+            assert ours.tobytes() == theirs.tobytes()
+
+
+INTERRUPTED = {
+    "sync": "keymask.Client(url).segment(clip, mask, progress=print)",
+    "async": "asyncio.run(keymask.AsyncClient(url).segment(clip, mask, progress=print))",
+}
+
+
+@pytest.mark.parametrize("call", INTERRUPTED.values(), ids=INTERRUPTED)
+def test_ctrl_c_in_segment_cancels_the_job(service: Served, call: str) -> None:
+    """A real SIGINT ends the program with KeyboardInterrupt, and the job on the service."""
+    script = f"import asyncio, sys, keymask; url, clip, mask = sys.argv[1:]; {call}"
+    arguments = [str(service.client.base_url), str(service.clip), str(service.mask)]
+    with service.held(2):
+        with subprocess.Popen(
+            [sys.executable, "-c", script, *arguments],
+            cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            assert b"segmenting" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        assert errors.rstrip().endswith(b"KeyboardInterrupt")
+        (newest,) = service.client.get("/v1/jobs?limit=1").json()["jobs"]
+    service.until(newest["id"], "canceled")
+
+
+def test_a_stream_that_is_left_cancels_its_job(client: Client, service: Served) -> None:
+    """After `break`, the service does not compute masks that nobody reads."""
+    with service.held(2):
+        for frame in client.stream(service.clip, service.mask):
+            assert frame.index == 0
+            break
+        newest = next(client.jobs(limit=1))
+    service.until(newest.id, "canceled")
+
+    async def main() -> None:
+        async with (
+            AsyncClient(str(service.client.base_url)) as opened,
+            contextlib.aclosing(opened.stream(service.clip, service.mask)) as frames,
+        ):
+            async for _ in frames:
+                break
+
+    with service.held(2):
+        asyncio.run(main())
+        newer = next(client.jobs(limit=1))
+    assert newer.id != newest.id
+    service.until(newer.id, "canceled")
 
 
 @pytest.mark.parametrize(("page", "outputs"), [("client/README.md", 2), ("README.md", 0)])

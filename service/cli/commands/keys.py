@@ -38,6 +38,7 @@ def new_key(
     console.print(f"key    {key}   (send it as 'Authorization: Bearer ...'; it is not shown again)")
     console.print(f"entry  {entry}   (for KEYMASK_API_KEYS)")
     if file is not None:
+        file.touch(mode=0o600)
         with file.open("a", encoding="utf-8") as entries:
             entries.write(entry + "\n")
         console.print(f"added to {file}")

@@ -42,18 +42,20 @@ def serve_command(
     given = {"host": host, "port": port, "auth": auth, "devices": devices, "model": model}
     settings = with_options(load_settings(), given)
     from service.engine.open import check_writable  # noqa: PLC0415
+    from service.http.access.api_keys import ApiKeys  # noqa: PLC0415
     from service.http.app import create_app  # noqa: PLC0415
-    from service.http.context import keys_in_force  # noqa: PLC0415
     from service.http.server import listen, run_server  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
+    from service.processes import keep_files_private  # noqa: PLC0415
 
-    keys = keys_in_force(settings)
+    keep_files_private()
+    keys = ApiKeys(settings)
     check_writable(settings)
     configure_logging(settings.log_level)
     socket, address = listen(settings)
     console = text_console(json_file)
     console.print(f"keymask is listening on {address} (documentation: {address}/docs); stop it with Ctrl-C")
-    console.print(f"API keys: {', '.join(sorted(set(keys.values()))) if keys else 'not required'}")
+    console.print(f"API keys: {', '.join(keys.names) or 'not required'}")
     write_json({"address": address, "pid": os.getpid()}, json_file)
     run_server(create_app(settings), socket, settings)
 

@@ -30,7 +30,9 @@ def worker_command(
         raise UsageError("--devices is none: a worker needs at least one device")
     from service.engine.open import check_writable, open_engine  # noqa: PLC0415
     from service.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
+    from service.processes import keep_files_private  # noqa: PLC0415
 
+    keep_files_private()
     check_writable(settings)
     configure_logging(settings.log_level)
     stop = threading.Event()

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.http.dependencies import CallerDep, ServicesDep, check_open
+from service.http.dependencies import CallerDep, ServicesDep, TrustedDep, check_open
 from service.http.problem_responses import document_problems
 from service.http.schemas import Health, ProblemKind
 from service.problems import PROBLEMS, ProblemError, type_of
@@ -15,7 +15,11 @@ from service.threads import in_thread
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/health/live", summary="Check that the process answers", responses=document_problems("internal-error"))
+@router.get(
+    "/health/live",
+    summary="Check that the process answers",
+    responses=document_problems("host-not-allowed", "internal-error"),
+)
 async def live() -> Health:
     """Answers as long as the process does."""
     return Health(status="ok")
@@ -24,26 +28,33 @@ async def live() -> Health:
 @router.get(
     "/health/ready",
     summary="Check that jobs can run",
-    responses=document_problems("not-ready", "internal-error"),
+    responses=document_problems("not-ready", "host-not-allowed", "internal-error"),
     dependencies=[Depends(check_open)],
 )
-async def ready(services: ServicesDep) -> Health:
-    """200 if the database answers and a worker has loaded its base network; 503 until then."""
+async def ready(services: ServicesDep, trusted: TrustedDep) -> Health:
+    """200 if the database answers and a worker has loaded its base network; 503 until then.
+
+    The reason is told to callers with an API key, or to all if none is needed.
+    """
     try:
         await in_thread(services.store.ping)
     except Exception as error:
-        raise ProblemError("not-ready", "the database does not answer") from error
+        raise _not_ready("the database does not answer", trusted) from error
     reason = services.engine.unready_reason()
     if reason is not None:
-        raise ProblemError("not-ready", reason)
+        raise _not_ready(reason, trusted)
     return Health(status="ok")
+
+
+def _not_ready(reason: str, trusted: bool) -> ProblemError:
+    return ProblemError("not-ready", reason if trusted else "callers with an API key are told why")
 
 
 @router.get(
     "/metrics",
     summary="Read metrics for Prometheus",
     response_class=PlainTextResponse,
-    responses=document_problems("unauthorized", "internal-error"),
+    responses=document_problems("unauthorized", "host-not-allowed", "internal-error"),
 )
 async def metrics(services: ServicesDep, _caller: CallerDep) -> Response:
     """Metrics in Prometheus's text format."""
@@ -53,7 +64,7 @@ async def metrics(services: ServicesDep, _caller: CallerDep) -> Response:
 @router.get(
     "/problems/{kind}",
     summary="Explain a problem",
-    responses=document_problems("not-found", "invalid-request", "internal-error"),
+    responses=document_problems("not-found", "invalid-request", "host-not-allowed", "internal-error"),
 )
 async def read_problem(kind: str) -> ProblemKind:
     """The kind of error that the `type` of a problem names."""

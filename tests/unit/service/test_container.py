@@ -13,7 +13,8 @@ from service.config import PREFIX, Settings
 from tests.support.paths import ROOT
 
 DOCKER = ROOT / "docker"
-SET_BY_IMAGE = {"home", "host", "port"}
+SET_ELSEWHERE = {"home", "host", "port", "published"}
+"""Settings that the image or compose.yml sets."""
 
 
 def documented() -> dict[str, str]:
@@ -23,8 +24,8 @@ def documented() -> dict[str, str]:
 
 
 def test_the_example_has_every_setting() -> None:
-    """docker/env.example names every setting except those that the image sets."""
-    assert set(documented()) == set(Settings.model_fields) - SET_BY_IMAGE
+    """docker/env.example names every setting except those that the image or compose.yml sets."""
+    assert set(documented()) == set(Settings.model_fields) - SET_ELSEWHERE
 
 
 def test_the_example_has_valid_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +33,7 @@ def test_the_example_has_valid_values(monkeypatch: pytest.MonkeyPatch) -> None:
     values = documented()
     for name, value in values.items():
         monkeypatch.setenv(f"{PREFIX}{name.upper()}", value)
-    assert Settings().auth == "off"
+    assert Settings().auth == "auto"
 
 
 def test_image_and_compose_agree_on_the_port() -> None:
@@ -42,6 +43,16 @@ def test_image_and_compose_agree_on_the_port() -> None:
     published = re.findall(r'"\$\{PUBLISH.*\}:(\d+)"', (DOCKER / "compose.yml").read_text(encoding="utf-8"))
     assert len(ports) == 3
     assert set(ports) == set(published)
+
+
+def test_compose_tells_the_service_where_its_port_is_published() -> None:
+    """The service learns the very address that compose.yml publishes, so that it can refuse to be open without keys."""
+    text = (DOCKER / "compose.yml").read_text(encoding="utf-8")
+    (told,) = re.findall(r"KEYMASK_PUBLISHED: (\S+)", text)
+    (published,) = re.findall(r'"(\S+):8000"', text)
+    assert told == published
+    default = Settings(host="0.0.0.0", published=told.removeprefix("${PUBLISH:-").removesuffix("}"))
+    assert default.only_local
 
 
 def test_the_entry_point_runs_without_a_kernel_folder(tmp_path: Path) -> None:

@@ -61,10 +61,9 @@ def read_displayed_frame(source: VideoSource, index: int) -> DisplayedFrame:
         count = 0
         for picture in decoder.pictures():
             if picture.index == index:
-                rgb = _upright(picture.frame, info)
-                return DisplayedFrame(index, picture.time, rgb, info.sample_aspect_ratio)
+                return displayed(picture.frame, info, index, picture.time)
             count = picture.index + 1
-        raise _no_such_frame(index, count)
+        raise no_such_frame(index, count)
 
 
 def pick_picture(pictures: Pictures, index: int, rate: Fraction = Fraction(24)) -> DisplayedFrame:
@@ -80,16 +79,17 @@ def pick_picture(pictures: Pictures, index: int, rate: Fraction = Fraction(24)) 
         CodecError: A picture cannot be read.
     """
     if index >= len(pictures):
-        raise _no_such_frame(index, len(pictures))
+        raise no_such_frame(index, len(pictures))
     return DisplayedFrame(index, float(index / rate), pictures[index])
 
 
-def _upright(frame: av.VideoFrame, info: VideoInfo) -> UInt8Array:
+def displayed(frame: av.VideoFrame, info: VideoInfo, index: int, time: float) -> DisplayedFrame:
     """Convert a decoded picture; one whose size differs from the first picture's is scaled to it, as masks are."""
     rgb = to_rgb(frame, (info.coded_width, info.coded_height))
-    return cast(UInt8Array, info.to_display(rgb)).copy()
+    return DisplayedFrame(index, time, cast(UInt8Array, info.to_display(rgb)).copy(), info.sample_aspect_ratio)
 
 
-def _no_such_frame(index: int, count: int) -> NoSuchFrameError:
+def no_such_frame(index: int, count: int) -> NoSuchFrameError:
+    """Return the error for a position beyond the video's `count` frames."""
     frames = "1 frame, number 0" if count == 1 else f"{count} frames, 0 to {count - 1}"
     return NoSuchFrameError(f"frame {index} does not exist: the video has {frames}")

@@ -94,7 +94,9 @@ def read_frame_at(source: VideoSource, index: int, timestamps: Timestamps | None
 def _decode_at(file: VideoFile, stamp: int) -> av.VideoFrame | None:
     """Return the frame with this timestamp; None if no seek finds it intact."""
     time_base = file.stream.time_base
-    for seconds in _EARLIER_SECONDS if time_base else ():
+    if not time_base:
+        return None
+    for seconds in _EARLIER_SECONDS:
         try:
             file.container.seek(stamp - round(seconds / time_base), stream=file.stream)
             for packet in file.container.demux(file.stream):

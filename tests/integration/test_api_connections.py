@@ -24,9 +24,9 @@ from tests.support.paths import ROOT
 from tests.support.serving import Served, served
 from tests.support.waiting import wait_for
 
-GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+GET = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 POST = (
-    b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     b"Content-Length: 9999\r\n\r\n"
 )
 
@@ -75,7 +75,7 @@ def test_a_connection_without_a_whole_header_is_closed(service: Served, monkeypa
     with ExitStack() as stack:
         stack.enter_context(service.held())
         path = f"/v1/jobs/{service.post().json()['id']}/events".encode()
-        stream = stack.enter_context(connect(address, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n"))
+        stream = stack.enter_context(connect(address, b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"))
         silent = stack.enter_context(connect(address))
         dripping = stack.enter_context(connect(address, GET))
         second = stack.enter_context(connect(address, GET + b"\r\n"))
@@ -103,7 +103,9 @@ def test_a_slow_body_is_given_up(
     assert multipart._BEHIND_SECONDS == 30
     monkeypatch.setattr(multipart, "_BEHIND_SECONDS", seconds)
     body = b'--b\r\nContent-Disposition: form-data; name="video"\r\n\r\nx\r\n--b--\r\n'
-    head = POST.replace(b"9999", str(len(body)).encode()).replace(b"Host: x", b"Host: x\r\nConnection: close")
+    head = POST.replace(b"9999", str(len(body)).encode()).replace(
+        b"Host: localhost", b"Host: localhost\r\nConnection: close"
+    )
     with connect(service.client.base_url, head) as connection:
         for number in range(0, len(body), 8):
             time.sleep(0.1)
@@ -121,7 +123,9 @@ def test_beyond_the_limit_the_oldest_connection_without_a_request_is_closed(serv
     with ExitStack() as stack:
         stack.enter_context(service.held())
         path = f"/v1/jobs/{service.post().json()['id']}/masks".encode()
-        stream = stack.enter_context(connect(service.client.base_url, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n"))
+        stream = stack.enter_context(
+            connect(service.client.base_url, b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        )
         assert stream.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
         half_open = []
         for _ in range(60):
@@ -227,7 +231,7 @@ def test_masks_of_noise_are_sent_in_bounded_memory(rationed: Rationed, tmp_path:
             head = b'{"index":%d,"objects":[{"id":1,"rle":{"size":[48,64],"counts":"' % index
             file.write(head + filling + b'"},"area":9}]}\n')
     whole = hashlib.sha256(log.read_bytes()).hexdigest()
-    request = f"GET {path}/masks HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    request = f"GET {path}/masks HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     before = resident_bytes(rationed.process.pid)
     with ExitStack() as stack:
         for _ in range(40):

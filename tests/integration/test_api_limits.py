@@ -18,7 +18,7 @@ from service.config import digest_of_key
 from tests.support.serving import InlineSandbox, Served, served
 from tests.support.waiting import files_below, wait_for
 
-FORM = b"Host: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+FORM = b"Host: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
 
 
 def send(service: Served, request: bytes, source: str = "127.0.0.1") -> socket:
@@ -68,7 +68,9 @@ def test_streams_are_limited_per_key_or_address(tmp_path: Path, with_keys: bool)
 
         def open_stream(number: int) -> tuple[str, int]:
             name, kind = "ab"[number % 2], ("masks", "events")[number // 2 % 2]
-            head = f"GET /v1/jobs/{ids[name]}/{kind} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {name}\r\n\r\n"
+            head = (
+                f"GET /v1/jobs/{ids[name]}/{kind} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {name}\r\n\r\n"
+            )
             source = "127.0.0.1" if with_keys or name == "a" else "127.0.0.2"
             connection = stack.enter_context(send(service, head.encode(), source))
             return name, status_of(connection)

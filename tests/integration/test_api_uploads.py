@@ -59,7 +59,7 @@ def test_a_too_large_content_length_is_refused_unread(service: Served) -> None:
     address = service.client.base_url
     with socket.create_connection((address.host, address.port), timeout=240) as connection:
         connection.sendall(
-            b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             b"Content-Length: 99999999999\r\n\r\n"
         )
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
@@ -72,7 +72,7 @@ def test_an_interrupted_upload_leaves_nothing(service: Served) -> None:
     address = service.client.base_url
     with socket.create_connection((address.host, address.port), timeout=240) as connection:
         connection.sendall(
-            b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             b'Content-Length: 5000000\r\n\r\n--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
             + bytes(2_000_000)
         )

@@ -220,7 +220,7 @@ def test_a_client_that_disconnects_during_its_upload(service: Running) -> None:
         # Closing the socket then resets the connection, as the crash of a client's machine does.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.sendall(
-            b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             b'Content-Length: 50000000\r\n\r\n--b\r\nContent-Disposition: form-data; name="video"\r\n\r\n'
             + bytes(3_000_000)
         )

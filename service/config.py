@@ -24,6 +24,11 @@ PATH_PREFIX = re.compile(r"(?:/[\w.~-]{1,64}){1,8}", re.ASCII)
 """A path under which a proxy may offer the service."""
 _OTHER_VARIABLES = {"KEYMASK_URL", "KEYMASK_API_KEY", "KEYMASK_SHARED_DIR"}
 """Variables that the Python client and the tests read."""
+_LIBRARY_VARIABLES = (
+    "HOME", "LANG", "LC_", "TZ", "TMPDIR", "XDG_CACHE_HOME", "LD_LIBRARY_PATH", "NUMBA_", "OMP_", "OPENBLAS_",
+    "MALLOC_",
+)  # fmt: skip
+"""Beginnings of names."""
 
 
 def _home() -> Path:
@@ -292,6 +297,13 @@ def set_default_variables(values: Mapping[str, str]) -> None:
     """Set the variables that the environment does not have, for libraries that read them."""
     for name, value in values.items():
         os.environ.setdefault(name, value)
+
+
+def library_environment() -> dict[str, str]:
+    """Return the variables that libraries of a sandboxed process read, and none that may hold a secret."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_LIBRARY_VARIABLES)} | {
+        "OPENBLAS_NUM_THREADS": "1"  # its threads would start at the import, before the process is confined
+    }
 
 
 def digest_of_key(key: str) -> str:

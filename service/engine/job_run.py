@@ -135,10 +135,11 @@ class JobRun:
 
     def _review_earlier(self, run: Segmentation, end: int) -> None:
         """Add the frames of the earlier attempt to the review. By the first new mask, their cuts are known again."""
-        for line in iter_lines(self._files.mask_log):
-            if line["index"] < end:
-                facts = facts_of_line(line, run.prompt.prompt.object_ids, run.info)
-                run.add_to_review(line["index"], MaskSource(line["source"]), facts)
+        with self._files.mask_log.open("rb") as log:
+            for line in iter_lines(log):
+                if line["index"] < end:
+                    facts = facts_of_line(line, run.prompt.prompt.object_ids, run.info)
+                    run.add_to_review(line["index"], MaskSource(line["source"]), facts)
 
     def _check_frame(self, frame: CompressedFrame) -> None:
         """Enforce the limit of frames, and report before the first mask too, so the job can be stopped at any time."""

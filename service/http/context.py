@@ -23,7 +23,13 @@ from service.jobs.requests import QueueLimits
 from service.jobs.store import JobStore
 from service.problems import ProblemError
 from service.sandbox.inspection import UploadLimits
-from service.sandbox.pool import Sandbox, SandboxClosedError, SandboxDiedError, SandboxTimeoutError
+from service.sandbox.pool import (
+    Sandbox,
+    SandboxClosedError,
+    SandboxDiedError,
+    SandboxKilledError,
+    SandboxTimeoutError,
+)
 from service.storage.job_files import Storage
 from service.threads import Args, Result
 
@@ -54,7 +60,8 @@ class SandboxPool:
         """Call a function in the sandbox.
 
         Raises:
-            ProblemError: The process died, the call took too long, or the service is shutting down.
+            ProblemError: The process died, the call took too long, or the service is shutting down; `not-ready` if the
+                process was killed from outside twice, because a later request may succeed.
             Exception: Whatever the function raised.
         """
         if self._limiter is None:
@@ -64,7 +71,7 @@ class SandboxPool:
             return await anyio.to_thread.run_sync(call, limiter=self._limiter)
         except (SandboxDiedError, SandboxTimeoutError) as error:
             raise ProblemError("video-undecodable", str(error)) from None
-        except SandboxClosedError as error:
+        except (SandboxClosedError, SandboxKilledError) as error:
             raise ProblemError("not-ready", str(error)) from None
 
     async def warm_up(self) -> None:

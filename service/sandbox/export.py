@@ -6,16 +6,27 @@ Runs in a sandbox, because drawing the overlay decodes the video.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from codec.reader import open_video
 from service.errors import RunError, StorageFullError
 from service.jobs.types import Job
 from service.run.outputs import look_of
+from service.sandbox.handles import (
+    Input,
+    Output,
+    OutputFile,
+    Temporary,
+    TemporaryHandle,
+    opened_input,
+    opened_output,
+    opened_temporary,
+)
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import iter_lines
 from service.writers.categories import Categories
@@ -27,6 +38,26 @@ from service.writers.writer import ResultWriter
 from service.writers.ytvis import YtvisWriter
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_MAX_OBJECTS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class RenderFiles:
+    """The files of a result that is built.
+
+    Attributes:
+        video: The video of the job.
+        sound: The video once more, because its sound is read at another place.
+        mask_log: The mask log of the job.
+        out: The file to write.
+        temporary: Temporary files, as many as the format needs.
+    """
+
+    video: Input
+    sound: Input
+    mask_log: Input
+    out: OutputFile
+    temporary: tuple[TemporaryHandle, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,53 +67,91 @@ class ResultFormat:
     Attributes:
         file: Name of the file, for the client too.
         media_type: Media type of the file.
-        render: Writes the file, given the job, its files and the path to write.
+        render: Writes the file, given the job and the open files.
         grows: Whether the file is written from front to back, so it can be sent while it is built.
+        temporary_files: Number of temporary files that it needs, given the number of objects.
     """
 
     file: str
     media_type: str
-    render: Callable[[Job, JobFiles, Path], None]
+    render: Callable[[Job, _OpenFiles], None]
     grows: bool = False
+    temporary_files: Callable[[int], int] = lambda _objects: 0
 
 
-def render(job: Job, files: JobFiles, name: str, part: Path) -> None:
-    """Build one result file. It appears complete or not at all.
+@dataclass(frozen=True, slots=True)
+class _OpenFiles:
+    """`RenderFiles`, all of them open."""
+
+    video: BinaryIO
+    sound: BinaryIO
+    mask_log: BinaryIO
+    out: BinaryIO
+    temporary: Iterator[BinaryIO]
+
+    def make_temporary(self) -> BinaryIO:
+        """Return the next temporary file."""
+        return next(self.temporary)
+
+
+def render_files(job: Job, files: JobFiles, name: str, part: Path) -> RenderFiles:
+    """Return the files that building a result needs.
 
     Args:
         job: A finished job.
         files: Files of the job.
         name: Key of `FORMATS`.
-        part: Temporary path of the file, in the folder of the result.
+        part: Temporary path of the result, in a folder that exists.
+    """
+    count = FORMATS[name].temporary_files(len(job.prompt) or _MAX_OBJECTS)
+    return RenderFiles(files.video, files.video, files.mask_log, Output(part), (Temporary(part.parent),) * count)
+
+
+def render(job: Job, name: str, files: RenderFiles) -> None:
+    """Build one result file. Deleting the file stops the build at the next frame.
+
+    Args:
+        job: A finished job.
+        name: Key of `FORMATS`.
+        files: What `render_files` returns.
 
     Raises:
         CodecError: The video cannot be read for the overlay.
-        RunError: The video has fewer frames than the mask log, or the file cannot be written.
+        RunError: The video has fewer frames than the mask log, or the file cannot be written or was deleted.
         StorageFullError: The disk is full.
     """
-    result_format = FORMATS[name]
     try:
-        part.parent.mkdir(exist_ok=True)
-        result_format.render(job, files, part)
-        part.replace(files.result(result_format.file))
+        with (
+            opened_input(files.video) as video,
+            opened_input(files.sound) as sound,
+            opened_input(files.mask_log) as mask_log,
+            opened_output(files.out) as out,
+        ):
+            temporary = map(opened_temporary, files.temporary)
+            FORMATS[name].render(job, _OpenFiles(video, sound, mask_log, out, temporary))
     except OSError as error:
         if error.errno in _DISK_FULL:
             raise StorageFullError(f"there is no room for the {name} result; delete jobs or wait") from error
         raise RunError(f"the {name} result cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
-def _write(job: Job, files: JobFiles, writer: ResultWriter) -> None:
+def _lines(files: _OpenFiles) -> Iterator[dict[str, Any]]:
+    for line in iter_lines(files.mask_log):
+        if not os.fstat(files.out.fileno()).st_nlink:
+            raise RunError("the file was deleted while it was made")
+        yield line
+
+
+def _write(job: Job, files: _OpenFiles, writer: ResultWriter) -> None:
     with closing(writer):
-        for line in iter_lines(files.mask_log):
+        for line in _lines(files):
             writer.write(mask_of(line, job.video.width, job.video.height))
 
 
-def _write_lines(files: JobFiles, writer: CocoWriter | YtvisWriter) -> None:
+def _write_lines(files: _OpenFiles, writer: CocoWriter | YtvisWriter) -> None:
     """Write a format that holds masks as the log does, without decoding them."""
     with closing(writer):
-        for line in iter_lines(files.mask_log):
+        for line in _lines(files):
             writer.write_line(line)
 
 
@@ -92,28 +161,28 @@ def _annotations(job: Job) -> tuple[tuple[int, int], Categories, dict[str, Any]]
     return (job.video.width, job.video.height), Categories(job.options.labels), info
 
 
-def _render_png(job: Job, files: JobFiles, path: Path) -> None:
-    _write(job, files, ZipWriter(path))
+def _render_png(job: Job, files: _OpenFiles) -> None:
+    _write(job, files, ZipWriter(files.out))
 
 
-def _render_coco(job: Job, files: JobFiles, path: Path) -> None:
-    _write_lines(files, CocoWriter(path, *_annotations(job)))
+def _render_coco(job: Job, files: _OpenFiles) -> None:
+    _write_lines(files, CocoWriter(files.out, *_annotations(job), files.make_temporary))
 
 
-def _render_ytvis(job: Job, files: JobFiles, path: Path) -> None:
-    _write_lines(files, YtvisWriter(path, *_annotations(job)))
+def _render_ytvis(job: Job, files: _OpenFiles) -> None:
+    _write_lines(files, YtvisWriter(files.out, *_annotations(job), files.make_temporary))
 
 
-def _render_overlay(job: Job, files: JobFiles, path: Path) -> None:
+def _render_overlay(job: Job, files: _OpenFiles) -> None:
     with open_video(files.video) as reader:
         info = reader.info
-    _write(job, files, OverlayWriter(files.video, path, info, look_of(job.options)))
+    _write(job, files, OverlayWriter(files.video, files.out, info, look_of(job.options), files.sound))
 
 
 FORMATS: Mapping[str, ResultFormat] = {
     "png": ResultFormat("masks.zip", "application/zip", _render_png, grows=True),
-    "coco": ResultFormat("coco.json", "application/json", _render_coco, grows=True),
-    "ytvis": ResultFormat("ytvis.json", "application/json", _render_ytvis),
+    "coco": ResultFormat("coco.json", "application/json", _render_coco, grows=True, temporary_files=lambda _: 1),
+    "ytvis": ResultFormat("ytvis.json", "application/json", _render_ytvis, temporary_files=lambda objects: objects),
     "overlay": ResultFormat("overlay.mp4", "video/mp4", _render_overlay),
 }
 """Values of `format` in `GET /v1/jobs/{id}/result`."""

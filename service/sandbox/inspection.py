@@ -1,16 +1,16 @@
 """Inspects uploads before a job is accepted. Runs in a sandbox (`service.sandbox.pool`), because files may be hostile.
 
-The public functions return plain records or raise `ProblemError`; both can be sent between processes.
+The public functions return plain records, which cross processes as JSON, or raise `ProblemError`.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from codec.demux.source import VideoFile
@@ -26,6 +26,7 @@ from service.prompts.read_prompt import read_prompt as read_prompt_of
 from service.run.options import JobOptions
 from service.run.per_object import check_labels
 from service.run.source.video_length import VideoLength, measure_length
+from service.sandbox.handles import Input, opened_input
 from vos.keyframes.policy import parse_policy
 from vos.types import Prompt
 
@@ -77,17 +78,21 @@ class _Upload:
 
 
 @contextmanager
-def uploaded(path: Path) -> Iterator[BinaryIO]:
-    """Open a video for the reader; turn errors into problems without a path."""
-    if not path.stat().st_size:
-        raise ProblemError("video-unreadable", "the video is empty: 0 bytes")
+def uploaded(video: Input) -> Iterator[BinaryIO]:
+    """Prepare a video for the reader; turn errors into problems without a path."""
     try:
-        with path.open("rb") as file:
+        with opened_input(video) as file:
+            _check_not_empty(file)
             yield cast(BinaryIO, _Upload(file))
     except ProblemError:
         raise
     except Exception as error:
         raise _problem(error) from None
+
+
+def _check_not_empty(file: BinaryIO) -> None:
+    if not file.seek(0, os.SEEK_END):
+        raise ProblemError("video-unreadable", "the video is empty: 0 bytes")
 
 
 def _problem(error: Exception) -> ProblemError:
@@ -97,7 +102,7 @@ def _problem(error: Exception) -> ProblemError:
     return ProblemError(mapping.problem, message_of(error).replace(_NAME, "the video"))
 
 
-def inspect_job(video: Path, mask: Path, options: JobOptions, limits: UploadLimits) -> InspectedJob:
+def inspect_job(video: Input, mask: Input, options: JobOptions, limits: UploadLimits) -> InspectedJob:
     """Check everything that can be checked without running a network.
 
     Raises:
@@ -119,13 +124,13 @@ def inspect_job(video: Path, mask: Path, options: JobOptions, limits: UploadLimi
     return InspectedJob(found, read.objects, read.notes)
 
 
-def inspect_video(path: Path, limits: UploadLimits) -> tuple[VideoInfo, VideoLength]:
+def inspect_video(video: Input, limits: UploadLimits) -> tuple[VideoInfo, VideoLength]:
     """Read the headers, decode the first picture and measure the length.
 
     Raises:
         ProblemError: The video cannot be read, is cut off or exceeds a limit.
     """
-    with uploaded(path) as file:
+    with uploaded(video) as file:
         check_coded_size(file, limits)
         with open_video(file) as reader:  # first, because only a decoder knows why it cannot decode
             info = reader.info
@@ -134,7 +139,7 @@ def inspect_video(path: Path, limits: UploadLimits) -> tuple[VideoInfo, VideoLen
     return info, length
 
 
-def read_prompt(path: Path, info: VideoInfo, limits: UploadLimits, options: JobOptions) -> ReadPrompt:
+def read_prompt(mask: Input, info: VideoInfo, limits: UploadLimits, options: JobOptions) -> ReadPrompt:
     """Read and check the mask of the prompt frame.
 
     Raises:
@@ -142,11 +147,11 @@ def read_prompt(path: Path, info: VideoInfo, limits: UploadLimits, options: JobO
             many objects.
     """
     try:
-        read = read_prompt_of(path, info, options.prompt_frame, options.mask_mode)
+        with opened_input(mask) as file:
+            read = read_prompt_of(file.read(), info, options.prompt_frame, options.mask_mode)
     except Exception as error:
         problem = _problem(error)
-        detail = problem.detail.replace(f" {path}", "").replace(str(path), "the file")
-        raise ProblemError(problem.kind, detail, **_sizes(error, info)) from None
+        raise ProblemError(problem.kind, problem.detail, **_sizes(error, info)) from None
     check_objects("the mask", len(read.objects), limits)
     return read
 
@@ -174,7 +179,7 @@ def _size(width: int, height: int) -> dict[str, int]:
     return {"width": width, "height": height}
 
 
-def probe_upload(path: Path, limits: UploadLimits) -> dict[str, Any]:
+def probe_upload(video: Input, limits: UploadLimits) -> dict[str, Any]:
     """Report what the bitstream of a video offers, as `keymask probe` does.
 
     Raises:
@@ -182,8 +187,8 @@ def probe_upload(path: Path, limits: UploadLimits) -> dict[str, Any]:
     """
     from vos.probe.probe import probe  # noqa: PLC0415 - imports numba, 120 MB that the API process does not need
 
-    inspect_video(path, limits)
-    with uploaded(path) as file:
+    inspect_video(video, limits)
+    with uploaded(video) as file:
         report = probe(file)
     error = None if report.error is None else report.error.replace(_NAME, "the video")
     return replace(report, error=error).as_json()

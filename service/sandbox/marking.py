@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+
+from pydantic import Base64Bytes, JsonValue
 
 from codec.displayed_frame import DisplayedFrame, read_displayed_frame
 from codec.types import FrameType, UInt8Array
 from service.prompts.made_mask import make_mask
 from service.prompts.shapes import Shapes, prompt_frame_of
+from service.sandbox.handles import Input, OutputFile, opened_output
 from service.sandbox.inspection import UploadLimits, check_coded_size, check_objects, check_pixels, uploaded
 from service.writers.mask_line import frame_line
 from service.writers.png import encode_mask
@@ -25,11 +26,11 @@ class MarkedUpload:
         values: The mask as JSON values: frame, time, width, height, objects with run-length encodings, notes.
     """
 
-    png: bytes
-    values: dict[str, Any]
+    png: Base64Bytes
+    values: dict[str, JsonValue]
 
 
-def mark_upload(video: Path, shapes: Shapes, limits: UploadLimits) -> MarkedUpload:
+def mark_upload(video: Input, shapes: Shapes, limits: UploadLimits) -> MarkedUpload:
     """Make the mask of the frame that shapes mark, as `POST /v1/prompts` returns it.
 
     Raises:
@@ -49,19 +50,20 @@ def mark_upload(video: Path, shapes: Shapes, limits: UploadLimits) -> MarkedUplo
     return MarkedUpload(encode_mask(labels), values)
 
 
-def write_mask(video: Path, mask: Path, shapes: Shapes, index: int, limits: UploadLimits) -> tuple[str, ...]:
+def write_mask(video: Input, mask: OutputFile, shapes: Shapes, index: int, limits: UploadLimits) -> tuple[str, ...]:
     """Write the mask of a frame as if it had been uploaded; return the notes on it.
 
     Raises:
         ProblemError: As for `mark_upload`.
     """
     _, labels, notes = _marked(video, shapes, index, limits)
-    mask.write_bytes(encode_mask(labels))
+    with opened_output(mask) as file:
+        file.write(encode_mask(labels))
     return notes
 
 
 def _marked(
-    video: Path, shapes: Shapes, index: int, limits: UploadLimits
+    video: Input, shapes: Shapes, index: int, limits: UploadLimits
 ) -> tuple[DisplayedFrame, UInt8Array, tuple[str, ...]]:
     check_objects("the prompt", len(shapes), limits)
     with uploaded(video) as file:

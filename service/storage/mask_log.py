@@ -187,12 +187,11 @@ def frame_of(line: bytes | LongLine) -> int:
     return index_of(line.head if isinstance(line, LongLine) else line)
 
 
-def iter_lines(path: Path) -> Iterator[dict[str, Any]]:
+def iter_lines(file: BinaryIO) -> Iterator[dict[str, Any]]:
     """Yield all lines of a finished log, parsed."""
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield parse_line(line)
+    for line in file:
+        if line.endswith(b"\n"):
+            yield parse_line(line)
 
 
 def find_line(path: Path, index: int) -> bytes | LongLine | None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 from service.writers.categories import Categories
 from service.writers.mask_line import frame_line
 from service.writers.png import mask_name
+from service.writers.writer import MakeTemporary, Target, as_text, opened, temporary_beside
 from vos.types import FrameMask
 
 
@@ -22,21 +21,28 @@ class CocoWriter:
     """Writes annotations as frames come; images and categories follow at the end.
 
     Args:
-        path: File to write.
+        target: File to write.
         size: Width and height of the masks in pixels.
         categories: Names of the objects.
         info: The file's `info`.
+        temporary: Makes temporary files; beside `target` by default.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], categories: Categories, info: Mapping[str, Any]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self,
+        target: Target,
+        size: tuple[int, int],
+        categories: Categories,
+        info: Mapping[str, Any],
+        temporary: MakeTemporary | None = None,
+    ) -> None:
         self._size = size
         self._categories = categories
         self._annotations = 0
         self._frames = 0
         self._object_ids: set[int] = set()
-        self._out = path.open("w", encoding="utf-8")
-        self._images = temporary_text(path)
+        self._out = as_text(opened(target))
+        self._images = as_text((temporary or temporary_beside(target))())
         self._out.write('{"info": ' + json.dumps(dict(info)) + ', "licenses": [], "annotations": [')
 
     def write(self, frame: FrameMask) -> None:
@@ -84,11 +90,6 @@ class CocoWriter:
             "iscrowd": 0,
             "score": entry["score"],
         }
-
-
-def temporary_text(path: Path) -> TextIO:
-    """Open a text file without a name on the disk of `path`, so that memory does not grow with the video."""
-    return cast("TextIO", TemporaryFile("w+", encoding="utf-8", dir=path.parent))
 
 
 def write_item(out: TextIO, value: Any, number: int) -> None:

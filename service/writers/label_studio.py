@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from service.writers.categories import Categories
-from service.writers.coco import copy_text, temporary_text, write_item
+from service.writers.coco import copy_text, write_item
 from service.writers.mask_line import frame_line
+from service.writers.writer import as_text, temporary_beside
 from vos.types import FrameMask
 
 
@@ -50,7 +51,7 @@ class LabelStudioWriter:
         for entry in line["objects"]:
             present.add(entry["id"])
             if entry["id"] not in self._parts:
-                self._parts[entry["id"]] = _Keyframes(self._files.enter_context(temporary_text(self._path)))
+                self._parts[entry["id"]] = _Keyframes(self._files.enter_context(as_text(temporary_beside(self._path)())))
             self._parts[entry["id"]].add(self._keyframe(line, entry["bbox"]))
         for object_id in self._parts.keys() - present:
             self._parts[object_id].end()

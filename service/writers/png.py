@@ -10,6 +10,7 @@ from PIL import Image
 from codec.types import UInt8Array
 from service.writers.palette import PALETTE
 from service.writers.stored_zip import StoredZip
+from service.writers.writer import Target, opened
 from vos.types import FrameMask
 
 COMPRESS_LEVEL = 1
@@ -49,9 +50,8 @@ class PngWriter:
 class ZipWriter:
     """Writes the masks of `PngWriter` into one zip, from front to back."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("wb")
+    def __init__(self, target: Target) -> None:
+        self._file = opened(target)
         self._archive = StoredZip(self._file)
 
     def write(self, frame: FrameMask) -> None:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import io
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO, Protocol, TextIO, TypeAlias, cast
 
 from vos.types import FrameMask
+
+Target: TypeAlias = Path | BinaryIO
+"""Where a writer writes: a path, whose folder is created if missing, or an open file, which `close` closes."""
+MakeTemporary: TypeAlias = Callable[[], BinaryIO]
+"""Opens an empty temporary file without a name."""
 
 
 class ResultWriter(Protocol):
@@ -15,3 +24,22 @@ class ResultWriter(Protocol):
 
     def close(self) -> None:
         """Complete the output, also after an error; later calls do nothing."""
+
+
+def opened(target: Target) -> BinaryIO:
+    """Open a target for writing."""
+    if not isinstance(target, Path):
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.open("wb")
+
+
+def as_text(file: BinaryIO) -> TextIO:
+    """Return a file as UTF-8 text with plain newlines; closing the text closes the file."""
+    return io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+
+
+def temporary_beside(target: Target) -> MakeTemporary:
+    """Make temporary files on the disk of a path, so that memory does not grow with the video."""
+    folder = target.parent if isinstance(target, Path) else None
+    return lambda: cast(BinaryIO, TemporaryFile(dir=folder))

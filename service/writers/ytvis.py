@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, TextIO
 
 from service.writers.categories import Categories
-from service.writers.coco import temporary_text
 from service.writers.mask_line import frame_line
 from service.writers.png import mask_name
+from service.writers.writer import MakeTemporary, Target, as_text, opened, temporary_beside
 from vos.types import FrameMask
 
 
@@ -19,22 +18,29 @@ class YtvisWriter:
     """Collects the masks of each object in a file of its own, since the format groups them by object.
 
     Args:
-        path: File to write.
+        target: File to write.
         size: Width and height of the masks in pixels.
         categories: Names of the objects.
         info: The file's `info`.
+        temporary: Makes temporary files, one per object; beside `target` by default.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], categories: Categories, info: Mapping[str, Any]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
+    def __init__(
+        self,
+        target: Target,
+        size: tuple[int, int],
+        categories: Categories,
+        info: Mapping[str, Any],
+        temporary: MakeTemporary | None = None,
+    ) -> None:
+        self._temporary = temporary or temporary_beside(target)
         self._size = {"height": size[1], "width": size[0]}
         self._categories = categories
         self._info = dict(info)
         self._names: list[str] = []
         self._parts: dict[int, _ObjectPart] = {}
         self._files = ExitStack()
-        self._out = path.open("w", encoding="utf-8")
+        self._out = as_text(opened(target))
 
     def write(self, frame: FrameMask) -> None:
         """Collect the masks of a frame."""
@@ -46,7 +52,7 @@ class YtvisWriter:
         self._names.append(mask_name(line["index"]))
         for entry in line["objects"]:
             if entry["id"] not in self._parts:
-                file = self._files.enter_context(temporary_text(self._path))
+                file = self._files.enter_context(as_text(self._temporary()))
                 self._parts[entry["id"]] = _ObjectPart(file)
             self._parts[entry["id"]].add(number, entry)
 

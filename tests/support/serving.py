@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +21,8 @@ from service.http.app import create_app
 from service.http.context import Services
 from service.http.server import HttpServer, listen
 from service.jobs.store import JobStore
+from service.sandbox.answers import decode, encode_error, encode_result
+from service.sandbox.handles import packed, unpacked
 from service.sandbox.pool import Sandbox
 from service.storage.job_files import Storage
 from tests.support.media import write_clip, write_mask
@@ -33,15 +35,18 @@ _DRAIN_SECONDS = 60
 
 
 class InlineSandbox(Sandbox):
-    """Calls functions in this process. Arguments and results are pickled, as a pipe would do."""
+    """Calls functions in this process. Calls and answers are encoded as for a process of their own."""
 
     def call_within(self, _seconds: float, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call the function; it has no time limit."""
-        function, args, kwargs = pickle.loads(pickle.dumps((function, args, kwargs)))
+        with packed((function, args, kwargs)) as (call, files):
+            descriptors = [os.dup(file) for file in files]
         try:
-            return pickle.loads(pickle.dumps(function(*args, **kwargs)))
+            with unpacked(call, descriptors) as (called, given, named):
+                answer = encode_result(called, called(*given, **named))
         except Exception as error:
-            raise pickle.loads(pickle.dumps(error)) from None
+            answer = encode_error(error)
+        return decode(function, answer)
 
 
 @dataclass

@@ -6,11 +6,12 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from service.http.context import ResultBuild, Services
 from service.jobs.types import Job
-from service.sandbox.export import FORMATS, render
+from service.sandbox.export import FORMATS, render, render_files
 from service.threads import in_thread
 
 _BLOCK = 1 << 18
@@ -79,7 +80,9 @@ async def _build(services: Services, job: Job, name: str, part: Path, caller: st
     files = services.storage.job(job.id)
     try:
         await in_thread(services.storage.check_space, files.mask_log.stat().st_size)
-        await services.export_pool.call(render, job, files, name, part)
+        await in_thread(partial(part.parent.mkdir, exist_ok=True))
+        await services.export_pool.call(render, job, name, render_files(job, files, name, part))
+        await in_thread(part.replace, files.result(FORMATS[name].file))
     except Exception:
         await in_thread(services.store.get, job.id, caller)  # if the job was deleted meanwhile, raise that instead
         raise

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -21,6 +21,7 @@ from codec.types import VideoInfo
 from service.writers.video.audio_track import AudioTrack, add_audio
 from service.writers.video.source_sound import SourceSound
 from service.writers.video.source_video import open_source
+from service.writers.writer import Target, opened
 from vos.types import FrameMask
 
 
@@ -52,8 +53,9 @@ class FilmWriter(ABC):
 
     Args:
         source: The video that is segmented, or a folder of pictures.
-        path: File to write.
+        target: File to write.
         info: Size and orientation of the video.
+        sound: The video a second time, if it is an open file.
 
     Attributes:
         notes: What was changed or lost, in plain words; complete after `close`.
@@ -62,8 +64,9 @@ class FilmWriter(ABC):
     noun: str
     """What the notes call this video."""
 
-    def __init__(self, source: Path, path: Path, info: VideoInfo) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self, source: Path | BinaryIO, target: Target, info: VideoInfo, sound: BinaryIO | None = None
+    ) -> None:
         self.notes: list[str] = []
         self._info = info
         self._reformatter = VideoReformatter()
@@ -73,7 +76,7 @@ class FilmWriter(ABC):
         with ExitStack() as stack:
             self._pictures = open_source(source, info.average_rate)
             stack.callback(self._pictures.close)
-            self._sound = SourceSound(source, self._pictures.timeline)
+            self._sound = SourceSound(sound or source, self._pictures.timeline)
             stack.callback(self._sound.close)
             self._encoding = self._choose_encoding(self._pictures.first())
             self._colors = self._encoding.colors or colors_of(self._pictures.first())
@@ -81,7 +84,8 @@ class FilmWriter(ABC):
             # A start after 0 is written in units of the whole film: milliseconds by default, too coarse for pts.
             is_mov = container in ("mp4", "mov")
             scale = {"movie_timescale": str(self._pictures.time_base.denominator)} if is_mov else {}
-            self._out = stack.enter_context(av.open(str(path), "w", format=container, options=scale))
+            file = stack.enter_context(opened(target))
+            self._out = stack.enter_context(av.open(file, "w", format=container, options=scale))
             self._video = self._add_video()
             self._audio = self._add_audio()
             self._closing = stack.pop_all()

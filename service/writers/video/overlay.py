@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.video.reformatter import VideoReformatter
@@ -15,6 +16,7 @@ from service.errors import UsageError
 from service.writers.palette import overlay_palette
 from service.writers.video.blend import OPACITY, blend, outline_colors
 from service.writers.video.film import Encoding, FilmWriter, even
+from service.writers.writer import Target
 from vos.types import FrameMask
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -54,18 +56,26 @@ class OverlayWriter(FilmWriter):
 
     Args:
         source: The video that is segmented, or a folder of pictures.
-        path: File to write; its suffix chooses the container.
+        target: File to write. The suffix of a path chooses the container; an open file becomes an MP4.
         info: Size and orientation of the video.
         look: How masks are drawn.
+        sound: The video a second time, if it is an open file.
     """
 
     noun = "overlay"
 
-    def __init__(self, source: Path, path: Path, info: VideoInfo, look: Look | None = None) -> None:
-        self._container = container_of(path)
+    def __init__(
+        self,
+        source: Path | BinaryIO,
+        target: Target,
+        info: VideoInfo,
+        look: Look | None = None,
+        sound: BinaryIO | None = None,
+    ) -> None:
+        self._container = container_of(target) if isinstance(target, Path) else "mp4"
         self._look = look or Look()
         self._from_planes = VideoReformatter()
-        super().__init__(source, path, info)
+        super().__init__(source, target, info, sound)
         palette = overlay_palette(self._look.colors)
         self._tint = drawn_in(palette, self._colors, deep=self._encoding.is_deep)
         self._outline = drawn_in(outline_colors(palette), self._colors, deep=self._encoding.is_deep)

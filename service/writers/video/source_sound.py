@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from av.audio.stream import AudioStream
 
@@ -28,7 +28,7 @@ class SourceSound:
     segment of the pictures' timeline whose start is nearest to it.
 
     Args:
-        path: The source.
+        source: The source. An open file is for this reader alone.
         timeline: Where its pictures lie in time; it grows while they are read.
 
     Attributes:
@@ -36,8 +36,8 @@ class SourceSound:
         dropped: Number of packets that fit nowhere, because only the clock of the sound jumped.
     """
 
-    def __init__(self, path: Path, timeline: Timeline) -> None:
-        self._file = None if path.is_dir() else VideoFile(path)
+    def __init__(self, source: Path | BinaryIO, timeline: Timeline) -> None:
+        self._file = None if isinstance(source, Path) and source.is_dir() else VideoFile(source)
         streams = self._file.container.streams.audio if self._file else ()
         self.stream: AudioStream | None = next(iter(streams), None)
         self.dropped = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import av
 
@@ -44,16 +44,18 @@ class SourcePictures(Protocol):
         """Close the source."""
 
 
-def open_source(path: Path, rate: Fraction | None) -> SourcePictures:
+def open_source(source: Path | BinaryIO, rate: Fraction | None) -> SourcePictures:
     """Open a video file, or a folder of pictures with a number of pictures per second."""
-    return FolderPictures(path, rate or Fraction(24)) if path.is_dir() else FilePictures(path)
+    if isinstance(source, Path) and source.is_dir():
+        return FolderPictures(source, rate or Fraction(24))
+    return FilePictures(source)
 
 
 class FilePictures:
     """Decodes the video stream of a file."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = VideoFile(path)
+    def __init__(self, source: Path | BinaryIO) -> None:
+        self._file = VideoFile(source)
         self._decoder = VideoDecoder(self._file, vectors=False)
         self._pictures = self._decoder.pictures()
         self.timeline = self._decoder.timeline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +14,22 @@ import pytest
 
 from codec.errors import BrokenStreamError
 from service.errors import RunError
-from service.sandbox.pool import Sandbox, SandboxClosedError, SandboxDiedError, SandboxTimeoutError
+from service.sandbox.handles import Input, Output, OutputFile, opened_input, opened_output
+from service.sandbox.pool import (
+    Sandbox,
+    SandboxClosedError,
+    SandboxDiedError,
+    SandboxKilledError,
+    SandboxTimeoutError,
+)
 from tests.support.fakes import inject_fault
 from tests.support.waiting import wait_for
 
+MODULES = (__name__, "tests.support.fakes")
+
 
 class LocalError(Exception):
-    """An error with two arguments, which pickle cannot restore from its message."""
+    """An error of a class that answers may not name."""
 
     def __init__(self, one: str, two: str) -> None:
         super().__init__(one + two)
@@ -30,9 +40,9 @@ def double(number: int, *, plus: int = 0) -> int:
     return 2 * number + plus
 
 
-def process_id() -> int:
-    """Return the id of the process."""
-    return os.getpid()
+def process_ids() -> tuple[int, int]:
+    """Return the ids of the process and its parent."""
+    return os.getpid(), os.getppid()
 
 
 def fail(kind: str) -> None:
@@ -55,22 +65,22 @@ def has_torch() -> bool:
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     """Sandbox with one process."""
-    sandbox = Sandbox(1, timeout=60)
+    sandbox = Sandbox(1, timeout=60, modules=MODULES)
     yield sandbox
     sandbox.close()
 
 
-def test_calls_run_in_one_warm_process(sandbox: Sandbox) -> None:
-    """The same process answers every call, and it does not import torch."""
+def test_each_call_has_a_process_of_its_own(sandbox: Sandbox) -> None:
+    """All are made by one warm server, and none imports torch."""
     assert sandbox.call(double, 4, plus=1) == 9
-    first = sandbox.call(process_id)
-    assert first != os.getpid()
-    assert sandbox.call(process_id) == first
+    first, second = sandbox.call(process_ids), sandbox.call(process_ids)
+    assert first[0] != second[0]
+    assert first[1] == second[1] != os.getpid()
     assert not sandbox.call(has_torch)
 
 
 def test_errors_are_raised_unchanged(sandbox: Sandbox) -> None:
-    """An error keeps its type and attributes; one that cannot be pickled becomes a `RunError` with its message."""
+    """An error keeps its type and attributes; one of an unknown class becomes a `RunError` with its message."""
     with pytest.raises(BrokenStreamError, match="it broke") as caught:
         sandbox.call(fail, "codec")
     assert caught.value.frames == 7
@@ -80,7 +90,7 @@ def test_errors_are_raised_unchanged(sandbox: Sandbox) -> None:
         sandbox.call(fail, "local")
 
 
-@pytest.mark.parametrize("kind", ["segfault", "kill", "exit"])
+@pytest.mark.parametrize("kind", ["segfault", "abort", "exit"])
 def test_a_crash_fails_only_its_own_call(sandbox: Sandbox, kind: str) -> None:
     """A call whose process crashes raises an error, and the next call works."""
     with pytest.raises(SandboxDiedError):
@@ -95,13 +105,36 @@ def test_too_much_memory_is_an_error(sandbox: Sandbox) -> None:
     assert sandbox.call(double, 1) == 2
 
 
-def test_a_call_that_takes_too_long_is_killed(sandbox: Sandbox) -> None:
-    """Its process is gone, and the next call uses a new one."""
-    before = sandbox.call(process_id)
-    with pytest.raises(SandboxTimeoutError, match=r"more than 0\.2 s"):
-        sandbox.call_within(0.2, time.sleep, 60)
+def test_a_call_that_takes_too_long_is_killed(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Its process is gone, and the server that made it answers the next call."""
+    _, server = sandbox.call(process_ids)
+    begun = tmp_path / "begun"
+    with pytest.raises(SandboxTimeoutError, match="more than 2 s"):
+        sandbox.call_within(2, stay, Output(begun))
     with pytest.raises(ProcessLookupError):
-        os.kill(before, 0)
+        os.kill(int(begun.read_text().split()[0]), 0)
+    assert sandbox.call(process_ids)[1] == server
+
+
+@pytest.mark.parametrize(("whom", "number"), [("process", signal.SIGKILL), ("server", signal.SIGTERM)])
+def test_what_is_killed_from_outside_is_tried_once_more(
+    sandbox: Sandbox, tmp_path: Path, whom: str, number: signal.Signals
+) -> None:
+    """As the kernel does without memory, or the end of all processes of the service."""
+    begun, attempt = tmp_path / "begun", tmp_path / "attempt"
+    with ThreadPoolExecutor(1) as pool:
+        attempt.write_text("1")
+        call = pool.submit(sandbox.call, stay_once, Output(begun), attempt)
+        wait_for(lambda: begun.exists() and begun.read_text())
+        attempt.write_text("2")
+        kill_when_begun(begun, whom, number)
+        assert call.result(60) == "done"
+        begun.unlink()
+        call = pool.submit(sandbox.call, stay, Output(begun))
+        kill_when_begun(begun, whom, number)
+        kill_when_begun(begun, whom, number)
+        with pytest.raises(SandboxKilledError, match="try again"):
+            call.result(60)
     assert sandbox.call(double, 1) == 2
 
 
@@ -113,28 +146,43 @@ def test_calls_wait_for_a_free_process(sandbox: Sandbox) -> None:
 
 def test_closing_fails_all_calls(tmp_path: Path) -> None:
     """A running call, a waiting call and a later call all fail, and no process is left."""
-    sandbox = Sandbox(1, timeout=3600)
+    sandbox = Sandbox(1, timeout=3600, modules=MODULES)
     begun = tmp_path / "begun"
     with ThreadPoolExecutor(2) as pool:
-        calls = [pool.submit(sandbox.call, stay, begun) for _ in range(2)]
-        process = int(wait_for(lambda: begun.exists() and begun.read_text()))
+        calls = [pool.submit(sandbox.call, stay, Output(begun)) for _ in range(2)]
+        process = int(wait_for(lambda: begun.exists() and begun.read_text()).split()[0])
         sandbox.close()
         for call in calls:
             with pytest.raises(SandboxClosedError, match="shutting down"):
                 call.result(240)
     with pytest.raises(SandboxClosedError):
-        sandbox.call(process_id)
+        sandbox.call(process_ids)
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
     sandbox.close()
 
 
-def stay(path: Path) -> None:
-    """Write the id of the process to a file, then sleep."""
-    part = path.with_suffix(".part")
-    part.write_text(str(os.getpid()))
-    part.rename(path)
-    time.sleep(3600)
+def stay(file: OutputFile) -> None:
+    """Write the ids of the process and its parent to a file, then sleep."""
+    with opened_output(file) as out:
+        out.write(f"{os.getpid()} {os.getppid()}".encode())
+        out.flush()
+        time.sleep(3600)
+
+
+def stay_once(file: OutputFile, attempt: Input) -> str:
+    """Do as `stay` unless the other file says that this is the second attempt."""
+    with opened_input(attempt) as given:
+        if given.read() == b"1":
+            stay(file)
+    return "done"
+
+
+def kill_when_begun(begun: Path, whom: str, number: signal.Signals) -> None:
+    """Wait until `stay` has written its file, remove the file, and send a signal."""
+    process, server = wait_for(lambda: begun.exists() and begun.read_text().split())
+    begun.unlink()
+    os.kill(int(process if whom == "process" else server), number)
 
 
 def test_closing_kills_a_process_that_is_starting() -> None:
@@ -145,6 +193,6 @@ def test_closing_kills_a_process_that_is_starting() -> None:
         wait_for(lambda: sandbox._alive)
         (child,) = sandbox._alive
         sandbox.close()
-        assert not child.process.is_alive()
+        assert not child.is_usable
         with suppress(SandboxClosedError):  # unless the call was faster
             call.result(240)

@@ -34,13 +34,15 @@ from service.storage.job_files import Storage
 from service.threads import Args, Result
 
 EngineFactory: TypeAlias = Callable[[EngineConfig, JobStore, Storage], Engine]
-SandboxFactory: TypeAlias = Callable[[int, float, int], Sandbox]
-"""Takes the number of processes, the seconds that a call may take, and the bytes that a process may use."""
+SandboxFactory: TypeAlias = Callable[[int, float, int, int], Sandbox]
+"""Takes the number of processes, the seconds that a call may take, and the bytes of a process and of its files."""
+_MASK_BYTES, _RESULT_BYTES = 64 << 20, 64 << 30
+"""Largest file that an inspection and that the building of a result may write."""
 
 
-def make_process_sandbox(processes: int, seconds: float, memory_bytes: int) -> Sandbox:
+def make_process_sandbox(processes: int, seconds: float, memory_bytes: int, file_bytes: int) -> Sandbox:
     """Create a sandbox of real processes."""
-    return Sandbox(processes, timeout=seconds, memory_bytes=memory_bytes)
+    return Sandbox(processes, timeout=seconds, memory_bytes=memory_bytes, file_bytes=file_bytes)
 
 
 class SandboxPool:
@@ -167,9 +169,9 @@ def build_services(
     watcher = JobWatcher(store, storage)
     engine.listen(watcher.changed_soon)
 
-    def make_pool(seconds: float) -> SandboxPool:
+    def make_pool(seconds: float, file_bytes: int = _MASK_BYTES) -> SandboxPool:
         processes = settings.inspect_processes
-        return SandboxPool(make_sandbox(processes, seconds, int(settings.inspect_bytes)), processes)
+        return SandboxPool(make_sandbox(processes, seconds, int(settings.inspect_bytes), file_bytes), processes)
 
     return Services(
         settings=settings,
@@ -180,7 +182,7 @@ def build_services(
         metrics=Metrics(store, storage, engine),
         inspection_pool=make_pool(settings.inspect_seconds),
         probe_pool=make_pool(settings.probe_seconds),
-        export_pool=make_pool(settings.render_seconds),
+        export_pool=make_pool(settings.render_seconds, _RESULT_BYTES),
         streams=Places(
             settings.max_followers,
             settings.max_followers_per_key,

@@ -18,6 +18,7 @@ from service.jobs.types import Job, JobProgress, new_job_id
 from service.problems import ProblemError
 from service.prompts.shapes import parse_shapes
 from service.run.options import JobOptions, on_marked_frame
+from service.sandbox.handles import Output
 from service.sandbox.inspection import InspectedJob, inspect_job
 from service.sandbox.marking import write_mask
 from service.storage.job_files import JobFiles
@@ -85,7 +86,9 @@ async def _receive_job(
         if parts["prompt"].given:
             shapes = parse_shapes(bytes(parts["prompt"].text))
             options = on_marked_frame(options, shapes)
-            marking = inspect(write_mask, files.video, files.mask, shapes, options.prompt_frame, services.limits)
+            marking = inspect(
+                write_mask, files.video, Output(files.mask), shapes, options.prompt_frame, services.limits
+            )
             notes = await while_connected(request, marking)
         inspecting = inspect(inspect_job, files.video, files.mask, options, services.limits)
         inspected = await while_connected(request, inspecting)

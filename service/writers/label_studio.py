@@ -51,7 +51,9 @@ class LabelStudioWriter:
         for entry in line["objects"]:
             present.add(entry["id"])
             if entry["id"] not in self._parts:
-                self._parts[entry["id"]] = _Keyframes(self._files.enter_context(as_text(temporary_beside(self._path)())))
+                self._parts[entry["id"]] = _Keyframes(
+                    self._files.enter_context(as_text(temporary_beside(self._path)()))
+                )
             self._parts[entry["id"]].add(self._keyframe(line, entry["bbox"]))
         for object_id in self._parts.keys() - present:
             self._parts[object_id].end()

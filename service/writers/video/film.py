@@ -64,9 +64,7 @@ class FilmWriter(ABC):
     noun: str
     """What the notes call this video."""
 
-    def __init__(
-        self, source: Path | BinaryIO, target: Target, info: VideoInfo, sound: BinaryIO | None = None
-    ) -> None:
+    def __init__(self, source: Path | BinaryIO, target: Target, info: VideoInfo, sound: BinaryIO | None = None) -> None:
         self.notes: list[str] = []
         self._info = info
         self._reformatter = VideoReformatter()

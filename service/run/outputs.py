@@ -15,6 +15,7 @@ from service.run.options import JobOptions
 from service.run.output_paths import check_paths, is_same, real
 from service.writers.formats import FORMATS, check_suffix
 from service.writers.video.overlay import Look
+from vos.runtime.durable import make_folder
 
 _FILES = ("prompt", "overlay", "rle", "coco", "ytvis", "png")
 
@@ -122,7 +123,7 @@ class Outputs:
 
         Files that the earlier run wrote elsewhere are those that its report describes, if they have not changed since.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         for path in (*self._old_files(), self.report, *self._old_masks()):
             if not any(is_same(path, given) for given in inputs):
                 path.unlink(missing_ok=True)

@@ -31,6 +31,7 @@ from service.writers.png import PngWriter, encode_mask
 from service.writers.report import ReportWriter
 from service.writers.video.film import FilmWriter
 from service.writers.writer import ResultWriter
+from vos.runtime.durable import sync_files
 from vos.types import FrameMask
 
 ProgressCallback: TypeAlias = Callable[[int, int | None], None]
@@ -173,6 +174,7 @@ class _FileSink:
         error: BaseException | None = None
         try:
             self._write_masks(masks, writer, on_progress)
+            self._sync()
         except BaseException as caught:
             error = caught
             raise
@@ -198,6 +200,11 @@ class _FileSink:
                 self._write_frame(frame, writers)
                 self._progress.write(frame)
                 on_progress(next(done), total)
+
+    def _sync(self) -> None:
+        """Wait until all results are on the disk: a later run trusts a complete report and does not look at them."""
+        self._progress.sync()
+        sync_files(path for path in self._request.outputs.files.values() if path.is_file())
 
     def _write_frame(self, frame: FrameMask, writers: list[ResultWriter]) -> None:
         self._run.add_to_review(frame.index, frame.source, facts_of(frame))

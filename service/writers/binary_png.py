@@ -9,6 +9,7 @@ import numpy as np
 
 from service.writers.png import COMPRESS_LEVEL, mask_name
 from service.writers.stored_zip import StoredZip
+from vos.runtime.durable import make_folder
 from vos.types import FrameMask
 
 
@@ -21,7 +22,7 @@ class BinaryPngWriter:
     """
 
     def __init__(self, path: Path, objects: tuple[int, ...]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self._objects = objects
         self._file = path.open("wb")
         self._archive = StoredZip(self._file)

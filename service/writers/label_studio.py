@@ -16,6 +16,7 @@ from service.writers.categories import Categories
 from service.writers.coco import copy_text, write_item
 from service.writers.mask_line import frame_line
 from service.writers.writer import as_text, temporary_beside
+from vos.runtime.durable import make_folder
 from vos.types import FrameMask
 
 
@@ -30,7 +31,7 @@ class LabelStudioWriter:
     """
 
     def __init__(self, path: Path, size: tuple[int, int], categories: Categories, video: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self._path = path
         self._size = size
         self._categories = categories

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from service.writers.mask_line import encode_line
+from vos.runtime.durable import make_folder
 from vos.types import FrameMask
 
 
@@ -12,7 +13,7 @@ class RleWriter:
     """Appends one line per frame to `path` and flushes it, so that a reader can follow the file."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self._file = path.open("wb")
 
     def write(self, frame: FrameMask) -> None:

@@ -11,6 +11,7 @@ from codec.types import UInt8Array
 from service.writers.palette import PALETTE
 from service.writers.stored_zip import StoredZip
 from service.writers.writer import Target, opened
+from vos.runtime.durable import make_folder
 from vos.types import FrameMask
 
 COMPRESS_LEVEL = 1
@@ -36,7 +37,7 @@ class PngWriter:
     """Writes `folder`/00000.png, 00001.png, ... named by presentation index."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._folder = folder
 
     def write(self, frame: FrameMask) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from service.writers.mask_line import frame_head, rounded
+from vos.runtime.durable import make_folder, replace_durably
 from vos.types import FrameMask
 
 
@@ -23,11 +24,11 @@ def frame_entry(frame: FrameMask) -> dict[str, Any]:
 class ReportWriter:
     """Collects frame entries in a file beside `path`; `finish` assembles the report and moves it into place.
 
-    The report appears whole or not at all.
+    The report appears whole or not at all, also after a power cut.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self._path = path
         self._entries = path.with_name(path.name + ".frames.part")
         self._whole = path.with_name(path.name + ".part")
@@ -56,5 +57,5 @@ class ReportWriter:
             for number, entry in enumerate(entries):
                 whole.write((",\n    " if number else "\n    ") + entry.rstrip("\n"))
             whole.write("\n  ]\n}\n")
-        self._whole.replace(self._path)
+        replace_durably(self._whole, self._path)
         self._entries.unlink()

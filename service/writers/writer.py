@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, Protocol, TextIO, TypeAlias, cast
 
+from vos.runtime.durable import make_folder
 from vos.types import FrameMask
 
 Target: TypeAlias = Path | BinaryIO
@@ -30,7 +31,7 @@ def opened(target: Target) -> BinaryIO:
     """Open a target for writing."""
     if not isinstance(target, Path):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     return target.open("wb")
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codec.types import Float32Array, FrameType
+from vos.runtime.durable import replacing
 from vos.types import FrameMask, MaskSource
 
 
@@ -88,7 +89,7 @@ class RunState:
     network: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def save(self, path: Path, fingerprint: str) -> None:
-        """Write the state to a file, completely or not at all.
+        """Write the state to a file, completely or not at all, and wait until it is on the disk.
 
         Args:
             path: An .npz file.
@@ -116,10 +117,8 @@ class RunState:
             "before_start": {str(source): count for source, count in self.before_start.items()},
             "network": list(self.network),
         }
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
+        with replacing(path) as file:
             np.savez(file, about=np.array(json.dumps(about)), **arrays)
-        part.replace(path)
 
     @classmethod
     def load(cls, path: Path, fingerprint: str) -> RunState | None:

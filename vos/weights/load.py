@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +26,7 @@ from vos.modeling.network import VOSNetwork
 from vos.modeling.refiner import Refiner
 from vos.modeling.seeded import seeded_state
 from vos.runtime.device import resolve_device, resolve_precision
+from vos.runtime.durable import make_folder, write_durably
 from vos.weights.build import build_network
 from vos.weights.catalog import PACKAGE_FOLDER, REFINER, Record, find_model, find_weights, read_record, weights_path
 from vos.weights.checkpoint import check_state, read_checkpoint
@@ -108,7 +107,7 @@ def save_weights(
     origin_sha256: str = "",
     metadata: Mapping[str, str] | None = None,
 ) -> Record:
-    """Write weights and their record into `folder`, each file atomically.
+    """Write weights and their record into `folder`, each file atomically and durably.
 
     Args:
         name: Name of the network.
@@ -122,10 +121,10 @@ def save_weights(
     content = save({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, dict(metadata or {}))
     digest = hashlib.sha256(content).hexdigest()
     record = Record(name, digest, len(content), model.license, origin, origin_sha256)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / model.file
-    _write_whole(path, content)
-    _write_whole(path.with_suffix(".json"), (json.dumps(asdict(record), indent=2) + "\n").encode())
+    write_durably(path, content)
+    write_durably(path.with_suffix(".json"), (json.dumps(asdict(record), indent=2) + "\n").encode())
     return record
 
 
@@ -207,16 +206,3 @@ def _own_weights(name: str, store: Path | None) -> Path:
         f"{name}'s weights are not here ({path or 'no weights folder is set'}); "
         f"fetch them with `keymask models pull {name}`, or convert a downloaded file with `--from FILE`"
     )
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a temporary file, then rename it: a reader sees the old file or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

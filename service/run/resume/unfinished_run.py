@@ -24,6 +24,7 @@ from service.run.resume.state import ResumeState
 from service.run.segment import Segmentation
 from service.storage.process_lock import ProcessLock, is_locked
 from service.writers.png import mask_name
+from vos.runtime.durable import make_folder, replacing, sync_files, write_durably
 from vos.types import FrameMask, MaskSource
 
 
@@ -67,9 +68,9 @@ class UnfinishedRun:
 
     def begin(self, fingerprint: str) -> None:
         """Mark the run as begun and this process as the one that writes."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         self._lock = ProcessLock(self._folder / "lock")
-        self._request.write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
+        write_durably(self._request, (json.dumps({"fingerprint": fingerprint}) + "\n").encode())
 
     def release(self) -> None:
         """Let other processes continue the run."""
@@ -82,6 +83,10 @@ class UnfinishedRun:
         self.release()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def mask(self, index: int) -> Path:
+        """Return the path of the mask of a frame."""
+        return self._masks / mask_name(index)
+
     def last_index(self) -> int:
         """Return the presentation index of the last frame whose mask is written; -1 if there is none."""
         return max((frame.index for frame in self._frames()), default=-1)
@@ -91,7 +96,7 @@ class UnfinishedRun:
         for frame in self._frames():
             if frame.index >= end:
                 return
-            with Image.open(self._masks / mask_name(frame.index)) as picture:
+            with Image.open(self.mask(frame.index)) as picture:
                 yield replace(frame, labels=np.array(picture, np.uint8))
 
     def log(self, end: int) -> FrameLog:
@@ -104,7 +109,7 @@ class UnfinishedRun:
             with self._lines.open("rb") as lines:
                 for line in lines:
                     frame = _parse(line)
-                    if frame is None or not (self._masks / mask_name(frame.index)).is_file():
+                    if frame is None or not self.mask(frame.index).is_file():
                         return
                     yield frame
         except FileNotFoundError:
@@ -120,10 +125,8 @@ class FrameLog:
     """
 
     def __init__(self, path: Path, frames: Iterable[FrameMask]) -> None:
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
+        with replacing(path) as file:
             file.writelines(map(_line, frames))
-        part.replace(path)
         self._file = path.open("ab")
 
     def write(self, frame: FrameMask) -> None:
@@ -159,7 +162,8 @@ class ResumableRun:
     ) -> None:
         self._unfinished = unfinished
         self._log: FrameLog | None = None
-        self._state = ResumeState(unfinished.state, run, fingerprint=digest, min_seconds=state_seconds, sync=self._sync)
+        self._unsynced: list[Path] = []
+        self._state = ResumeState(unfinished.state, run, fingerprint=digest, min_seconds=state_seconds, sync=self.sync)
         state = self._state.restore(unfinished.last_index()) if resume else None
         self.resumed_at = None if state is None else state.next_index
 
@@ -178,6 +182,7 @@ class ResumableRun:
         """Note that the mask of a frame is written."""
         assert self._log is not None
         self._log.write(frame)
+        self._unsynced.append(self._unfinished.mask(frame.index))
         self._state.save_if_due()
 
     def close(self) -> None:
@@ -190,8 +195,11 @@ class ResumableRun:
         """Remove what a later run would need: there is nothing to continue."""
         self._unfinished.remove()
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
+        """Wait until all masks, and the log that lists them, are on the disk."""
         assert self._log is not None
+        sync_files(self._unsynced)
+        self._unsynced = []
         self._log.sync()
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vos.runtime.durable import replacing
 from vos.training.common.errors import CheckpointError
 from vos.training.common.state import TrainingState
 
 
 def write_atomic(state: dict[str, Any], path: Path) -> None:
-    """Write a temporary file, then rename it: a crash leaves the previous checkpoint."""
-    draft = path.with_suffix(".part")
-    torch.save(state, draft)
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    draft.replace(path)
+    """Write a checkpoint. A crash or a power cut leaves the previous one or the whole new one."""
+    with replacing(path) as file:
+        torch.save(state, file)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

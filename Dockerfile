@@ -14,24 +14,25 @@ ARG PIP_EXTRA_INDEX_URL
 ARG PIP_FIND_LINKS
 ARG PIP_TRUSTED_HOST
 
-# Torch first and alone: its CPU build has its own index. Torch's dependencies come from PyPI with the rest.
+# Torch first and alone: its CPU build has its own index, so its files have no hashes in the lock file.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY constraints.txt ./
 RUN pip install --no-deps --index-url "${TORCH_INDEX}" -c constraints.txt torch
 
-# Dependencies before the code, so that a code change does not install them again.
-COPY pyproject.toml ./
-RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print(*project['dependencies'], *project['optional-dependencies']['postgres'], sep='\n')" > requirements.txt \
-    && pip install -r requirements.txt -c constraints.txt
+# Dependencies before the code, so that a code change does not install them again. Every file must have the hash of the
+# lock file. The second command adds what only torch's CUDA build needs.
+COPY requirements.lock ./
+RUN pip install --require-hashes -r requirements.lock \
+    && pip install -c constraints.txt torch
 
-COPY README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY codec codec
 COPY vos vos
 COPY service service
 COPY docker/entrypoint /opt/keymask/bin/entrypoint
 # The demo compiles the kernels for the processor that builds the image.
-RUN pip install --no-deps . \
+# Built with the setuptools of the lock file, not with one of its own.
+RUN pip install --no-deps --no-build-isolation . \
     && NUMBA_CACHE_DIR=/opt/keymask/kernels keymask demo --out /tmp/demo
 
 

@@ -3,9 +3,10 @@
 #   make serve          install, then serve over HTTP on port 8000
 #   make test           install with the tools, lint, run the whole test suite
 #   make faults         inject a thousand random faults into the service with each database; half an hour
-#   make lint           check format, ruff, mypy, import directions, hadolint
+#   make lint           check format, ruff, mypy, import directions, hadolint, holes of dependencies
 #   make bench          time this machine on the sample clip
 #   make docker-smoke   build the container and try it; needs Docker
+#   make lock           resolve the image's dependencies anew and write requirements.lock; needs uv
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -19,7 +20,7 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 TEST_PROCESSES ?= 2
 FAULTS ?= 1000
 
-.PHONY: demo serve test faults lint bench docker-smoke format clean
+.PHONY: demo serve test faults lint bench docker-smoke lock format clean
 
 demo: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask demo
@@ -40,6 +41,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy --strict client/keymask
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python scripts/check_advisories.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -47,6 +49,9 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.run
 	$(BIN)/keymask bench
+
+lock: $(BIN)/python
+	$(BIN)/python scripts/make_lock.py
 
 docker-smoke: $(VENV)/.client
 	$(BIN)/python scripts/docker_smoke

@@ -55,6 +55,27 @@ def test_compose_tells_the_service_where_its_port_is_published() -> None:
     assert default.only_local
 
 
+def test_compose_bounds_what_the_container_takes() -> None:
+    """Memory, swap, processes, /tmp and log are limited; the container gains no rights and no file of it changes."""
+    text = (DOCKER / "compose.yml").read_text(encoding="utf-8")
+    for line in (
+        r"mem_limit: \S+", r"memswap_limit: \S+", r"pids_limit: \S+", r"- /tmp:size=\S+", r"max-size: \S+",
+        r"max-file: \S+", r"read_only: true", r"- no-new-privileges:true", r"cap_drop:\n +- ALL",
+    ):  # fmt: skip
+        assert re.search(rf"^ +{line}$", text, flags=re.MULTILINE), line
+
+
+def test_the_image_installs_the_lock_file() -> None:
+    """Every package of the image but torch must have a hash that the lock file states."""
+    image = (DOCKER.parent / "Dockerfile").read_text(encoding="utf-8")
+    lock = (DOCKER.parent / "requirements.lock").read_text(encoding="utf-8")
+    assert "pip install --require-hashes -r requirements.lock" in image
+    blocks = re.split(r"^(?=[\w-]+==)", lock, flags=re.MULTILINE)[1:]
+    assert len(blocks) > 40
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert not re.search(r"^(torch|nvidia-[\w-]+)==", lock, flags=re.MULTILINE)
+
+
 def test_the_entry_point_runs_without_a_kernel_folder(tmp_path: Path) -> None:
     """docker/entrypoint runs keymask with its arguments even if compiled kernels cannot be copied."""
     keymask = tmp_path / "keymask"

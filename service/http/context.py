@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -46,7 +47,7 @@ def make_process_sandbox(processes: int, seconds: float, memory_bytes: int, file
 
 
 class SandboxPool:
-    """A sandbox for coroutines. A call that waits for a free process holds no thread.
+    """A sandbox for coroutines. A call that waits for a free process holds no thread, and can be cancelled.
 
     Args:
         sandbox: The sandbox.
@@ -56,7 +57,8 @@ class SandboxPool:
     def __init__(self, sandbox: Sandbox, processes: int) -> None:
         self._sandbox = sandbox
         self._processes = processes
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._turns: anyio.CapacityLimiter | None = None
+        self._threads: anyio.CapacityLimiter | None = None
 
     async def call(self, function: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
         """Call a function in the sandbox.
@@ -66,11 +68,22 @@ class SandboxPool:
                 process was killed from outside twice, because a later request may succeed.
             Exception: Whatever the function raised.
         """
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(self._processes)
+        async with self.turn():
+            return await self._run(function, *args, **kwargs)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+        """Wait for a free process; yield a function that calls a function in it as `call` does."""
+        if self._turns is None:
+            self._turns = anyio.CapacityLimiter(self._processes)
+            self._threads = anyio.CapacityLimiter(self._processes)
+        async with self._turns:
+            yield self._run
+
+    async def _run(self, function: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
         call: Callable[[], Result] = partial(self._sandbox.call, function, *args, **kwargs)
         try:
-            return await anyio.to_thread.run_sync(call, limiter=self._limiter)
+            return await anyio.to_thread.run_sync(call, limiter=self._threads)
         except (SandboxDiedError, SandboxTimeoutError) as error:
             raise ProblemError("video-undecodable", str(error)) from None
         except (SandboxClosedError, SandboxKilledError) as error:
@@ -85,17 +98,21 @@ class SandboxPool:
         self._sandbox.close()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResultBuild:
     """A result file that is being made.
 
     Attributes:
         part: The file while it grows.
         task: Ends when the result file has its final name.
+        clients: Number of requests that wait for the file or read it.
+        begun: Whether a process works on it.
     """
 
     part: Path
     task: asyncio.Task[None]
+    clients: int = 0
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +131,7 @@ class Services:
         export_pool: Processes that make result files, which may take many minutes.
         streams: Places of open event and mask streams.
         uploads: Places of uploads that arrive, or wait for a sandbox or are in one.
-        builds: Places of result files that are made, and of masks that are drawn in a sandbox.
+        builds: Places of requests for results that are not made yet, and for masks that are drawn in a sandbox.
         coming_jobs: Places of jobs that are being submitted.
         keys: The API keys.
         result_builds: (job id, format) -> the result file that is being made.
@@ -191,7 +208,7 @@ def build_services(
             too_many="too-many-streams",
         ),
         uploads=Places(settings.max_uploads, settings.max_uploads_per_key, "uploads"),
-        builds=Places(settings.max_uploads, settings.max_uploads_per_key, "results in the making"),
+        builds=Places(settings.max_uploads, settings.max_uploads_per_key, "requests for results in the making"),
         coming_jobs=JobPlaces(store, QueueLimits(settings.max_queued_jobs, settings.max_jobs_per_key)),
         keys=keys,
     )

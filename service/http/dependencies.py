@@ -6,6 +6,7 @@ All dependencies are coroutines, because FastAPI calls plain functions in thread
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Annotated, TypeAlias, cast
 
 import structlog
@@ -104,6 +105,15 @@ def root_of(request: Request) -> str:
 async def check_open(services: ServicesDep) -> None:
     """Refuse the request during shutdown."""
     services.watcher.check_open()
+
+
+async def get_until_answered() -> AsyncIterator[ExitStack]:
+    """Return a stack of what the request holds until its response has ended."""
+    with ExitStack() as stack:
+        yield stack
+
+
+UntilAnsweredDep: TypeAlias = Annotated[ExitStack, Depends(get_until_answered)]
 
 
 async def take_stream_place(request: Request, services: ServicesDep, caller: CallerDep) -> AsyncIterator[None]:

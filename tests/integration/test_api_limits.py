@@ -152,10 +152,36 @@ def test_a_client_that_leaves_a_busy_sandbox_keeps_its_place(tmp_path: Path, blo
     with served(tmp_path / "home", inspect_processes=1) as service:
         body = form(service)
         head = b"POST /v1/jobs HTTP/1.1\r\n" + FORM + b"Content-Length: %d\r\n\r\n" % len(body)
-        limiter = service.services.inspection_pool
+        pool = service.services.inspection_pool
         with send(service, head + body):
-            wait_for(lambda: limiter._limiter is not None and limiter._limiter.borrowed_tokens == 1)
+            wait_for(lambda: pool._turns is not None and pool._turns.borrowed_tokens == 1)
         with pytest.raises(AssertionError):
             wait_for(lambda: service.services.uploads.taken == 0, 0.5)
         blocked.set()
         wait_for(lambda: service.services.uploads.taken == 0)
+
+
+def test_a_result_nobody_waits_for_is_not_made(tmp_path: Path, blocked: threading.Event) -> None:
+    """A build that waits for a process ends with its last client; one that has begun is finished and kept."""
+    with served(tmp_path / "home", inspect_processes=1, max_uploads_per_key=3) as service:
+        blocked.set()
+        ids = [service.run() for _ in range(3)]
+        blocked.clear()
+        builds, results = service.services.result_builds, service.services.builds
+        requests = [f"GET /v1/jobs/{job_id}/result HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for job_id in ids]
+        begun = send(service, requests[0])
+        wait_for(lambda: [build.begun for build in builds.values()] == [True])
+        with send(service, requests[1]), send(service, requests[1]):
+            wait_for(lambda: results.taken == 3)
+            assert len(builds) == 2
+            refused = service.client.get(f"/v1/jobs/{ids[2]}/result")
+            assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-requests")
+        wait_for(lambda: list(builds) == [(ids[0], "png")])
+        begun.close()
+        wait_for(lambda: results.taken == 0)
+        assert len(builds) == 1
+        blocked.set()
+        wait_for(lambda: not builds)
+        made = [service.services.storage.job(job_id).result("masks.zip").exists() for job_id in ids]
+        assert made == [True, False, False]
+        assert service.client.get(f"/v1/jobs/{ids[1]}/result").status_code == 200

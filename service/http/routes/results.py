@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import ExitStack
 from typing import Annotated, Any, Literal, TypeAlias
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from service.http.dependencies import COMMON, CallerDep, JobDep, ServicesDep
+from service.http.dependencies import COMMON, CallerDep, JobDep, ServicesDep, UntilAnsweredDep
+from service.http.limits.disconnect import while_connected
+from service.http.limits.places import share_of
 from service.http.openapi import BINARY
 from service.http.problem_responses import document_problems, problem_response
 from service.http.schemas import ReviewRangeView
-from service.http.streaming.result_build import has_content, join_build, read_growing
+from service.http.streaming.result_build import has_content, joined_build, read_growing
 from service.jobs.types import JobStatus
 from service.problems import ProblemError
 from service.sandbox.export import FORMATS
@@ -55,7 +58,7 @@ _REVIEW: dict[int | str, dict[str, Any]] = {
 }
 _PROBLEMS = (
     *COMMON, "job-not-found", "job-not-succeeded", "range-not-satisfiable", "run-failed", "storage-full",
-    "video-undecodable", "not-ready",
+    "video-undecodable", "too-many-requests", "busy", "not-ready",
 )  # fmt: skip
 
 Format: TypeAlias = Annotated[
@@ -109,7 +112,14 @@ async def read_review(job: JobDep) -> list[ReviewRangeView]:
     responses=document_problems(*_PROBLEMS) | _RESPONSES,
 )
 async def read_result(
-    job: JobDep, caller: CallerDep, services: ServicesDep, name: Format = "png", ranges: Range = None
+    *,
+    request: Request,
+    until_answered: UntilAnsweredDep,
+    job: JobDep,
+    caller: CallerDep,
+    services: ServicesDep,
+    name: Format = "png",
+    ranges: Range = None,
 ) -> Response:
     """One file with all masks. It is made when it is first requested, and kept with the job.
 
@@ -123,11 +133,14 @@ async def read_result(
     # The masks of a finished job never change, and the same masks make the same file.
     headers = {"ETag": f'"{job.id}-{name}"', "Cache-Control": "private, no-cache"}
     if not path.exists():
-        build = join_build(services, job, name, caller)
-        if form.grows and ranges is None and await has_content(build):
-            headers["Content-Disposition"] = f'attachment; filename="{filename}"'
-            return StreamingResponse(read_growing(build, path), media_type=form.media_type, headers=headers)
-        await asyncio.shield(build.task)
+        with ExitStack() as held:
+            held.enter_context(services.builds.take(share_of(request, caller)))
+            build = held.enter_context(joined_build(services, job, name, caller))
+            if form.grows and ranges is None and await while_connected(request, has_content(build)):
+                until_answered.enter_context(held.pop_all())
+                headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+                return StreamingResponse(read_growing(build, path), media_type=form.media_type, headers=headers)
+            await while_connected(request, asyncio.shield(build.task))
     try:
         stat = path.stat()
     except FileNotFoundError:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +18,12 @@ _BLOCK = 1 << 18
 _POLL_SECONDS = 0.05
 
 
-def join_build(services: Services, job: Job, name: str, caller: str | None) -> ResultBuild:
-    """Return the build of a result, and start it if there is none.
+@contextmanager
+def joined_build(services: Services, job: Job, name: str, caller: str | None) -> Iterator[ResultBuild]:
+    """Yield the build of a result, and start it if there is none.
 
-    All requests for the same result share one build. It continues when their clients disconnect.
+    All requests for the same result share one build. Once it has begun, it continues when their clients disconnect;
+    while it waits for a process, it ends with its last request.
 
     Args:
         services: The services of the application.
@@ -30,17 +32,31 @@ def join_build(services: Services, job: Job, name: str, caller: str | None) -> R
         caller: Name of the API key of the request.
     """
     key = job.id, name
-    build = services.result_builds.get(key)
-    if build is None:
-        target = services.storage.job(job.id).result(FORMATS[name].file)
-        part = target.with_name(f"part-{secrets.token_hex(8)}-{target.name}")
-        build = ResultBuild(part, asyncio.create_task(_build(services, job, name, part, caller)))
-        # Reading the exception keeps asyncio from logging it as never retrieved.
-        build.task.add_done_callback(
-            lambda task: (services.result_builds.pop(key), task.cancelled() or task.exception())
-        )
-        services.result_builds[key] = build
+    build = services.result_builds.get(key) or _start(services, job, name, caller)
+    build.clients += 1
+    try:
+        yield build
+    finally:
+        build.clients -= 1
+        if not build.clients and not build.begun:
+            _forget(services, key, build)  # at once, so that the next request starts anew
+            build.task.cancel()
+
+
+def _start(services: Services, job: Job, name: str, caller: str | None) -> ResultBuild:
+    target = services.storage.job(job.id).result(FORMATS[name].file)
+    part = target.with_name(f"part-{secrets.token_hex(8)}-{target.name}")
+    build = ResultBuild(part, asyncio.create_task(_build(services, job, name, part, caller)))
+    build.task.add_done_callback(lambda _task: _forget(services, (job.id, name), build))
+    services.result_builds[job.id, name] = build
     return build
+
+
+def _forget(services: Services, key: tuple[str, str], build: ResultBuild) -> None:
+    if services.result_builds.get(key) is build:
+        del services.result_builds[key]
+    if build.task.done() and not build.task.cancelled():
+        build.task.exception()  # reading it keeps asyncio from logging it as never retrieved
 
 
 async def has_content(build: ResultBuild) -> bool:
@@ -81,7 +97,9 @@ async def _build(services: Services, job: Job, name: str, part: Path, caller: st
     try:
         await in_thread(services.storage.check_space, files.mask_log.stat().st_size)
         await in_thread(partial(part.parent.mkdir, exist_ok=True))
-        await services.export_pool.call(render, job, name, render_files(job, files, name, part))
+        async with services.export_pool.turn() as call:
+            services.result_builds[job.id, name].begun = True
+            await call(render, job, name, render_files(job, files, name, part))
         await in_thread(part.replace, files.result(FORMATS[name].file))
     except Exception:
         await in_thread(services.store.get, job.id, caller)  # if the job was deleted meanwhile, raise that instead

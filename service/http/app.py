@@ -49,7 +49,6 @@ def create_app(
         description=_DESCRIPTION,
         lifespan=_lifespan(partial(build_services, settings, make_engine, make_sandbox)),
         redirect_slashes=False,
-        root_path=settings.root_path,
         docs_url=None,  # FastAPI's pages load scripts from other servers
         redoc_url=None,
     )
@@ -67,8 +66,7 @@ def create_app(
         )
     app.add_middleware(RequestGate, settings=settings)
     app.add_middleware(RequestObserver)
-    if settings.trusted_proxy_list:
-        app.add_middleware(TrustedProxies, trusted=settings.trusted_proxy_list)
+    app.add_middleware(TrustedProxies, trusted=settings.trusted_proxy_list, prefix=settings.root_path)
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app
 

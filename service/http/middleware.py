@@ -98,13 +98,17 @@ class TrustedProxies:
     Args:
         app: The application.
         trusted: Addresses and networks of the proxies.
+        prefix: Path under which a proxy offers the service, unless the proxy names one.
     """
 
-    def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, trusted: Sequence[str], prefix: str = "") -> None:
+        self._prefix = prefix
         self._forwarded = ProxyHeadersMiddleware(cast("Any", app), list(trusted))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
+        if self._prefix:
+            scope["root_path"] = self._prefix
         if scope["type"] == "http" and scope["client"] and scope["client"][0] in self._forwarded.trusted_hosts:
             prefix = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
             if PATH_PREFIX.fullmatch(prefix):

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from service.errors import RunError
-from service.storage.mask_log import LongLine, find_line, read_piece
+from service.sandbox.handles import Input, OutputFile, opened_input, opened_output
 from service.writers.mask_line import labels_of, parse_line
 from service.writers.png import encode_mask
 
 
-def draw_mask(mask_log: Path, index: int, width: int, height: int) -> bytes:
-    """Return the mask of a frame, which the log has, as an indexed PNG of the display size."""
-    line = find_line(mask_log, index)
-    if line is None:
-        raise RunError(f"the mask of frame {index} is gone, because the job was started over; try again")
-    return draw_line(read_piece(mask_log, line.start, line.size) if isinstance(line, LongLine) else line, width, height)
-
-
 def draw_line(line: bytes, width: int, height: int) -> bytes:
-    """Return the mask of a line as an indexed PNG of the display size."""
+    """Return the mask of a line of the mask log as an indexed PNG of the display size."""
     return encode_mask(labels_of(parse_line(line), width, height))
+
+
+def draw_to(out: OutputFile, line: bytes, width: int, height: int) -> None:
+    """Write what `draw_line` returns."""
+    with opened_output(out) as file:
+        file.write(draw_line(line, width, height))
+
+
+def draw_long_to(out: OutputFile, mask_log: Input, place: tuple[int, int], width: int, height: int) -> None:
+    """Do as `draw_to` with a line that stands in the log at `place`: its offset and its bytes.
+
+    Raises:
+        RunError: The log has become shorter, because the job was started over.
+    """
+    start, size = place
+    with opened_input(mask_log) as log:
+        log.seek(start)
+        line = log.read(size)
+    if len(line) < size:
+        raise RunError("the mask is gone, because the job was started over; try again")
+    draw_to(out, line, width, height)

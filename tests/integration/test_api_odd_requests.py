@@ -79,7 +79,7 @@ def test_odd_ids_are_not_found_by_changes_either(service: Served, name: str) -> 
         ("Range", f"bytes=-{DIGITS}", 206),
         ("Range", f"bytes={'0' * 5000}1-2", 206),
         ("Range", f"bytes={DIGITS}-0", 200),
-        ("Range", "bytes=" + ",".join(f"{i}-{i}" for i in range(500)), 206),
+        ("Range", "bytes=" + ",".join(f"{i}-{i}" for i in range(200)), 200),
         ("If-None-Match", DIGITS, 200),
     ],
 )
@@ -230,6 +230,6 @@ def test_an_upgrade_is_ignored(service: Served) -> None:
     url = service.client.base_url
     with socket.create_connection((url.host, url.port), timeout=60) as connection:
         connection.sendall(
-            b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n"
+            b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n"
         )
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")

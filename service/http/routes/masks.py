@@ -19,7 +19,8 @@ from service.http.streaming.mask_stream import follow_masks
 from service.jobs.types import Job
 from service.problems import ProblemError
 from service.run.options import MAX_INDEX
-from service.sandbox.drawing import draw_line, draw_mask
+from service.sandbox.drawing import draw_line, draw_long_to, draw_to
+from service.sandbox.handles import Output
 from service.storage.mask_log import LongLine, digest_of, find_line, frame_of, pieces_of, read_piece
 from service.threads import in_large_thread, in_thread
 from service.writers.mask_line import EXAMPLE
@@ -49,7 +50,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
     304: {"description": "The client already has the mask (`If-None-Match`)."},
 }
 
-_DRAWING = ("too-many-requests", "busy", "video-undecodable", "not-ready")
+_DRAWING = ("too-many-requests", "busy", "video-undecodable", "run-failed", "not-ready")
 """Problem types of drawing a mask in a sandbox."""
 
 FromFrame: TypeAlias = Annotated[int, Query(alias="from", ge=0, le=MAX_INDEX, description="First frame to return.")]
@@ -113,7 +114,13 @@ async def read_mask_picture(
     if isinstance(line, bytes) and line.count(b'"rle":') * width * height <= _LIGHT_PIXELS:
         picture = await in_thread(draw_line, line, width, height)
     else:
-        with services.builds.take(share_of(request, caller)):
-            drawing = services.probe_pool.call(draw_mask, path, index, width, height)
-            picture = await while_connected(request, drawing)
+        draw = services.probe_pool.call
+        with services.builds.take(share_of(request, caller)), services.storage.upload() as files:
+            out = Output(files.mask)
+            if isinstance(line, bytes):
+                drawing = draw(draw_to, out, line, width, height)
+            else:
+                drawing = draw(draw_long_to, out, path, (line.start, line.size), width, height)
+            await while_connected(request, drawing)
+            picture = await in_thread(files.mask.read_bytes)
     return Response(picture, media_type="image/png", headers=headers)

@@ -27,6 +27,8 @@ router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
 _DIGITS = 18
 """Digits of a number in a range; a longer one is beyond every file."""
+_MAX_RANGES = 100
+"""Ranges that starlette sends."""
 _RANGES = re.compile(r"bytes=\s*(?:\d+-\d*|-\d+)\s*(?:,\s*(?:\d+-\d*|-\d+)\s*)*")
 _HEADERS: dict[str, Any] = {
     "ETag": {"schema": {"type": "string"}, "description": "Identifies this file."},
@@ -83,7 +85,7 @@ class ResultFile(FileResponse):
             others = [pair for pair in scope["headers"] if pair[0].lower() != b"range"]
             scope = {**scope, "headers": [*others, (b"range", ranges.encode("latin-1"))]}
         size = int(self.headers["content-length"])
-        if ranges is not None and (not _RANGES.fullmatch(ranges) or _is_reversed(ranges)):
+        if ranges is not None and _is_ignored(ranges):
             scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0].lower() != b"range"]}
         elif ranges is not None and not _is_satisfiable(ranges, size) and headers.get("if-range", etag) == etag:
             refusal = problem_response("range-not-satisfiable", f"{ranges[:80]!r} selects none of the {size} bytes")
@@ -164,6 +166,11 @@ def _is_satisfiable(ranges: str, size: int) -> bool:
     """Return whether every range of a well-formed header starts inside the file."""
     starts = (part.strip().split("-")[0] for part in ranges.removeprefix("bytes=").split(","))
     return size > 0 and all(not start or int(start) < size for start in starts) and "=-0" not in ranges.replace(" ", "")
+
+
+def _is_ignored(ranges: str) -> bool:
+    """Return whether a header counts as not sent: malformed, reversed, or with too many ranges."""
+    return not _RANGES.fullmatch(ranges) or ranges.count(",") >= _MAX_RANGES or _is_reversed(ranges)
 
 
 def _is_reversed(ranges: str) -> bool:

@@ -33,7 +33,7 @@ def main() -> None:
     app = create_app(
         settings,
         make_engine=ThreadEngine,
-        make_sandbox=lambda processes, seconds, size: InlineSandbox(processes, timeout=seconds, memory_bytes=size),
+        make_sandbox=lambda processes, *_limits: InlineSandbox(processes),
     )
     run_server(app, socket, settings)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -134,7 +134,7 @@ class Client:
             report(job)
         return Track(job, tuple(frames))
 
-    def stream(self, video: VideoLike, mask: MaskLike | None = None, **options: Unpack[JobOptions]) -> Iterator[Frame]:
+    def stream(self, video: VideoLike, mask: MaskLike | None = None, **options: Unpack[JobOptions]) -> Generator[Frame]:
         """Upload a video and a mask, and yield masks as they are computed; arguments as for `segment`.
 
         The job is canceled if the iterator is closed or deleted before its end, for example by `break`.

@@ -11,7 +11,7 @@ KeymaskError
 │   └── ServerNotInstalledError    the server packages that it needs are not installed
 └── ProblemError               the service refused a request (RFC 9457): `.status`, `.type`, `.title`, `.detail`
     ├── InputRefusedError      400, 413, 415, 416, 422: the video, the mask or an option cannot be used
-    ├── UnauthorizedError      401, 403: an API key is missing or wrong
+    ├── UnauthorizedError      401, 403: an API key is missing or wrong, or the service does not answer under this name
     ├── NotFoundError          404
     ├── ConflictError          409: not possible in this state of the job
     ├── TooManyRequestsError   429: the queue or a limit is full
@@ -117,7 +117,7 @@ class InputRefusedError(ProblemError):
 
 
 class UnauthorizedError(ProblemError):
-    """An API key is missing or wrong."""
+    """An API key is missing or wrong, or the service does not answer under this name."""
 
 
 class NotFoundError(ProblemError):

@@ -71,7 +71,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
         yield "<h3>Parameters</h3>" + _table(rows)
     answers = [
         (f"<code>{status}</code>", ", ".join(_media(answer)), answer.get("description", ""))
-        for status, answer in operation["responses"].items()
+        for status, answer in sorted(operation["responses"].items())
     ]
     yield "<h3>Answers</h3>" + _table(answers) + "</details>"
 

@@ -12,9 +12,9 @@ import av.error
 
 from codec.decode.packet_info import PacketInfo, PacketParser
 from codec.decode.timeline import timeline_of
-from codec.demux.source import VideoFile, check_size, reason_of
+from codec.demux.source import VideoFile, check_size, max_pixels, reason_of
 from codec.demux.truncation import is_packet_truncated, truncation_reason
-from codec.errors import BrokenStreamError, CodecError, EncryptedError, NoFramesError
+from codec.errors import BrokenStreamError, CodecError, EncryptedError, NoFramesError, UnsupportedSizeError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class VideoDecoder:
         self._context.copy_opaque = True
         self._context.thread_type = "AUTO"
         if vectors:
-            self._context.options = {"flags2": "+export_mvs"}
+            self._context.options = self._context.options | {"flags2": "+export_mvs"}
         if vectors or self._context.name == "h264":
             # Frame threads corrupt exported vectors and hide the error at the end of a truncated H.264 stream; slice
             # threads turn off error concealment.
@@ -61,6 +61,7 @@ class VideoDecoder:
         self._sent: list[PacketInfo] = []
         self._count = 0
         self._starts_with_key = self._is_key_sent = False
+        self._has_size = self._context.width > 0
         self._start_error: str | None = None
         self._break_reason: str | None = None
         self._is_encrypted = False
@@ -83,6 +84,7 @@ class VideoDecoder:
 
         Raises:
             BrokenStreamError: Decoding stopped early. All pictures before the break have been yielded.
+            UnsupportedSizeError: A later picture is too large. All before it have been yielded.
         """
         while self._peeked:
             yield self._peeked.pop()
@@ -180,7 +182,20 @@ class VideoDecoder:
             return BrokenStreamError(f"{self.file.name} is encrypted after its first {self._count} frames", self._count)
         return EncryptedError(f"{self.file.name} is encrypted (Common Encryption); give a decrypted file")
 
+    def _size_error(self) -> CodecError | None:
+        """Return the error of a picture that libavcodec refuses for its size, which many decoders then forget."""
+        width, height = self._context.width, self._context.height
+        if width * height <= max_pixels() and (width or not self._has_size):
+            return None
+        size = f"of {width}x{height}" if width else "of an invalid or larger size"
+        return UnsupportedSizeError(
+            f"{self.file.name} has pictures {size} after {self._count} frames; at most {max_pixels() / 1e6:g} million "
+            "pixels are allowed"
+        )
+
     def _failure(self, reason: str) -> CodecError:
+        if error := self._size_error():
+            return error
         name = self.file.name
         if self._count:
             return BrokenStreamError(

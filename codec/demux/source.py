@@ -19,6 +19,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from codec.demux.clean_aperture import CleanAperture, read_clean_apertures
+from codec.demux.limits import decode_limits
 from codec.demux.packets import Packets
 from codec.errors import NoVideoError, UnreadableError, UnsupportedSizeError
 
@@ -94,8 +95,14 @@ class VideoFile:
             self._file.close()
 
 
+def max_pixels() -> int:
+    """Most pixels per picture in this process."""
+    limit = decode_limits().max_pixels
+    return MAX_PIXELS if limit is None else min(limit, MAX_PIXELS)
+
+
 def check_size(width: int, height: int, name: str) -> None:
-    """Check that a picture has at most `MAX_PIXELS`.
+    """Check that a picture has at most `max_pixels`.
 
     Args:
         width: Width in pixels.
@@ -105,9 +112,9 @@ def check_size(width: int, height: int, name: str) -> None:
     Raises:
         UnsupportedSizeError: The picture is larger.
     """
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels():
         raise UnsupportedSizeError(
-            f"{name} has pictures of {width}x{height}; at most {MAX_PIXELS / 1e6:g} million pixels are allowed"
+            f"{name} has pictures of {width}x{height}; at most {max_pixels() / 1e6:g} million pixels are allowed"
         )
 
 
@@ -167,10 +174,20 @@ def _open(file: BinaryIO, name: str) -> InputContainer:
 
 
 def _open_container(file: BinaryIO, name: str) -> InputContainer:
+    limits = decode_limits()
+    # FFmpeg decodes pictures while it opens a file, too.
+    options = {"protocol_whitelist": "none", "max_pixels": str(max_pixels())}
+    if limits.formats is not None:
+        options["format_whitelist"] = ",".join(sorted(limits.formats))
+    if limits.decoders is not None:
+        options["codec_whitelist"] = ",".join(sorted(limits.decoders))
     try:
-        options = {"protocol_whitelist": "none"}
         return av.open(cast(BinaryIO, _NamelessFile(file)), "r", options=options, buffer_size=_IO_BUFFER_BYTES)
     except (av.error.FFmpegError, ValueError) as error:
+        if limits.formats is not None and isinstance(error, av.error.ArgumentError):
+            raise UnreadableError(
+                f"{name} is in a format that is not read here; allowed: {', '.join(sorted(limits.formats))}"
+            ) from error
         raise UnreadableError(f"{name} is not a video that FFmpeg can read: {reason_of(error)}") from error
 
 
@@ -203,4 +220,11 @@ def _video_stream(container: InputContainer, name: str) -> VideoStream:
     stream = best if isinstance(best, VideoStream) and best in videos else videos[0]
     if stream.codec_context is None:
         raise UnreadableError(f"{name} has a video stream in a codec without a decoder")
+    decoders = decode_limits().decoders
+    if decoders is not None and stream.codec_context.name not in decoders:
+        raise UnreadableError(
+            f"{name} is encoded with {stream.codec_context.name}, which is not read here; allowed: "
+            + ", ".join(sorted(decoders))
+        )
+    stream.codec_context.options = {"max_pixels": str(max_pixels())}
     return stream

@@ -23,6 +23,7 @@ from service.http.metrics import Metrics
 from service.jobs.requests import QueueLimits
 from service.jobs.store import JobStore
 from service.problems import ProblemError
+from service.sandbox.confinement import ProcessLimits
 from service.sandbox.inspection import UploadLimits
 from service.sandbox.pool import (
     Sandbox,
@@ -35,15 +36,15 @@ from service.storage.job_files import Storage
 from service.threads import Args, Result
 
 EngineFactory: TypeAlias = Callable[[EngineConfig, JobStore, Storage], Engine]
-SandboxFactory: TypeAlias = Callable[[int, float, int, int], Sandbox]
-"""Takes the number of processes, the seconds that a call may take, and the bytes of a process and of its files."""
+SandboxFactory: TypeAlias = Callable[[int, float, ProcessLimits], Sandbox]
+"""Takes the number of processes, the seconds that a call may take, and the limits of each process."""
 _MASK_BYTES, _RESULT_BYTES = 64 << 20, 64 << 30
 """Largest file that an inspection and that the building of a result may write."""
 
 
-def make_process_sandbox(processes: int, seconds: float, memory_bytes: int, file_bytes: int) -> Sandbox:
+def make_process_sandbox(processes: int, seconds: float, limits: ProcessLimits) -> Sandbox:
     """Create a sandbox of real processes."""
-    return Sandbox(processes, timeout=seconds, memory_bytes=memory_bytes, file_bytes=file_bytes)
+    return Sandbox(processes, timeout=seconds, limits=limits)
 
 
 class SandboxPool:
@@ -188,7 +189,8 @@ def build_services(
 
     def make_pool(seconds: float, file_bytes: int = _MASK_BYTES) -> SandboxPool:
         processes = settings.inspect_processes
-        return SandboxPool(make_sandbox(processes, seconds, int(settings.inspect_bytes), file_bytes), processes)
+        limits = ProcessLimits(int(settings.inspect_bytes), file_bytes, settings.max_pixels)
+        return SandboxPool(make_sandbox(processes, seconds, limits), processes)
 
     return Services(
         settings=settings,

@@ -20,6 +20,8 @@ from typing import Any
 import codec
 import service
 import vos
+from codec.demux.limits import DecodeLimits, limit_decoding
+from service.sandbox.formats import DECODERS, FORMATS
 from service.sandbox.landlock import landlock_version, restrict
 from service.sandbox.seccomp import has_seccomp, refuse_system_calls
 
@@ -60,10 +62,12 @@ class ProcessLimits:
     Attributes:
         memory_bytes: Largest address space; None sets no limit.
         file_bytes: Largest file that it writes.
+        max_pixels: Most pixels of a picture that it decodes; None for what `codec` allows.
     """
 
-    memory_bytes: int | None
-    file_bytes: int
+    memory_bytes: int | None = 4 << 30
+    file_bytes: int = 64 << 20
+    max_pixels: int | None = None
 
 
 @cache
@@ -93,6 +97,11 @@ def close_file_system() -> None:
     """
     if available_confinement().landlock:
         restrict(_libraries())
+
+
+def limit_formats(max_pixels: int | None) -> None:
+    """Read only the containers and codecs that people upload, and pictures up to a size."""
+    limit_decoding(DecodeLimits(max_pixels, FORMATS, DECODERS))
 
 
 def confine_call(limits: ProcessLimits) -> None:

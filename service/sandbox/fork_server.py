@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from service.sandbox.answers import encode_error, encode_result
 from service.sandbox.confinement import (
@@ -30,6 +30,7 @@ from service.sandbox.confinement import (
     confine_call,
     end_with_parent,
     give_up_privileges,
+    limit_formats,
     limit_processor_time,
 )
 from service.sandbox.handles import unpacked
@@ -93,14 +94,13 @@ def receive_request(connection: socket.socket) -> Request | None:
     return Request(seconds, bytes(call), tuple(descriptors))
 
 
-def main(descriptor: int, memory_bytes: int | None, file_bytes: int, modules: tuple[str, ...] = ()) -> None:
+def start(descriptor: int, limits: dict[str, Any], modules: list[str]) -> None:
     """Answer requests until the other end of the socket closes.
 
     Args:
         descriptor: The socket.
-        memory_bytes: Largest address space of a process; None sets no limit.
-        file_bytes: Largest file that a process writes.
-        modules: Further modules to import.
+        limits: Values of the `ProcessLimits` of each process.
+        modules: Modules to import beside those of this package.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
@@ -109,13 +109,13 @@ def main(descriptor: int, memory_bytes: int | None, file_bytes: int, modules: tu
         import_module(name)
     use_decoders()
     close_file_system()
+    limit_formats(limits["max_pixels"])
     gc.collect()
     gc.freeze()  # a collection would write to every object, and so copy its memory in each new process
-    limits = ProcessLimits(memory_bytes, file_bytes)
     with socket.socket(fileno=descriptor) as control, _ChildSignal() as ended:
         control.sendall(READY)
         while True:
-            with _Child(limits, control, ended) as child:
+            with _Child(ProcessLimits(**limits), control, ended) as child:
                 request = receive_request(control)
                 if request is None:
                     return

@@ -37,8 +37,7 @@ class Sandbox:
     Args:
         processes: Number of simultaneous calls; further calls wait.
         timeout: Time limit of a call in seconds.
-        memory_bytes: Largest address space of a process. None sets no limit.
-        file_bytes: Largest file that a process writes.
+        limits: Limits of each process.
         modules: Modules of functions to call beside those of this package; processes import nothing but libraries.
     """
 
@@ -47,12 +46,11 @@ class Sandbox:
         processes: int = 2,
         *,
         timeout: float = 30.0,
-        memory_bytes: int | None = 4 << 30,
-        file_bytes: int = 64 << 20,
+        limits: ProcessLimits | None = None,
         modules: tuple[str, ...] = (),
     ) -> None:
         self._timeout = timeout
-        self._limits = ProcessLimits(memory_bytes, file_bytes)
+        self._limits = limits or ProcessLimits()
         self._modules = modules
         self._processes = processes
         # Last in, first out, so that a server that runs is used first.

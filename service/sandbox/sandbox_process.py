@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,8 +31,8 @@ _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHU
 """Exit codes of signals that no decoder raises: an operator, the end of the service, or a machine out of memory."""
 _KILLED = "the process that read the file was ended from outside; try again"
 _CODE = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from service.sandbox.fork_server import main; "
-    "main({}, {}, {}, {})"
+    "import json, sys; given = json.loads(sys.argv[1]); sys.path[:] = given.pop('path'); "
+    "from service.sandbox.fork_server import start; start(**given)"
 )
 
 
@@ -63,12 +64,16 @@ class SandboxProcess:
 
     def __init__(self, limits: ProcessLimits, modules: tuple[str, ...] = ()) -> None:
         self._control, theirs = socket.socketpair()
-        path = [str(Path(entry).absolute()) for entry in sys.path]
         self._is_ready = self._is_broken = self._owes_status = False
-        code = _CODE.format(theirs.fileno(), limits.memory_bytes, limits.file_bytes, modules)
+        given = {
+            "path": [str(Path(entry).absolute()) for entry in sys.path],
+            "descriptor": theirs.fileno(),
+            "limits": asdict(limits),
+            "modules": modules,
+        }
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", code, json.dumps(path)],
+                [sys.executable, "-I", "-c", _CODE, json.dumps(given)],
                 env=library_environment(),
                 cwd="/",
                 stdin=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.sandbox.confinement import available_confinement
+from service.sandbox.confinement import ProcessLimits, available_confinement
 from service.sandbox.handles import Output
 from service.sandbox.pool import Sandbox, SandboxDiedError, SandboxTimeoutError
 from tests.support import attacks
@@ -23,7 +23,7 @@ def sandbox() -> Iterator[Sandbox]:
     """Sandbox with one process, started by a process that has a password in its environment."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("KEYMASK_DATABASE_URL", "postgresql://keymask:password@host/keymask")
-        sandbox = Sandbox(1, timeout=60, memory_bytes=MEMORY, file_bytes=FILE, modules=(attacks.__name__,))
+        sandbox = Sandbox(1, timeout=60, limits=ProcessLimits(MEMORY, FILE), modules=(attacks.__name__,))
         sandbox.warm_up()
     yield sandbox
     sandbox.close()

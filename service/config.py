@@ -130,9 +130,16 @@ class Settings(BaseSettings):
     storage_dir: Annotated[
         Path | None, Field(description="folder of videos and masks; by default `KEYMASK_HOME`/service/files")
     ] = None
-    storage_quota: Annotated[ByteSize | None, Field(description="largest size of all jobs together, such as 50GiB")] = (
-        None
-    )
+    storage_quota: Annotated[
+        ByteSize | None,
+        Field(
+            description="largest size of all jobs, uploads and results together, such as 50GiB",
+            json_schema_extra={"shown": "80% of the disk"},
+        ),
+    ] = None
+    storage_share: Annotated[
+        float, Field(gt=0, le=1, description="largest share of that size for the jobs and uploads of one API key")
+    ] = 0.5
     retention_seconds: Annotated[
         float, Field(gt=0, description="how long a finished job and its files are kept, in seconds")
     ] = 86400.0

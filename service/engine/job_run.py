@@ -21,6 +21,7 @@ from service.run.review.reviewer import facts_of, facts_of_line
 from service.run.segment import Segmentation, segment
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import MaskLog, iter_lines
+from vos.runtime.durable import write_durably
 from vos.types import FrameMask, MaskSource, Options, Stats
 
 
@@ -168,7 +169,7 @@ class JobRun:
         self._observe(JobProgress(done, total, stage, fps and round(fps, 2)), self.stats)
 
     def _finish(self, run: Segmentation) -> JobOutcome:
-        """Write the report and delete the resume state."""
+        """Write the report and delete the resume state. The job may be called succeeded from here on."""
         done, options = self._done, self._job.options
         # The path of the weights is internal to the server; their digest identifies them.
         model = {name: value for name, value in run.model.description.items() if name != "weights"}
@@ -177,9 +178,10 @@ class JobRun:
         # HTTP clients also read these names.
         report |= {"codec": run.bitstream.to_json(run.info), "frames": run.stats.total}
         report["options"]["model"] = options.model
-        part = self._files.report.with_suffix(".part")
-        part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        part.replace(self._files.report)
+        assert self._log is not None
+        self._log.sync()
+        # This also syncs the folder, and with it the name of the mask log.
+        write_durably(self._files.report, (json.dumps(report, indent=2) + "\n").encode())
         delete_state(self._files.state)
         fps = self._new / max(1e-6, time.monotonic() - self._began)
         progress = JobProgress(done, done, "finished", round(fps, 2))

@@ -18,6 +18,7 @@ from service.errors import UsageError
 from service.jobs.store import JobStore
 from service.run.model_loader import ModelChoice
 from service.storage.job_files import Storage
+from vos.runtime.durable import make_folder
 
 
 def engine_config(settings: Settings) -> EngineConfig:
@@ -39,17 +40,20 @@ def open_store(settings: Settings) -> tuple[JobStore, Storage]:
     """
     own = settings.home / "service"
     if settings.database_url is None or settings.storage_dir is None:
-        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(own, 0o700)
         with suppress(PermissionError):
             own.chmod(0o700)  # others could read the folder of an earlier version
     try:
         url = make_url(settings.database)
         if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(Path(url.database).parent)
         store = JobStore(settings.database, retention=timedelta(seconds=settings.retention_seconds))
     except (SQLAlchemyError, ImportError) as error:
         raise UsageError(f"the job database cannot be opened: {error}") from error
-    return store, Storage(settings.files_dir, quota=settings.storage_quota)
+    storage = Storage(
+        settings.files_dir, quota=settings.storage_quota, share=settings.storage_share, owners=store.owners
+    )
+    return store, storage
 
 
 def check_writable(settings: Settings) -> None:

@@ -63,7 +63,7 @@ class _StateCollector(Collector):
             jobs.add_metric([status], count)
         yield jobs
         yield GaugeMetricFamily("keymask_queue_length", "Jobs that wait for a worker.", counts[JobStatus.QUEUED])
-        yield GaugeMetricFamily("keymask_storage_bytes", "Bytes of the files of all jobs.", self._storage.usage())
+        yield GaugeMetricFamily("keymask_storage_bytes", "Bytes of the files of all jobs.", self._storage.space.usage())
         yield from self._engine_metrics()
 
     def _engine_metrics(self) -> Iterator[Metric]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,8 +52,19 @@ class Part:
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
+def announced_bytes(request: Request, parts: Iterable[Part]) -> int:
+    """Return the size that the request announces, at most the sum of the parts' limits; 0 if it announces none."""
+    length = request.headers.get("content-length", "")
+    return min(int(length) if length.isdecimal() else 0, sum(part.limit for part in parts))
+
+
 async def receive_form(
-    request: Request, parts: Mapping[str, Part], *, least_rate: int, received: Callable[[int], None]
+    request: Request,
+    parts: Mapping[str, Part],
+    *,
+    least_rate: int,
+    received: Callable[[int], None],
+    charge: Callable[[int], None],
 ) -> str:
     """Read the request's body into `parts`.
 
@@ -62,15 +73,16 @@ async def receive_form(
         parts: Name -> part. Names sent by the client serve only to find the part here.
         least_rate: Bytes per second that have to arrive.
         received: Called with the size of each chunk.
+        charge: Called in a thread with the number of bytes about to be written; it raises an error if there is no room.
 
     Returns:
         Hexadecimal SHA-256 of all parts. It does not depend on their order or on the boundary.
 
     Raises:
         ProblemError: The body is not such a form, is too large, or arrives too slowly.
-        StorageFullError: The disk is full.
+        StorageFullError: There is no room for the files.
     """
-    form = _Form(_boundary(request), parts)
+    form = _Form(_boundary(request), parts, charge)
     chunks = request.stream()
     try:
         _check_length(request, parts)
@@ -146,9 +158,10 @@ async def _drain(chunks: AsyncIterator[bytes]) -> None:
 class _Form:
     """Parses a body. `feed` only collects blocks and `flush` writes them, so that `flush` can run in a thread."""
 
-    def __init__(self, boundary: bytes, parts: Mapping[str, Part]) -> None:
+    def __init__(self, boundary: bytes, parts: Mapping[str, Part], charge: Callable[[int], None]) -> None:
         self.unwritten = 0
         self._parts = parts
+        self._charge = charge
         self._blocks: list[tuple[Part, bytes]] = []
         self._files: dict[int, BinaryIO] = {}
         self._current: Part | None = None
@@ -177,6 +190,7 @@ class _Form:
 
     def flush(self) -> None:
         """Write the collected blocks."""
+        self._charge(self.unwritten)
         blocks, self._blocks, self.unwritten = self._blocks, [], 0
         try:
             for part, block in blocks:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import anyio
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
-from service.errors import IdempotencyConflictError
+from service.errors import IdempotencyConflictError, QueueFullError, TooManyJobsError
 from service.http.context import Services
 from service.http.limits.disconnect import while_connected
 from service.http.limits.places import share_of
-from service.http.multipart import Part, receive_form
+from service.http.multipart import Part, announced_bytes, receive_form
 from service.jobs.types import Job, JobProgress, new_job_id
 from service.problems import ProblemError
 from service.prompts.shapes import parse_shapes
@@ -22,12 +24,15 @@ from service.sandbox.handles import Output
 from service.sandbox.inspection import InspectedJob, inspect_job
 from service.sandbox.marking import write_mask
 from service.storage.job_files import JobFiles
+from service.storage.space import Reservation
 from service.threads import in_thread
 from vos.weights.catalog import MODELS, read_record, weights_path
 
 _MAX_OPTIONS_BYTES = 1 << 14
 MAX_PROMPT_BYTES = 1 << 18
 """Largest `prompt` part: about 10,000 points."""
+_REFUSALS = (IdempotencyConflictError, QueueFullError, TooManyJobsError)
+"""Errors after which the database certainly has no row for the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +71,14 @@ async def submit_job(services: Services, request: Request, caller: str | None, k
 async def _receive_job(
     services: Services, request: Request, caller: str | None, key: str | None, earlier: Job | None
 ) -> SubmittedJob:
-    with services.storage.upload() as files:
+    with services.storage.upload() as files, services.storage.reserve(caller) as space:
         parts = {
             "video": Part(int(services.settings.max_upload_bytes), files.video),
             "mask": Part(int(services.settings.max_mask_bytes), files.mask, required=False),
             "prompt": Part(MAX_PROMPT_BYTES, required=False),
             "options": Part(_MAX_OPTIONS_BYTES, required=False),
         }
-        await in_thread(services.storage.check_space, _announced_bytes(request, parts.values()))
-        digest = await receive_upload(services, request, parts)
+        digest = await receive_upload(services, request, parts, space)
         if earlier is not None:
             _check_same_payload(earlier, digest)
             return SubmittedJob(earlier, new=False)
@@ -93,13 +97,20 @@ async def _receive_job(
         inspecting = inspect(inspect_job, files.video, files.mask, options, services.limits)
         inspected = await while_connected(request, inspecting)
         job = _new_job(options, replace(inspected, notes=notes + inspected.notes), digest, caller, key)
-        return await in_thread(_store, services, files, job)
+        await anyio.to_thread.run_sync(files.sync)  # a long wait, so in no thread for brief calls
+        return await in_thread(_store, services, files, space, job)
 
 
-async def receive_upload(services: Services, request: Request, parts: Mapping[str, Part]) -> str:
+async def receive_upload(services: Services, request: Request, parts: Mapping[str, Part], space: Reservation) -> str:
     """Receive a form as `receive_form` does, with the limits and counters of the service."""
-    least_rate = int(services.settings.min_upload_rate)
-    return await receive_form(request, parts, least_rate=least_rate, received=services.metrics.upload_bytes.inc)
+    await in_thread(space.cover, announced_bytes(request, parts.values()))
+    return await receive_form(
+        request,
+        parts,
+        least_rate=int(services.settings.min_upload_rate),
+        received=services.metrics.upload_bytes.inc,
+        charge=space.charge,
+    )
 
 
 def read_options(text: bytes) -> JobOptions:
@@ -150,12 +161,6 @@ def check_model(services: Services, options: JobOptions) -> None:
         )
 
 
-def _announced_bytes(request: Request, parts: Iterable[Part]) -> int:
-    """Return the size that the request announces, at most the sum of the parts' limits."""
-    length = request.headers.get("content-length", "")
-    return min(int(length) if length.isdecimal() else 0, sum(part.limit for part in parts))
-
-
 def _check_same_payload(job: Job, digest: str) -> None:
     if job.payload_sha256 != digest:
         raise IdempotencyConflictError("this Idempotency-Key was used for another video, mask, prompt or options")
@@ -176,12 +181,13 @@ def _new_job(options: JobOptions, inspected: InspectedJob, digest: str, caller: 
     )
 
 
-def _store(services: Services, files: JobFiles, job: Job) -> SubmittedJob:
+def _store(services: Services, files: JobFiles, space: Reservation, job: Job) -> SubmittedJob:
     """Store the files, then the record: a record without files would be a job that cannot run."""
     services.storage.adopt(files, job.id)
+    space.keep(job.id)
     try:
-        stored, new = services.store.create(job, services.queue_limits)
-    except BaseException:
+        stored, new = _create(services, job)
+    except _REFUSALS:
         services.storage.delete(job.id)
         raise
     if new:
@@ -189,3 +195,17 @@ def _store(services: Services, files: JobFiles, job: Job) -> SubmittedJob:
     else:
         services.storage.delete(job.id)
     return SubmittedJob(stored, new)
+
+
+def _create(services: Services, job: Job) -> tuple[Job, bool]:
+    """Create the record as `JobStore.create` does.
+
+    If the answer of the database was lost, the job may exist all the same, or may come to exist a moment later. Its
+    files stay in any case: the sweep removes them if no job appears.
+    """
+    try:
+        return services.store.create(job, services.queue_limits)
+    except SQLAlchemyError:
+        if not services.store.known([job.id]):
+            raise
+        return job, True

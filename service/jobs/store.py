@@ -6,7 +6,7 @@ database. Methods block; asynchronous code calls them in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, delete, literal_column, not_, select
@@ -71,7 +71,20 @@ class JobStore(Requests, Claims):
         ids = list(job_ids)
         found: set[str] = set()
         with self._engine.connect() as connection:
-            for start in range(0, len(ids), _MAX_PARAMETERS):
-                part = ids[start : start + _MAX_PARAMETERS]
+            for part in _parts(ids):
                 found.update(connection.scalars(select(jobs.c.id).where(jobs.c.id.in_(part))))
         return found
+
+    def owners(self, job_ids: Iterable[str]) -> dict[str, str]:
+        """Return the API key of each of the given jobs that has a row, "" for a job without a key."""
+        found: dict[str, str] = {}
+        with self._engine.connect() as connection:
+            for part in _parts(list(job_ids)):
+                rows = connection.execute(select(jobs.c.id, jobs.c.api_key_id).where(jobs.c.id.in_(part)))
+                found.update({job_id: key for job_id, key in rows})  # noqa: C416 - rows are no plain tuples
+        return found
+
+
+def _parts(ids: list[str]) -> Iterator[list[str]]:
+    """Split a list so that one statement takes each part."""
+    return (ids[start : start + _MAX_PARAMETERS] for start in range(0, len(ids), _MAX_PARAMETERS))

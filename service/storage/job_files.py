@@ -2,6 +2,7 @@
 
 ROOT/jobs/<job id>/{video, mask.png, frames.ndjson, report.json, state.npz, results/<format>}
 ROOT/incoming/<process>/<upload>/{video, mask.png}
+ROOT/incoming/<process>.reserved                        what the process has reserved (`service.storage.space`)
 ROOT/incoming/<process>.lock                            locked while the process is alive
 ROOT/workers/<name>.lock                                locked while the worker is alive
 
@@ -15,18 +16,17 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from service.errors import StorageFullError
 from service.storage.process_lock import ProcessLock, is_locked
+from service.storage.space import Reservation, Space
+from vos.runtime.durable import make_folder, sync_files, sync_folder
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
-_USAGE_SECONDS = 2.0
-"""How long a measurement of the space in use stays valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +67,40 @@ class JobFiles:
         """Return the path of a result file, such as "masks.zip"."""
         return self.folder / "results" / name
 
+    def sync(self) -> None:
+        """Wait until all files of an upload are on the disk."""
+        sync_files(self.folder.iterdir())
+
 
 class Storage:
     """All files of the service.
 
     Args:
         root: Folder of all files, created if missing.
-        quota: Largest total size of all files in bytes. None sets no limit.
+        quota: Largest total size of all files in bytes; None sets a share of the disk.
+        share: Largest share of the quota for one API key.
         reserve: Bytes to keep free on the disk for the database and running jobs.
+        owners: Returns the API key of each of the given jobs that exist, "" for a job without a key.
     """
 
-    def __init__(self, root: Path, *, quota: int | None = None, reserve: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        quota: int | None = None,
+        share: float = 1.0,
+        reserve: int = 64 << 20,
+        owners: Callable[[Collection[str]], Mapping[str, str]] = lambda _: {},
+    ) -> None:
         self.root = root.absolute()
-        self._quota = quota
-        self._reserve = reserve
         self._jobs, self._incoming, self._workers = (self.root / name for name in ("jobs", "incoming", "workers"))
         for folder in (self._jobs, self._incoming, self._workers):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         self._own = self._incoming / secrets.token_hex(8)
         self._lock: ProcessLock | None = None
         self._locking = Lock()
-        self._used, self._used_at = 0, -_USAGE_SECONDS
+        published = self._own.with_name(f"{self._own.name}.reserved")
+        self.space = Space(self.root, published, quota=quota, share=share, reserve=reserve, owners=owners)
 
     def close(self) -> None:
         """Delete unfinished uploads of this process."""
@@ -109,8 +122,7 @@ class Storage:
     @contextmanager
     def upload(self) -> Iterator[JobFiles]:
         """Create a staging folder. It is deleted at the end of the block unless `adopt` has moved it."""
-        with self._locking:
-            self._lock = self._lock or ProcessLock(_lock_of(self._own))
+        self._show_alive()
         folder = self._own / secrets.token_hex(8)
         folder.mkdir(parents=True)
         try:
@@ -118,42 +130,26 @@ class Storage:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def reserve(self, owner: str | None = None) -> Reservation:
+        """Return a reservation of no bytes yet for an upload or a result of this API key."""
+        self._show_alive()
+        return self.space.reserve(owner)
+
     def adopt(self, upload: JobFiles, job_id: str) -> JobFiles:
-        """Move an upload to the folder of a job, in one rename, before the job is created in the store."""
+        """Move an upload to the folder of a job, in one durable rename, before the job is created in the store.
+
+        The files of the upload must be on the disk (`JobFiles.sync`).
+        """
         os.utime(upload.folder)  # `sweep` measures the age of the folder from now on
         files = self.job(job_id)
         upload.folder.rename(files.folder)
+        sync_folder(self._jobs)
         return files
-
-    def check_space(self, wanted: int = 0) -> None:
-        """Check that `wanted` more bytes fit into the quota and onto the disk.
-
-        Raises:
-            StorageFullError: They do not fit.
-        """
-        if self._quota is not None and (used := self.usage()) + wanted > self._quota:
-            raise StorageFullError(
-                f"{used:,} of {self._quota:,} bytes are in use; there is no room for {wanted:,} more; "
-                "delete jobs or wait until some expire"
-            )
-        free = shutil.disk_usage(self.root).free
-        if free - wanted < self._reserve:
-            raise StorageFullError(
-                f"the disk has {free:,} bytes left, of which {self._reserve:,} are kept free; there is no room for "
-                f"{wanted:,} more"
-            )
-
-    def usage(self) -> int:
-        """Return the bytes used by all jobs and uploads, measured at most every two seconds."""
-        now = time.monotonic()
-        if now - self._used_at >= _USAGE_SECONDS:
-            self._used, self._used_at = _size(self._jobs) + _size(self._incoming), now
-        return self._used
 
     def delete(self, job_id: str) -> None:
         """Delete the files of a job, if there are any."""
         shutil.rmtree(self.job(job_id).folder, ignore_errors=True)
-        self._used_at = -_USAGE_SECONDS
+        self.space.forget(job_id)
 
     def job_ids(self) -> list[str]:
         """Return the ids of all jobs that have a folder."""
@@ -179,6 +175,7 @@ class Storage:
             if not is_locked(lock):
                 shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                 lock.unlink(missing_ok=True)
+                lock.with_suffix(".reserved").unlink(missing_ok=True)
         for lock in self._workers.glob("*.lock"):
             if not is_locked(lock):
                 lock.unlink(missing_ok=True)
@@ -196,6 +193,10 @@ class Storage:
         """Return whether the worker of this name is alive."""
         return is_locked(self._workers / f"{name}.lock")
 
+    def _show_alive(self) -> None:
+        with self._locking:
+            self._lock = self._lock or ProcessLock(_lock_of(self._own))
+
 
 def _lock_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
@@ -206,15 +207,3 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
-
-
-def _size(folder: Path) -> int:
-    """Return the total size of the files below a folder, without files that vanish meanwhile."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.stat(os.path.join(parent, name)).st_size  # noqa: PTH116, PTH118 - many files, often
-            except FileNotFoundError:
-                continue
-    return total

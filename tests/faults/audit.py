@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, text
 from tests.faults.clients import ALL_FRAMES, ENDED, Ledger, frames_of
 from tests.faults.plant import Plant
 from tests.support.waiting import files_below, wait_for
+from vos.runtime.durable import is_part
 
 
 @dataclass(frozen=True)
@@ -86,5 +87,5 @@ def _ownerless(plant: Plant, job_ids: set[str]) -> list[str]:
     """Return what lies in the storage without a job: folders, uploads, unfinished files."""
     folders = [str(entry) for entry in (plant.files / "jobs").iterdir() if entry.name not in job_ids]
     uploads = [str(path) for path in files_below(plant.files / "incoming")]
-    parts = [str(path) for path in files_below(plant.files / "jobs") if ".part" in path.name]
+    parts = [str(path) for path in files_below(plant.files / "jobs") if is_part(path)]
     return folders + uploads + parts

@@ -17,6 +17,7 @@ from service.jobs.types import Job, JobStatus, JobVideo, new_job_id
 from service.run.options import JobOptions
 from service.storage.job_files import JobFiles, Storage
 from tests.support.waiting import wait_for
+from vos.runtime.durable import is_part
 
 FRAMES = 30
 SIZE = (64, 48)
@@ -91,6 +92,6 @@ class Site:
     def is_tidy(self) -> bool:
         """Return whether every job folder has a row, and no upload, resume state or temporary file is left."""
         ids = self.storage.job_ids()
-        leftovers = [p for p in (self.root / "files").rglob("*") if p.suffix == ".part" or p.name == "state.npz"]
+        leftovers = [p for p in (self.root / "files").rglob("*") if is_part(p) or p.name == "state.npz"]
         uploads = list((self.root / "files" / "incoming").glob("*/*"))
         return self.store.known(ids) == set(ids) and not leftovers and not uploads

@@ -174,7 +174,9 @@ class Disk:
             self._remove(self._paths(call)[0])
 
     def find(self, path: str | Path) -> Node | None:
-        """Return the file or folder of this path as programs see it."""
+        """Return the file or folder of this path as programs see it; None also outside of the disk."""
+        if not self._is_below(f"{path}/"):
+            return None
         node: Node | None = self._top
         for name in self._parts(path):
             node = node.names.get(name) if node is not None else None
@@ -210,7 +212,7 @@ class Disk:
 
     def _sync(self, call: Call) -> None:
         if call.result is None:
-            node = self.find(call.file) if self._is_below(f"{call.file}/") else None
+            node = self.find(call.file)
             if node is not None:
                 now = Node(node.size, node.changes, names=dict(node.names))
                 self._syncing[call.process] = node, now
@@ -229,7 +231,7 @@ class Disk:
             node.size, node.changes = 0, node.changes + 1
 
     def _write(self, call: Call) -> None:
-        node = self.find(call.file) if self._is_below(call.file) else None
+        node = self.find(call.file)
         if node is None:
             return
         node.changes += 1

@@ -26,4 +26,5 @@ def wait_for(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
 def files_below(folder: Path) -> list[Path]:
     """Return all files below a folder except locks; files that vanish meanwhile do not count."""
     walk = os.walk(folder)  # unlike Path.rglob, it skips folders that no longer exist
-    return [Path(parent, name) for parent, _, names in walk for name in names if not name.endswith(".lock")]
+    signs = (".lock", ".reserved")
+    return [Path(parent, name) for parent, _, names in walk for name in names if not name.endswith(signs)]

@@ -64,10 +64,10 @@ def sync_files(paths: Iterable[Path]) -> None:
         sync_folder(folder)
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, mode: int = 0o777) -> None:
     """Create a folder and its missing parents, durably."""
     missing = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode, parents=True, exist_ok=True)
     for folder in missing:
         sync_folder(folder.absolute().parent)
 

@@ -15,7 +15,6 @@ from service.http.openapi import form_body
 from service.http.problem_responses import document_problems
 from service.http.submission import receive_upload
 from service.sandbox.inspection import probe_upload
-from service.threads import in_thread
 
 router = APIRouter(prefix="/v1", tags=["videos"])
 
@@ -54,9 +53,12 @@ _PROBLEMS = (*VIDEO_UPLOAD, "too-many-frames", "video-too-long")
 )
 async def probe_video(request: Request, services: ServicesDep, caller: CallerDep) -> Response:
     """Decode a video and report what its bitstream offers. The video is deleted afterwards."""
-    with services.uploads.take(share_of(request, caller)), services.storage.upload() as files:
-        await in_thread(services.storage.check_space)
+    with (
+        services.uploads.take(share_of(request, caller)),
+        services.storage.upload() as files,
+        services.storage.reserve(caller) as space,
+    ):
         parts = {"video": Part(int(services.settings.max_upload_bytes), files.video)}
-        await receive_upload(services, request, parts)
+        await receive_upload(services, request, parts, space)
         report = await while_connected(request, services.probe_pool.call(probe_upload, files.video, services.limits))
     return JSONResponse(report)

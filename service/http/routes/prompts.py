@@ -18,7 +18,6 @@ from service.http.schemas import PromptMask
 from service.http.submission import MAX_PROMPT_BYTES, receive_upload
 from service.prompts.shapes import parse_shapes
 from service.sandbox.marking import mark_upload
-from service.threads import in_thread
 
 router = APIRouter(prefix="/v1", tags=["videos"])
 
@@ -69,11 +68,14 @@ async def make_prompt(
 
     The same boxes and points give the same mask as the `prompt` of a job.
     """
-    with services.uploads.take(share_of(request, caller)), services.storage.upload() as files:
-        await in_thread(services.storage.check_space)
+    with (
+        services.uploads.take(share_of(request, caller)),
+        services.storage.upload() as files,
+        services.storage.reserve(caller) as space,
+    ):
         video = Part(int(services.settings.max_upload_bytes), files.video)
         prompt = Part(MAX_PROMPT_BYTES)
-        await receive_upload(services, request, {"video": video, "prompt": prompt})
+        await receive_upload(services, request, {"video": video, "prompt": prompt}, space)
         shapes = parse_shapes(bytes(prompt.text))
         making = services.probe_pool.call(mark_upload, files.video, shapes, services.limits)
         made = await while_connected(request, making)

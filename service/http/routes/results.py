@@ -22,6 +22,8 @@ from service.http.streaming.result_build import has_content, joined_build, read_
 from service.jobs.types import JobStatus
 from service.problems import ProblemError
 from service.sandbox.export import FORMATS
+from service.storage.result_files import stat_result
+from service.threads import in_thread
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
@@ -134,7 +136,8 @@ async def read_result(
     path = services.storage.job(job.id).result(form.file)
     # The masks of a finished job never change, and the same masks make the same file.
     headers = {"ETag": f'"{job.id}-{name}"', "Cache-Control": "private, no-cache"}
-    if not path.exists():
+    stat = await in_thread(stat_result, path)
+    if stat is None:
         with ExitStack() as held:
             held.enter_context(services.builds.take(share_of(request, caller)))
             build = held.enter_context(joined_build(services, job, name, caller))
@@ -143,10 +146,9 @@ async def read_result(
                 headers["Content-Disposition"] = f'attachment; filename="{filename}"'
                 return StreamingResponse(read_growing(build, path), media_type=form.media_type, headers=headers)
             await while_connected(request, asyncio.shield(build.task))
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        raise ProblemError("job-not-found", f"the job {job.id} was deleted") from None
+        stat = await in_thread(stat_result, path)
+    if stat is None:
+        raise ProblemError("job-not-found", f"the job {job.id} was deleted")
     return ResultFile(path, media_type=form.media_type, filename=filename, stat_result=stat, headers=headers)
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import anyio
+
+from service.errors import StorageFullError
 from service.http.context import ResultBuild, Services
 from service.jobs.types import Job
 from service.sandbox.export import FORMATS, render, render_files
+from service.storage.job_files import JobFiles
+from service.storage.result_files import store_result
+from service.storage.space import Reservation
 from service.threads import in_thread
+from vos.runtime.durable import part_of
 
 _BLOCK = 1 << 18
 _POLL_SECONDS = 0.05
@@ -44,8 +50,7 @@ def joined_build(services: Services, job: Job, name: str, caller: str | None) ->
 
 
 def _start(services: Services, job: Job, name: str, caller: str | None) -> ResultBuild:
-    target = services.storage.job(job.id).result(FORMATS[name].file)
-    part = target.with_name(f"part-{secrets.token_hex(8)}-{target.name}")
+    part = part_of(services.storage.job(job.id).result(FORMATS[name].file))
     build = ResultBuild(part, asyncio.create_task(_build(services, job, name, part, caller)))
     build.task.add_done_callback(lambda _task: _forget(services, (job.id, name), build))
     services.result_builds[job.id, name] = build
@@ -94,15 +99,57 @@ async def read_growing(build: ResultBuild, path: Path) -> AsyncIterator[bytes]:
 
 async def _build(services: Services, job: Job, name: str, part: Path, caller: str | None) -> None:
     files = services.storage.job(job.id)
+    with services.storage.reserve(job.api_key_id) as space:
+        try:
+            await in_thread(space.cover, await in_thread(_estimate, files, name))
+            await in_thread(partial(part.parent.mkdir, exist_ok=True))
+            async with services.export_pool.turn() as call:
+                services.result_builds[job.id, name].begun = True
+                building = call(render, job, name, render_files(job, files, name, part))
+                await _charge_growth(building, part, space)
+            await anyio.to_thread.run_sync(store_result, part, files.result(FORMATS[name].file))
+            await in_thread(space.keep, job.id)
+        except Exception:
+            await in_thread(services.store.get, job.id, caller)  # if the job was deleted meanwhile, raise that instead
+            raise
+        finally:
+            await in_thread(part.unlink, missing_ok=True)  # a killed process leaves its file
+
+
+def _estimate(files: JobFiles, name: str) -> int:
+    """Return roughly how many bytes a build will write: an overlay like the video, other results like the masks."""
+    if name == "overlay":
+        return files.video.stat().st_size
+    return files.mask_log.stat().st_size * (2 if FORMATS[name].temporary_files(1) else 1)
+
+
+async def _charge_growth(building: Awaitable[None], part: Path, space: Reservation) -> None:
+    """Wait for a build and reserve space while its file grows. A file without room is deleted, which stops the build.
+
+    Raises:
+        StorageFullError: There is no room for the file.
+        Exception: Whatever the build raised.
+    """
+    build = asyncio.ensure_future(building)
+    full: StorageFullError | None = None
     try:
-        await in_thread(services.storage.check_space, files.mask_log.stat().st_size)
-        await in_thread(partial(part.parent.mkdir, exist_ok=True))
-        async with services.export_pool.turn() as call:
-            services.result_builds[job.id, name].begun = True
-            await call(render, job, name, render_files(job, files, name, part))
-        await in_thread(part.replace, files.result(FORMATS[name].file))
+        while not (await asyncio.wait({build}, timeout=_POLL_SECONDS))[0]:
+            try:
+                await in_thread(space.reach, await in_thread(_size, part))
+            except StorageFullError as error:
+                full = error
+                await in_thread(part.unlink, missing_ok=True)
+        build.result()
     except Exception:
-        await in_thread(services.store.get, job.id, caller)  # if the job was deleted meanwhile, raise that instead
+        if full is not None:
+            raise full from None
         raise
     finally:
-        await in_thread(part.unlink, missing_ok=True)  # a killed process leaves its file
+        build.cancel()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.run.segment import Segmentation
+from vos.runtime.durable import remove_parts
 from vos.runtime.run_state import RunState
 
 _MAX_TIME_SHARE = 0.02
@@ -66,6 +67,6 @@ class ResumeState:
 
 
 def delete_state(path: Path) -> None:
-    """Delete a resume state."""
-    for file in (path, path.with_name(path.name + ".part")):
-        file.unlink(missing_ok=True)
+    """Delete a resume state, and what killed processes left of files beside it."""
+    path.unlink(missing_ok=True)
+    remove_parts(path.parent)

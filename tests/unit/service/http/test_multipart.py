@@ -42,7 +42,8 @@ def receive(
 
     headers = [(b"content-type", f"multipart/form-data; boundary={boundary}".encode())]
     request = Request({"type": "http", "method": "POST", "headers": headers}, next_message)
-    return asyncio.run(receive_form(request, parts, least_rate=1, received=lambda _: None)), taken
+    call = receive_form(request, parts, least_rate=1, received=lambda _: None, charge=lambda _: None)
+    return asyncio.run(call), taken
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 10**6])

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import StorageFullError
 from service.jobs.types import new_job_id
 from service.storage.job_files import JobFiles, Storage
 from service.storage.process_lock import ProcessLock, is_locked
@@ -68,24 +67,6 @@ def test_simultaneous_uploads_use_separate_folders(tmp_path: Path) -> None:
         folders = list(pool.map(lambda i: adopted(storage, b"%d" % i), range(40)))
     assert [f.video.read_bytes() for f in folders] == [b"%d" % i for i in range(40)]
     storage.close()
-
-
-def test_the_quota_counts_jobs_and_uploads(tmp_path: Path) -> None:
-    """An upload that would exceed the quota is refused, and a deleted job frees its space at once."""
-    storage = Storage(tmp_path, quota=1000, reserve=0)
-    files = adopted(storage, b"x" * 700)
-    storage.check_space(300)
-    with pytest.raises(StorageFullError, match="700 of 1,000 bytes are in use; there is no room for 301 more"):
-        storage.check_space(301)
-    storage.delete(files.folder.name)
-    storage.check_space(1000)
-    storage.close()
-
-
-def test_the_reserve_of_the_disk_is_kept_free(tmp_path: Path) -> None:
-    """The space reserved for the database and running jobs is not used for uploads."""
-    with pytest.raises(StorageFullError, match="the disk has"):
-        Storage(tmp_path, reserve=1 << 60).check_space()
 
 
 def test_a_sweep_removes_only_old_folders_without_a_job(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Unpack
 
 import httpx
 
-from keymask.connection import Cert, Proxy, Verify, client_arguments
+from keymask.connection import Cert, Proxy, Verify, client_arguments, opened
 from keymask.download import Download
 from keymask.errors import (
     JobCanceledError,
@@ -65,11 +65,10 @@ class AsyncClient:
         proxy: Proxy | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._http = httpx.AsyncClient(
-            **client_arguments(
-                base_url, api_key, timeout=timeout, transport=transport, verify=verify, cert=cert, proxy=proxy
-            )
+        arguments = client_arguments(
+            base_url, api_key, timeout=timeout, transport=transport, verify=verify, cert=cert, proxy=proxy
         )
+        self._http = opened(httpx.AsyncClient, arguments)
         self._timeout = timeout
         self._retries = retries
 

@@ -12,7 +12,7 @@ from typing import Unpack
 
 import httpx
 
-from keymask.connection import Cert, Proxy, Verify, client_arguments
+from keymask.connection import Cert, Proxy, Verify, client_arguments, opened
 from keymask.download import Download
 from keymask.errors import (
     JobCanceledError,
@@ -80,11 +80,10 @@ class Client:
         proxy: Proxy | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._http = httpx.Client(
-            **client_arguments(
-                base_url, api_key, timeout=timeout, transport=transport, verify=verify, cert=cert, proxy=proxy
-            )
+        arguments = client_arguments(
+            base_url, api_key, timeout=timeout, transport=transport, verify=verify, cert=cert, proxy=proxy
         )
+        self._http = opened(httpx.Client, arguments)
         self._timeout = timeout
         self._retries = retries
 

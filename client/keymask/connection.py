@@ -7,7 +7,7 @@ import os
 import ssl
 import warnings
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
 
@@ -19,6 +19,8 @@ Cert: TypeAlias = "str | tuple[str, str] | tuple[str, str, str]"
 """Client certificate: a file with certificate and key; or both files; or both files and the password of the key."""
 Proxy: TypeAlias = "str | httpx.URL | httpx.Proxy"
 """Proxy for all requests, such as http://proxy.example:3128."""
+
+Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
 DEFAULT_URL = "http://localhost:8000"
 
@@ -36,7 +38,7 @@ def client_arguments(
     """Return the arguments of an httpx client; KEYMASK_URL and KEYMASK_API_KEY are the defaults.
 
     Raises:
-        InvalidArgumentError: The URL, the key or the proxy cannot be used.
+        InvalidArgumentError: The URL or the key cannot be used.
         OSError: A certificate cannot be read.
     """
     url = _checked_url(base_url or os.environ.get("KEYMASK_URL") or DEFAULT_URL)
@@ -53,8 +55,20 @@ def client_arguments(
         "timeout": timeout,
         "transport": transport,
         "verify": _tls(verify, cert),
-        "proxy": _checked_proxy(proxy),
+        "proxy": proxy,
     }
+
+
+def opened(kind: type[Http], arguments: dict[str, Any]) -> Http:
+    """Make an httpx client.
+
+    Raises:
+        InvalidArgumentError: The proxy cannot be used; the environment may name it.
+    """
+    try:
+        return kind(**arguments)
+    except (httpx.InvalidURL, ValueError, ImportError) as error:  # SOCKS needs a package of its own
+        raise InvalidArgumentError(f"the proxy cannot be used: {error}") from error
 
 
 def _checked_url(given: str) -> httpx.URL:
@@ -72,15 +86,6 @@ def _checked_key(given: str) -> str:
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise InvalidArgumentError("the API key has characters that no key has; allowed: ASCII without spaces")
     return key
-
-
-def _checked_proxy(given: Proxy | None) -> httpx.Proxy | None:
-    if given is None or isinstance(given, httpx.Proxy):
-        return given
-    try:
-        return httpx.Proxy(given)
-    except (httpx.InvalidURL, ValueError, TypeError) as error:
-        raise InvalidArgumentError(f"the proxy cannot be used: {error}") from error
 
 
 def _is_this_machine(host: str) -> bool:

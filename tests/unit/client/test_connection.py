@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,16 @@ def test_what_cannot_be_used_is_refused_at_once(arguments: dict[str, Any]) -> No
     for kind in (Client, AsyncClient):
         with pytest.raises(keymask.InvalidArgumentError):
             kind(**arguments)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "gopher://127.0.0.1:1"])
+def test_a_proxy_of_the_environment_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """An error of the environment is an error of the client too, and says what is wrong."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    for kind in (Client, AsyncClient):
+        with pytest.raises(keymask.InvalidArgumentError, match="proxy"):
+            kind("https://gpu.example")
 
 
 def test_a_key_that_was_read_from_a_file_may_end_in_a_newline(run: Run) -> None:

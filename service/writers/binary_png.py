@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
 from service.writers.png import COMPRESS_LEVEL, mask_name
 from service.writers.stored_zip import StoredZip
-from vos.runtime.durable import make_folder
+from service.writers.writer import Target, opened
 from vos.types import FrameMask
 
 
@@ -17,14 +15,13 @@ class BinaryPngWriter:
     """Writes a zip of OBJECT/00000.png, ...: 8-bit grey, 255 inside the object. Every object has every frame.
 
     Args:
-        path: File to write.
+        target: File to write.
         objects: Object ids of the prompt.
     """
 
-    def __init__(self, path: Path, objects: tuple[int, ...]) -> None:
-        make_folder(path.parent)
+    def __init__(self, target: Target, objects: tuple[int, ...]) -> None:
         self._objects = objects
-        self._file = path.open("wb")
+        self._file = opened(target)
         self._archive = StoredZip(self._file)
 
     def write(self, frame: FrameMask) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from codec.types import VideoInfo
 from service.errors import UsageError
@@ -20,7 +20,7 @@ from service.writers.video.cutout import PRORES_4444, VP9_ALPHA, CutoutWriter
 from service.writers.video.film import Encoding
 from service.writers.video.matte import MatteWriter
 from service.writers.video.overlay import CONTAINERS, Look, OverlayWriter
-from service.writers.writer import ResultWriter
+from service.writers.writer import MakeTemporary, ResultWriter, Target
 from service.writers.ytvis import YtvisWriter
 
 
@@ -30,6 +30,8 @@ class Material:
 
     Attributes:
         source: The video, or a folder of pictures.
+        sound: The video a second time, if it is an open file.
+        temporary: Makes temporary files; beside the written file by default.
         name: What files call the video.
         info: Sizes and orientation of the video.
         objects: Object ids of the prompt.
@@ -39,9 +41,11 @@ class Material:
         tolerance: Farthest distance in pixels of polygons from the outline.
     """
 
-    source: Path
+    source: Path | BinaryIO
     name: str
     info: VideoInfo
+    sound: BinaryIO | None = None
+    temporary: MakeTemporary | None = None
     objects: tuple[int, ...] = ()
     categories: Categories = field(default_factory=Categories)
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -65,26 +69,40 @@ class Format:
         open: Starts to write the file.
         suffixes: Allowed endings of the file's name.
         grows: Whether the file is written from front to back, so that it can be sent while it is built.
+        temporary_files: Number of temporary files that writing takes, given the number of objects.
     """
 
     file: str
     media_type: str
     about: str
-    open: Callable[[Path, Material], ResultWriter]
+    open: Callable[[Target, Material], ResultWriter]
     suffixes: tuple[str, ...]
     grows: bool = False
+    temporary_files: Callable[[int], int] = lambda _objects: 0
 
 
-def _annotations(kind: type[CocoWriter | YtvisWriter], path: Path, given: Material) -> ResultWriter:
-    return kind(path, given.size, given.categories, given.about)
+def _annotations(kind: type[CocoWriter | YtvisWriter], target: Target, given: Material) -> ResultWriter:
+    return kind(target, given.size, given.categories, given.about, given.temporary)
 
 
-def _polygons(path: Path, given: Material) -> ResultWriter:
-    return PolygonWriter(path, given.size, given.categories, given.about, given.tolerance)
+def _polygons(target: Target, given: Material) -> ResultWriter:
+    return PolygonWriter(target, given.size, given.categories, given.about, given.temporary, tolerance=given.tolerance)
 
 
-def _cutout(encoding: Encoding, path: Path, given: Material) -> ResultWriter:
-    return CutoutWriter(given.source, path, given.info, encoding)
+def _boxes(target: Target, given: Material) -> ResultWriter:
+    return LabelStudioWriter(target, given.size, given.categories, given.name, given.temporary)
+
+
+def _cutout(encoding: Encoding, target: Target, given: Material) -> ResultWriter:
+    return CutoutWriter(given.source, target, given.info, encoding, given.sound)
+
+
+def _one(_objects: int) -> int:
+    return 1
+
+
+def _per_object(objects: int) -> int:
+    return objects
 
 
 FORMATS: Mapping[str, Format] = {
@@ -92,7 +110,7 @@ FORMATS: Mapping[str, Format] = {
         "masks.zip",
         "application/zip",
         "zip of indexed PNGs with the DAVIS palette",
-        lambda path, given: ZipWriter(path),  # noqa: ARG005
+        lambda target, given: ZipWriter(target),  # noqa: ARG005
         (".zip",),
         grows=True,
     ),
@@ -100,7 +118,7 @@ FORMATS: Mapping[str, Format] = {
         "binary.zip",
         "application/zip",
         "zip of a folder per object with black and white PNGs",
-        lambda path, given: BinaryPngWriter(path, given.objects),
+        lambda target, given: BinaryPngWriter(target, given.objects),
         (".zip",),
         grows=True,
     ),
@@ -111,6 +129,7 @@ FORMATS: Mapping[str, Format] = {
         partial(_annotations, CocoWriter),
         (".json",),
         grows=True,
+        temporary_files=_one,
     ),
     "polygons": Format(
         "polygons.json",
@@ -119,27 +138,36 @@ FORMATS: Mapping[str, Format] = {
         _polygons,
         (".json",),
         grows=True,
+        temporary_files=_one,
     ),
-    "ytvis": Format("ytvis.json", "application/json", "YouTube-VIS", partial(_annotations, YtvisWriter), (".json",)),
+    "ytvis": Format(
+        "ytvis.json",
+        "application/json",
+        "YouTube-VIS",
+        partial(_annotations, YtvisWriter),
+        (".json",),
+        temporary_files=_per_object,
+    ),
     "labelstudio": Format(
         "labelstudio.json",
         "application/json",
         "Label Studio task with a box per object and frame (VideoRectangle)",
-        lambda path, given: LabelStudioWriter(path, given.size, given.categories, given.name),
+        _boxes,
         (".json",),
+        temporary_files=_per_object,
     ),
     "overlay": Format(
         "overlay.mp4",
         "video/mp4",
         "video with the masks drawn over it",
-        lambda path, given: OverlayWriter(given.source, path, given.info, given.look),
+        lambda target, given: OverlayWriter(given.source, target, given.info, given.look, given.sound),
         tuple(CONTAINERS),
     ),
     "matte": Format(
         "matte.mp4",
         "video/mp4",
         "luma matte: white objects on black",
-        lambda path, given: MatteWriter(given.source, path, given.info),
+        lambda target, given: MatteWriter(given.source, target, given.info, given.sound),
         (".mp4",),
     ),
     "prores4444": Format(

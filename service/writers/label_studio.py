@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, TextIO
 
 from service.writers.categories import Categories
 from service.writers.coco import copy_text, write_item
 from service.writers.mask_line import frame_line
-from service.writers.writer import as_text, temporary_beside
-from vos.runtime.durable import make_folder
+from service.writers.writer import MakeTemporary, Target, as_text, opened, temporary_beside
 from vos.types import FrameMask
 
 
@@ -24,22 +22,29 @@ class LabelStudioWriter:
     """Collects the keyframes of each object in a file of its own, since the format groups them by object.
 
     Args:
-        path: File to write.
+        target: File to write.
         size: Width and height of the masks in pixels.
         categories: Names of the objects.
         video: Name of the video, which the task refers to.
+        temporary: Makes temporary files, one per object; beside `target` by default.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], categories: Categories, video: str) -> None:
-        make_folder(path.parent)
-        self._path = path
+    def __init__(
+        self,
+        target: Target,
+        size: tuple[int, int],
+        categories: Categories,
+        video: str,
+        temporary: MakeTemporary | None = None,
+    ) -> None:
+        self._temporary = temporary or temporary_beside(target)
         self._size = size
         self._categories = categories
         self._video = video
         self._frames, self._end = 0, 0.0
         self._parts: dict[int, _Keyframes] = {}
         self._files = ExitStack()
-        self._out = path.open("w", encoding="utf-8")
+        self._out = as_text(opened(target))
 
     def write(self, frame: FrameMask) -> None:
         """Collect the boxes of a frame."""
@@ -52,9 +57,7 @@ class LabelStudioWriter:
         for entry in line["objects"]:
             present.add(entry["id"])
             if entry["id"] not in self._parts:
-                self._parts[entry["id"]] = _Keyframes(
-                    self._files.enter_context(as_text(temporary_beside(self._path)()))
-                )
+                self._parts[entry["id"]] = _Keyframes(self._files.enter_context(as_text(self._temporary())))
             self._parts[entry["id"]].add(self._keyframe(line, entry["bbox"]))
         for object_id in self._parts.keys() - present:
             self._parts[object_id].end()

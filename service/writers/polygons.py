@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from service.writers.categories import Categories
 from service.writers.coco import CocoWriter
 from service.writers.mask_line import decode_rle
+from service.writers.writer import MakeTemporary, Target
 
 TOLERANCE = 1.0
 """Farthest distance in pixels of an outline from the mask's edge."""
@@ -25,23 +25,26 @@ class PolygonWriter(CocoWriter):
     """Like `CocoWriter`, with one polygon per connected part. Holes are filled, which polygons of COCO cannot express.
 
     Args:
-        path: File to write.
+        target: File to write.
         size: Width and height of the masks in pixels.
         categories: Names of the objects.
         info: The file's `info`.
+        temporary: Makes temporary files; beside `target` by default.
         tolerance: Farthest distance in pixels of a polygon from the outline; 0 keeps every corner.
     """
 
     def __init__(
         self,
-        path: Path,
+        target: Target,
         size: tuple[int, int],
         categories: Categories,
         info: Mapping[str, Any],
+        temporary: MakeTemporary | None = None,
+        *,
         tolerance: float = TOLERANCE,
     ) -> None:
         self._tolerance = tolerance
-        super().__init__(path, size, categories, info)
+        super().__init__(target, size, categories, info, temporary)
 
     def _annotation(self, line: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
         mask = decode_rle(entry["rle"])

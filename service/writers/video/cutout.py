@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -15,6 +15,7 @@ from codec.decode.colors import bits_of, colors_of, from_planes
 from codec.types import VideoInfo
 from service.errors import UsageError
 from service.writers.video.film import Encoding, FilmWriter, even
+from service.writers.writer import Target
 from vos.types import FrameMask
 
 PRORES_4444 = Encoding("mov", "prores_ks", "yuva444p10le", {"profile": "4444", "vendor": "apl0"}, is_deep=True)
@@ -34,9 +35,10 @@ class CutoutWriter(FilmWriter):
 
     Args:
         source: The video that is segmented, or a folder of pictures.
-        path: File to write.
+        target: File to write.
         info: Size and orientation of the video.
         encoding: `PRORES_4444` or `VP9_ALPHA`.
+        sound: The video a second time, if it is an open file.
 
     Raises:
         UsageError: The video is HDR, which VP9 with alpha, of 8 bits per sample, cannot hold.
@@ -44,10 +46,17 @@ class CutoutWriter(FilmWriter):
 
     noun = "cutout"
 
-    def __init__(self, source: Path, path: Path, info: VideoInfo, encoding: Encoding) -> None:
+    def __init__(
+        self,
+        source: Path | BinaryIO,
+        target: Target,
+        info: VideoInfo,
+        encoding: Encoding,
+        sound: BinaryIO | None = None,
+    ) -> None:
         self._chosen = encoding
         self._from_planes = VideoReformatter()
-        super().__init__(source, path, info)
+        super().__init__(source, target, info, sound)
 
     def _choose_encoding(self, picture: av.VideoFrame) -> Encoding:
         # Programs read ProRes as limited range whatever its tags say; VP9 follows, so that both look alike.

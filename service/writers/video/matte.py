@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ from av.video.reformatter import VideoReformatter
 from codec.decode.colors import BT709, Colors, from_planes
 from codec.types import VideoInfo
 from service.writers.video.film import Encoding, FilmWriter, even
+from service.writers.writer import Target
 from vos.types import FrameMask
 
 _BLACK, _WHITE, _NO_COLOR = 16, 235, 128
@@ -21,15 +23,16 @@ class MatteWriter(FilmWriter):
 
     Args:
         source: The video that is segmented, or a folder of pictures.
-        path: File to write.
+        target: File to write.
         info: Size and orientation of the video.
+        sound: The video a second time, if it is an open file.
     """
 
     noun = "matte"
 
-    def __init__(self, source: Path, path: Path, info: VideoInfo) -> None:
+    def __init__(self, source: Path | BinaryIO, target: Target, info: VideoInfo, sound: BinaryIO | None = None) -> None:
         self._from_planes = VideoReformatter()
-        super().__init__(source, path, info)
+        super().__init__(source, target, info, sound)
 
     def _choose_encoding(self, picture: av.VideoFrame) -> Encoding:  # noqa: ARG002 - a matte has no source colors
         colors = Colors(BT709, BT709, BT709, is_full_range=False)

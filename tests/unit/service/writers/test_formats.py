@@ -49,7 +49,7 @@ def write(name: str, source: Path, target: Path) -> list[str]:
     """Write a format from the masks of all frames; return the notes."""
     with open_video(source) as reader:
         info, frames = reader.info, sorted(reader, key=lambda frame: frame.index)
-    material = Material(source, source.name, info, (1, 3), Categories({1: "dog"}))
+    material = Material(source, source.name, info, objects=(1, 3), categories=Categories({1: "dog"}))
     writer = FORMATS[name].open(target, material)
     for frame in frames:
         labels = labels_at(frame.index, material.size)

@@ -214,6 +214,14 @@ class Settings(BaseSettings):
     stall_seconds: Annotated[
         float, Field(gt=0, description="a worker that shows no progress for this long is replaced, in seconds")
     ] = 120.0
+    lease_seconds: Annotated[
+        float,
+        Field(
+            ge=1,
+            description="time without a sign of life after which others take over a worker's job, in seconds; the same "
+            "on all machines of a service",
+        ),
+    ] = 15.0
 
     @property
     def weights_dir(self) -> Path:

@@ -8,20 +8,23 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from codec.types import CompressedFrame
-from service.engine.reporting import DrainedError
+from service.engine.reporting import DrainedError, Observer
 from service.errors import MasksTooLargeError, TooManyFramesError
-from service.jobs.types import Job, JobProgress
+from service.jobs.types import Job, JobProgress, LogSegment
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
-from service.run.resume.state import ResumeState, delete_state
+from service.run.resume.state import ResumeState
 from service.run.review.reviewer import facts_of, facts_of_line
 from service.run.segment import Segmentation, segment
 from service.storage.job_files import JobFiles
-from service.storage.mask_log import MaskLog, iter_lines
+from service.storage.mask_log import MaskLog, settle
+from service.storage.mask_log_view import MaskLogView
 from vos.runtime.durable import write_durably
+from vos.runtime.run_state import RunState
 from vos.types import FrameMask, MaskSource, Options, Stats
 
 
@@ -47,7 +50,7 @@ class JobRun:
         job: The job.
         files: Files of the job.
         load: Loads the network with the options of the job.
-        observe: Called after every step with the progress and the stats; it may raise an error to stop the job.
+        observer: Is told of every step. It raises an error to stop the job, and if the job was lost.
         state_seconds: Shortest time between two saved resume states.
         max_frames: Largest number of frames of a video; uploading a long video does not count all of them.
         max_mask_bytes: Largest size of the mask log.
@@ -58,7 +61,7 @@ class JobRun:
         job: Job,
         files: JobFiles,
         load: Callable[[Options], LoadedModel],
-        observe: Callable[[JobProgress, Stats | None], None],
+        observer: Observer,
         *,
         state_seconds: float,
         max_frames: int,
@@ -67,12 +70,15 @@ class JobRun:
         self._job = job
         self._files = files
         self._load = load
-        self._observe = observe
+        self._observer = observer
         self._state_seconds = state_seconds
         self._max_frames = max_frames
         self._max_mask_bytes = max_mask_bytes
+        self._fence = job.fence
         self._run: Segmentation | None = None
         self._log: MaskLog | None = None
+        self._earlier: tuple[LogSegment, ...] | None = None
+        self._earlier_bytes = 0
         self._began = time.monotonic()
         self._new = 0
         self._write_seconds = 0.0
@@ -93,11 +99,15 @@ class JobRun:
             load=lambda _choice, options, _settings: self._load(options),
             on_frame=self._check_frame,
         )
-        with run, closing(MaskLog(self._files.mask_log)) as log:
+        log = MaskLog(self._files.mask_log(self._fence))
+        with run, closing(log):
             self._run, self._log = run, log
-            fingerprint = self._fingerprint(run.model)
             state = ResumeState(
-                self._files.state, run, fingerprint=fingerprint, min_seconds=self._state_seconds, sync=log.sync
+                self._files.state(self._fence),
+                run,
+                fingerprint=self._fingerprint(run.model),
+                min_seconds=self._state_seconds,
+                sync=log.sync,
             )
             self._restore(state, log)
             try:
@@ -108,8 +118,11 @@ class JobRun:
                     self._write(mask, log, state)
                     self._report("segmenting")
             except DrainedError:
+                self._observer.check_claim()
                 state.save()
                 raise
+            finally:
+                log.sync()
             return self._finish(run)
 
     @property
@@ -125,22 +138,46 @@ class JobRun:
         """Whether this attempt resumed from the masks of an earlier one."""
         return self._resumed_at is not None
 
+    @property
+    def segments(self) -> tuple[LogSegment, ...]:
+        """What counts of the mask log when this attempt ends now."""
+        if self._earlier is None or self._log is None:
+            return self._job.segments
+        return (*self._earlier, LogSegment(self._fence, self._log.size)) if self._log.size else self._earlier
+
     def _restore(self, state: ResumeState, log: MaskLog) -> None:
-        restored = state.restore(max(log.last, self._job.options.first_frame - 1))
+        """Resume where an earlier attempt stopped, if possible, and decide what counts of the mask log."""
+        earlier, last = settle(self._files, self._job.segments)
+        restored, unused = self._load_state(state, max(last, self._job.options.first_frame - 1))
         if restored is None:
-            log.clear()
-            return
-        self._resumed_at = restored.next_index
-        self._earlier_counts = restored.counts
-        self._report("resuming")
+            earlier = ()
+        else:
+            log.last = last
+        self._observer.set_segments((*earlier, LogSegment(self._fence)))
+        self._earlier = earlier
+        self._earlier_bytes = sum(segment.bytes or 0 for segment in earlier)
+        for path in unused:
+            path.unlink(missing_ok=True)
+        if restored is not None:
+            self._resumed_at = restored.next_index
+            self._earlier_counts = restored.counts
+            self._report("resuming")
+
+    def _load_state(self, state: ResumeState, last: int) -> tuple[RunState | None, list[Path]]:
+        """Restore the latest usable state of earlier attempts; return it and the files that are of no more use."""
+        fences = self._files.attempts("state", before=self._fence)
+        for fence in fences:
+            if restored := state.restore(last, self._files.state(fence)):
+                return restored, [self._files.state(other) for other in fences if other != fence]
+        logs = self._files.attempts("frames", before=self._fence)
+        return None, [*map(self._files.state, fences), *map(self._files.mask_log, logs)]
 
     def _review_earlier(self, run: Segmentation, end: int) -> None:
-        """Add the frames of the earlier attempt to the review. By the first new mask, their cuts are known again."""
-        with self._files.mask_log.open("rb") as log:
-            for line in iter_lines(log):
-                if line["index"] < end:
-                    facts = facts_of_line(line, run.prompt.prompt.object_ids, run.info)
-                    run.add_to_review(line["index"], MaskSource(line["source"]), facts)
+        """Add the frames of the earlier attempts to the review. By the first new mask, their cuts are known again."""
+        for line in MaskLogView(self._files, self._earlier or ()).iter_lines():
+            if line["index"] < end:
+                facts = facts_of_line(line, run.prompt.prompt.object_ids, run.info)
+                run.add_to_review(line["index"], MaskSource(line["source"]), facts)
 
     def _check_frame(self, frame: CompressedFrame) -> None:
         """Enforce the limit of frames, and report before the first mask too, so the job can be stopped at any time."""
@@ -151,8 +188,9 @@ class JobRun:
 
     def _write(self, mask: FrameMask, log: MaskLog, state: ResumeState) -> None:
         began = time.monotonic()
+        self._observer.check_claim()
         log.append(mask)
-        if log.size > self._max_mask_bytes:
+        if self._earlier_bytes + log.size > self._max_mask_bytes:
             raise MasksTooLargeError(
                 f"the masks up to frame {mask.index} take more than the {self._max_mask_bytes:,} bytes allowed; choose "
                 "a range of frames with start and end, or mark fewer objects"
@@ -166,10 +204,10 @@ class JobRun:
         done, total = self._done, self._total
         # The number of frames of a long video is an estimate until all of it has been read.
         total = None if total is None else max(done, total)
-        self._observe(JobProgress(done, total, stage, fps and round(fps, 2)), self.stats)
+        self._observer(JobProgress(done, total, stage, fps and round(fps, 2)), self.stats)
 
     def _finish(self, run: Segmentation) -> JobOutcome:
-        """Write the report and delete the resume state. The job may be called succeeded from here on."""
+        """Write the report. The job may be called succeeded from here on."""
         done, options = self._done, self._job.options
         # The path of the weights is internal to the server; their digest identifies them.
         model = {name: value for name, value in run.model.description.items() if name != "weights"}
@@ -178,18 +216,14 @@ class JobRun:
         # HTTP clients also read these names.
         report |= {"codec": run.bitstream.to_json(run.info), "frames": run.stats.total}
         report["options"]["model"] = options.model
-        assert self._log is not None
-        self._log.sync()
-        # This also syncs the folder, and with it the name of the mask log.
-        write_durably(self._files.report, (json.dumps(report, indent=2) + "\n").encode())
-        delete_state(self._files.state)
+        write_durably(self._files.report(self._fence), (json.dumps(report, indent=2) + "\n").encode())
         fps = self._new / max(1e-6, time.monotonic() - self._began)
         progress = JobProgress(done, done, "finished", round(fps, 2))
         return JobOutcome(report, progress, run.bitstream.frames if options.end is None else None)
 
     @property
     def _done(self) -> int:
-        """Number of masks in the log, whose indices are consecutive."""
+        """Number of masks in the log, whose indices are consecutive; those of earlier attempts count too."""
         return 0 if self._log is None else max(0, self._log.last - self._job.options.first_frame + 1)
 
     @property

@@ -63,12 +63,12 @@ class Ended:
 
     Attributes:
         job_id: Id of the job.
-        status: New status of the job, `QUEUED` if it was returned.
+        status: New status of the job, `QUEUED` if it was returned or will be tried again, None if it was lost.
         resumed: Whether this attempt resumed from stored masks.
     """
 
     job_id: str
-    status: JobStatus
+    status: JobStatus | None
     resumed: bool
 
 

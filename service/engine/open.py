@@ -28,6 +28,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         model=ModelChoice(settings.model, settings.weights, precision=settings.precision),
         stall_seconds=settings.stall_seconds,
         grace_seconds=settings.grace_seconds,
+        lease_seconds=settings.lease_seconds,
         settings=settings,
     )
 
@@ -51,7 +52,11 @@ def open_store(settings: Settings) -> tuple[JobStore, Storage]:
     except (SQLAlchemyError, ImportError) as error:
         raise UsageError(f"the job database cannot be opened: {error}") from error
     storage = Storage(
-        settings.files_dir, quota=settings.storage_quota, share=settings.storage_share, owners=store.owners
+        settings.files_dir,
+        quota=settings.storage_quota,
+        share=settings.storage_share,
+        owners=store.owners,
+        lease_seconds=settings.lease_seconds,
     )
     return store, storage
 

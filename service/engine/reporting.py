@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
+from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.engine.lease import Lease
 from service.engine.messages import Command, Heartbeat
 from service.jobs.store import JobStore
-from service.jobs.types import Job, JobProgress
+from service.jobs.types import Job, JobProgress, LogSegment
 from vos.types import Stats
 
 _log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 
 class CanceledError(Exception):
-    """The job was canceled, or this worker no longer owns it."""
+    """The job was canceled."""
 
 
 class DrainedError(Exception):
@@ -58,17 +63,17 @@ class Observer:
 
     Args:
         job: The job.
-        worker: Name of the worker.
         store: Job store that receives the progress.
         inbox: Pipe to the supervisor.
+        lease: The lease of the job.
         seconds: Shortest time between two reports.
     """
 
-    def __init__(self, job: Job, worker: str, store: JobStore, inbox: Inbox, seconds: float) -> None:
+    def __init__(self, job: Job, store: JobStore, inbox: Inbox, lease: Lease, seconds: float) -> None:
         self._job = job
-        self._worker = worker
         self._store = store
         self._inbox = inbox
+        self._lease = lease
         self._seconds = seconds
         self._report_at = 0.0
         self._latest = JobProgress()
@@ -79,6 +84,7 @@ class Observer:
 
         Raises:
             CanceledError, DrainedError: The job has to stop.
+            LostJobError: Another worker may have the job.
         """
         first = progress.done > 0 and self._latest.done == 0
         if not first and progress.stage == self._latest.stage and time.monotonic() < self._report_at:
@@ -92,6 +98,24 @@ class Observer:
         if not self._store_progress(progress):
             raise CanceledError
 
+    def check_claim(self) -> None:
+        """Check before a file is written that the job was not lost while this process was stopped.
+
+        Raises:
+            LostJobError: Another worker may have the job.
+        """
+        self._lease.check()
+
+    def set_segments(self, segments: Sequence[LogSegment]) -> None:
+        """Decide what counts of the job's mask log.
+
+        Raises:
+            LostJobError: Another worker has the job.
+        """
+        retry_change(
+            partial(self._store.set_segments, self._job.id, self._job.fence, segments), self._inbox, self._job.id
+        )
+
     def send_heartbeat(self, stats: Stats | None) -> None:
         """Tell the supervisor that the job makes progress, and what was done since the last heartbeat."""
         if stats is None:
@@ -104,20 +128,21 @@ class Observer:
 
     def _store_progress(self, progress: JobProgress) -> bool:
         """Store the progress and return whether the job may continue."""
+        self._lease.check()
         try:
-            return self._store.set_progress(self._job.id, self._worker, progress)
+            return self._store.set_progress(self._job.id, self._job.fence, progress)
         except SQLAlchemyError as error:
             # The masks matter more than their progress; the next report may succeed.
             _log.warning("progress not stored", extra={"job_id": self._job.id, "reason": str(error)[:200]})
             return True
 
 
-def retry_change(change: Callable[[], object], inbox: Inbox, job_id: str) -> None:
+def retry_change(change: Callable[[], Result], inbox: Inbox, job_id: str) -> Result:
     """Make a change in the job store; retry it while the database fails (a full disk, a restart)."""
     pause = 0.1
     while True:
         try:
-            change()
+            return change()
         except SQLAlchemyError as error:
             if inbox.draining:
                 raise
@@ -126,5 +151,3 @@ def retry_change(change: Callable[[], object], inbox: Inbox, job_id: str) -> Non
             inbox.wait(pause)
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
-        else:
-            return

@@ -13,18 +13,21 @@ from functools import partial
 from multiprocessing.connection import wait
 
 from service.engine.housekeeper import Housekeeper
+from service.engine.lease import LeaseWatch
 from service.engine.messages import Command, Ended, Heartbeat
 from service.engine.steps import Steps
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
 from service.engine.worker_process import WorkerProcess
 from service.jobs.claims import Release
 from service.jobs.store import JobStore
+from service.jobs.types import Claim
 from service.storage.job_files import Storage
+from service.storage.mask_log import settle
 
 _log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.5
-_ORPHAN_SECONDS = 2.0
+_REMOVAL_SECONDS = 2.0
 _MIN_START_SECONDS = 300.0
 """Time a worker always has to load its network, even if `stall_seconds` is shorter."""
 _SILENT_SECONDS = 60.0
@@ -43,6 +46,7 @@ class Supervisor:
         self._store = store
         self._storage = storage
         self._housekeeper = Housekeeper(store, storage)
+        self._leases = LeaseWatch(store, config.lease_seconds)
         self._workers = [WorkerProcess(device, config, store, storage) for device in config.devices]
         self._lock = threading.Lock()
         self._frames: Counter[str] = Counter()
@@ -59,10 +63,9 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="keymask-engine", daemon=True)
 
     def start(self) -> None:
-        """Requeue interrupted jobs and start the workers."""
-        self._steps.run("requeue", lambda: self._store.requeue_orphans(self._is_alive))
+        """Start the workers."""
         self._steps.run("remove", self._housekeeper.remove_deleted)
-        self._steps.run("sweep", self._sweep_all)
+        self._steps.run("sweep", self._housekeeper.sweep)
         self._ticked_at = time.monotonic()
         self._thread.start()
 
@@ -121,7 +124,7 @@ class Supervisor:
             self._ticked_at = time.monotonic()
             for worker in self._workers:
                 self._steps.run("start", worker.start_if_due)
-            self._wait(_TICK_SECONDS)
+            self._wait(min(_TICK_SECONDS, self._leases.poll_seconds))
             self._steps.run("tick", self._tick)
         self._steps.run("drain", self._drain)
 
@@ -145,10 +148,10 @@ class Supervisor:
         self._steps.run("add", self._add_cuda_workers)
         self._release_all()
         interval = self._config.housekeeping_seconds
-        self._steps.every(_ORPHAN_SECONDS, "requeue", lambda: self._store.requeue_orphans(self._is_alive))
-        self._steps.every(_ORPHAN_SECONDS, "remove", self._housekeeper.remove_deleted)
+        self._steps.every(self._leases.poll_seconds, "take over", self._take_over)
+        self._steps.every(_REMOVAL_SECONDS, "remove", self._housekeeper.remove_deleted)
         self._steps.every(interval, "expire", self._housekeeper.expire)
-        self._steps.every(interval, "sweep", self._housekeeper.sweep)
+        self._steps.every(min(interval, 2 * self._config.lease_seconds), "sweep", self._housekeeper.sweep)
 
     def _observe(self, worker: WorkerProcess) -> None:
         is_dead = worker.is_dead  # before receiving, so that its last messages are not lost
@@ -158,14 +161,17 @@ class Supervisor:
         elif worker.exists:
             self._steps.run("check", partial(self._kill_if_hung, worker))
 
-    def _sweep_all(self) -> None:
-        # No job is just being created at the start, unless another process accepts uploads.
-        self._housekeeper.sweep(min_age=0.0 if self._storage.is_sole_process() else 60.0)
+    def _take_over(self) -> None:
+        """Release the jobs of workers of any machine that no longer renew their leases.
 
-    def _is_alive(self, name: str) -> bool:
-        """Return whether a worker is alive or one of our own, whose death `_reap` handles."""
-        own = {worker.status.name for worker in self._workers} | self._releases.keys()
-        return name in own or self._storage.is_worker_alive(name)
+        Workers of our own are killed first: one that was stopped in the middle of a change locks the database.
+        """
+        for claim in self._leases.expired():
+            _log.warning("lease expired", extra={"job_id": claim.job_id, "worker": claim.worker, "fence": claim.fence})
+            for worker in self._workers:
+                if worker.status.name == claim.worker:
+                    worker.kill()
+            self._steps.run("release", partial(self._release_claim, claim, Release.LOST))
 
     def _receive(self, worker: WorkerProcess) -> None:
         for message in worker.receive():
@@ -173,7 +179,7 @@ class Supervisor:
                 if isinstance(message, Heartbeat):
                     self._frames.update(message.frames)
                     self._seconds.update(message.seconds)
-                else:
+                elif message.status is not None:
                     self._jobs[str(message.status)] += message.status.finished
                     self._resumed += message.resumed
             if isinstance(message, Ended):
@@ -209,13 +215,19 @@ class Supervisor:
             self._steps.run("release", partial(self._release, name))
 
     def _release(self, name: str) -> None:
-        released = self._store.release(name, self._releases[name])
+        for claim in self._store.claims(name):
+            self._release_claim(claim, self._releases[name])
         del self._releases[name]
-        for job in released:
-            _log.info("job released", extra={"job_id": job.id, "status": str(job.status)})
-            with self._lock:
-                self._jobs[str(job.status)] += job.status.finished
-            self._tell_listener(job.id)
+
+    def _release_claim(self, claim: Claim, why: Release) -> None:
+        segments = None if claim.segments is None else settle(self._storage.job(claim.job_id), claim.segments)[0]
+        job = self._store.release(claim, why, segments=segments)
+        if job is None:
+            return
+        _log.info("job released", extra={"job_id": job.id, "status": str(job.status), "why": str(why)})
+        with self._lock:
+            self._jobs[str(job.status)] += job.status.finished
+        self._tell_listener(job.id)
 
     def _add_cuda_workers(self) -> None:
         """With devices "auto", add a worker for each further CUDA device once the first worker has counted them."""

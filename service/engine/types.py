@@ -26,6 +26,7 @@ class EngineConfig:
         poll_seconds: Interval at which an idle worker polls for a job, and a busy worker for a cancel.
         state_seconds: Shortest time between two saved resume states of a job.
         housekeeping_seconds: Interval at which expired jobs and orphaned files are removed.
+        lease_seconds: How long a worker's claim on a job holds without being renewed, which it is three times as often.
         settings: Settings of the service, passed to the loader.
     """
 
@@ -38,6 +39,7 @@ class EngineConfig:
     poll_seconds: float = 0.25
     state_seconds: float = 2.0
     housekeeping_seconds: float = 30.0
+    lease_seconds: float = 15.0
     settings: Settings = field(default_factory=Settings)
 
 
@@ -95,7 +97,7 @@ class Engine(Protocol):
     """Runs jobs in the background. No method blocks until a job ends."""
 
     def start(self) -> None:
-        """Requeue interrupted jobs and start the workers."""
+        """Start the workers."""
 
     def stop(self) -> None:
         """Stop all workers at a safe point and requeue their jobs."""

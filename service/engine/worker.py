@@ -9,7 +9,8 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import cast
@@ -17,6 +18,7 @@ from typing import cast
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.engine.job_run import JobRun
+from service.engine.lease import Lease
 from service.engine.messages import Assignment, Ended, Heartbeat, NotReady, Ready
 from service.engine.reporting import CanceledError, DrainedError, Inbox, Observer, retry_change
 from service.errors import LostJobError, RunError, StorageFullError, error_mapping, message_of
@@ -35,6 +37,20 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MAX_IDLE_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What an error means for a job.
+
+    Attributes:
+        error: The error that the client sees.
+        is_final: Whether the job fails at once, because the request is at fault. Any other error counts as a death of
+            the worker: its state may be corrupt, and another worker tries the job once more.
+    """
+
+    error: JobError
+    is_final: bool
+
+
 class Worker:
     """Runs in a process of its own, started by `service.engine.launch`."""
 
@@ -51,13 +67,9 @@ class Worker:
 
     def run(self) -> None:
         """Run jobs until the supervisor stops the worker or the process needs to be replaced."""
-        lock = self._storage.lock_worker(self._name)
-        try:
-            with closing(self._store):
-                if self._warm_up():
-                    self._run_jobs()
-        finally:
-            lock.release()
+        with closing(self._store):
+            if self._warm_up():
+                self._run_jobs()
 
     def _on_terminate(self, _number: int, _frame: object) -> None:
         self._inbox.draining = True
@@ -86,7 +98,7 @@ class Worker:
 
     def _claim(self) -> Job | None:
         try:
-            return self._store.claim_next(self._name)
+            return self._store.claim_next(self._name, timedelta(seconds=self._config.lease_seconds))
         except SQLAlchemyError as error:
             _log.warning("no job could be claimed", extra={"reason": str(error)[:200]})
             self._inbox.wait(_MAX_IDLE_SECONDS)
@@ -94,55 +106,84 @@ class Worker:
 
     def _run_job(self, job: Job) -> None:
         _log.info("job started", extra={"job_id": job.id, "attempt": job.attempts})
-        observer = Observer(job, self._name, self._store, self._inbox, self._config.poll_seconds)
-        run = JobRun(
-            job,
-            self._storage.job(job.id),
-            partial(self._load_for, job),
-            observer,
-            state_seconds=self._config.state_seconds,
-            max_frames=self._config.settings.max_frames,
-            max_mask_bytes=int(self._config.settings.max_mask_log_bytes),
-        )
-        change, status = self._segment(job, run)
-        observer.send_heartbeat(run.stats)
-        try:
-            retry_change(change, self._inbox, job.id)
-        except LostJobError:
-            _log.warning("job lost", extra={"job_id": job.id})
-        _log.info("job ended", extra={"job_id": job.id, "status": str(status), "resumed": run.resumed})
-        self._inbox.send(Ended(job.id, status, run.resumed))
+        ended: Job | None = None
+        resumed = False
+        with Lease(self._store, job, self._config.lease_seconds) as lease:
+            observer = Observer(job, self._store, self._inbox, lease, self._config.poll_seconds)
+            run = JobRun(
+                job,
+                self._storage.job(job.id),
+                partial(self._load_for, job),
+                observer,
+                state_seconds=self._config.state_seconds,
+                max_frames=self._config.settings.max_frames,
+                max_mask_bytes=int(self._config.settings.max_mask_log_bytes),
+            )
+            try:
+                change = self._segment(job, run)
+                observer.send_heartbeat(run.stats)
+                ended = retry_change(change, self._inbox, job.id)
+            except LostJobError:
+                pass
+            resumed = run.resumed
+        if ended is None:
+            _log.warning("job lost; another worker may have it", extra={"job_id": job.id, "fence": job.fence})
+        else:
+            _log.info("job ended", extra={"job_id": job.id, "status": str(ended.status), "resumed": resumed})
+            if ended.status.finished:
+                self._delete_states(job)
+        self._inbox.send(Ended(job.id, None if ended is None else ended.status, resumed))
 
-    def _segment(self, job: Job, run: JobRun) -> tuple[Callable[[], object], JobStatus]:
-        """Run a job; return the change of the job store that its end requires, and the new status."""
-        move = partial(self._store.move, job.id, JobStatus.RUNNING, worker=self._name)
+    def _segment(self, job: Job, run: JobRun) -> Callable[[], Job | None]:
+        """Run a job; return the change of the job store that its end requires.
+
+        Raises:
+            LostJobError: Another worker may have the job.
+        """
+        move = partial(self._store.move, job.id, JobStatus.RUNNING, fence=job.fence)
         try:
             outcome = run.run()
+        except LostJobError:
+            raise
         except DrainedError:
-            return partial(self._store.release, self._name, Release.RETURNED), JobStatus.QUEUED
+            return partial(self._store.release, job.claim, Release.RETURNED, segments=run.segments)
         except CanceledError:
-            delete_state(self._storage.job(job.id).state)
-            return partial(move, JobStatus.CANCELED), JobStatus.CANCELED
+            return partial(move, JobStatus.CANCELED, segments=run.segments)
         except Exception as error:
-            delete_state(self._storage.job(job.id).state)
-            return partial(move, JobStatus.FAILED, error=self._job_error(job, error)), JobStatus.FAILED
-        video = replace(job.video, frames=outcome.frames or job.video.frames)
-        change = partial(move, JobStatus.SUCCEEDED, report=outcome.report, progress=outcome.progress, video=video)
-        return change, JobStatus.SUCCEEDED
+            failure = self._failure(job, error)
+            if failure.is_final:
+                return partial(move, JobStatus.FAILED, error=failure.error, segments=run.segments)
+            self._needs_replacement = True
+            return partial(self._store.release, job.claim, Release.DIED, segments=run.segments, error=failure.error)
+        return partial(
+            move,
+            JobStatus.SUCCEEDED,
+            report=outcome.report,
+            progress=outcome.progress,
+            video=replace(job.video, frames=outcome.frames or job.video.frames),
+            segments=run.segments,
+        )
 
-    def _job_error(self, job: Job, error: Exception) -> JobError:
-        """Return the error that the client sees. After an unexpected one, the worker asks to be replaced."""
+    def _failure(self, job: Job, error: Exception) -> Failure:
+        """Return what an error means for the job."""
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             error = StorageFullError("the disk became full while the job ran; delete jobs or wait until some expire")
         elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            self._needs_replacement = True
-            error = RunError("the job needs more memory than is available; choose a smaller max_side or fewer objects")
+            detail = "the job needs more memory than is available; choose a smaller max_side or fewer objects"
+            return Failure(JobError(error_mapping(RunError(detail)).problem, detail), is_final=False)
         mapping = error_mapping(error)
         if not mapping.expected or isinstance(error, OSError):
-            self._needs_replacement = True
             _log.error("job failed unexpectedly", exc_info=error, extra={"job_id": job.id})
-            return JobError(mapping.problem, "something went wrong in the service; the request is not at fault")
-        return JobError(mapping.problem, message_of(error).replace(f"{self._storage.job(job.id).folder}/", ""))
+            detail = "something went wrong in the service; the request is not at fault"
+            return Failure(JobError(mapping.problem, detail), is_final=False)
+        detail = message_of(error).replace(f"{self._storage.job(job.id).folder}/", "")
+        return Failure(JobError(mapping.problem, detail), is_final=True)
+
+    def _delete_states(self, job: Job) -> None:
+        """Delete the resume states of a finished job."""
+        files = self._storage.job(job.id)
+        for fence in files.attempts("state", before=job.fence + 1):
+            delete_state(files.state(fence))
 
     def _load_for(self, job: Job, options: Options) -> LoadedModel:
         """Load the network that the job asks for."""

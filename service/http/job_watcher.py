@@ -8,7 +8,6 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,7 +17,7 @@ from service.jobs.store import JobStore
 from service.jobs.types import Job
 from service.problems import ProblemError
 from service.storage.job_files import Storage
-from service.storage.mask_log import LongLine, read_lines, read_long_line
+from service.storage.mask_log_view import LongLine, MaskLogView
 from service.threads import in_large_thread, in_thread
 
 PERIOD_SECONDS = 0.1
@@ -64,13 +63,13 @@ class JobWatch:
         self.followers = 0
         self.poll_now = asyncio.Event()
         self._changed = asyncio.Event()
-        self._latest_read: tuple[tuple[int, int], asyncio.Task[Lines]] | None = None
+        self._latest_read: tuple[tuple[MaskLogView, int, int], asyncio.Task[Lines]] | None = None
 
-    async def read_lines(self, mask_log: Path, offset: int) -> Lines:
-        """Read lines as `mask_log.read_lines` does, or one long line; followers at the same place share one read."""
-        place = offset, self.snapshot.mask_bytes
+    async def read_lines(self, log: MaskLogView, offset: int) -> Lines:
+        """Read lines as `MaskLogView.read_lines` does, or one long line; followers at the same place share one read."""
+        place = log, offset, self.snapshot.mask_bytes
         if self._latest_read is None or self._latest_read[0] != place or _has_failed(self._latest_read[1]):
-            self._latest_read = place, asyncio.create_task(_read_lines(mask_log, offset))
+            self._latest_read = place, asyncio.create_task(_read_lines(log, offset))
         return await asyncio.shield(self._latest_read[1])  # a follower that leaves cancels no other's read
 
     def publish(self, snapshot: JobSnapshot) -> None:
@@ -89,9 +88,9 @@ class JobWatch:
         return self.snapshot
 
 
-async def _read_lines(mask_log: Path, offset: int) -> Lines:
-    lines, after = await in_thread(read_lines, mask_log, offset)
-    if not lines and after == offset and (long := await in_large_thread(read_long_line, mask_log, offset)):
+async def _read_lines(log: MaskLogView, offset: int) -> Lines:
+    lines, after = await in_thread(log.read_lines, offset)
+    if not lines and after == offset and (long := await in_large_thread(log.read_long_line, offset)):
         return [long], offset + long.size + 1
     return list(lines), after
 
@@ -194,7 +193,4 @@ class JobWatcher:
             job = self._store.get(job_id)
         except JobNotFoundError:
             return JobSnapshot(None, 0)
-        try:
-            return JobSnapshot(job, self._storage.job(job_id).mask_log.stat().st_size)
-        except FileNotFoundError:
-            return JobSnapshot(job, 0)
+        return JobSnapshot(job, MaskLogView(self._storage.job(job_id), job.segments).size())

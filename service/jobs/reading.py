@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import TypeAdapter
 from sqlalchemy import JSON, DateTime, Dialect, Row, TypeDecorator
 
-from service.jobs.types import Job, JobError, JobProgress, JobStatus, JobVideo
+from service.jobs.types import Claim, Job, JobError, JobProgress, JobStatus, JobVideo
 from service.run.options import JobOptions
 
 UNREADABLE = object()
@@ -95,6 +95,16 @@ def job_of(row: Row[Any]) -> Job:
                 parts[name] = _SUBSTITUTES[name]
     job = Job(**parts)
     return _mark(job, tuple(unreadable)) if unreadable else job
+
+
+def claim_of(row: Row[*tuple[Any, ...]]) -> Claim:
+    """Return the claim that the columns `service.jobs.schema.CLAIM` of a row describe."""
+    stored = row._mapping
+    try:
+        segments = _READERS["segments"](stored["segments"])
+    except ValueError:
+        segments = None
+    return Claim(stored["id"], stored["fence"], stored["worker"] or "", stored["lease_until"], segments)
 
 
 def unreadable_error(job: Job) -> JobError:

@@ -55,6 +55,9 @@ jobs = Table(
     Column("cancel_requested", Boolean, nullable=False),
     Column("delete_requested", Boolean, nullable=False, server_default=false()),
     Column("worker", String(64)),
+    Column("fence", Integer, nullable=False, server_default="0"),
+    Column("lease_until", UtcDateTime),
+    Column("segments", Document, nullable=False, server_default="[]"),
     Column("attempts", Integer, nullable=False),
     Column("deaths", Integer, nullable=False),
     UniqueConstraint("api_key_id", "idempotency_key"),
@@ -75,6 +78,8 @@ def to_columns(**attributes: Any) -> dict[str, Any]:
             columns[name] = asdict(columns[name])
     if "prompt" in columns:
         columns["prompt"] = [item.to_json() for item in columns["prompt"]]
+    if "segments" in columns:
+        columns["segments"] = [asdict(segment) for segment in columns["segments"]]
     if "notes" in columns:
         columns["notes"] = list(columns["notes"])
     if "status" in columns:
@@ -87,3 +92,7 @@ def to_columns(**attributes: Any) -> dict[str, Any]:
 def row_of(job: Job) -> dict[str, Any]:
     """Return all columns of a job."""
     return to_columns(**{f.name: getattr(job, f.name) for f in fields(job) if f.name != "unreadable"})
+
+
+CLAIM = (jobs.c.id, jobs.c.fence, jobs.c.worker, jobs.c.lease_until, jobs.c.segments)
+"""The columns of a `Claim`."""

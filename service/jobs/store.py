@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, delete, literal_column, not_, select
+from sqlalchemy import and_, delete, literal_column, not_, select, update
 
 from service.jobs.claims import Claims
 from service.jobs.database import migrate as migrate_schema
@@ -54,6 +54,12 @@ class JobStore(Requests, Claims):
     def expired(self, now: datetime) -> list[Job]:
         """Return the finished jobs whose `expires_at` is not after `now`."""
         return self._all(select(jobs).where(VISIBLE, jobs.c.expires_at <= now))
+
+    def cap_expiry(self, now: datetime) -> None:
+        """Let no finished job be kept longer than the retention from `now` on, whatever clock set its `expires_at`."""
+        latest = now + self.retention
+        with self._engine.begin() as connection:
+            connection.execute(update(jobs).where(jobs.c.expires_at > latest).values(expires_at=latest))
 
     def pending_deletion(self) -> list[str]:
         """Return the ids of jobs whose deletion was requested and that are not running."""

@@ -97,6 +97,39 @@ class JobError:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSegment:
+    """Part of a job's mask log: what one attempt at the job wrote, in a file of its own.
+
+    Attributes:
+        fence: Fence of the attempt, which names the file. 0 is the file of a job from before there were fences.
+        bytes: How many bytes of the file count. None while the attempt writes it: then all complete lines do.
+    """
+
+    fence: int
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's hold on a running job.
+
+    Attributes:
+        job_id: Id of the job.
+        fence: Number of the claim. Each claim of a job has a higher one than the claim before.
+        worker: Name of the worker.
+        lease_until: Time in UTC until which the worker has announced to be alive; None in jobs that were claimed before
+            there were leases.
+        segments: The job's mask log, as in `Job`; None if this version cannot read them.
+    """
+
+    job_id: str
+    fence: int
+    worker: str
+    lease_until: datetime | None
+    segments: tuple[LogSegment, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One job.
 
@@ -117,6 +150,9 @@ class Job:
         idempotency_key: The client's `Idempotency-Key`, unique per API key.
         cancel_requested: Whether the job should stop.
         worker: Name of the worker that runs the job.
+        fence: Number of the latest claim, 0 before the first one. Only the worker with this number may change the job.
+        lease_until: Time in UTC until which that worker has announced to be alive.
+        segments: What counts of the mask log, in order; the files hold more if a worker lost the job.
         attempts: How often the job was started.
         deaths: How many workers died while running the job.
         unreadable: Attributes that could not be read from the database and have a substitute here.
@@ -140,9 +176,17 @@ class Job:
     idempotency_key: str | None = None
     cancel_requested: bool = False
     worker: str | None = None
+    fence: int = 0
+    lease_until: datetime | None = None
+    segments: tuple[LogSegment, ...] = ()
     attempts: int = 0
     deaths: int = 0
     unreadable: tuple[str, ...] = ()
+
+    @property
+    def claim(self) -> Claim:
+        """The claim of the worker that runs the job."""
+        return Claim(self.id, self.fence, self.worker or "", self.lease_until, self.segments)
 
 
 class TransitionError(ValueError):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +29,7 @@ from service.sandbox.handles import (
     opened_temporary,
 )
 from service.storage.job_files import JobFiles
-from service.storage.mask_log import iter_lines
+from service.storage.mask_log_view import MaskLogView, iter_lines
 from service.writers.categories import Categories
 from service.writers.coco import CocoWriter
 from service.writers.mask_line import mask_of
@@ -48,14 +49,14 @@ class RenderFiles:
     Attributes:
         video: The video of the job.
         sound: The video once more, because its sound is read at another place.
-        mask_log: The mask log of the job.
+        mask_log: The files of the mask log of the job, and how many bytes of each count.
         out: The file to write.
         temporary: Temporary files, as many as the format needs.
     """
 
     video: Input
     sound: Input
-    mask_log: Input
+    mask_log: tuple[tuple[Input, int], ...]
     out: OutputFile
     temporary: tuple[TemporaryHandle, ...] = ()
 
@@ -85,7 +86,7 @@ class _OpenFiles:
 
     video: BinaryIO
     sound: BinaryIO
-    mask_log: BinaryIO
+    mask_log: tuple[tuple[BinaryIO, int], ...]
     out: BinaryIO
     temporary: Iterator[BinaryIO]
 
@@ -104,7 +105,8 @@ def render_files(job: Job, files: JobFiles, name: str, part: Path) -> RenderFile
         part: Temporary path of the result, in a folder that exists.
     """
     count = FORMATS[name].temporary_files(len(job.prompt) or _MAX_OBJECTS)
-    return RenderFiles(files.video, files.video, files.mask_log, Output(part), (Temporary(part.parent),) * count)
+    log = MaskLogView(files, job.segments).files_and_sizes()
+    return RenderFiles(files.video, files.video, log, Output(part), (Temporary(part.parent),) * count)
 
 
 def render(job: Job, name: str, files: RenderFiles) -> None:
@@ -122,11 +124,12 @@ def render(job: Job, name: str, files: RenderFiles) -> None:
     """
     try:
         with (
+            ExitStack() as stack,
             opened_input(files.video) as video,
             opened_input(files.sound) as sound,
-            opened_input(files.mask_log) as mask_log,
             opened_output(files.out) as out,
         ):
+            mask_log = tuple((stack.enter_context(opened_input(log)), size) for log, size in files.mask_log)
             temporary = map(opened_temporary, files.temporary)
             FORMATS[name].render(job, _OpenFiles(video, sound, mask_log, out, temporary))
     except OSError as error:
@@ -136,7 +139,7 @@ def render(job: Job, name: str, files: RenderFiles) -> None:
 
 
 def _lines(files: _OpenFiles) -> Iterator[dict[str, Any]]:
-    for line in iter_lines(files.mask_log):
+    for line in chain.from_iterable(iter_lines(log, size) for log, size in files.mask_log):
         if not os.fstat(files.out.fileno()).st_nlink:
             raise RunError("the file was deleted while it was made")
         yield line

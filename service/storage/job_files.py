@@ -1,10 +1,10 @@
 """Files of jobs. Each job has a folder named by its id; an upload arrives in a staging folder.
 
-ROOT/jobs/<job id>/{video, mask.png, frames.ndjson, report.json, state.npz, results/<format>}
+ROOT/jobs/<job id>/{video, mask.png, results/<format>}
+ROOT/jobs/<job id>/{frames-<fence>.ndjson, state-<fence>.npz, report-<fence>.json}   of one attempt each
 ROOT/incoming/<process>/<upload>/{video, mask.png}
 ROOT/incoming/<process>.reserved                        what the process has reserved (`service.storage.space`)
-ROOT/incoming/<process>.lock                            locked while the process is alive
-ROOT/workers/<name>.lock                                locked while the worker is alive
+ROOT/incoming/<process>.alive                           touched at intervals while the process is alive
 
 No name given by a client ever becomes part of a path.
 """
@@ -15,18 +15,19 @@ import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from service.storage.process_lock import ProcessLock, is_locked
+from service.storage.change_watch import ChangeWatch
+from service.storage.pulse import Pulse, latest_touch
 from service.storage.space import Reservation, Space
 from vos.runtime.durable import make_folder, sync_files, sync_folder
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
+_PROCESS = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +46,32 @@ class JobFiles:
         """The uploaded mask of the prompt frame."""
         return self.folder / "mask.png"
 
-    @property
-    def mask_log(self) -> Path:
-        """The finished masks (see `service.storage.mask_log`).
+    def mask_log(self, fence: int) -> Path:
+        """Return the path of the masks that one attempt wrote (see `service.storage.mask_log`)."""
+        return self._of_attempt("frames", fence, "ndjson")
 
-        The file grows while the job runs, and is emptied if the job is started over.
+    def report(self, fence: int) -> Path:
+        """Return the path of the report of the attempt that finished the run."""
+        return self._of_attempt("report", fence, "json")
+
+    def state(self, fence: int) -> Path:
+        """Return the path of the resume state that one attempt saved."""
+        return self._of_attempt("state", fence, "npz")
+
+    def attempts(self, kind: str, before: int) -> list[int]:
+        """Return the fences below `before` of the attempts that left a file of this kind, the latest one first.
+
+        Args:
+            kind: "frames" or "state".
+            before: The lowest fence that is not returned.
         """
-        return self.folder / "frames.ndjson"
+        found = (re.match(rf"{kind}-?(\d*)\.", path.name) for path in self.folder.glob(f"{kind}*"))
+        fences = {int(match[1] or 0) for match in found if match}
+        return sorted((fence for fence in fences if fence < before), reverse=True)
 
-    @property
-    def report(self) -> Path:
-        """The report of the finished run."""
-        return self.folder / "report.json"
-
-    @property
-    def state(self) -> Path:
-        """The resume state of an unfinished run."""
-        return self.folder / "state.npz"
+    def _of_attempt(self, kind: str, fence: int, suffix: str) -> Path:
+        # A job from before there were fences has files without a number.
+        return self.folder / (f"{kind}-{fence}.{suffix}" if fence else f"{kind}.{suffix}")
 
     def result(self, name: str) -> Path:
         """Return the path of a result file, such as "masks.zip"."""
@@ -81,6 +91,7 @@ class Storage:
         share: Largest share of the quota for one API key.
         reserve: Bytes to keep free on the disk for the database and running jobs.
         owners: Returns the API key of each of the given jobs that exist, "" for a job without a key.
+        lease_seconds: Time without a sign of life after which the uploads of another process count as abandoned.
     """
 
     def __init__(
@@ -91,23 +102,27 @@ class Storage:
         share: float = 1.0,
         reserve: int = 64 << 20,
         owners: Callable[[Collection[str]], Mapping[str, str]] = lambda _: {},
+        lease_seconds: float = 15.0,
     ) -> None:
         self.root = root.absolute()
-        self._jobs, self._incoming, self._workers = (self.root / name for name in ("jobs", "incoming", "workers"))
-        for folder in (self._jobs, self._incoming, self._workers):
+        self._lease_seconds = lease_seconds
+        self._jobs, self._incoming = (self.root / name for name in ("jobs", "incoming"))
+        for folder in (self._jobs, self._incoming):
             make_folder(folder)
         self._own = self._incoming / secrets.token_hex(8)
-        self._lock: ProcessLock | None = None
-        self._locking = Lock()
+        self._pulse: Pulse | None = None
+        self._starting_pulse = Lock()
+        self._orphans: ChangeWatch[str] = ChangeWatch()
+        self._uploaders: ChangeWatch[str] = ChangeWatch()
         published = self._own.with_name(f"{self._own.name}.reserved")
         self.space = Space(self.root, published, quota=quota, share=share, reserve=reserve, owners=owners)
 
     def close(self) -> None:
         """Delete unfinished uploads of this process."""
         shutil.rmtree(self._own, ignore_errors=True)
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        if self._pulse is not None:
+            self._pulse.stop()
+            self._pulse = None
 
     def job(self, job_id: str) -> JobFiles:
         """Return the paths of a job, whose files need not exist yet.
@@ -140,7 +155,6 @@ class Storage:
 
         The files of the upload must be on the disk (`JobFiles.sync`).
         """
-        os.utime(upload.folder)  # `sweep` measures the age of the folder from now on
         files = self.job(job_id)
         upload.folder.rename(files.folder)
         sync_folder(self._jobs)
@@ -155,55 +169,41 @@ class Storage:
         """Return the ids of all jobs that have a folder."""
         return [entry.name for entry in os.scandir(self._jobs) if _JOB_ID.fullmatch(entry.name)]
 
-    def is_sole_process(self) -> bool:
-        """Return whether no other live process accepts uploads."""
-        own = _lock_of(self._own)
-        return not any(is_locked(lock) for lock in self._incoming.glob("*.lock") if lock != own)
+    def sweep(self, owned: Collection[str], candidates: Collection[str]) -> list[str]:
+        """Delete orphaned files: folders without a job, and uploads of processes that show no sign of life.
 
-    def sweep(self, owned: Collection[str], candidates: Collection[str], *, min_age: float = 60.0) -> list[str]:
-        """Delete orphaned files: folders without a job, uploads of dead processes and locks of dead workers.
+        A folder is kept for four leases, because its job may be about to be created. All times are measured from sweep
+        to sweep on the monotonic clock, so clocks that are wrong, jump or differ delete nothing.
 
         Args:
             owned: Ids of jobs that exist.
             candidates: Ids of folders, listed before `owned` was queried.
-            min_age: Age in seconds below which a folder is kept, because its job may be about to be created.
 
         Returns:
             Ids of the deleted folders.
         """
-        for lock in self._incoming.glob("*.lock"):
-            if not is_locked(lock):
-                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-                lock.unlink(missing_ok=True)
-                lock.with_suffix(".reserved").unlink(missing_ok=True)
-        for lock in self._workers.glob("*.lock"):
-            if not is_locked(lock):
-                lock.unlink(missing_ok=True)
-        latest = time.time() - min_age
-        orphaned = [i for i in candidates if i not in owned and _modified(self.job(i).folder) <= latest]
+        self._sweep_uploads()
+        ages = self._orphans.observe(dict.fromkeys((i for i in candidates if i not in owned), True))
+        orphaned = [job_id for job_id, age in ages.items() if age >= 4 * self._lease_seconds]
         for job_id in orphaned:
             self.delete(job_id)
         return orphaned
 
-    def lock_worker(self, name: str) -> ProcessLock:
-        """Mark the worker of this name as alive for as long as this process is."""
-        return ProcessLock(self._workers / f"{name}.lock")
-
-    def is_worker_alive(self, name: str) -> bool:
-        """Return whether the worker of this name is alive."""
-        return is_locked(self._workers / f"{name}.lock")
+    def _sweep_uploads(self) -> None:
+        """Delete the uploads of processes whose pulse has stood still for a whole lease."""
+        found = {entry.name.partition(".")[0] for entry in os.scandir(self._incoming)}
+        names = {name for name in found if _PROCESS.fullmatch(name)} - {self._own.name}
+        pulses = {name: latest_touch(_pulse_of(self._incoming / name)) for name in names}
+        for name, age in self._uploaders.observe(pulses).items():
+            if age >= self._lease_seconds:
+                shutil.rmtree(self._incoming / name, ignore_errors=True)
+                for path in self._incoming.glob(f"{name}.*"):
+                    path.unlink(missing_ok=True)
 
     def _show_alive(self) -> None:
-        with self._locking:
-            self._lock = self._lock or ProcessLock(_lock_of(self._own))
+        with self._starting_pulse:
+            self._pulse = self._pulse or Pulse(_pulse_of(self._own), self._lease_seconds / 3)
 
 
-def _lock_of(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.lock")
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return float("inf")
+def _pulse_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.alive")

@@ -1,6 +1,7 @@
 """An engine without HTTP in a separate process that a test can kill.
 
-Argument: the site's folder, which contains the home of the worker's behavior. The process prints "ready" and the
+Arguments: the site's folder, which contains the home of the worker's behavior, and the seconds of a lease. The process
+prints "ready" and the
 worker's process id once a worker is ready, and stops on SIGTERM.
 """
 
@@ -18,7 +19,7 @@ from service.jobs.store import JobStore
 from service.storage.job_files import Storage
 
 
-def main(root: Path) -> None:
+def main(root: Path, lease_seconds: float) -> None:
     """Run the engine until SIGTERM."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -27,6 +28,7 @@ def main(root: Path) -> None:
         loader="tests.support.fakes:load",
         poll_seconds=0.05,
         housekeeping_seconds=0.5,
+        lease_seconds=lease_seconds,
         settings=Settings(home=root / "home"),
     )
     store = JobStore(f"sqlite:///{root}/jobs.db")
@@ -41,4 +43,4 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), float(sys.argv[2]))

@@ -60,7 +60,7 @@ def test_a_prompt_is_answered_with_its_mask(service: Served) -> None:
     assert answer.headers["content-type"] == "image/png"
     assert np.array_equal(pixels(answer.content), made.labels)
     assert json.loads(answer.headers["x-keymask-notes"]) == list(made.notes)
-    assert not [path for path in service.services.storage.root.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert not [path for path in service.services.storage.root.rglob("*") if path.is_file() and path.suffix != ".alive"]
 
 
 def test_json_has_run_lengths(service: Served) -> None:

@@ -220,7 +220,7 @@ def test_ytvis(service: Served, result: str) -> None:
 def test_ytvis_has_null_where_an_object_is_not_visible(service: Served) -> None:
     """The lists of an object contain null for frames without it, so that all are as long as the video."""
     job_id = service.run()
-    frames = service.services.storage.job(job_id).mask_log
+    frames = service.services.storage.job(job_id).mask_log(1)
     lines = [json.loads(line) for line in frames.read_text(encoding="utf-8").splitlines()]
     for index in (0, 5, 11):
         lines[index]["objects"] = []

@@ -21,11 +21,11 @@ def test_a_job_runs_from_queue_to_success(site: Site) -> None:
     job = site.submit(engine)
     done = site.finished(job)
     assert done.status is JobStatus.SUCCEEDED
-    lines = [json.loads(line) for line in site.files(job).mask_log.read_text().splitlines()]
+    lines = [json.loads(line) for line in site.masks(job).decode().splitlines()]
     assert [line["index"] for line in lines] == list(range(FRAMES))
     assert (done.progress.done, done.progress.total, done.progress.stage) == (FRAMES, FRAMES, "finished")
     assert done.progress.fps
-    assert done.report == json.loads(site.files(job).report.read_text())
+    assert done.report == json.loads(site.files(job).report(1).read_text())
     assert done.report["sources"] == {"prompt": 1, "key": FRAMES - 1, "propagated": 0, "fallback": 0}
     written_to_files = {"keymask", "complete", "error", "video", "model", "options", "frames_written", "sources"}
     written_to_files |= {
@@ -69,9 +69,9 @@ def test_the_first_mask_does_not_wait_for_a_state(site: Site) -> None:
     behave(site.home, seconds=0.3)
     job = site.submit(engine)
     wait_for(lambda: site.lines(job) >= 3)
-    assert not site.files(job).state.exists()
+    assert not site.files(job).state(1).exists()
     engine.stop()
-    assert site.files(job).state.exists()
+    assert site.files(job).state(1).exists()
 
 
 def test_one_worker_loads_its_network_once_and_runs_all_jobs(site: Site) -> None:

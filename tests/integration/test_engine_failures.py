@@ -31,7 +31,7 @@ def test_a_dead_worker_is_replaced_and_its_job_resumes(site: Site, kind: str) ->
     job = site.submit(engine)
     done = site.finished(job)
     assert (done.status, done.deaths, done.attempts) == (JobStatus.SUCCEEDED, 1, 2)
-    assert site.files(job).mask_log.read_bytes() == expected
+    assert site.masks(job) == expected
     assert done.report is not None
     assert done.report["resumed"]
     assert done.report["frames"] == FRAMES
@@ -70,24 +70,44 @@ def test_a_file_that_kills_every_worker_fails_only_its_own_job(site: Site) -> No
     assert site.lines(job) == 3
 
 
+@pytest.mark.parametrize("kind", ["memory", "defect"])
+def test_a_defect_is_retried_by_another_worker(site: Site, kind: str) -> None:
+    """An error that the request did not cause counts as a death of the worker; the job resumes with the same result."""
+    engine = site.start()
+    expected = site.expected(engine)
+    behave(site.home, fault={"at": 12, "kind": kind})
+    first = engine.workers()[0].pid
+    job = site.submit(engine)
+    done = site.finished(job)
+    assert (done.status, done.deaths, done.attempts) == (JobStatus.SUCCEEDED, 1, 2)
+    assert site.masks(job) == expected
+    assert done.report is not None
+    assert done.report["resumed"]
+    assert engine.workers()[0].pid != first
+    assert site.is_tidy()
+
+
 @pytest.mark.parametrize(
-    ("kind", "problem", "detail"),
+    ("kind", "problem", "detail", "deaths"),
     [
-        ("memory", "run-failed", "needs more memory"),
-        ("disk", "storage-full", "disk became full"),
-        ("defect", "internal-error", "went wrong in the service"),
+        ("memory", "run-failed", "needs more memory", 2),
+        ("disk", "storage-full", "disk became full", 0),
+        ("defect", "internal-error", "went wrong in the service", 2),
     ],
 )
-def test_an_error_in_a_job_reaches_the_client_in_one_line(site: Site, kind: str, problem: str, detail: str) -> None:
+def test_an_error_in_a_job_reaches_the_client_in_one_line(
+    site: Site, kind: str, problem: str, detail: str, deaths: int
+) -> None:
     """The client sees the type of the problem but no path and no name of an exception; the next job runs."""
     engine = site.start()
-    behave(site.home, fault={"at": 4, "kind": kind})
+    behave(site.home, fault={"at": 4, "kind": kind, "times": max(1, deaths)})
     job, following = site.submit(engine), site.submit(engine)
     failed = site.finished(job)
     assert failed.error is not None
     assert failed.error.type == problem
     assert detail in failed.error.detail
     assert "/" not in failed.error.detail
+    assert failed.deaths == deaths
     assert site.finished(following).status is JobStatus.SUCCEEDED
     assert site.is_tidy()
 
@@ -133,7 +153,7 @@ def test_a_job_fails_at_the_limit_of_its_masks(site: Site) -> None:
     assert (failed.error.type, failed.deaths, failed.attempts) == ("masks-too-large", 0, 1)
     assert f"{size:,}" in failed.error.detail
     assert 1 < site.lines(failed) < FRAMES
-    assert size < site.files(failed).mask_log.stat().st_size < size + 1000
+    assert size < len(site.masks(failed)) < size + 1000
 
 
 def test_a_damaged_video_keeps_the_masks_before_the_damage(site: Site) -> None:

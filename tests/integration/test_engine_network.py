@@ -39,13 +39,13 @@ def test_a_killed_worker_changes_no_mask(site: Site) -> None:
     with as_file(sample / "clip.mp4") as video, as_file(sample / "mask.png") as mask:
         whole = submit(site, video, mask, options)
         assert site.finished(whole).status is JobStatus.SUCCEEDED
-        expected = site.files(whole).mask_log.read_bytes()
+        expected = site.masks(whole)
         count = expected.count(b"\n")
         behave(site.home, fault={"at": count // 2, "kind": "kill"})
         broken = submit(site, video, mask, options)
     done = site.finished(broken)
     assert (done.status, done.deaths) == (JobStatus.SUCCEEDED, 1)
-    assert site.files(broken).mask_log.read_bytes() == expected
+    assert site.masks(broken) == expected
     assert done.report is not None
     assert done.report["resumed"]
     assert sum(done.report["sources"].values()) == count

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,34 +10,8 @@ import pytest
 from service.jobs.types import JobStatus
 from tests.support.engine_site import FRAMES, Site
 from tests.support.fakes import behave
-from tests.support.paths import ROOT
+from tests.support.service_process import ServiceProcess
 from tests.support.waiting import wait_for
-
-
-class Service:
-    """A service in a separate process."""
-
-    def __init__(self, site: Site) -> None:
-        command = [sys.executable, "-m", "tests.integration.service_child", str(site.root)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        assert self.process.stdout is not None
-        self.worker = int(self.process.stdout.readline().split()[1])
-
-    def kill(self) -> None:
-        """Send SIGKILL, as the kernel does when memory runs out."""
-        self.process.kill()
-        self._end()
-
-    def stop(self) -> int:
-        """Send SIGTERM, as an orderly restart does; return the exit code."""
-        self.process.terminate()
-        self._end()
-        return self.process.returncode
-
-    def _end(self) -> None:
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 def is_running(pid: int) -> bool:
@@ -56,20 +29,20 @@ def test_a_killed_service_finishes_its_jobs_after_the_restart(site: Site) -> Non
     expected = site.expected(reference)
     reference.stop()
     behave(site.home, seconds=0.3)
-    service = Service(site)
+    service = ServiceProcess(site)
     running = site.submit()
     waiting = site.submit()
-    wait_for(lambda: site.lines(running) >= 8 and site.files(running).state.exists())
+    wait_for(lambda: site.lines(running) >= 8 and site.files(running).state(1).exists())
     service.kill()
     wait_for(lambda: not is_running(service.worker))
-    begun = site.files(running).mask_log.read_bytes()
+    begun = site.masks(running)
     assert site.store.get(running.id).status is JobStatus.RUNNING
     behave(site.home)
-    site.start()
+    site.start(lease_seconds=2.0)
     for job in (running, waiting):
         done = site.finished(job)
         assert (done.status, done.deaths) == (JobStatus.SUCCEEDED, 0)
-        assert site.files(job).mask_log.read_bytes() == expected
+        assert site.masks(job) == expected
     done = site.store.get(running.id)
     assert done.report is not None
     assert done.report["resumed"]
@@ -80,13 +53,13 @@ def test_a_killed_service_finishes_its_jobs_after_the_restart(site: Site) -> Non
 def test_a_terminated_service_stops_at_a_safe_point(site: Site) -> None:
     """It exits with 0, its worker is gone, and the job is queued with its resume state."""
     behave(site.home, seconds=0.3)
-    service = Service(site)
+    service = ServiceProcess(site)
     job = site.submit()
     wait_for(lambda: site.lines(job) >= 3)
     assert service.stop() == 0
     assert not is_running(service.worker)
     assert site.store.get(job.id).status is JobStatus.QUEUED
-    assert site.files(job).state.exists()
+    assert site.files(job).state(1).exists()
 
 
 def test_a_damaged_resume_state_starts_the_job_over(site: Site) -> None:
@@ -97,13 +70,13 @@ def test_a_damaged_resume_state_starts_the_job_over(site: Site) -> None:
     job = site.submit(engine)
     wait_for(lambda: site.lines(job) >= 4)
     engine.stop()
-    site.files(job).state.write_bytes(b"damaged")
+    site.files(job).state(1).write_bytes(b"damaged")
     behave(site.home)
     site.start()
     done = site.finished(job)
     assert done.report is not None
     assert not done.report["resumed"]
-    assert site.files(job).mask_log.read_bytes() == expected
+    assert site.masks(job) == expected
 
 
 def test_masks_after_the_resume_state_are_not_written_twice(site: Site) -> None:
@@ -113,14 +86,14 @@ def test_masks_after_the_resume_state_are_not_written_twice(site: Site) -> None:
     behave(site.home, seconds=0.3)
     job = site.submit(engine)
     wait_for(lambda: site.lines(job) >= 3)
-    early = site.files(job).state.read_bytes()
+    early = site.files(job).state(1).read_bytes()
     wait_for(lambda: site.lines(job) >= 8)
     engine.stop()
-    site.files(job).state.write_bytes(early)
+    site.files(job).state(1).write_bytes(early)
     behave(site.home)
     site.start()
     assert site.finished(job).status is JobStatus.SUCCEEDED
-    assert site.files(job).mask_log.read_bytes() == expected
+    assert site.masks(job) == expected
 
 
 def test_a_resume_state_ahead_of_the_masks_starts_the_job_over(site: Site) -> None:
@@ -131,12 +104,12 @@ def test_a_resume_state_ahead_of_the_masks_starts_the_job_over(site: Site) -> No
     job = site.submit(engine)
     wait_for(lambda: site.lines(job) >= 6)
     engine.stop()
-    frames = site.files(job).mask_log
+    frames = site.files(job).mask_log(1)
     frames.write_bytes(b"".join(frames.read_bytes().splitlines(keepends=True)[:2]))
     behave(site.home)
     site.start()
     assert site.finished(job).status is JobStatus.SUCCEEDED
-    assert frames.read_bytes() == expected
+    assert site.masks(job) == expected
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def running(home: Path, fault: str = "none", **settings: str) -> Iterator[Runnin
         drawn = pan(FRAMES, (64, 48), velocity=(1.0, 0.5)).frames
         (home / "clip.mp4").write_bytes(encode(drawn, options=x264(bframes=0), container="mp4"))
         write_mask(home / "mask.png")
-    own = {"HOME": str(home), "PORT": "0", "DEVICES": "cpu", "LOG_LEVEL": "error"} | settings
+    own = {"HOME": str(home), "PORT": "0", "DEVICES": "cpu", "LOG_LEVEL": "error", "LEASE_SECONDS": "3"} | settings
     environment = {**os.environ, **{f"KEYMASK_{name}": value for name, value in own.items()}, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.integration.fault_child", fault]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
@@ -124,7 +124,7 @@ def test_a_service_killed_while_it_accepts_a_job(tmp_path: Path) -> None:
             with pytest.raises(httpx.TransportError):
                 service.post(key=f"killed at {fault}".replace(" ", "-"))
             service.process.wait()
-    with running(tmp_path / "home") as service:
+    with running(tmp_path / "home", LEASE_SECONDS="1") as service:  # orphans are swept after four leases
         wait_for(service.is_tidy)
         (made,) = service.client.get("/v1/jobs").json()["jobs"]
         assert service.finished(made["id"])["status"] == "succeeded"

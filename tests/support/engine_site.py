@@ -75,8 +75,15 @@ class Site:
 
     def lines(self, job: Job) -> int:
         """Return the number of lines in the mask log of a job."""
-        path = self.files(job).mask_log
-        return path.read_bytes().count(b"\n") if path.exists() else 0
+        return self.masks(job).count(b"\n")
+
+    def masks(self, job: Job) -> bytes:
+        """Return what counts of the mask log of a job, read from the files that its row lists."""
+        content = b""
+        for segment in self.store.get(job.id).segments:
+            path = self.files(job).mask_log(segment.fence)
+            content += path.read_bytes()[: segment.bytes] if path.exists() else b""
+        return content
 
     def finished(self, job: Job) -> Job:
         """Wait until a job is finished and return it."""
@@ -87,11 +94,11 @@ class Site:
         """Run a job and return its mask log, which is that of an uninterrupted run."""
         job = self.submit(engine)
         assert self.finished(job).status is JobStatus.SUCCEEDED
-        return self.files(job).mask_log.read_bytes()
+        return self.masks(job)
 
     def is_tidy(self) -> bool:
         """Return whether every job folder has a row, and no upload, resume state or temporary file is left."""
         ids = self.storage.job_ids()
-        leftovers = [p for p in (self.root / "files").rglob("*") if is_part(p) or p.name == "state.npz"]
+        leftovers = [p for p in (self.root / "files").rglob("*") if is_part(p) or p.name.startswith("state")]
         uploads = list((self.root / "files" / "incoming").glob("*/*"))
         return self.store.known(ids) == set(ids) and not leftovers and not uploads

@@ -15,7 +15,7 @@ from codec.reader import open_video
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
 from service.errors import error_mapping
 from service.jobs.store import JobStore
-from service.jobs.types import Job, JobError, JobProgress, JobStatus
+from service.jobs.types import Job, JobError, JobProgress, JobStatus, LogSegment
 from service.prompts.read_prompt import read_prompt
 from service.storage.job_files import Storage
 from service.writers.ndjson import RleWriter
@@ -121,7 +121,8 @@ class ThreadEngine:
 
     def _segment(self, job: Job) -> JobStatus:
         files = self.storage.job(job.id)
-        with closing(RleWriter(files.mask_log)) as writer, open_video(files.video) as reader:
+        self.store.set_segments(job.id, job.fence, [LogSegment(job.fence)])
+        with closing(RleWriter(files.mask_log(job.fence))) as writer, open_video(files.video) as reader:
             info = reader.info
             read = read_prompt(files.mask, info, job.options.prompt_frame, job.options.mask_mode)
             options = Options(start=job.options.start, end=job.options.end)
@@ -140,4 +141,4 @@ class ThreadEngine:
 
     def _report(self, job: Job, done: int) -> bool:
         progress = JobProgress(done, job.progress.total, "segmenting", 10.0)
-        return self.store.set_progress(job.id, NAME, progress) and not self._stopped
+        return self.store.set_progress(job.id, job.fence, progress) and not self._stopped

@@ -24,7 +24,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return all files below a folder except locks; files that vanish meanwhile do not count."""
+    """Return all files below a folder, without signs of life of processes and without files that vanish meanwhile."""
     walk = os.walk(folder)  # unlike Path.rglob, it skips folders that no longer exist
-    signs = (".lock", ".reserved")
+    signs = (".alive", ".reserved")
     return [Path(parent, name) for parent, _, names in walk for name in names if not name.endswith(signs)]

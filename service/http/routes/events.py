@@ -18,7 +18,7 @@ from service.http.streaming.mask_stream import follow_masks
 from service.jobs.types import Job, JobStatus
 from service.problems import problem_document
 from service.run.options import MAX_INDEX
-from service.storage.mask_log import LongLine, frame_of
+from service.storage.mask_log_view import LongLine, frame_of
 from service.writers.mask_line import EXAMPLE, without_masks
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])

@@ -21,7 +21,7 @@ from service.problems import ProblemError
 from service.run.options import MAX_INDEX
 from service.sandbox.drawing import draw_line, draw_long_to, draw_to
 from service.sandbox.handles import Output
-from service.storage.mask_log import LongLine, digest_of, find_line, frame_of, pieces_of, read_piece
+from service.storage.mask_log_view import LongLine, MaskLogView, frame_of
 from service.threads import in_large_thread, in_thread
 from service.writers.mask_line import EXAMPLE
 
@@ -73,15 +73,14 @@ async def stream_masks(job: JobDep, services: ServicesDep, first: FromFrame = 0,
 async def _lines(services: Services, job: Job, first: int, end: int) -> AsyncIterator[bytes]:
     if first >= end:
         return
-    path = services.storage.job(job.id).mask_log
     async with aclosing(follow_masks(services, job, first, _IDLE_SECONDS)) as steps:
         async for step in steps:
             wanted = [line for line in step.lines if frame_of(line) < end]
             if short := [line for line in wanted if isinstance(line, bytes)]:
                 yield b"\n".join(short) + b"\n"
             for long in (line for line in wanted if isinstance(line, LongLine)):
-                for piece in pieces_of(long):
-                    yield await in_thread(read_piece, path, *piece)
+                for piece in long.pieces():
+                    yield await in_thread(step.log.read_piece, *piece)
             if step.lines and frame_of(step.lines[-1]) >= end - 1:
                 return
 
@@ -102,12 +101,12 @@ async def read_mask_picture(
     if_none_match: Annotated[str | None, Header(description="ETags that the client has.")] = None,
 ) -> Response:
     """The mask of one frame, as soon as it is computed."""
-    path, width, height = services.storage.job(job.id).mask_log, job.video.width, job.video.height
-    line = await in_large_thread(find_line, path, index)
+    log, width, height = MaskLogView(services.storage.job(job.id), job.segments), job.video.width, job.video.height
+    line = await in_large_thread(log.find_line, index)
     if line is None:
         state = f"is {job.status} and has no such frame" if job.status.finished else "has not reached it"
         raise ProblemError("mask-not-found", f"there is no mask of frame {index}: the job {state}")
-    etag = f'"{(await in_large_thread(digest_of, path, line))[:32]}"'
+    etag = f'"{(await in_large_thread(log.digest_of, line))[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if etag in (if_none_match or ""):
         return Response(status_code=304, headers=headers)
@@ -120,7 +119,8 @@ async def read_mask_picture(
             if isinstance(line, bytes):
                 drawing = draw(draw_to, out, line, width, height)
             else:
-                drawing = draw(draw_long_to, out, path, (line.start, line.size), width, height)
+                path, start = await in_thread(log.locate, line.start)
+                drawing = draw(draw_long_to, out, path, (start, line.size), width, height)
             await while_connected(request, drawing)
             picture = await in_thread(files.mask.read_bytes)
     return Response(picture, media_type="image/png", headers=headers)

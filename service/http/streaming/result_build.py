@@ -14,7 +14,7 @@ from service.errors import StorageFullError
 from service.http.context import ResultBuild, Services
 from service.jobs.types import Job
 from service.sandbox.export import FORMATS, render, render_files
-from service.storage.job_files import JobFiles
+from service.storage.mask_log_view import MaskLogView
 from service.storage.result_files import store_result
 from service.storage.space import Reservation
 from service.threads import in_thread
@@ -101,7 +101,7 @@ async def _build(services: Services, job: Job, name: str, part: Path, caller: st
     files = services.storage.job(job.id)
     with services.storage.reserve(job.api_key_id) as space:
         try:
-            await in_thread(space.cover, await in_thread(_estimate, files, name))
+            await in_thread(space.cover, await in_thread(_estimate, MaskLogView(files, job.segments), name))
             await in_thread(partial(part.parent.mkdir, exist_ok=True))
             async with services.export_pool.turn() as call:
                 services.result_builds[job.id, name].begun = True
@@ -116,11 +116,11 @@ async def _build(services: Services, job: Job, name: str, part: Path, caller: st
             await in_thread(part.unlink, missing_ok=True)  # a killed process leaves its file
 
 
-def _estimate(files: JobFiles, name: str) -> int:
+def _estimate(log: MaskLogView, name: str) -> int:
     """Return roughly how many bytes a build will write: an overlay like the video, other results like the masks."""
     if name == "overlay":
-        return files.video.stat().st_size
-    return files.mask_log.stat().st_size * (2 if FORMATS[name].temporary_files(1) else 1)
+        return log.files.video.stat().st_size
+    return log.size() * (2 if FORMATS[name].temporary_files(1) else 1)
 
 
 async def _charge_growth(building: Awaitable[None], part: Path, space: Reservation) -> None:

@@ -35,14 +35,15 @@ class ResumeState:
         self._sync = sync
         self._due: float | None = None
 
-    def restore(self, last: int) -> RunState | None:
-        """Let the run resume from the saved state and return it; None without a usable state.
+    def restore(self, last: int, path: Path | None = None) -> RunState | None:
+        """Let the run resume from a saved state and return it; None without a usable state.
 
         Args:
-            last: Presentation index of the last mask that an earlier attempt left; before the first one, the index
+            last: Presentation index of the last mask that earlier attempts left; before the first one, the index
                 before it.
+            path: Where an earlier attempt saved its state, if not where this one does.
         """
-        state = RunState.load(self._path, self._fingerprint)
+        state = RunState.load(path or self._path, self._fingerprint)
         if state is None or state.next_index - 1 > last:
             return None
         self._run.resume(state)

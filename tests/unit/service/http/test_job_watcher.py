@@ -12,11 +12,11 @@ import pytest
 
 from service.http.job_watcher import JobSnapshot, JobWatch, JobWatcher
 from service.jobs.store import JobStore
-from service.jobs.types import Job, JobStatus, JobVideo, new_job_id
+from service.jobs.types import Job, JobStatus, JobVideo, LogSegment, new_job_id
 from service.problems import ProblemError
 from service.run.options import JobOptions
-from service.storage.job_files import Storage
-from service.storage.mask_log import read_lines
+from service.storage.job_files import JobFiles, Storage
+from service.storage.mask_log_view import MaskLogView
 
 
 @pytest.fixture
@@ -222,22 +222,24 @@ def test_followers_at_the_same_place_share_one_read(
     watcher: JobWatcher, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten followers read a place once; another place, and a place whose read failed, are read again."""
-    log = tmp_path / "masks.ndjson"
+    log = MaskLogView(JobFiles(tmp_path), (LogSegment(1),))
+    path = tmp_path / "frames-1.ndjson"
     reads: list[int] = []
+    read_lines = MaskLogView.read_lines
 
-    def read(path: Path, offset: int) -> tuple[list[bytes], int]:
+    def read(view: MaskLogView, offset: int) -> tuple[list[bytes], int]:
         reads.append(offset)
         if not path.exists():
             raise OSError("no disk")
-        return read_lines(path, offset)
+        return read_lines(view, offset)
 
-    monkeypatch.setattr("service.http.job_watcher.read_lines", read)
+    monkeypatch.setattr(MaskLogView, "read_lines", read)
 
     async def main() -> None:
         async with watcher.follow(job) as watch:
             with pytest.raises(OSError, match="no disk"):
                 await watch.read_lines(log, 0)
-            log.write_bytes(b'{"index": 0}\n{"index": 1}\n')
+            path.write_bytes(b'{"index": 0}\n{"index": 1}\n')
             found = await asyncio.gather(*(watch.read_lines(log, 0) for _ in range(10)))
             assert found == [([b'{"index": 0}', b'{"index": 1}'], 26)] * 10
             assert await watch.read_lines(log, 13) == ([b'{"index": 1}'], 26)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, event
 from service.errors import (
     LostJobError,
 )
+from service.jobs.claims import Release
 from service.jobs.store import JobStore
 from service.jobs.types import (
     TRANSITIONS,
@@ -22,6 +24,7 @@ from service.jobs.types import (
     JobProgress,
     JobStatus,
     JobVideo,
+    LogSegment,
     TransitionError,
 )
 from service.prompts.objects import PromptObject
@@ -41,6 +44,8 @@ def test_a_job_is_stored_unchanged(store: JobStore, new_job: NewJob) -> None:
         progress=JobProgress(3, 9, "segmenting", 12.5),
         report={"frames": [1, None, {"x": 0.5}]},
         error=JobError("broken-stream", "it broke"),
+        lease_until=datetime(2024, 3, 1, tzinfo=UTC),
+        segments=(LogSegment(0, 5), LogSegment(2)),
         created_at=datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=UTC),
     )
     assert store.create(job) == (job, True)
@@ -67,7 +72,7 @@ def test_a_finished_job_has_its_times(new_job: NewJob) -> None:
     store.create(new_job())
     job = store.claim_next("w")
     assert job is not None
-    done = store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, worker="w", report={"a": 1})
+    done = store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, fence=job.fence, report={"a": 1})
     assert done.started_at is not None
     assert done.finished_at is not None
     assert done.expires_at == done.finished_at + timedelta(hours=2)
@@ -95,7 +100,7 @@ def test_a_job_never_ends_before_it_starts(database_url: str, new_job: NewJob, s
     job, _ = store.create(new_job(created_at=created, started_at=begun if started else None))
     if started:
         store.claim_next("w")
-        ended = store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, worker="w")
+        ended = store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED)
     else:
         ended = store.request_cancel(job.id)
     assert (ended.finished_at, ended.expires_at) == (begun, begun + timedelta(hours=2))
@@ -138,15 +143,36 @@ def test_each_queued_job_is_claimed_once_and_oldest_first(store: JobStore, new_j
     assert store.get(ids[0]).attempts == 1
 
 
-def test_only_the_owning_worker_changes_a_job(store: JobStore, new_job: NewJob) -> None:
-    """A worker that no longer owns a job can neither report progress nor finish it."""
+def test_only_the_latest_claim_changes_a_job(store: JobStore, new_job: NewJob) -> None:
+    """A worker that lost its job changes nothing, whatever it tries; the worker that has it may change everything."""
     job, _ = store.create(new_job())
-    store.claim_next("new")
-    assert not store.set_progress(job.id, "old", JobProgress(5, 9, "segmenting", 1.0))
-    with pytest.raises(LostJobError, match="with worker old"):
-        store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, worker="old")
-    assert store.set_progress(job.id, "new", JobProgress(1, 9, "segmenting", 2.0))
-    assert store.get(job.id).progress == JobProgress(1, 9, "segmenting", 2.0)
+    old = store.claim_next("old")
+    assert old is not None
+    store.release(old.claim, Release.LOST)
+    new = store.claim_next("new")
+    assert new is not None
+    assert new.fence > old.fence
+    before = store.get(job.id)
+    stale = replace(old, lease_until=before.lease_until).claim
+    progress = JobProgress(1, 9, "segmenting", 2.0)
+    with pytest.raises(LostJobError, match="with fence 1"):
+        store.set_progress(job.id, old.fence, JobProgress(5, 9, "segmenting", 1.0))
+    with pytest.raises(LostJobError, match="with fence 1"):
+        store.set_segments(job.id, old.fence, [LogSegment(old.fence)])
+    with pytest.raises(LostJobError, match="with fence 1"):
+        store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, fence=old.fence)
+    assert not store.renew(job.id, old.fence)
+    assert [store.release(stale, why) for why in Release] == [None] * 3
+    assert store.get(job.id) == before
+    store.set_segments(job.id, new.fence, [LogSegment(old.fence, 12), LogSegment(new.fence)])
+    assert store.set_progress(job.id, new.fence, progress)
+    assert store.renew(job.id, new.fence, timedelta(minutes=1))
+    assert store.get(job.id).progress == progress
+    assert store.get(job.id).segments == (LogSegment(old.fence, 12), LogSegment(new.fence))
+    (claim,) = store.claims()
+    assert (claim.fence, claim.worker, claim.segments) == (new.fence, "new", store.get(job.id).segments)
+    assert claim.lease_until is not None
+    assert claim.lease_until > datetime.now(UTC) + timedelta(seconds=50)
 
 
 def test_only_progress_does_not_wait_for_the_disk(store: JobStore, new_job: NewJob) -> None:
@@ -162,7 +188,7 @@ def test_only_progress_does_not_wait_for_the_disk(store: JobStore, new_job: NewJ
     event.listen(store._engine, "before_cursor_execute", note)
     job, _ = store.create(new_job())
     store.claim_next("w")
-    store.set_progress(job.id, "w", JobProgress(1, 9, "segmenting", 2.0))
-    store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, worker="w")
+    store.set_progress(job.id, 1, JobProgress(1, 9, "segmenting", 2.0))
+    store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED)
     event.remove(store._engine, "before_cursor_execute", note)
     assert seen == [True, True, False, True]

@@ -30,9 +30,10 @@ def test_cancel_in_every_state(store: JobStore, new_job: NewJob) -> None:
     assert store.request_cancel(waiting.id).status is JobStatus.CANCELED
     assert store.claim_next("w") is None
     running, _ = store.create(new_job())
-    store.claim_next("w")
+    claimed = store.claim_next("w")
+    assert claimed is not None
     assert store.request_cancel(running.id).status is JobStatus.RUNNING
-    assert not store.set_progress(running.id, "w", JobProgress())
+    assert not store.set_progress(running.id, claimed.fence, JobProgress())
     for status in FINISHED:
         done, _ = store.create(new_job(status=status))
         assert store.request_cancel(done.id) == done
@@ -56,7 +57,8 @@ def test_a_cancel_during_a_claim_is_never_lost(store: JobStore, new_job: NewJob)
 def test_delete_hides_the_job_until_it_is_removed(store: JobStore, new_job: NewJob) -> None:
     """A deleted job is invisible, is pending deletion once it stops running, and frees its Idempotency-Key."""
     job, _ = store.create(new_job(idempotency_key="k"))
-    store.claim_next("w")
+    claimed = store.claim_next("w")
+    assert claimed is not None
     store.request_delete(job.id)
     with pytest.raises(JobNotFoundError):
         store.get(job.id)
@@ -66,7 +68,7 @@ def test_delete_hides_the_job_until_it_is_removed(store: JobStore, new_job: NewJ
     assert sum(store.counts().values()) == 0
     assert store.pending_deletion() == []
     assert store.known([job.id, *(new_job_id() for _ in range(2500))]) == {job.id}
-    store.release("w", Release.RETURNED)
+    store.release(claimed.claim, Release.RETURNED)
     assert store.pending_deletion() == [job.id]
     assert store.create(new_job(idempotency_key="k"))[1]
     store.remove(job.id)

@@ -10,14 +10,17 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import event
+from sqlalchemy import event, inspect
 
 from service.errors import UsageError
+from service.jobs import database
 from service.jobs.schema import metadata
 from service.jobs.store import JobStore
-from service.jobs.types import Job
+from service.jobs.types import Job, JobStatus, LogSegment
 from service.threads import THREADS
 
 NewJob = Callable[..., Job]
@@ -37,6 +40,30 @@ def test_migrating_again_changes_nothing(database_url: str, new_job: NewJob) -> 
     second = JobStore(database_url)
     assert [j.id for j in second.page().jobs] == ([] if database_url == "sqlite://" else [job.id])
     second.close()
+
+
+def test_jobs_of_an_earlier_schema_keep_their_masks(database_url: str, new_job: NewJob) -> None:
+    """After the migration a job from before there were fences lists its whole log, and a worker can claim it."""
+    if database_url == "sqlite://":
+        pytest.skip("an in-memory database has no earlier version")
+    store = JobStore(database_url)
+    ids = [store.create(new_job(status=status))[0].id for status in (JobStatus.SUCCEEDED, JobStatus.QUEUED)]
+    store.close()
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    engine = database.open_database(database_url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        assert "fence" not in {column["name"] for column in inspect(connection).get_columns("jobs")}
+    engine.dispose()
+    store = JobStore(database_url)
+    assert [store.get(job_id).segments for job_id in ids] == [(LogSegment(0),)] * 2
+    claimed = store.claim_next("w")
+    assert claimed is not None
+    assert (claimed.id, claimed.fence) == (ids[1], 1)
+    assert store.create(new_job())[0].segments == ()
+    store.close()
 
 
 def test_opening_waits_for_another_writer(tmp_path: Path) -> None:

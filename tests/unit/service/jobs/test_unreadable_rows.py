@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
+from service.jobs import schema
 from service.jobs.claims import Release
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobProgress, JobStatus
@@ -106,10 +107,25 @@ def test_unreadable_jobs_can_be_released_expired_and_deleted(store: JobStore, ne
         store.create(new_job())
     ids = [job.id for job in iter(lambda: store.claim_next("w"), None)]
     _overwrite(store, ids[0], column, "[1]")
-    assert store.set_progress(ids[0], "w", JobProgress(1, 9, "segmenting", 2.0))
-    assert [job.id for job in store.release("w", Release.LOST)] == ids
+    assert store.set_progress(ids[0], 1, JobProgress(1, 9, "segmenting", 2.0))
+    released = [store.release(claim, Release.LOST) for claim in store.claims("w")]
+    assert [job.id for job in released if job is not None] == ids
     assert [job.id for job in iter(lambda: store.claim_next("w"), None)] == ids[1:]
     later = datetime.now(UTC) + timedelta(seconds=1)
     assert [job.id for job in store.expired(later)] == ids[:1]
     store.request_delete(ids[0])
     assert store.pending_deletion() == ids[:1]
+
+
+def test_masks_of_a_row_whose_log_cannot_be_read_are_kept(store: JobStore, new_job: NewJob) -> None:
+    """A release changes no list of segments that this version does not understand."""
+    store.create(new_job())
+    job = store.claim_next("w")
+    assert job is not None
+    _overwrite(store, job.id, "segments", '[{"object": "s3://bucket/7"}]')
+    (claim,) = store.claims()
+    assert claim.segments is None
+    assert store.release(claim, Release.LOST, segments=claim.segments) is not None
+    with store._engine.connect() as connection:
+        stored = connection.execute(select(schema.jobs.c.segments).where(schema.jobs.c.id == job.id)).scalar()
+    assert stored == [{"object": "s3://bucket/7"}]

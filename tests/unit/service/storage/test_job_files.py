@@ -1,8 +1,9 @@
-"""Files of jobs: paths, uploads, quota, sweep and locks."""
+"""Files of jobs: paths, uploads, quota and sweep."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from service.jobs.types import new_job_id
+from service.storage.change_watch import ChangeWatch
 from service.storage.job_files import JobFiles, Storage
-from service.storage.process_lock import ProcessLock, is_locked
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
 
 
 def adopted(storage: Storage, content: bytes = b"x") -> JobFiles:
@@ -71,61 +74,71 @@ def test_simultaneous_uploads_use_separate_folders(tmp_path: Path) -> None:
 
 def test_a_sweep_removes_only_old_folders_without_a_job(tmp_path: Path) -> None:
     """Folders of jobs, young folders whose job may be about to be created, and all other folders stay."""
-    storage = Storage(tmp_path)
-    owned, young, old = (adopted(storage) for _ in range(3))
+    storage = Storage(tmp_path, lease_seconds=0.1)
+    owned, old = (adopted(storage) for _ in range(2))
     (tmp_path / "jobs" / "lost+found").mkdir()
-    for files in (owned, old):
-        os.utime(files.folder, (time.time() - 100,) * 2)
+    assert storage.sweep({owned.folder.name}, storage.job_ids()) == []
+    time.sleep(0.5)
+    young = adopted(storage)
     assert storage.sweep({owned.folder.name}, storage.job_ids()) == [old.folder.name]
     assert sorted(storage.job_ids()) == sorted([owned.folder.name, young.folder.name])
     assert (tmp_path / "jobs" / "lost+found").is_dir()
     storage.close()
 
 
-def test_only_uploads_of_dead_processes_are_swept(tmp_path: Path) -> None:
-    """A sweep deletes the unfinished uploads of a killed process at once, but not those of a live process."""
-    code = (
-        "import sys, time\nfrom pathlib import Path\nfrom service.storage.job_files import Storage\n"
-        "with Storage(Path(sys.argv[1])).upload() as u:\n u.video.write_bytes(b'half')\n print('go', flush=True)\n"
-        " time.sleep(600)\n"
-    )
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "go\n"
+def test_a_wrong_clock_deletes_no_folder(tmp_path: Path) -> None:
+    """A folder that is about to get its job stays, however old its times look after a jump of the clock."""
     storage = Storage(tmp_path)
-    assert not storage.is_sole_process()
-    storage.sweep((), ())
-    assert len(list(tmp_path.glob("incoming/*/*/video"))) == 1
-    child.kill()
-    child.wait()
-    child.stdout.close()
-    assert storage.is_sole_process()
-    storage.sweep((), ())
-    assert list((tmp_path / "incoming").iterdir()) == []
+    new = adopted(storage)
+    os.utime(new.folder, (0, 0))
+    storage.sweep((), storage.job_ids())
+    assert storage.sweep((), storage.job_ids()) == []
     storage.close()
 
 
-def test_a_lock_is_held_until_it_is_released(tmp_path: Path) -> None:
-    """`is_locked` changes nothing, and a missing file is not locked."""
-    path = tmp_path / "deep" / "x.lock"
-    assert not is_locked(path)
-    lock = ProcessLock(path)
-    assert is_locked(path)
-    assert is_locked(path)
-    lock.release()
-    assert not path.exists()
-    path.touch()
-    assert not is_locked(path)
+def test_only_uploads_of_stopped_processes_are_swept(tmp_path: Path) -> None:
+    """Uploads stay while their process touches its file; they go once it was stopped or killed for a whole lease."""
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom service.storage.job_files import Storage\n"
+        "with Storage(Path(sys.argv[1]), lease_seconds=0.5).upload() as u:\n u.video.write_bytes(b'half')\n"
+        " print('go', flush=True)\n time.sleep(600)\n"
+    )
+    children = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        for _ in range(2)
+    ]
+    try:
+        for child in children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "go\n"
+            child.stdout.close()
+        storage = Storage(tmp_path, lease_seconds=2.0)
+        uploads = lambda: len(list(tmp_path.glob("incoming/*/*/video")))  # noqa: E731
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            storage.sweep((), ())
+            time.sleep(0.1)
+        assert uploads() == 2
+        children[0].send_signal(signal.SIGSTOP)
+        wait_for(lambda: storage.sweep((), ()) or uploads() == 1)
+        children[1].kill()
+        wait_for(lambda: storage.sweep((), ()) or uploads() == 0)
+        assert list((tmp_path / "incoming").iterdir()) == []
+        storage.close()
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
 
 
-def test_a_worker_is_alive_while_its_lock_is_held(tmp_path: Path) -> None:
-    """Another storage sees the lock, and a sweep removes the locks of dead workers."""
-    storage = Storage(tmp_path)
-    lock = storage.lock_worker("w")
-    (tmp_path / "workers" / "dead.lock").touch()
-    assert Storage(tmp_path).is_worker_alive("w")
-    assert not storage.is_worker_alive("dead")
-    storage.sweep((), ())
-    assert [p.name for p in (tmp_path / "workers").iterdir()] == ["w.lock"]
-    lock.release()
-    assert not storage.is_worker_alive("w")
+def test_times_without_a_change_begin_anew_after_a_gap() -> None:
+    """A value that changes starts at 0, and so does every value after a time in which nobody looked."""
+    now = [100.0]
+    watch: ChangeWatch[str] = ChangeWatch(5.0, clock=lambda: now[0])
+    assert watch.observe({"a": 1, "b": 1}) == {"a": 0, "b": 0}
+    now[0] += 4
+    assert watch.observe({"a": 1, "b": 2, "c": 1}) == {"a": 4, "b": 0, "c": 0}
+    now[0] += 4
+    assert watch.observe({"a": 1, "b": 2}) == {"a": 8, "b": 4}
+    now[0] += 6
+    assert watch.observe({"a": 1, "b": 2}) == {"a": 0, "b": 0}

@@ -47,7 +47,7 @@ def test_simultaneous_reservations_keep_to_the_quota(tmp_path: Path) -> None:
         with own:
             pass
     assert storage.space.usage() == 0
-    assert [path.suffix for path in (tmp_path / "incoming").iterdir()] == [".lock"]
+    assert [path.suffix for path in (tmp_path / "incoming").iterdir()] == [".alive"]
 
 
 def test_simultaneous_processes_keep_to_the_quota(tmp_path: Path) -> None:

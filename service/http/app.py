@@ -16,8 +16,8 @@ from fastapi.middleware.cors import CORSMiddleware
 from service.config import Settings
 from service.engine.supervisor import Supervisor
 from service.http.access.gate import RequestGate
+from service.http.access.middleware import HeadAsGet, RequestObserver, TrustedProxies
 from service.http.context import EngineFactory, SandboxFactory, Services, build_services, make_process_sandbox
-from service.http.middleware import HeadAsGet, RequestObserver, TrustedProxies
 from service.http.openapi import describe
 from service.http.problem_responses import add_error_handlers
 from service.http.routes import docs, events, jobs, masks, models, operations, probe, prompts, results

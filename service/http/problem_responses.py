@@ -17,8 +17,8 @@ from starlette.routing import Match
 
 from codec.errors import CodecError
 from service.errors import ServiceError
+from service.http.access.middleware import add_security_headers
 from service.http.context import Services
-from service.http.middleware import add_security_headers
 from service.jobs.database import is_transient
 from service.problems import MEDIA_TYPE, PROBLEMS, ProblemError, problem_document, problem_of
 from vos.errors import VosError

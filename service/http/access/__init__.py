@@ -1,1 +1,1 @@
-"""Who may call the service: API keys, and requests that a browser sends for another site."""
+"""The way in: who calls, what is logged of it, and what a browser sends for another site."""

@@ -29,6 +29,7 @@ from service.run.compilation import KERNELS
 from service.run.model_loader import LoadedModel, ModelLoader
 from service.run.resume.state import delete_state
 from service.storage.job_files import Storage
+from vos.runtime.durable import remove_parts
 from vos.types import Options
 
 _log = logging.getLogger(__name__)
@@ -180,10 +181,11 @@ class Worker:
         return Failure(JobError(mapping.problem, detail), is_final=True)
 
     def _delete_states(self, job: Job) -> None:
-        """Delete the resume states of a finished job."""
+        """Delete the resume states of a finished job, and what killed workers left of some."""
         files = self._storage.job(job.id)
         for fence in files.attempts("state", before=job.fence + 1):
             delete_state(files.state(fence))
+        remove_parts(files.folder)
 
     def _load_for(self, job: Job, options: Options) -> LoadedModel:
         """Load the network that the job asks for."""

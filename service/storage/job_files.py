@@ -15,8 +15,9 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -24,7 +25,7 @@ from threading import Lock
 from service.storage.change_watch import ChangeWatch
 from service.storage.pulse import Pulse, latest_touch
 from service.storage.space import Reservation, Space
-from vos.runtime.durable import make_folder, sync_files, sync_folder
+from vos.runtime.durable import is_part, make_folder, sync_files, sync_folder
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 _PROCESS = re.compile(r"[0-9a-f]{16}")
@@ -114,6 +115,8 @@ class Storage:
         self._starting_pulse = Lock()
         self._orphans: ChangeWatch[str] = ChangeWatch()
         self._uploaders: ChangeWatch[str] = ChangeWatch()
+        self._parts: ChangeWatch[Path] = ChangeWatch()
+        self._parts_due = 0.0
         published = self._own.with_name(f"{self._own.name}.reserved")
         self.space = Space(self.root, published, quota=quota, share=share, reserve=reserve, owners=owners)
 
@@ -170,10 +173,11 @@ class Storage:
         return [entry.name for entry in os.scandir(self._jobs) if _JOB_ID.fullmatch(entry.name)]
 
     def sweep(self, owned: Collection[str], candidates: Collection[str]) -> list[str]:
-        """Delete orphaned files: folders without a job, and uploads of processes that show no sign of life.
+        """Delete orphaned files: folders without a job, uploads of processes without a sign of life, abandoned parts.
 
-        A folder is kept for four leases, because its job may be about to be created. All times are measured from sweep
-        to sweep on the monotonic clock, so clocks that are wrong, jump or differ delete nothing.
+        A folder is kept for four leases, because its job may be about to be created, and an unfinished file until it
+        has not changed for ten. All times are measured from sweep to sweep on the monotonic clock, so clocks that are
+        wrong, jump or differ delete nothing.
 
         Args:
             owned: Ids of jobs that exist.
@@ -183,6 +187,7 @@ class Storage:
             Ids of the deleted folders.
         """
         self._sweep_uploads()
+        self._sweep_parts()
         ages = self._orphans.observe(dict.fromkeys((i for i in candidates if i not in owned), True))
         orphaned = [job_id for job_id, age in ages.items() if age >= 4 * self._lease_seconds]
         for job_id in orphaned:
@@ -200,9 +205,28 @@ class Storage:
                 for path in self._incoming.glob(f"{name}.*"):
                     path.unlink(missing_ok=True)
 
+    def _sweep_parts(self) -> None:
+        """Delete what killed writers of results, states and reports left. This looks into every folder, so rarely."""
+        if (now := time.monotonic()) < self._parts_due:
+            return
+        self._parts_due = now + 5 * self._lease_seconds
+        parts = {path: change for job_id in self.job_ids() for path, change in _parts_of(self.job(job_id))}
+        for path, age in self._parts.observe(parts).items():
+            if age >= 10 * self._lease_seconds:
+                path.unlink(missing_ok=True)
+
     def _show_alive(self) -> None:
         with self._starting_pulse:
             self._pulse = self._pulse or Pulse(_pulse_of(self._own), self._lease_seconds / 3)
+
+
+def _parts_of(files: JobFiles) -> Iterator[tuple[Path, tuple[int, int]]]:
+    """Yield the unfinished files of a job, and what changes when they are written to."""
+    for folder in (files.folder, files.result("")):
+        with suppress(FileNotFoundError):
+            for path in filter(is_part, folder.iterdir()):
+                stat = path.stat()
+                yield path, (stat.st_size, stat.st_mtime_ns)
 
 
 def _pulse_of(folder: Path) -> Path:

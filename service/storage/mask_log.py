@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from service.jobs.types import LogSegment
@@ -72,7 +73,8 @@ def settle(files: JobFiles, segments: Sequence[LogSegment]) -> tuple[tuple[LogSe
     settled: list[LogSegment] = []
     last = EMPTY
     for segment in segments:
-        size, index = _measure(files.mask_log(segment.fence), segment.bytes)
+        path = files.mask_log(segment.fence)
+        size, index = _scan(path) if segment.bytes is None else _measure(path, segment.bytes)
         if size:
             settled.append(LogSegment(segment.fence, size))
             last = index
@@ -81,13 +83,28 @@ def settle(files: JobFiles, segments: Sequence[LogSegment]) -> tuple[tuple[LogSe
     return tuple(settled), last
 
 
-def _measure(path: Path, limit: int | None) -> tuple[int, int]:
+def _scan(path: Path) -> tuple[int, int]:
+    """Return the end of the valid lines at the start of a file that was cut off, and the index of the last one.
+
+    After a power cut, the bytes after the last `MaskLog.sync` may have reached the disk in any order, so a damaged line
+    may precede whole ones.
+    """
+    end, last = 0, EMPTY
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        os.fsync(file.fileno())
+        for line in file:
+            if not (line.endswith(b"\n") and _is_valid(line)):
+                break
+            end, last = end + len(line), index_of(line)
+    return end, last
+
+
+def _measure(path: Path, limit: int) -> tuple[int, int]:
     """Return the end of the last valid line in the first `limit` bytes of a file, and the index of that line."""
     try:
         with path.open("rb") as file:
             os.fsync(file.fileno())
-            end = file.seek(0, os.SEEK_END)
-            end = end if limit is None else min(end, limit)
+            end = min(file.seek(0, os.SEEK_END), limit)
             while end:
                 start = after_last_newline(file, end - 1)
                 file.seek(start)

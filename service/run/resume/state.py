@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.run.segment import Segmentation
-from vos.runtime.durable import remove_parts
 from vos.runtime.run_state import RunState
 
 _MAX_TIME_SHARE = 0.02
@@ -68,6 +67,5 @@ class ResumeState:
 
 
 def delete_state(path: Path) -> None:
-    """Delete a resume state, and what killed processes left of files beside it."""
+    """Delete a resume state."""
     path.unlink(missing_ok=True)
-    remove_parts(path.parent)

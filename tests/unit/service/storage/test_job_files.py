@@ -17,6 +17,7 @@ from service.storage.change_watch import ChangeWatch
 from service.storage.job_files import JobFiles, Storage
 from tests.support.paths import ROOT
 from tests.support.waiting import wait_for
+from vos.runtime.durable import part_of
 
 
 def adopted(storage: Storage, content: bytes = b"x") -> JobFiles:
@@ -83,6 +84,26 @@ def test_a_sweep_removes_only_old_folders_without_a_job(tmp_path: Path) -> None:
     assert storage.sweep({owned.folder.name}, storage.job_ids()) == [old.folder.name]
     assert sorted(storage.job_ids()) == sorted([owned.folder.name, young.folder.name])
     assert (tmp_path / "jobs" / "lost+found").is_dir()
+    storage.close()
+
+
+def test_a_sweep_removes_only_abandoned_parts(tmp_path: Path) -> None:
+    """A part that still grows stays, and so do complete files; what a killed process left goes."""
+    storage = Storage(tmp_path, lease_seconds=0.05)
+    files = adopted(storage)
+    whole, growing, left = (files.result(name) for name in ("masks.zip", "part-1-masks.zip", "part-2-masks.zip"))
+    whole.parent.mkdir()
+    state = part_of(files.folder / "state-1.npz")
+    for path in (whole, growing, left, state):
+        path.write_bytes(b"x")
+    end = time.monotonic() + 30
+    while (left.exists() or state.exists()) and time.monotonic() < end:
+        with growing.open("ab") as file:
+            file.write(b"x")
+        storage.sweep({files.folder.name}, storage.job_ids())
+        time.sleep(0.02)
+    assert sorted(whole.parent.iterdir()) == sorted([whole, growing])
+    assert not state.exists()
     storage.close()
 
 

@@ -157,6 +157,16 @@ class TestSettle:
         JobFiles(tmp_path).mask_log(1).write_bytes(content)
         assert settle(JobFiles(tmp_path), (LogSegment(1), LogSegment(2))) == ((), -1)
 
+    def test_lines_after_a_hole_do_not_count(self, tmp_path: Path) -> None:
+        """After a power cut, a page in the middle may be missing while later ones have reached the disk."""
+        path, lines = JobFiles(tmp_path).mask_log(1), some_lines(list(range(6)))
+        write(path, lines)
+        start = sum(len(line) + 1 for line in lines[:3])
+        with path.open("r+b") as file:
+            file.seek(start + 5)
+            file.write(bytes(10))
+        assert settle(JobFiles(tmp_path), (LogSegment(1),)) == ((LogSegment(1, start),), 2)
+
     def test_later_lines_of_a_closed_segment_do_not_count(self, tmp_path: Path) -> None:
         """A worker that wakes up after it lost the job adds nothing."""
         files = JobFiles(tmp_path)

@@ -153,6 +153,14 @@ class Settings(BaseSettings):
         ByteSize, Field(gt=0, description="largest size of all masks of a job, run-length encoded")
     ] = ByteSize(4 << 30)
     max_objects: Annotated[int, Field(ge=1, le=255, description="largest number of objects in a mask")] = 50
+    job_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="how long workers may spend on a job in all its attempts, in seconds; a job that would clearly "
+            "take longer is refused",
+        ),
+    ] = 21600.0
     max_queued_jobs: Annotated[int, Field(ge=0, description="largest number of waiting jobs")] = 100
     max_jobs_per_key: Annotated[
         int, Field(ge=1, description="largest number of unfinished jobs per API key, or of all callers without keys")

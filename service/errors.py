@@ -13,6 +13,8 @@ ServiceError
 ├── TooManyObjectsError      a prompt marks more objects than allowed
 ├── TooManyFramesError       a video turned out to have more frames than allowed
 ├── MasksTooLargeError       the masks of a job take more space than allowed
+├── JobTooLongError          a job would clearly take longer than allowed
+├── JobTimeoutError          a job ran longer than allowed
 ├── StorageFullError         the quota or the disk is used up
 ├── ProblemError             names its HTTP problem itself, see `service.problems`
 └── RunError                 a run could not be finished
@@ -97,6 +99,14 @@ class MasksTooLargeError(ServiceError):
     """The masks of a job take more space than allowed."""
 
 
+class JobTooLongError(ServiceError):
+    """The job would clearly take longer than allowed."""
+
+
+class JobTimeoutError(ServiceError):
+    """The job ran longer than allowed."""
+
+
 class StorageFullError(ServiceError):
     """The quota or the disk is used up."""
 
@@ -157,6 +167,8 @@ ERROR_MAPPINGS: tuple[tuple[type[BaseException], ErrorMapping], ...] = (
     (TooManyObjectsError, ErrorMapping(BAD_INPUT, "too-many-objects")),
     (TooManyFramesError, ErrorMapping(FAILED, "too-many-frames")),
     (MasksTooLargeError, ErrorMapping(FAILED, "masks-too-large")),
+    (JobTooLongError, ErrorMapping(BAD_INPUT, "job-too-long")),
+    (JobTimeoutError, ErrorMapping(FAILED, "job-timeout")),
     (StorageFullError, ErrorMapping(FAILED, "storage-full")),
     (WorkerDiedError, ErrorMapping(FAILED, "worker-died")),
     (RunError, ErrorMapping(FAILED, "run-failed")),

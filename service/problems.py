@@ -75,6 +75,8 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "idempotency-conflict": ProblemType(_BAD, "The Idempotency-Key was used for another payload"),
     "masks-too-large": ProblemType(_BAD, "The masks of the job take more space than allowed"),
     "worker-died": ProblemType(HTTPStatus.INTERNAL_SERVER_ERROR, "The worker process died each time it ran the job"),
+    "job-too-long": ProblemType(_BAD, "The job would take much longer than allowed"),
+    "job-timeout": ProblemType(_BAD, "The job ran longer than allowed"),
     "job-unreadable": ProblemType(
         HTTPStatus.INTERNAL_SERVER_ERROR, "The stored job cannot be read; another version of the service wrote it"
     ),

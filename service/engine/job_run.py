@@ -13,7 +13,7 @@ from typing import Any
 
 from codec.types import CompressedFrame
 from service.engine.reporting import DrainedError, Observer
-from service.errors import MasksTooLargeError, TooManyFramesError
+from service.errors import JobTimeoutError, MasksTooLargeError, TooManyFramesError
 from service.jobs.types import Job, JobProgress, LogSegment
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
@@ -54,6 +54,7 @@ class JobRun:
         state_seconds: Shortest time between two saved resume states.
         max_frames: Largest number of frames of a video; uploading a long video does not count all of them.
         max_mask_bytes: Largest size of the mask log.
+        max_seconds: Longest time for all attempts together.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class JobRun:
         state_seconds: float,
         max_frames: int,
         max_mask_bytes: int,
+        max_seconds: float,
     ) -> None:
         self._job = job
         self._files = files
@@ -74,6 +76,7 @@ class JobRun:
         self._state_seconds = state_seconds
         self._max_frames = max_frames
         self._max_mask_bytes = max_mask_bytes
+        self._max_seconds = max_seconds
         self._fence = job.fence
         self._run: Segmentation | None = None
         self._log: MaskLog | None = None
@@ -204,7 +207,11 @@ class JobRun:
         done, total = self._done, self._total
         # The number of frames of a long video is an estimate until all of it has been read.
         total = None if total is None else max(done, total)
-        self._observer(JobProgress(done, total, stage, fps and round(fps, 2)), self.stats)
+        self._observer(JobProgress(done, total, stage, fps and round(fps, 2), self._seconds), self.stats)
+        if self._seconds > self._max_seconds:
+            raise JobTimeoutError(
+                f"the job has run for {self._max_seconds:g} seconds, the time allowed for all attempts"
+            )
 
     def _finish(self, run: Segmentation) -> JobOutcome:
         """Write the report. The job may be called succeeded from here on."""
@@ -218,8 +225,13 @@ class JobRun:
         report["options"]["model"] = options.model
         write_durably(self._files.report(self._fence), (json.dumps(report, indent=2) + "\n").encode())
         fps = self._new / max(1e-6, time.monotonic() - self._began)
-        progress = JobProgress(done, done, "finished", round(fps, 2))
+        progress = JobProgress(done, done, "finished", round(fps, 2), self._seconds)
         return JobOutcome(report, progress, run.bitstream.frames if options.end is None else None)
+
+    @property
+    def _seconds(self) -> float:
+        """Time spent on the job, in this attempt and in all before it."""
+        return self._job.progress.seconds + time.monotonic() - self._began
 
     @property
     def _done(self) -> int:

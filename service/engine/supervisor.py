@@ -15,6 +15,7 @@ from multiprocessing.connection import wait
 from service.engine.housekeeper import Housekeeper
 from service.engine.lease import LeaseWatch
 from service.engine.messages import Command, Ended, Heartbeat
+from service.engine.presence import PRESENCE_SECONDS, Presence
 from service.engine.steps import Steps
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
 from service.engine.worker_process import WorkerProcess
@@ -55,6 +56,7 @@ class Supervisor:
         self._restarts = self._resumed = 0
         self._releases: dict[str, Release] = {}
         self._steps = Steps()
+        self._presence = Presence(store)
         self._ticked_at = time.monotonic()
         self._listener: Callable[[str], None] = lambda _job_id: None
         self._stopping = threading.Event()
@@ -103,8 +105,10 @@ class Supervisor:
         """Return why no job can run now, in one line; None if jobs can run."""
         if not self._thread.is_alive() or time.monotonic() - self._ticked_at > _SILENT_SECONDS:
             return "the thread that supervises the workers does not run; the log may have the reason"
-        if not self._config.devices or any(worker.model is not None for worker in self.workers()):
+        if any(worker.model is not None for worker in self.workers()):
             return None
+        if not self._config.devices:
+            return self._presence.absence()
         failures = [worker.failure for worker in self.workers() if worker.failure]
         return failures[0] if failures else "no worker has loaded its network yet"
 
@@ -147,11 +151,19 @@ class Supervisor:
             self._steps.run("observe", partial(self._observe, worker))
         self._steps.run("add", self._add_cuda_workers)
         self._release_all()
+        self._steps.every(PRESENCE_SECONDS, "presence", self._update_presence)
         interval = self._config.housekeeping_seconds
         self._steps.every(self._leases.poll_seconds, "take over", self._take_over)
         self._steps.every(_REMOVAL_SECONDS, "remove", self._housekeeper.remove_deleted)
         self._steps.every(interval, "expire", self._housekeeper.expire)
         self._steps.every(min(interval, 2 * self._config.lease_seconds), "sweep", self._housekeeper.sweep)
+
+    def _update_presence(self) -> None:
+        """Give a sign of life if a worker is ready; without own workers, look for those of others."""
+        if not self._config.devices:
+            self._presence.look()
+        elif any(worker.model is not None for worker in self.workers()):
+            self._presence.announce()
 
     def _observe(self, worker: WorkerProcess) -> None:
         is_dead = worker.is_dead  # before receiving, so that its last messages are not lost
@@ -184,6 +196,7 @@ class Supervisor:
                     self._resumed += message.resumed
             if isinstance(message, Ended):
                 self._tell_listener(message.job_id)
+                self._steps.run("measure", partial(self._store.measure_speed, message.job_id, self._config.model.name))
 
     def _tell_listener(self, job_id: str) -> None:
         self._steps.run("listener", partial(self._listener, job_id))
@@ -246,6 +259,7 @@ class Supervisor:
                 self._steps.run("observe", partial(self._drain_worker, worker, deadline))
         self._release_all()
         self._steps.run("remove", self._housekeeper.remove_deleted)
+        self._steps.run("withdraw", self._presence.withdraw)
 
     def _drain_worker(self, worker: WorkerProcess, deadline: float) -> None:
         is_dead = worker.is_dead

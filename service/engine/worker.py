@@ -119,6 +119,7 @@ class Worker:
                 state_seconds=self._config.state_seconds,
                 max_frames=self._config.settings.max_frames,
                 max_mask_bytes=int(self._config.settings.max_mask_log_bytes),
+                max_seconds=self._config.settings.job_seconds,
             )
             try:
                 change = self._segment(job, run)

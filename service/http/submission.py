@@ -97,6 +97,8 @@ async def _receive_job(
         inspecting = inspect(inspect_job, files.video, files.mask, options, services.limits)
         inspected = await while_connected(request, inspecting)
         job = _new_job(options, replace(inspected, notes=notes + inspected.notes), digest, caller, key)
+        settings = services.settings
+        await in_thread(services.store.check_time, job, options.model or settings.model, settings.job_seconds)
         await anyio.to_thread.run_sync(files.sync)  # a long wait, so in no thread for brief calls
         return await in_thread(_store, services, files, space, job)
 

@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from service.errors import LostJobError
+from service.jobs.fair_order import next_job, take_turn
 from service.jobs.reading import claim_of, unreadable_error
-from service.jobs.rows import QUEUED, RUNNING, VISIBLE, Rows, no_earlier_than
+from service.jobs.rows import QUEUED, RUNNING, Rows, no_earlier_than
 from service.jobs.schema import CLAIM, jobs, to_columns
 from service.jobs.types import Claim, Job, JobError, JobProgress, JobStatus, LogSegment, check_transition
 
@@ -52,11 +53,10 @@ class Claims(Rows):
         return job
 
     def _claim(self, worker: str, lease: timedelta) -> Job | None:
-        oldest = select(jobs.c.id).where(QUEUED, VISIBLE).order_by(jobs.c.id).limit(1).with_for_update(skip_locked=True)
         now = datetime.now(UTC)
-        claimed = self._change(
+        claim = (
             update(jobs)
-            .where(jobs.c.id == oldest.scalar_subquery(), QUEUED)
+            .where(jobs.c.id == next_job(), QUEUED)
             .values(
                 status=JobStatus.RUNNING,
                 worker=worker,
@@ -66,6 +66,10 @@ class Claims(Rows):
                 attempts=jobs.c.attempts + 1,
             )
         )
+        with self._engine.begin() as connection:
+            claimed = self._change_in(connection, claim)
+            if claimed:
+                take_turn(connection, claimed[0].api_key_id)
         return claimed[0] if claimed else None
 
     def renew(self, job_id: str, fence: int, lease: timedelta = LEASE) -> bool:

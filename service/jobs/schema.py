@@ -52,6 +52,7 @@ jobs = Table(
     Column("total", Integer),
     Column("stage", String(16), nullable=False),
     Column("fps", Float),
+    Column("seconds", Float, nullable=False, server_default="0"),
     Column("cancel_requested", Boolean, nullable=False),
     Column("delete_requested", Boolean, nullable=False, server_default=false()),
     Column("worker", String(64)),
@@ -64,6 +65,30 @@ jobs = Table(
     Index("ix_jobs_status_id", "status", "id"),
     Index("ix_jobs_worker", "worker"),
 )
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("api_key_id", String(64), primary_key=True),
+    Column("number", Integer, nullable=False),
+)
+"""Of each API key that ever had a job claimed, the number of its latest claim among all claims."""
+
+speeds = Table(
+    "speeds",
+    metadata,
+    Column("model", String(64), primary_key=True),
+    Column("megapixels_per_second", Float, nullable=False),
+)
+"""The speed of each base network, measured by jobs."""
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("sign", String(16), nullable=False),
+)
+"""The latest sign of life of each process with workers (see `service.engine.presence`)."""
 
 
 def to_columns(**attributes: Any) -> dict[str, Any]:

@@ -13,18 +13,19 @@ from sqlalchemy import and_, delete, literal_column, not_, select, update
 
 from service.jobs.claims import Claims
 from service.jobs.database import migrate as migrate_schema
-from service.jobs.database import open_database
+from service.jobs.database import open_database, relaxed_transaction, upsert
+from service.jobs.job_time import JobTimes
 from service.jobs.requests import Requests
 from service.jobs.rows import RUNNING, VISIBLE
-from service.jobs.schema import jobs
+from service.jobs.schema import jobs, workers
 from service.jobs.types import Job
 
 _MAX_PARAMETERS = 1000
 """Values in one statement; databases limit them."""
 
 
-class JobStore(Requests, Claims):
-    """All jobs, for clients (`Requests`), workers (`Claims`) and the housekeeper (below).
+class JobStore(Requests, Claims, JobTimes):
+    """All jobs, for clients (`Requests`), workers (`Claims`), estimates (`JobTimes`) and the housekeeper (below).
 
     Args:
         url: SQLAlchemy URL, such as "sqlite:////var/lib/keymask/jobs.db", "sqlite://" (in memory) or
@@ -50,6 +51,21 @@ class JobStore(Requests, Claims):
         """Raise an error unless the database answers (for `/health/ready`)."""
         with self._engine.connect() as connection:
             connection.execute(select(literal_column("1")))
+
+    def announce_worker(self, name: str, sign: str) -> None:
+        """Store a sign of life of a process with workers."""
+        with relaxed_transaction(self._engine) as connection:
+            upsert(connection, workers, {"name": name}, {"sign": sign})
+
+    def announced_workers(self) -> dict[str, str]:
+        """Return name -> latest sign of life of each process with workers, dead or alive."""
+        with self._engine.connect() as connection:
+            return {row.name: row.sign for row in connection.execute(select(workers))}
+
+    def forget_worker(self, name: str) -> None:
+        """Delete the signs of life of a process."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(workers).where(workers.c.name == name))
 
     def expired(self, now: datetime) -> list[Job]:
         """Return the finished jobs whose `expires_at` is not after `now`."""

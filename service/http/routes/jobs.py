@@ -55,8 +55,8 @@ _CREATE_BODY = form_body(
 )
 _CREATE_PROBLEMS = (
     *VIDEO_UPLOAD, "invalid-options", "too-many-frames", "video-too-long", "mask-unreadable", "mask-ambiguous",
-    "mask-size-mismatch", "mask-unusable", "too-many-objects", "model-unavailable", "idempotency-conflict",
-    "queue-full", "too-many-jobs",
+    "mask-size-mismatch", "mask-unusable", "too-many-objects", "job-too-long", "model-unavailable",
+    "idempotency-conflict", "queue-full", "too-many-jobs",
 )  # fmt: skip
 _CREATE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"model": JobView, "description": "The finished job, if `Prefer: wait=N` was sent and the job ended in time."},

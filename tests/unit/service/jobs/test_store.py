@@ -191,4 +191,4 @@ def test_only_progress_does_not_wait_for_the_disk(store: JobStore, new_job: NewJ
     store.set_progress(job.id, 1, JobProgress(1, 9, "segmenting", 2.0))
     store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED)
     event.remove(store._engine, "before_cursor_execute", note)
-    assert seen == [True, True, False, True]
+    assert seen == [True, True, True, False, True]

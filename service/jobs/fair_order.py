@@ -1,0 +1,35 @@
+"""Which queued job is claimed next: API keys take turns, and each gets its oldest job."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, ScalarSelect, func, select
+
+from service.jobs.database import upsert
+from service.jobs.rows import QUEUED, VISIBLE
+from service.jobs.schema import jobs, turns
+
+
+def next_job() -> ScalarSelect[str]:
+    """Return a query for the id of the next job: of the key whose latest claim is longest ago, the oldest one.
+
+    Jobs that another worker is just claiming are skipped. Workers that claim at the same moment may therefore get jobs
+    of the same key; its turn ends with the first of these claims.
+    """
+    queued = (
+        select(jobs.c.id)
+        .select_from(jobs.outerjoin(turns, turns.c.api_key_id == jobs.c.api_key_id))
+        .where(QUEUED, VISIBLE)
+        .order_by(func.coalesce(turns.c.number, 0), jobs.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=jobs)
+    )
+    return queued.correlate(None).scalar_subquery()
+
+
+def take_turn(connection: Connection, api_key_id: str | None) -> None:
+    """Note, in the transaction of a claim, that the claim was the latest one and went to this key.
+
+    The turns are numbered, because clocks go back and differ between machines.
+    """
+    latest = select(func.coalesce(func.max(turns.c.number), 0)).scalar_subquery()
+    upsert(connection, turns, {"api_key_id": api_key_id or ""}, {"number": latest + 1})

@@ -1,0 +1,56 @@
+"""API keys take turns at the claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from service.jobs.store import JobStore
+from service.jobs.types import Job, JobStatus
+
+NewJob = Callable[..., Job]
+
+
+def _claimed_keys(store: JobStore) -> str:
+    """Claim all jobs; return their keys in order, "-" for no key."""
+    return "".join(job.api_key_id or "-" for job in iter(lambda: store.claim_next("w"), None))
+
+
+def test_keys_take_turns(store: JobStore, new_job: NewJob) -> None:
+    """A key with many jobs delays another key by one job, and each key gets its oldest job first."""
+    ids = [store.create(new_job(api_key_id=key))[0].id for key in "aaaabbc"]
+    order = list(iter(lambda: store.claim_next("w"), None))
+    assert "".join(job.api_key_id or "" for job in order) == "abcabaa"
+    assert [job.id for job in order if job.api_key_id == "a"] == ids[:4]
+
+
+def test_turns_outlast_jobs(store: JobStore, new_job: NewJob) -> None:
+    """A key that deletes its jobs as soon as they end does not thereby get the next turn."""
+    for _ in range(3):
+        store.create(new_job(api_key_id="a"))
+    store.create(new_job(api_key_id="b"))
+    first = store.claim_next("w")
+    assert first is not None
+    store.move(first.id, JobStatus.RUNNING, JobStatus.SUCCEEDED)
+    store.request_delete(first.id)
+    store.remove(first.id)
+    assert _claimed_keys(store) == "baa"
+
+
+def test_a_new_key_goes_first(store: JobStore, new_job: NewJob) -> None:
+    """A key that never had a turn does not wait behind those that had; jobs without a key are one key."""
+    for key in ("a", "a", None, None):
+        store.create(new_job(api_key_id=key))
+    assert [store.claim_next("w") is not None for _ in range(2)] == [True, True]
+    store.create(new_job(api_key_id="b"))
+    assert _claimed_keys(store) == "ba-"
+
+
+def test_workers_that_claim_at_once_share_all_jobs(store: JobStore, new_job: NewJob) -> None:
+    """However the claims overlap, each job is claimed once, and no key waits for all jobs of another."""
+    for key in "aaaaaaaabbbbbbbb":
+        store.create(new_job(api_key_id=key))
+    with ThreadPoolExecutor(4) as pool:
+        claimed = [job for job in pool.map(store.claim_next, [f"w{i}" for i in range(16)]) if job]
+    assert len({job.id for job in claimed}) == 16
+    assert store.claim_next("w") is None

@@ -15,6 +15,7 @@ from vos.runtime.protocol import SegmenterLike
 from vos.types import Options
 
 if TYPE_CHECKING:
+    from vos.keyframes.base_network import BaseNetwork
     from vos.modeling.network import VOSNetwork
     from vos.modeling.refiner import Refiner
 
@@ -75,7 +76,7 @@ def load_model(choice: ModelChoice, options: Options, settings: Settings) -> Loa
 
 
 @lru_cache(maxsize=1)
-def _load_network(choice: ModelChoice, store: Path) -> tuple[VOSNetwork, dict[str, Any]]:
+def _load_network(choice: ModelChoice, store: Path) -> tuple[VOSNetwork | BaseNetwork, dict[str, Any]]:
     """Load the base network. The latest one stays loaded, so that a worker starts its next job at once."""
     from vos.weights.catalog import weights_path  # noqa: PLC0415
     from vos.weights.load import SEEDED, load_network  # noqa: PLC0415
@@ -89,7 +90,7 @@ def _load_network(choice: ModelChoice, store: Path) -> tuple[VOSNetwork, dict[st
         **asdict(choice),
         "weights_sha256": None if own is None or choice.weights == SEEDED else _sha256(own),
         "device": str(parameter.device),
-        "precision": str(parameter.dtype).removeprefix("torch."),
+        "precision": str(getattr(network, "compute_dtype", parameter.dtype)).removeprefix("torch."),
     }
     return network, description
 

@@ -60,7 +60,7 @@ class JobOptions(BaseModel):
         Field(
             max_length=64,
             description="Base network, one of `GET /v1/models`; the service's default by default.",
-            examples=["compact", "stm", "stcn"],
+            examples=["compact", "cutie-base", "stcn"],
         ),
     ] = None
     keyframes: Annotated[
@@ -185,7 +185,7 @@ class RunOptions(JobOptions):
 
     model: Annotated[
         str,
-        Field(description="Base network: compact, stm or stcn.", examples=["compact", "stm", "stcn"]),
+        Field(description="Base network, one that `keymask models list` shows.", examples=["compact", "cutie-base"]),
     ] = "compact"
     weights: Annotated[
         str | None,

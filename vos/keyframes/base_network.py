@@ -47,14 +47,33 @@ class VideoSetup:
 
 
 class BaseNetwork(nn.Module, ABC):
-    """A loaded base network, in eval mode, with at least one parameter, which tells its device."""
+    """A loaded base network, in eval mode.
+
+    Attributes:
+        name: Name in the catalog.
+        model: Module with the published parameters, under their published names.
+    """
 
     name: str
+    model: nn.Module
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return next(self.model.parameters()).device
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """Type that the network computes in: that of its parameters."""
-        return next(self.parameters()).dtype
+        """Type that the network computes in: that of its parameters, if not overridden."""
+        return next(self.model.parameters()).dtype
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Compute in this type from now on."""
+        self.model.to(dtype)
+
+    def convert(self, published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what `model` needs of a published file."""
+        return dict(published)
 
     @abstractmethod
     def begin(self, setup: VideoSetup) -> BaseSession[Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from vos.errors import OptionError
+from vos.keyframes.base_network import BaseNetwork
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.network import VOSNetwork
 from vos.modeling.published.stcn import STCN
@@ -26,14 +28,27 @@ def build_stcn() -> VOSNetwork:
     return STCN(key_depths=(3, 4, 6), value_depths=(2, 2, 2), key_channels=64, value_channels=512)
 
 
-BUILDERS: dict[str, Callable[[], VOSNetwork]] = {"compact": build_compact, "stm": build_stm, "stcn": build_stcn}
+def build_cutie(size: str) -> BaseNetwork:
+    """Build Cutie: a ResNet-18 ("small", 29 M parameters) or ResNet-50 ("base", 35 M) to stride 16."""
+    from vos.keyframes.adapters.cutie import CutieNetwork  # noqa: PLC0415 - needs an extra
+
+    return CutieNetwork(size)
 
 
-def build_network(name: str) -> VOSNetwork:
+BUILDERS: dict[str, Callable[[], VOSNetwork | BaseNetwork]] = {
+    "compact": build_compact,
+    "stm": build_stm,
+    "stcn": build_stcn,
+    "cutie-small": partial(build_cutie, "small"),
+    "cutie-base": partial(build_cutie, "base"),
+}
+
+
+def build_network(name: str) -> VOSNetwork | BaseNetwork:
     """Build a network by name, with untrained weights, in training mode.
 
     Raises:
-        OptionError: There is no such network.
+        OptionError: There is no such network, or the library that it needs is not installed.
     """
     if name not in BUILDERS:
         raise OptionError(f"model is {name!r}; it must be one of {', '.join(BUILDERS)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from vos.errors import OptionError, WeightsError
@@ -29,6 +30,9 @@ class Model:
         terms: Further terms of use.
         page: Address of the publishers' description; empty for our own weights.
         url: Address of the checkpoint; empty for our own weights.
+        megabytes: Approximate size of the checkpoint, to show before a download.
+        package: Distribution on PyPI that runs the network; empty if this one does.
+        extra: Extra of this distribution that installs it.
         embedded: Whether the weights are part of this package.
     """
 
@@ -38,6 +42,9 @@ class Model:
     terms: str
     page: str = ""
     url: str = ""
+    megabytes: int = 0
+    package: str = ""
+    extra: str = ""
     embedded: bool = False
 
     @property
@@ -45,10 +52,19 @@ class Model:
         """Name of the weights file."""
         return f"{self.name}.safetensors"
 
+    @property
+    def is_installed(self) -> bool:
+        """Whether the distribution that runs the network is installed."""
+        try:
+            return not self.package or bool(version(self.package))
+        except PackageNotFoundError:
+            return False
+
 
 _RESEARCH = (
     "trained on DAVIS, YouTube-VOS, BL30K and sets of stills, some of which their owners offer for research only"
 )
+_CUTIE = "https://github.com/hkchengrex/Cutie"
 _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 
 MODELS: dict[str, Model] = {
@@ -76,6 +92,20 @@ MODELS: dict[str, Model] = {
             _RESEARCH,
             page="https://github.com/hkchengrex/STCN#pretrained-models",
             url=_DRIVE + "1mRrE0uCI2ktdWlUgapJI_KmgeIiF2eOm",
+        ),
+        *(
+            Model(
+                f"cutie-{size}",
+                f"Cutie (CVPR 2024), {backbone}; the package rf-cutie runs it",
+                "MIT",
+                _RESEARCH.replace("BL30K and", "MOSE, BURST, OVIS, BL30K and"),
+                page=f"{_CUTIE}/releases/tag/v1.0",
+                url=f"{_CUTIE}/releases/download/v1.0/cutie-{size}-mega.pth",
+                megabytes=megabytes,
+                package="rf-cutie",
+                extra="cutie",
+            )
+            for size, backbone, megabytes in (("small", "ResNet-18", 117), ("base", "ResNet-50", 141))
         ),
     )
 }

@@ -1,6 +1,6 @@
 """Load, pull and save weights.
 
-`compact` and the refiner ship inside the package. `stm` and `stcn` are published by their authors; `pull_weights`
+`compact` and the refiner ship inside the package. The other networks are published by their authors; `pull_weights`
 converts their checkpoints once into a store folder. Every load checks the SHA-256 in the record beside the file.
 """
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from vos.errors import OptionError, WeightsError
+from vos.keyframes.base_network import BaseNetwork
 from vos.modeling.cpu.packed_conv import can_pack, pack_convolutions
 from vos.modeling.cpu.topk_read import compile_kernels
 from vos.modeling.network import VOSNetwork
@@ -43,7 +44,7 @@ def load_network(
     precision: str = "auto",
     weights: str | Path | None = None,
     store: Path | None = None,
-) -> VOSNetwork:
+) -> VOSNetwork | BaseNetwork:
     """Load a network ready to run: eval mode, no gradients, layers folded, weights in the fastest layout.
 
     Args:
@@ -60,16 +61,28 @@ def load_network(
     where = resolve_device(device)
     dtype = resolve_precision(precision, where)
     network = build_network(name)
+    model = parameters_of(network)
     if weights == SEEDED:
-        network.load_state_dict(seeded_state(network.state_dict()))
+        model.load_state_dict(seeded_state(model.state_dict()))
     else:
         path = _own_weights(name, store) if weights is None else Path(weights)
-        state = read_weights(network, path, name)
-        for part in network.missing_optional(state):
-            setattr(network, part, None)
-        network.load_state_dict(state)
-    network.eval().fold()
+        state = read_weights(model, path, name)
+        if isinstance(model, VOSNetwork):
+            for part in model.missing_optional(state):
+                setattr(model, part, None)
+        model.load_state_dict(state)
+    network.eval()
+    if isinstance(network, BaseNetwork):
+        network.requires_grad_(False).to(where)
+        network.set_precision(dtype)
+        return network
+    network.fold()
     return _place(network, where, dtype)
+
+
+def parameters_of(network: VOSNetwork | BaseNetwork) -> nn.Module:
+    """Return the module whose parameters are published."""
+    return network.model if isinstance(network, BaseNetwork) else network
 
 
 def load_refiner(*, device: str = "auto", precision: str = "auto", weights: Path | None = None) -> Refiner:
@@ -143,8 +156,11 @@ def pull_weights(name: str, source: Path, store: Path, *, origin: str | None = N
     """
     if find_model(name).embedded:
         raise OptionError(f"{name} is part of this package; there is nothing to pull")
+    network = build_network(name)
     state = read_checkpoint(source)
-    expected = build_network(name).state_dict()
+    if isinstance(network, BaseNetwork):
+        state = network.convert(state)
+    expected = parameters_of(network).state_dict()
     check_state(state, expected, name, source.name)
     with source.open("rb") as file:
         source_digest = hashlib.file_digest(file, "sha256").hexdigest()

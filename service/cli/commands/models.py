@@ -33,7 +33,7 @@ def list_models(json_file: JsonOption = None) -> None:
     for model in models:
         size = _megabytes(model["bytes"]) if model["installed"] else "not here"
         default = "  (default)" if model["default"] else ""
-        console.print(f"{model['name']:8s} {size:>9s}  {model['license']:10s}  {model['summary']}{default}")
+        console.print(f"{model['name']:16s} {size:>9s}  {model['license']:10s}  {model['summary']}{default}")
     write_json({"models": models}, json_file)
 
 
@@ -76,6 +76,8 @@ def pull(
     check_paths((Path(source) if source else None,), {"--json": json_path(json_file)})
     console = text_console(json_file)
     console.print(f"{name}: licence {model.license}; {model.terms}")
+    if not model.is_installed:
+        raise UsageError(f"{model.package}, which runs {name}, is not installed; install it with {_install(model)}")
     with tempfile.TemporaryDirectory(prefix="keymask-") as folder:
         origin = source or model.url
         file = _fetch(model, origin, Path(folder)) if is_address(origin) else Path(origin)
@@ -100,6 +102,8 @@ def _status(model: Model) -> dict[str, Any]:
         "terms": model.terms,
         "page": model.page or None,
         "installed": record is not None,
+        "package": model.package or None,
+        "package_installed": model.is_installed,
         "path": str(path) if record else None,
         "bytes": record.bytes if record else None,
         "sha256": record.sha256 if record else None,
@@ -115,6 +119,9 @@ def _show(status: dict[str, Any], json_file: str | None) -> None:
         "published": status["page"] or "with keymask",
         "file": status["path"] or f"not here: keymask models pull {status['name']} [--from FILE]",
     }
+    if status["package"]:
+        here = "installed" if status["package_installed"] else f"not here: {_install(find_weights(status['name']))}"
+        rows["package"] = f"{status['package']} ({here})"
     if status["installed"]:
         rows["size"] = _megabytes(status["bytes"])
         rows["sha256"] = f"{status['sha256']} ({'checked' if status['unchanged'] else 'NOT that of the file'})"
@@ -144,6 +151,11 @@ def _check_digest(file: Path, expected: str | None) -> None:
         found = hashlib.file_digest(content, "sha256").hexdigest()
     if found != expected.lower():
         raise UsageError(f"the SHA-256 of {file.name} is {found}; --sha256 requires {expected}")
+
+
+def _install(model: Model) -> str:
+    """Return the command that installs what runs a network."""
+    return f"`pip install 'keymask-server[{model.extra}]'`"
 
 
 def _megabytes(size: int) -> str:

@@ -35,7 +35,7 @@ def _view(model: Model, services: Services, loaded: bool) -> ModelView:
         license=model.license,
         terms=model.terms,
         size=None if record is None else record.bytes,
-        available=record is not None or default,
+        available=(record is not None and model.is_installed) or default,
         loaded=loaded,
         default=default,
     )

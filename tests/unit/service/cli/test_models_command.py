@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from service.cli.main import main
 from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.weights import build
+from vos.weights.catalog import MODELS
 
 
 class TinyNetwork(VOSNetwork):
@@ -66,7 +67,7 @@ def test_the_list_names_every_network_with_its_licence(capsys: pytest.CaptureFix
     """There is one line per network, with its licence; it says whether the network is installed and the default."""
     assert main(["models", "list"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert set(lines) == {"compact", "stm", "stcn", "refiner"}
+    assert set(lines) == {*MODELS, "refiner"}
     assert "(default)" in lines["compact"]
     assert "not here" in lines["stm"]
     assert "MIT" in lines["stm"]

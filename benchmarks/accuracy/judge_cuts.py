@@ -50,7 +50,9 @@ def cuts(weights: Path, sequences: Sequence[DavisSequence]) -> dict[str, Any]:
         frames after B; `presence_auroc`: AUROC of the presence head for frames of A against frames of B, if there is
         such a head.
     """
-    network = PresenceRecorder(load_network(DEFAULT, weights=str(weights)))
+    loaded = load_network(DEFAULT, weights=str(weights))
+    assert isinstance(loaded, VOSNetwork)
+    network = PresenceRecorder(loaded)
     segmenter = Segmenter(network, Options(keyframes="every:1"))
     invented: list[float] = []
     invented_scores: list[float] = []

@@ -17,8 +17,9 @@ from typing import Any
 from torch import get_num_threads
 
 from benchmarks.harness import Report, Row, Spread, clip, first_labels, interleave, parser, per_frame, ratio
-from benchmarks.speed.stub_networks import EchoNetwork
+from benchmarks.speed.stub_networks import echoing
 from codec import open_video
+from vos.keyframes.base_network import BaseNetwork
 from vos.modeling.network import VOSNetwork
 from vos.modeling.refiner import Refiner
 from vos.segmenter import Segmenter
@@ -51,7 +52,9 @@ class Work:
         }
 
 
-def segment(network: VOSNetwork, refiner: Refiner | None, keyframes: str, video_bytes: bytes, prompt: Prompt) -> Work:
+def segment(
+    network: VOSNetwork | BaseNetwork, refiner: Refiner | None, keyframes: str, video_bytes: bytes, prompt: Prompt
+) -> Work:
     """Segment a clip. Masks are on the CPU, so no work is pending on a device at the end."""
     segmenter = Segmenter(network, Options(keyframes=keyframes), refiner)
     with open_video(video_bytes) as video:
@@ -69,7 +72,7 @@ def main() -> None:
     report = Report("speedup", arguments)
     frames, rounds = (4, 1) if arguments.quick else (37, 3)
     chosen = {"device": arguments.device, "precision": arguments.precision}
-    network = EchoNetwork(load_network(arguments.model, weights=SEEDED, **chosen))
+    network = echoing(load_network(arguments.model, weights=SEEDED, **chosen))
     refiner = load_refiner(**chosen)
     video_bytes = clip(arguments, SEQUENCE, frames).read_bytes()
     prompt = Prompt(first_labels(arguments, SEQUENCE))
@@ -89,7 +92,7 @@ def main() -> None:
         "frames": frames,
         "model": arguments.model,
         "device": str(parameter.device),
-        "precision": str(parameter.dtype).removeprefix("torch."),
+        "precision": str(getattr(network, "compute_dtype", parameter.dtype)).removeprefix("torch."),
         "threads": get_num_threads(),
         "ms_per_frame": per_frame(seconds, frames),
         "work": {name: work.details() for name, work in done.items()},

@@ -6,10 +6,14 @@ draw. With the expected masks as the result, these stages do the same work as wi
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from vos.modeling.network import Features, Memory, VOSNetwork
+from vos.keyframes.base_network import BaseNetwork, BaseSession, VideoSetup
+from vos.modeling.network import Features, FramePrediction, Memory, VOSNetwork
 
 
 def expected_logits(previous: Tensor | None) -> Tensor:
@@ -60,6 +64,44 @@ class EchoNetwork(WrappedNetwork):
         """Segment with the inner network, and return the previous masks as logits."""
         self.inner.segment(features, memory, previous, top_k)
         return expected_logits(previous)
+
+
+class EchoBaseNetwork(BaseNetwork):
+    """Runs all of another base network, but returns the propagated masks instead of its segmentation.
+
+    Args:
+        inner: The network to run.
+    """
+
+    def __init__(self, inner: BaseNetwork) -> None:
+        super().__init__()
+        self.inner, self.name, self.model = inner, inner.name, inner.model
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Ask the inner network."""
+        return self.inner.compute_dtype
+
+    def begin(self, setup: VideoSetup) -> BaseSession[Any]:
+        """Begin a video with the inner network, and change what `segment` and `to_full` return."""
+        session = self.inner.begin(setup)
+        segment = session.segment
+
+        def echo(features: Any, hint: Tensor | None) -> FramePrediction:
+            segment(features, hint)
+            return FramePrediction(expected_logits(hint).unsqueeze(1))
+
+        def to_full(logits: Tensor) -> Tensor:
+            full = F.interpolate(torch.sigmoid(logits), scale_factor=4, mode="bilinear", align_corners=False)
+            return full.squeeze(1)[..., : setup.height, : setup.width]
+
+        session.segment, session.to_full = echo, to_full  # type: ignore[method-assign]
+        return session
+
+
+def echoing(network: VOSNetwork | BaseNetwork) -> VOSNetwork | BaseNetwork:
+    """Return a network that does all the work of another one and returns the expected masks."""
+    return EchoBaseNetwork(network) if isinstance(network, BaseNetwork) else EchoNetwork(network)
 
 
 class IdleNetwork(VOSNetwork):

@@ -55,17 +55,17 @@ class BaseNetwork(nn.Module, ABC):
     """
 
     name: str
-    model: nn.Module
+    model: Any
 
     @property
     def device(self) -> torch.device:
         """Device of the parameters."""
-        return next(self.model.parameters()).device
+        return next(self.parameters()).device
 
     @property
     def compute_dtype(self) -> torch.dtype:
         """Type that the network computes in: that of its parameters, if not overridden."""
-        return next(self.model.parameters()).dtype
+        return next(self.parameters()).dtype
 
     def set_precision(self, dtype: torch.dtype) -> None:
         """Compute in this type from now on."""

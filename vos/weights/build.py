@@ -35,12 +35,31 @@ def build_cutie(size: str) -> BaseNetwork:
     return CutieNetwork(size)
 
 
+def build_sam2(size: str) -> BaseNetwork:
+    """Build SAM 2.1 with the Hiera of a size: 39 M ("tiny"), 46 M ("small"), 81 M ("base-plus"), 224 M ("large")."""
+    from vos.keyframes.adapters.sam2 import Sam2Network  # noqa: PLC0415 - needs an extra
+
+    return Sam2Network(size)
+
+
+def build_edgetam() -> BaseNetwork:
+    """Build EdgeTAM: a RepViT-M1 and a memory of 512 latents per frame, 14 M parameters."""
+    from vos.keyframes.adapters.sam2 import EdgeTamNetwork  # noqa: PLC0415 - needs an extra
+
+    return EdgeTamNetwork()
+
+
 BUILDERS: dict[str, Callable[[], VOSNetwork | BaseNetwork]] = {
     "compact": build_compact,
     "stm": build_stm,
     "stcn": build_stcn,
     "cutie-small": partial(build_cutie, "small"),
     "cutie-base": partial(build_cutie, "base"),
+    "sam2.1-tiny": partial(build_sam2, "tiny"),
+    "sam2.1-small": partial(build_sam2, "small"),
+    "sam2.1-base-plus": partial(build_sam2, "base-plus"),
+    "sam2.1-large": partial(build_sam2, "large"),
+    "edgetam": build_edgetam,
 }
 
 

@@ -31,7 +31,7 @@ class Model:
         page: Address of the publishers' description; empty for our own weights.
         url: Address of the checkpoint; empty for our own weights.
         megabytes: Approximate size of the checkpoint, to show before a download.
-        package: Distribution on PyPI that runs the network; empty if this one does.
+        packages: Distributions on PyPI that run the network; none if this one does.
         extra: Extra of this distribution that installs it.
         embedded: Whether the weights are part of this package.
     """
@@ -43,7 +43,7 @@ class Model:
     page: str = ""
     url: str = ""
     megabytes: int = 0
-    package: str = ""
+    packages: tuple[str, ...] = ()
     extra: str = ""
     embedded: bool = False
 
@@ -54,9 +54,9 @@ class Model:
 
     @property
     def is_installed(self) -> bool:
-        """Whether the distribution that runs the network is installed."""
+        """Whether the distributions that run the network are installed."""
         try:
-            return not self.package or bool(version(self.package))
+            return all(version(package) for package in self.packages)
         except PackageNotFoundError:
             return False
 
@@ -64,6 +64,7 @@ class Model:
 _RESEARCH = (
     "trained on DAVIS, YouTube-VOS, BL30K and sets of stills, some of which their owners offer for research only"
 )
+_META = "trained by Meta on SA-V and SA-1B, among others"
 _CUTIE = "https://github.com/hkchengrex/Cutie"
 _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 
@@ -102,10 +103,35 @@ MODELS: dict[str, Model] = {
                 page=f"{_CUTIE}/releases/tag/v1.0",
                 url=f"{_CUTIE}/releases/download/v1.0/cutie-{size}-mega.pth",
                 megabytes=megabytes,
-                package="rf-cutie",
+                packages=("rf-cutie",),
                 extra="cutie",
             )
-            for size, backbone, megabytes in (("small", "ResNet-18", 117), ("base", "ResNet-50", 141))
+            for size, backbone, megabytes in (("small", "ResNet-18", 115), ("base", "ResNet-50", 140))
+        ),
+        *(
+            Model(
+                f"sam2.1-{size}",
+                f"SAM 2.1 (2024), Hiera {size}; the package transformers runs it",
+                "Apache-2.0",
+                _META,
+                page=f"https://huggingface.co/facebook/sam2.1-hiera-{size}",
+                url=f"https://huggingface.co/facebook/sam2.1-hiera-{size}/resolve/main/model.safetensors",
+                megabytes=megabytes,
+                packages=("transformers",),
+                extra="sam2",
+            )
+            for size, megabytes in (("tiny", 156), ("small", 184), ("base-plus", 323), ("large", 898))
+        ),
+        Model(
+            "edgetam",
+            "EdgeTAM (CVPR 2025), RepViT-M1; the packages transformers and timm run it",
+            "Apache-2.0",
+            _META,
+            page="https://huggingface.co/yonigozlan/EdgeTAM-hf",
+            url="https://huggingface.co/yonigozlan/EdgeTAM-hf/resolve/main/model.safetensors",
+            megabytes=56,
+            packages=("transformers", "timm"),
+            extra="edgetam",
         ),
     )
 }

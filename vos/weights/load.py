@@ -82,7 +82,8 @@ def load_network(
 
 def parameters_of(network: VOSNetwork | BaseNetwork) -> nn.Module:
     """Return the module whose parameters are published."""
-    return network.model if isinstance(network, BaseNetwork) else network
+    model: nn.Module = network.model if isinstance(network, BaseNetwork) else network
+    return model
 
 
 def load_refiner(*, device: str = "auto", precision: str = "auto", weights: Path | None = None) -> Refiner:

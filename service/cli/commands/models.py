@@ -77,7 +77,8 @@ def pull(
     console = text_console(json_file)
     console.print(f"{name}: licence {model.license}; {model.terms}")
     if not model.is_installed:
-        raise UsageError(f"{model.package}, which runs {name}, is not installed; install it with {_install(model)}")
+        needed = " and ".join(model.packages)
+        raise UsageError(f"{name} needs {needed}, not installed here; install with {_install(model)}")
     with tempfile.TemporaryDirectory(prefix="keymask-") as folder:
         origin = source or model.url
         file = _fetch(model, origin, Path(folder)) if is_address(origin) else Path(origin)
@@ -102,8 +103,8 @@ def _status(model: Model) -> dict[str, Any]:
         "terms": model.terms,
         "page": model.page or None,
         "installed": record is not None,
-        "package": model.package or None,
-        "package_installed": model.is_installed,
+        "packages": list(model.packages),
+        "packages_installed": model.is_installed,
         "path": str(path) if record else None,
         "bytes": record.bytes if record else None,
         "sha256": record.sha256 if record else None,
@@ -119,9 +120,9 @@ def _show(status: dict[str, Any], json_file: str | None) -> None:
         "published": status["page"] or "with keymask",
         "file": status["path"] or f"not here: keymask models pull {status['name']} [--from FILE]",
     }
-    if status["package"]:
-        here = "installed" if status["package_installed"] else f"not here: {_install(find_weights(status['name']))}"
-        rows["package"] = f"{status['package']} ({here})"
+    if status["packages"]:
+        here = "installed" if status["packages_installed"] else f"not here: {_install(find_weights(status['name']))}"
+        rows["packages"] = f"{', '.join(status['packages'])} ({here})"
     if status["installed"]:
         rows["size"] = _megabytes(status["bytes"])
         rows["sha256"] = f"{status['sha256']} ({'checked' if status['unchanged'] else 'NOT that of the file'})"

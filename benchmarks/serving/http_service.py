@@ -119,16 +119,29 @@ class Served:
 
 
 @contextmanager
-def serving(*, light: bool = False, devices: str = "cpu") -> Iterator[Served]:
-    """Run a service on a free port of the loopback interface; yield it once ready and always end it."""
+def serving(*, light: bool = False, devices: str = "cpu", log: Path | None = None) -> Iterator[Served]:
+    """Run a service on a free port of the loopback interface; yield it once ready and always end it.
+
+    Args:
+        light: Whether the tests' light engine replaces the network.
+        devices: Devices with a worker.
+        log: File for the whole log; by default only errors are logged, to standard error.
+    """
     start = "from service.cli.main import main; main()"
     whole = ["-c", start, "serve", "--port", "0", "--json", "-"]
     command = [sys.executable, *(["-m", "benchmarks.serving.light_service"] if light else whole)]
     with tempfile.TemporaryDirectory() as folder:
-        own = {"HOME": folder, "PORT": "0", "DEVICES": devices, "LOG_LEVEL": "error", "GRACE_SECONDS": "2"}
+        own = {
+            "HOME": folder,
+            "PORT": "0",
+            "DEVICES": devices,
+            "LOG_LEVEL": "info" if log else "error",
+            "GRACE_SECONDS": "2",
+        }
         environment = os.environ | {f"KEYMASK_{name}": value for name, value in own.items()}
         environment["PYTHONPATH"] = str(ROOT)
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        errors = log.open("w") if log else None
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
             started = json.loads(_first_object(process))
             with httpx.Client(base_url=started["address"], timeout=300) as client:
@@ -140,6 +153,8 @@ def serving(*, light: bool = False, devices: str = "cpu") -> Iterator[Served]:
                 process.wait(30)
             process.kill()
             process.wait()
+            if errors is not None:
+                errors.close()
 
 
 def _first_object(process: subprocess.Popen[str]) -> str:
@@ -278,7 +293,7 @@ async def _poll_all(place: tuple[str, int], paths: list[str], seconds: float, tr
     await asyncio.gather(*pending, return_exceptions=True)
 
 
-def _crowd(served: Served, jobs: list[str], clients: int, seconds: float) -> tuple[Traffic, float]:
+def crowd(served: Served, jobs: list[str], clients: int, seconds: float) -> tuple[Traffic, float]:
     """Let half the clients poll and half follow; return their traffic and the API process's processor time."""
     url, traffic = httpx.URL(served.address), Traffic()
     place = (url.host, int(url.port or 80))
@@ -301,7 +316,7 @@ def load(report: Report, material: Material, *, light: bool) -> list[Row]:
         jobs = [served.submit(material, "every:1") for _ in range(2)]
         for job in jobs:
             served.wait(job, "running")
-        traffic, busy = _crowd(served, jobs, clients, seconds)
+        traffic, busy = crowd(served, jobs, clients, seconds)
         for job in jobs:
             served.wait(job, "running")
             served.drop(job)

@@ -66,7 +66,8 @@ def create_app(
         )
     app.add_middleware(RequestGate, settings=settings)
     app.add_middleware(RequestObserver)
-    app.add_middleware(TrustedProxies, trusted=settings.trusted_proxy_list, prefix=settings.root_path)
+    if settings.trusted_proxy_list or settings.root_path:
+        app.add_middleware(TrustedProxies, trusted=settings.trusted_proxy_list, prefix=settings.root_path)
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app
 

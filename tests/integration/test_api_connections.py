@@ -219,7 +219,7 @@ def test_the_listener_survives_a_lack_of_files(rationed: Rationed) -> None:
 
 
 def test_masks_of_noise_are_sent_in_bounded_memory(rationed: Rationed, tmp_path: Path) -> None:
-    """40 clients that do not read lines of 3 MB, and one that reads all of them, cost the service few megabytes."""
+    """25 clients that do not read lines of 3 MB, and one that reads all of them, cost the service few megabytes."""
     clip, mask = write_clip(tmp_path / "clip.mp4"), write_mask(tmp_path / "mask.png")
     form = {"video": clip.read_bytes(), "mask": mask.read_bytes()}
     posted = httpx.post(f"{rationed.address}/v1/jobs", files=form, headers={"Prefer": "wait=60"}, timeout=120)
@@ -234,7 +234,7 @@ def test_masks_of_noise_are_sent_in_bounded_memory(rationed: Rationed, tmp_path:
     request = f"GET {path}/masks HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     before = resident_bytes(rationed.process.pid)
     with ExitStack() as stack:
-        for _ in range(40):
+        for _ in range(25):
             connection = stack.enter_context(connect(rationed.address, request))
             assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
         received = hashlib.sha256()
@@ -246,7 +246,7 @@ def test_masks_of_noise_are_sent_in_bounded_memory(rationed: Rationed, tmp_path:
     assert received.hexdigest() == whole
     assert events.count('data: {"index":') == 12
     assert '"objects":[{"id":1,"area":9}]' in events
-    assert grown < 80 << 20
+    assert grown < 60 << 20
 
 
 def resident_bytes(pid: int) -> int:

@@ -295,6 +295,40 @@ def test_a_port_in_use_is_one_line(
     assert f"cannot listen on 127.0.0.1 port {port}" in line
 
 
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["worker", "--devices", "cpu"]])
+@pytest.mark.parametrize("setting", ["KEYMASK_HOME", "KEYMASK_STORAGE_DIR", "KEYMASK_DATABASE_URL"])
+@pytest.mark.usefixtures("own_process")
+def test_a_folder_that_cannot_be_written_is_one_line(
+    command: list[str],
+    setting: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing starts, and the line names the setting, the folder and the reason."""
+    from service.cli.main import main
+
+    obstacle = tmp_path / "file"
+    obstacle.touch()  # not even root can make a folder below a file
+    monkeypatch.setenv("KEYMASK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(setting, f"sqlite:///{obstacle}/x/jobs.db" if "URL" in setting else f"{obstacle}/x")
+    assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"keymask: error: {setting}: the folder {obstacle}/x")
+    assert line.endswith("Not a directory")
+
+
+def test_a_misspelt_variable_is_named_at_the_start(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command says on standard error which variables it does not know."""
+    from service.cli.main import main
+
+    monkeypatch.setenv("KEYMASK_HOEM", "/data")
+    assert main(["--version"]) == 0
+    assert "KEYMASK_HOEM is not a setting; did you mean KEYMASK_HOME?" in capsys.readouterr().err
+
+
 def test_a_new_key_opens_the_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`keymask keys new` prints a key once, and the settings accept its entry."""
     from service.cli.main import main

@@ -11,8 +11,8 @@ from typing import Any
 
 from service.http.limits.log_limit import LogLimit
 
-ACCEPTED_PER_TURN = 64
-"""Connections that the event loop accepts before it does something else."""
+ACCEPTED_PER_TURN = 16
+"""Connections that the event loop accepts before it does something else; many at once would delay all requests."""
 _BACKLOG = 2048
 """Connections that the kernel keeps until they are accepted."""
 _UNREAD_SECONDS = 300

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from service.config import Settings, digest_of_key, load_settings, settings_table
+from service.config import Settings, digest_of_key, load_settings, settings_table, unknown_variables
 from service.errors import UsageError
 from service.problems import PROBLEMS
 from tests.support.paths import ROOT
@@ -64,6 +64,35 @@ def test_an_invalid_value_is_reported_with_its_variable(name: str, value: str, m
     monkeypatch.setenv(f"KEYMASK_{name}", value)
     with pytest.raises(UsageError, match=f"KEYMASK_{name} is '{value}': "):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("TRUSTED_PROXIES", "10.0.0.0/8, proxy", "'proxy' does not appear to be an IPv4 or IPv6 network"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "has host bits set"),
+        ("ROOT_PATH", "keymask", "must be a path"),
+        ("ROOT_PATH", "//evil.example", "must be a path"),
+        ("MAX_CONNECTIONS", "3", "greater than or equal to 16"),
+    ],
+)
+def test_a_setting_for_proxies_is_checked(name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses of proxies, the prefix and the number of connections are checked at the start."""
+    monkeypatch.setenv(f"KEYMASK_{name}", value)
+    with pytest.raises(UsageError, match=message):
+        load_settings()
+
+
+def test_a_misspelt_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is no setting is named with the nearest right name, if one is near."""
+    assert unknown_variables() == []
+    for name in ("KEYMASK_HOEM", "KEYMASK_MAX_UPLOAD_BYTE", "KEYMASK_SERVICE_HOST_XYZ", "KEYMASK_URL", "KEYMASK_PORT"):
+        monkeypatch.setenv(name, "1")
+    assert unknown_variables() == [
+        "KEYMASK_HOEM is not a setting; did you mean KEYMASK_HOME?",
+        "KEYMASK_MAX_UPLOAD_BYTE is not a setting; did you mean KEYMASK_MAX_UPLOAD_BYTES?",
+        "KEYMASK_SERVICE_HOST_XYZ is not a setting",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,8 @@ class Client:
 
         Args:
             job: The job.
-            format: "png" (zip of indexed PNGs), "coco", "ytvis" or "overlay" (mp4).
+            format: "png" (zip of indexed PNGs), "binary-png", "coco", "polygons", "ytvis", "labelstudio", "overlay"
+                (mp4), "matte" (mp4), "prores4444" (mov) or "vp9-alpha" (webm).
             path: File to write; it appears only once it is complete.
 
         Raises:

@@ -220,7 +220,8 @@ class _FileSink:
         material = Material(
             source=request.video,
             name=request.video.name,
-            info=self._run.info,
+            size=(self._run.info.display_width, self._run.info.display_height),
+            read_info=lambda: self._run.info,
             objects=self._run.prompt.prompt.object_ids,
             categories=Categories(request.options.labels),
             about={"description": "masks by keymask", "date_created": datetime.now(UTC).isoformat(timespec="seconds")},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from codec.reader import open_video
+from codec.types import VideoInfo
 from service.errors import RunError, StorageFullError
 from service.jobs.types import Job
 from service.run.outputs import look_of
@@ -31,12 +32,9 @@ from service.sandbox.handles import (
 from service.storage.job_files import JobFiles
 from service.storage.mask_log_view import MaskLogView, iter_lines
 from service.writers.categories import Categories
-from service.writers.coco import CocoWriter
+from service.writers.formats import FORMATS, Material
 from service.writers.mask_line import mask_of
-from service.writers.png import ZipWriter
-from service.writers.video.overlay import OverlayWriter
-from service.writers.writer import ResultWriter
-from service.writers.ytvis import YtvisWriter
+from service.writers.writer import LineWriter
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MAX_OBJECTS = 255
@@ -62,25 +60,6 @@ class RenderFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class ResultFormat:
-    """A format of result files.
-
-    Attributes:
-        file: Name of the file, for the client too.
-        media_type: Media type of the file.
-        render: Writes the file, given the job and the open files.
-        grows: Whether the file is written from front to back, so it can be sent while it is built.
-        temporary_files: Number of temporary files that it needs, given the number of objects.
-    """
-
-    file: str
-    media_type: str
-    render: Callable[[Job, _OpenFiles], None]
-    grows: bool = False
-    temporary_files: Callable[[int], int] = lambda _objects: 0
-
-
-@dataclass(frozen=True, slots=True)
 class _OpenFiles:
     """`RenderFiles`, all of them open."""
 
@@ -101,7 +80,7 @@ def render_files(job: Job, files: JobFiles, name: str, part: Path) -> RenderFile
     Args:
         job: A finished job.
         files: Files of the job.
-        name: Key of `FORMATS`.
+        name: Key of `service.writers.formats.FORMATS`.
         part: Temporary path of the result, in a folder that exists.
     """
     count = FORMATS[name].temporary_files(len(job.prompt) or _MAX_OBJECTS)
@@ -114,7 +93,7 @@ def render(job: Job, name: str, files: RenderFiles) -> None:
 
     Args:
         job: A finished job.
-        name: Key of `FORMATS`.
+        name: Key of `service.writers.formats.FORMATS`.
         files: What `render_files` returns.
 
     Raises:
@@ -131,7 +110,7 @@ def render(job: Job, name: str, files: RenderFiles) -> None:
         ):
             mask_log = tuple((stack.enter_context(opened_input(log)), size) for log, size in files.mask_log)
             temporary = map(opened_temporary, files.temporary)
-            FORMATS[name].render(job, _OpenFiles(video, sound, mask_log, out, temporary))
+            _write(job, name, _OpenFiles(video, sound, mask_log, out, temporary))
     except OSError as error:
         if error.errno in _DISK_FULL:
             raise StorageFullError(f"there is no room for the {name} result; delete jobs or wait") from error
@@ -145,47 +124,33 @@ def _lines(files: _OpenFiles) -> Iterator[dict[str, Any]]:
         yield line
 
 
-def _write(job: Job, files: _OpenFiles, writer: ResultWriter) -> None:
+def _write(job: Job, name: str, files: _OpenFiles) -> None:
+    """Write a format; one that holds masks as the log does gets them undecoded."""
+    writer = FORMATS[name].open(files.out, _material(job, files))
     with closing(writer):
         for line in _lines(files):
-            writer.write(mask_of(line, job.video.width, job.video.height))
+            if isinstance(writer, LineWriter):
+                writer.write_line(line)
+            else:
+                writer.write(mask_of(line, job.video.width, job.video.height))
 
 
-def _write_lines(files: _OpenFiles, writer: CocoWriter | YtvisWriter) -> None:
-    """Write a format that holds masks as the log does, without decoding them."""
-    with closing(writer):
-        for line in _lines(files):
-            writer.write_line(line)
+def _material(job: Job, files: _OpenFiles) -> Material:
+    return Material(
+        source=files.video,
+        sound=files.sound,
+        name=job.id,
+        size=(job.video.width, job.video.height),
+        read_info=lambda: _info_of(files.video),
+        objects=tuple(item.object for item in job.prompt),
+        categories=Categories(job.options.labels),
+        about={"description": "masks by keymask", "job": job.id, "date_created": job.created_at.isoformat()},
+        look=look_of(job.options),
+        tolerance=job.options.polygon_tolerance,
+        temporary=files.make_temporary,
+    )
 
 
-def _annotations(job: Job) -> tuple[tuple[int, int], Categories, dict[str, Any]]:
-    """Return what writers of annotations need: size, categories and info."""
-    info = {"description": "masks by keymask", "job": job.id, "date_created": job.created_at.isoformat()}
-    return (job.video.width, job.video.height), Categories(job.options.labels), info
-
-
-def _render_png(job: Job, files: _OpenFiles) -> None:
-    _write(job, files, ZipWriter(files.out))
-
-
-def _render_coco(job: Job, files: _OpenFiles) -> None:
-    _write_lines(files, CocoWriter(files.out, *_annotations(job), files.make_temporary))
-
-
-def _render_ytvis(job: Job, files: _OpenFiles) -> None:
-    _write_lines(files, YtvisWriter(files.out, *_annotations(job), files.make_temporary))
-
-
-def _render_overlay(job: Job, files: _OpenFiles) -> None:
-    with open_video(files.video) as reader:
-        info = reader.info
-    _write(job, files, OverlayWriter(files.video, files.out, info, look_of(job.options), files.sound))
-
-
-FORMATS: Mapping[str, ResultFormat] = {
-    "png": ResultFormat("masks.zip", "application/zip", _render_png, grows=True),
-    "coco": ResultFormat("coco.json", "application/json", _render_coco, grows=True, temporary_files=lambda _: 1),
-    "ytvis": ResultFormat("ytvis.json", "application/json", _render_ytvis, temporary_files=lambda objects: objects),
-    "overlay": ResultFormat("overlay.mp4", "video/mp4", _render_overlay),
-}
-"""Values of `format` in `GET /v1/jobs/{id}/result`."""
+def _info_of(video: BinaryIO) -> VideoInfo:
+    with open_video(video) as reader:
+        return reader.info

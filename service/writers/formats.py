@@ -24,7 +24,7 @@ from service.writers.writer import MakeTemporary, ResultWriter, Target
 from service.writers.ytvis import YtvisWriter
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
     """What writers need besides the masks.
 
@@ -33,7 +33,8 @@ class Material:
         sound: The video a second time, if it is an open file.
         temporary: Makes temporary files; beside the written file by default.
         name: What files call the video.
-        info: Sizes and orientation of the video.
+        size: Width and height of the masks in pixels.
+        read_info: Returns sizes and orientation of the video, which only videos need.
         objects: Object ids of the prompt.
         categories: Names of the objects.
         about: The `info` of annotation files.
@@ -43,7 +44,8 @@ class Material:
 
     source: Path | BinaryIO
     name: str
-    info: VideoInfo
+    size: tuple[int, int]
+    read_info: Callable[[], VideoInfo]
     sound: BinaryIO | None = None
     temporary: MakeTemporary | None = None
     objects: tuple[int, ...] = ()
@@ -51,11 +53,6 @@ class Material:
     about: Mapping[str, Any] = field(default_factory=dict)
     look: Look = field(default_factory=Look)
     tolerance: float = TOLERANCE
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the masks in pixels."""
-        return self.info.display_width, self.info.display_height
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ def _boxes(target: Target, given: Material) -> ResultWriter:
 
 
 def _cutout(encoding: Encoding, target: Target, given: Material) -> ResultWriter:
-    return CutoutWriter(given.source, target, given.info, encoding, given.sound)
+    return CutoutWriter(given.source, target, given.read_info(), encoding, given.sound)
 
 
 def _one(_objects: int) -> int:
@@ -160,14 +157,14 @@ FORMATS: Mapping[str, Format] = {
         "overlay.mp4",
         "video/mp4",
         "video with the masks drawn over it",
-        lambda target, given: OverlayWriter(given.source, target, given.info, given.look, given.sound),
+        lambda target, given: OverlayWriter(given.source, target, given.read_info(), given.look, given.sound),
         tuple(CONTAINERS),
     ),
     "matte": Format(
         "matte.mp4",
         "video/mp4",
         "luma matte: white objects on black",
-        lambda target, given: MatteWriter(given.source, target, given.info, given.sound),
+        lambda target, given: MatteWriter(given.source, target, given.read_info(), given.sound),
         (".mp4",),
     ),
     "prores4444": Format(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO, Protocol, TextIO, TypeAlias, cast
+from typing import Any, BinaryIO, Protocol, TextIO, TypeAlias, cast, runtime_checkable
 
 from vos.runtime.durable import make_folder
 from vos.types import FrameMask
@@ -25,6 +25,17 @@ class ResultWriter(Protocol):
 
     def close(self) -> None:
         """Complete the output, also after an error; later calls do nothing."""
+
+
+@runtime_checkable
+class LineWriter(Protocol):
+    """A `ResultWriter` that holds masks as lines of masks do."""
+
+    def write_line(self, line: Mapping[str, Any], /) -> None:
+        """Append a frame that is a line of masks (`service.writers.mask_line`)."""
+
+    def close(self) -> None:
+        """Complete the output."""
 
 
 def opened(target: Target) -> BinaryIO:

@@ -19,8 +19,9 @@ from pycocotools import mask as coco
 
 from codec.types import UInt8Array
 from service.errors import StorageFullError
-from service.sandbox.export import FORMATS, render, render_files
+from service.sandbox.export import render, render_files
 from service.writers import png
+from service.writers.formats import FORMATS
 from service.writers.png import encode_mask
 from tests.support.serving import FRAMES, Served, served
 from tests.support.thread_engine import REVIEW
@@ -238,6 +239,30 @@ def test_overlay(service: Served, result: str) -> None:
         pictures = list(container.decode(video=0))
     assert len(pictures) == FRAMES - 1
     assert (pictures[0].width, pictures[0].height) == (64, 48)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_every_frame(service: Served, result: str, name: str) -> None:
+    """Archives, annotations and videos hold the frames that have a mask, under the media type of the format."""
+    answer = service.client.get(result, params={"format": name})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, FORMATS[name].media_type)
+    assert frame_count(name, answer.content) == FRAMES - 1
+
+
+def frame_count(name: str, content: bytes) -> int:
+    """Return the number of frames in a result file."""
+    if FORMATS[name].media_type.startswith("video/"):
+        with av.open(io.BytesIO(content)) as container:
+            return sum(1 for _ in container.decode(video=0))
+    if FORMATS[name].media_type == "application/zip":
+        names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+        return len({entry.rpartition("/")[2] for entry in names})
+    data = json.loads(content)
+    if name == "ytvis":
+        return len(data["videos"][0]["file_names"])
+    if name == "labelstudio":
+        return len(data[0]["predictions"][0]["result"][0]["value"]["sequence"])
+    return len(data["images"])
 
 
 def test_an_unfinished_or_canceled_job_has_no_result(service: Served) -> None:

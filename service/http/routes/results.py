@@ -21,9 +21,9 @@ from service.http.schemas import ReviewRangeView
 from service.http.streaming.result_build import has_content, joined_build, read_growing
 from service.jobs.types import JobStatus
 from service.problems import ProblemError
-from service.sandbox.export import FORMATS
 from service.storage.result_files import stat_result
 from service.threads import in_thread
+from service.writers.formats import FORMATS
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
@@ -38,8 +38,7 @@ _HEADERS: dict[str, Any] = {
 }
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "`png`: a zip of indexed PNGs with the DAVIS palette. `coco`: COCO instances with run-length "
-        "encoding. `ytvis`: YouTube-VIS. `overlay`: an H.264 video with the masks drawn over it.",
+        "description": "; ".join(f"`{name}`: {form.about}" for name, form in FORMATS.items()) + ".",
         "content": {
             form.media_type: {"schema": {"type": "object"}} if form.media_type == "application/json" else BINARY
             for form in FORMATS.values()
@@ -66,7 +65,10 @@ _PROBLEMS = (
 )  # fmt: skip
 
 Format: TypeAlias = Annotated[
-    Literal["png", "coco", "ytvis", "overlay"], Query(alias="format", description="Format of the file.")
+    Literal[
+        "png", "binary-png", "coco", "polygons", "ytvis", "labelstudio", "overlay", "matte", "prores4444", "vp9-alpha"
+    ],
+    Query(alias="format", description="Format of the file."),
 ]
 Range: TypeAlias = Annotated[str | None, Header(alias="Range", description="Part of the file.")]
 

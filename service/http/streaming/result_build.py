@@ -13,11 +13,12 @@ import anyio
 from service.errors import StorageFullError
 from service.http.context import ResultBuild, Services
 from service.jobs.types import Job
-from service.sandbox.export import FORMATS, render, render_files
+from service.sandbox.export import render, render_files
 from service.storage.mask_log_view import MaskLogView
 from service.storage.result_files import store_result
 from service.storage.space import Reservation
 from service.threads import in_thread
+from service.writers.formats import FORMATS
 from vos.runtime.durable import part_of
 
 _BLOCK = 1 << 18
@@ -117,8 +118,8 @@ async def _build(services: Services, job: Job, name: str, part: Path, caller: st
 
 
 def _estimate(log: MaskLogView, name: str) -> int:
-    """Return roughly how many bytes a build will write: an overlay like the video, other results like the masks."""
-    if name == "overlay":
+    """Return roughly how many bytes a build will write: a video as many as the source, other results as the masks."""
+    if FORMATS[name].media_type.startswith("video/"):
         return log.files.video.stat().st_size
     return log.size() * (2 if FORMATS[name].temporary_files(1) else 1)
 

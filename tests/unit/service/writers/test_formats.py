@@ -49,10 +49,18 @@ def write(name: str, source: Path, target: Path) -> list[str]:
     """Write a format from the masks of all frames; return the notes."""
     with open_video(source) as reader:
         info, frames = reader.info, sorted(reader, key=lambda frame: frame.index)
-    material = Material(source, source.name, info, objects=(1, 3), categories=Categories({1: "dog"}))
+    size = info.display_width, info.display_height
+    material = Material(
+        source=source,
+        name=source.name,
+        size=size,
+        read_info=lambda: info,
+        objects=(1, 3),
+        categories=Categories({1: "dog"}),
+    )
     writer = FORMATS[name].open(target, material)
     for frame in frames:
-        labels = labels_at(frame.index, material.size)
+        labels = labels_at(frame.index, size)
         mask = FrameMask(frame.index, frame.pts, frame.time, FrameType.P, MaskSource.KEY, labels, {1: 1.0, 3: 0.5})
         writer.write(mask)
     writer.close()

@@ -15,6 +15,8 @@ from pathlib import Path
 from vos.errors import OptionError, WeightsError
 
 DEFAULT = "compact"
+SUFFIXES = (".safetensors", ".pth", ".pt")
+"""How names of weights files end."""
 
 PACKAGE_FOLDER = Path(__file__).parent.parent / "pretrained"
 

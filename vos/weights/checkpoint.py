@@ -13,8 +13,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from vos.errors import WeightsError
+from vos.weights.catalog import SUFFIXES
 
-SUFFIXES = (".safetensors", ".pth", ".pt")
 _NESTED = ("network", "state_dict", "model")
 """Keys under which training checkpoints store the state dict beside optimizer states."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +17,17 @@ from service.config import load_settings
 from service.errors import ServiceError, UsageError
 from service.run.output_paths import check_paths
 from vos.errors import WeightsError
-from vos.weights.catalog import DEFAULT, MODELS, REFINER, Model, find_weights, is_unchanged, read_record, weights_path
+from vos.weights.catalog import (
+    DEFAULT,
+    MODELS,
+    REFINER,
+    SUFFIXES,
+    Model,
+    find_weights,
+    is_unchanged,
+    read_record,
+    weights_path,
+)
 
 app = typer.Typer(help="List the networks, show one, or fetch its weights.", no_args_is_help=True, cls=Group)
 
@@ -61,7 +70,9 @@ def pull(
     source: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="FILE", help="A downloaded .pth, .pt or .safetensors file, or its https address."
+            "--from",
+            metavar="FILE",
+            help="A downloaded .pth, .pt or .safetensors file, a folder with one, or its https address.",
         ),
     ] = None,
     sha256: Annotated[
@@ -79,13 +90,17 @@ def pull(
     if not model.is_installed:
         needed = " and ".join(model.packages)
         raise UsageError(f"{name} needs {needed}, not installed here; install with {_install(model)}")
-    with tempfile.TemporaryDirectory(prefix="keymask-") as folder:
-        origin = source or model.url
-        file = _fetch(model, origin, Path(folder)) if is_address(origin) else Path(origin)
-        _check_digest(file, sha256)
-        from vos.weights.load import pull_weights  # noqa: PLC0415
+    store, origin = load_settings().weights_dir, source or model.url
+    fetched = is_address(origin)
+    if fetched and model.megabytes and not source:
+        console.print(f"about {model.megabytes} MB from {model.page}")
+    file = _fetch(model, origin, store / "downloads") if fetched else _in_folder(Path(origin), model)
+    _check_digest(file, sha256)
+    from vos.weights.load import pull_weights  # noqa: PLC0415
 
-        pull_weights(name, file, load_settings().weights_dir, origin=origin if is_address(origin) else None)
+    pull_weights(name, file, store, origin=origin if fetched else None)
+    if fetched:
+        file.unlink()
     status = _status(model)
     console.print(f"stored {status['path']} ({_megabytes(status['bytes'])}), SHA-256 {status['sha256']}")
     write_json(status, json_file)
@@ -132,16 +147,35 @@ def _show(status: dict[str, Any], json_file: str | None) -> None:
         console.print(f"{label:10s} {value}", markup=False)
 
 
+def _in_folder(path: Path, model: Model) -> Path:
+    """Return the checkpoint in a folder, such as a clone of a model's repository; a file is returned as it is.
+
+    Raises:
+        UsageError: The folder has no such file, or several.
+    """
+    if not path.is_dir():
+        return path
+    published = path / Path(urlsplit(model.url).path).name
+    found = [published] if published.is_file() else [file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES]
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or f"none that ends in {', '.join(SUFFIXES)}"
+        raise UsageError(f"{path} must have one weights file, {published.name} or another; found: {names}")
+    return found[0]
+
+
 def _fetch(model: Model, address: str, folder: Path) -> Path:
-    """Download a checkpoint; the message of a failure says how to do it by hand."""
+    """Download a checkpoint, or continue to; the message of a failure says how to do it by hand."""
     suffix = Path(urlsplit(address).path).suffix
-    target = folder / f"{model.name}{suffix if suffix in ('.pt', '.safetensors') else '.pth'}"
+    key = hashlib.sha256(address.encode()).hexdigest()[:8]
+    target = folder / f"{model.name}-{key}{suffix if suffix in SUFFIXES else '.pth'}"
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         with progress_bar(f"fetching {model.name}", "MiB") as progress:
-            download(address, target, lambda done, total: progress(done >> 20, total and total >> 20))
+            download(address, target, lambda done, total: progress(done >> 20, total and total >> 20), resume=True)
     except ServiceError as error:
         hint = f"download it by hand from {model.page} and give it with --from FILE"
-        raise type(error)(f"{error}; {hint}") from error
+        begun = "; the same command continues where it broke off" if target.is_file() else ""
+        raise type(error)(f"{error}{begun}; {hint}") from error
     return target
 
 

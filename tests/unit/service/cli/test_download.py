@@ -15,6 +15,8 @@ from service.cli.download import download
 from service.errors import RunError, UsageError
 
 CONTENT = bytes(range(256)) * 10_000
+asked: list[str | None] = []
+"""Ranges that were asked for."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -30,6 +32,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Location", "ftp://localhost/file")
             self.end_headers()
             return
+        if self.path.startswith("/tagged"):
+            self.send_tagged()
+            return
         self.send_response(200)
         self.send_header(
             "Content-Type", "text/html; charset=utf-8" if self.path == "/page" else "application/octet-stream"
@@ -39,6 +44,20 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         with contextlib.suppress(ConnectionError):
             self.wfile.write(CONTENT)
+
+    def send_tagged(self) -> None:
+        """Send the file from where the client asks, if its version is right; at most half of it at a time."""
+        asked.append(self.headers.get("Range"))
+        version = '"two"' if self.path == "/tagged-new" else '"one"'
+        begin = int(asked[-1][6:-1]) if asked[-1] and self.headers.get("If-Range") == version else 0
+        if begin >= len(CONTENT):
+            self.send_error(416)
+            return
+        self.send_response(206 if begin else 200)
+        self.send_header("ETag", version)
+        self.send_header("Content-Length", str(len(CONTENT) - begin))
+        self.end_headers()
+        self.wfile.write(CONTENT[begin : begin + len(CONTENT) // 2])
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
@@ -101,3 +120,38 @@ def test_only_secure_addresses_are_fetched(address: str, tmp_path: Path) -> None
     """Only https, and http on this machine, are fetched."""
     with pytest.raises(UsageError, match="must start with https://"):
         download(address, tmp_path / "a.pth")
+
+
+def test_a_download_that_broke_off_continues(server: str, tmp_path: Path) -> None:
+    """What has come is kept; the next call asks for the rest alone, and the file is whole."""
+    asked.clear()
+    target = tmp_path / "file.bin"
+    with pytest.raises(RunError, match="broke off after 1280000 of 2560000 bytes"):
+        download(f"{server}/tagged", target, resume=True)
+    assert target.stat().st_size == len(CONTENT) // 2
+    download(f"{server}/tagged", target, resume=True)
+    assert asked == [None, "bytes=1280000-"]
+    assert target.read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_file_that_has_changed_begins_again(server: str, tmp_path: Path) -> None:
+    """The beginning of another version is not continued."""
+    target = tmp_path / "file.bin"
+    with pytest.raises(RunError, match="broke off"):
+        download(f"{server}/tagged", target, resume=True)
+    with pytest.raises(RunError, match="broke off after 1280000 of"):
+        download(f"{server}/tagged-new", target, resume=True)
+    download(f"{server}/tagged-new", target, resume=True)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_whole_file_with_a_tag_is_fetched_again(server: str, tmp_path: Path) -> None:
+    """If the process died before it removed the tag, the server refuses the range, and all is fetched again."""
+    target = tmp_path / "file.bin"
+    target.write_bytes(CONTENT)
+    (tmp_path / "file.bin.tag").write_text('"one"')
+    with pytest.raises(RunError, match="broke off"):
+        download(f"{server}/tagged", target, resume=True)
+    download(f"{server}/tagged", target, resume=True)
+    assert target.read_bytes() == CONTENT

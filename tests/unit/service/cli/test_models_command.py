@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from service.cli.main import main
 from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.weights import build
-from vos.weights.catalog import MODELS
+from vos.weights.catalog import MODELS, Model
 
 
 class TinyNetwork(VOSNetwork):
@@ -149,3 +149,29 @@ def test_a_failed_download_names_the_page(capsys: pytest.CaptureFixture[str]) ->
     error = capsys.readouterr().err
     assert "download it by hand from https://github.com/hkchengrex/STCN#pretrained-models" in error
     assert "--from FILE" in error
+
+
+def test_a_folder_is_searched_for_its_weights_file(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder with one weights file is pulled like the file; with none or several, the command says what is there."""
+    assert main(["models", "pull", "stcn", "--from", str(tmp_path)]) == 0
+    capsys.readouterr()
+    checkpoint.with_name("other.pth").write_bytes(checkpoint.read_bytes())
+    assert main(["models", "pull", "stcn", "--from", str(tmp_path)]) == 2
+    assert "must have one weights file" in (error := capsys.readouterr().err)
+    assert "found: other.pth, stcn.pth" in error
+    (tmp_path / "empty").mkdir()
+    assert main(["models", "pull", "stcn", "--from", str(tmp_path / "empty")]) == 2
+    assert "found: none that ends in .safetensors" in capsys.readouterr().err
+
+
+def test_a_network_of_another_library_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without its package, `info` and `pull` name the command that installs it."""
+    monkeypatch.setattr(Model, "is_installed", False)
+    assert main(["models", "info", "cutie-base"]) == 0
+    assert "rf-cutie (not here: `pip install 'keymask-server[cutie]'`)" in capsys.readouterr().out
+    assert main(["models", "pull", "sam2.1-tiny", "--from", "model.safetensors"]) == 2
+    assert "sam2.1-tiny needs transformers, not installed here" in capsys.readouterr().err

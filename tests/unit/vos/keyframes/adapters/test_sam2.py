@@ -56,12 +56,12 @@ def stretched(mask: Tensor) -> Tensor:
     return (F.interpolate(mask[None, None], (SIDE, SIDE), mode="bilinear", antialias=True) > 0.5).float()
 
 
-@pytest.mark.parametrize("interval", [1, 5])
-def test_it_equals_the_packages_session(network: Sam2Network, interval: int) -> None:
+@pytest.mark.parametrize(("interval", "count"), [(1, 22), (5, 8)])
+def test_it_equals_the_packages_session(network: Sam2Network, interval: int, count: int) -> None:
     """Fed the same frames by number, both give the same logits, also after an object was added and one corrected."""
     video = network.session_type(dtype=torch.float32)
     session = begin(network)
-    given = frames(22 * interval)[::interval]
+    given = frames(count * interval)[::interval]
 
     def expect(number: int, inputs: dict[int, Tensor]) -> Any:
         for k, mask in inputs.items():
@@ -70,7 +70,7 @@ def test_it_equals_the_packages_session(network: Sam2Network, interval: int) -> 
             video.obj_with_new_inputs = list(inputs)
         return network.model(video, frame_idx=number, frame=pixels(given[number].index))
 
-    prompts = {0: {0: square(5, 5), 1: square(40, 60)}, 4: {2: square(40, 10)}, 9: {1: square(10, 50)}}
+    prompts = {0: {0: square(5, 5), 1: square(40, 60)}, 3: {2: square(40, 10)}, 6: {1: square(10, 50)}}
     for number, frame in enumerate(given):
         with torch.inference_mode():
             features = session.encode(frame)
@@ -79,7 +79,7 @@ def test_it_equals_the_packages_session(network: Sam2Network, interval: int) -> 
         with torch.inference_mode():
             if inputs:
                 found = session.prompt(frame.index, features, inputs)
-                assert found.shape == (3 if number >= 4 else 2, HEIGHT, WIDTH)
+                assert found.shape == (3 if number >= 3 else 2, HEIGHT, WIDTH)
                 assert all(torch.equal(found[k], mask) for k, mask in inputs.items())
                 continue
             prediction = session.segment(features, None)
@@ -89,10 +89,10 @@ def test_it_equals_the_packages_session(network: Sam2Network, interval: int) -> 
         torch.testing.assert_close(prediction.presence, scores, rtol=1e-4, atol=1e-4)
         assert float(prediction.logits.std()) > 0.05
         assert (scores > 0).all()
-    assert number == 21
+    assert number == count - 1
 
 
-@pytest.mark.parametrize("cut", [2, 5, 9])
+@pytest.mark.parametrize("cut", [2, 9])
 def test_a_run_can_be_resumed(network: Sam2Network, cut: int, tmp_path: Path) -> None:
     """The masks after an interruption are those of the whole run: the state holds the network's memory."""
     options, prompt = Options(keyframes="every:1"), Prompt(truth(0))
@@ -110,14 +110,14 @@ def test_a_run_can_be_resumed(network: Sam2Network, cut: int, tmp_path: Path) ->
 def test_memory_stays_flat(network: Sam2Network) -> None:
     """Once the memory is full, a session holds as many bytes and entries as before, however long the video is."""
     session = begin(network)
-    given = frames(40)
+    given = frames(24)
     session.prompt(0, session.encode(given[0]), {0: square(5, 5), 1: square(40, 60)})
     sizes = []
     for frame in given[1:]:
         session.segment(session.encode(frame), None)
         sizes.append(held(session))
     assert sizes[0] < sizes[5]
-    assert len(set(sizes[16:])) == 1
+    assert len(set(sizes[17:])) == 1
 
 
 @torch.inference_mode()

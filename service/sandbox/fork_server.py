@@ -112,7 +112,8 @@ def start(descriptor: int, limits: dict[str, Any], modules: list[str]) -> None:
     limit_formats(limits["max_pixels"])
     gc.collect()
     gc.freeze()  # a collection would write to every object, and so copy its memory in each new process
-    with socket.socket(fileno=descriptor) as control, _ChildSignal() as ended:
+    # A parent that is killed resets the connection.
+    with suppress(ConnectionError), socket.socket(fileno=descriptor) as control, _ChildSignal() as ended:
         control.sendall(READY)
         while True:
             with _Child(ProcessLimits(**limits), control, ended) as child:

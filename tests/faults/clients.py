@@ -14,7 +14,7 @@ import httpx
 
 from tests.faults.plant import FRAMES, Member, Plant
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 300.0
 """Longest time that a job or an answer may take while faults are injected."""
 _TRANSIENT = (429, 500, 502, 503, 504, 507)
 ENDED = ("succeeded", "failed", "canceled")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx
 
-from service.jobs.store import JobStore
 from tests.support.media import write_mask
 from tests.support.paths import ROOT
 from tests.support.synthetic import encode, pan, x264
@@ -21,7 +20,7 @@ from tests.support.waiting import wait_for
 
 FRAMES = 30
 SIZE = (64, 48)
-LEASE_SECONDS = 1.0
+LEASE_SECONDS = 2.0
 
 
 @dataclass
@@ -77,6 +76,15 @@ class Plant:
         for api in self.apis:
             wait_for(lambda api=api: answers(api))  # type: ignore[misc]
 
+    def __enter__(self) -> Plant:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in [*self.apis, *self.hosts]:
+            member.process.kill()
+            member.process.wait()
+            _close(member)
+
     def kill(self, member: Member, number: signal.Signals = signal.SIGKILL) -> None:
         """End a process by a signal and start it again; an API process listens at the same port again."""
         member.process.send_signal(number)
@@ -85,19 +93,6 @@ class Plant:
         self._start(member)
         if member.port:
             wait_for(lambda: answers(member), 60)
-
-    def stop(self) -> None:
-        """Stop all processes in order."""
-        members = [*self.apis, *self.hosts]
-        for member in members:
-            member.process.terminate()
-        for member in members:
-            member.process.wait(60)
-            _close(member)
-
-    def store(self) -> JobStore:
-        """Open the job store."""
-        return JobStore(self.database, migrate=False)
 
     def _begin(self, kind: str, number: int) -> Member:
         member = Member(f"{kind}-{number}", _free_port() if kind == "api" else 0)

@@ -224,7 +224,7 @@ def _parts_of(files: JobFiles) -> Iterator[tuple[Path, tuple[int, int]]]:
     """Yield the unfinished files of a job, and what changes when they are written to."""
     for folder in (files.folder, files.result("")):
         with suppress(FileNotFoundError):
-            for path in filter(is_part, folder.iterdir()):
+            for path in (entry for entry in folder.iterdir() if is_part(entry.name)):
                 stat = path.stat()
                 yield path, (stat.st_size, stat.st_mtime_ns)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,34 +87,29 @@ class JobSizes:
         self._valid_until = now + max(_SECONDS, (now - began) / _MAX_TIME_SHARE)
 
     def _measure(self, name: str) -> _Measured:
-        folder, now = self._jobs / name, time.monotonic()
-        changed = tuple(map(_change_of, (folder, folder / "results")))
+        folder, now = f"{self._jobs}/{name}", time.monotonic()
+        changed = (_change_of(folder), _change_of(f"{folder}/results"))
         known = self._measured.get(name)
         if known is not None and known.changed == changed and now - known.at < _TRUST_SECONDS:
             return known
-        return _Measured(size_of(folder), changed, now)
+        return _Measured(_size_of(folder), changed, now)
 
 
-def size_of(folder: Path) -> int:
-    """Return the total size of the files below a folder, without unfinished ones and those that vanish meanwhile."""
+def _size_of(folder: str) -> int:
+    """Return the size of the files in a folder and its folders, without unfinished ones and those that vanish."""
     total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            if not is_part(path):
-                total += _size_of_file(path)
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                total += _size_of(entry.path)
+            elif not is_part(entry.name):
+                with suppress(FileNotFoundError):
+                    total += entry.stat(follow_symlinks=False).st_size
     return total
 
 
-def _size_of_file(path: Path) -> int:
+def _change_of(path: str) -> int:
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _change_of(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - for many files, several times as fast as Path.stat
     except FileNotFoundError:
         return 0

@@ -87,5 +87,5 @@ def _ownerless(plant: Plant, job_ids: set[str]) -> list[str]:
     """Return what lies in the storage without a job: folders, uploads, unfinished files."""
     folders = [str(entry) for entry in (plant.files / "jobs").iterdir() if entry.name not in job_ids]
     uploads = [str(path) for path in files_below(plant.files / "incoming")]
-    parts = [str(path) for path in files_below(plant.files / "jobs") if is_part(path)]
+    parts = [str(path) for path in files_below(plant.files / "jobs") if is_part(path.name)]
     return folders + uploads + parts

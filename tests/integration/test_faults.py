@@ -113,7 +113,7 @@ def _is_ready(client: httpx.Client) -> bool:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service that the tests of this module do not kill."""
-    with running(tmp_path_factory.mktemp("service")) as started:
+    with running(tmp_path_factory.mktemp("service"), MAX_UPLOADS_PER_KEY="64") as started:
         yield started
 
 

@@ -99,6 +99,6 @@ class Site:
     def is_tidy(self) -> bool:
         """Return whether every job folder has a row, and no upload, resume state or temporary file is left."""
         ids = self.storage.job_ids()
-        leftovers = [p for p in (self.root / "files").rglob("*") if is_part(p) or p.name.startswith("state")]
+        leftovers = [p for p in (self.root / "files").rglob("*") if is_part(p.name) or p.name.startswith("state")]
         uploads = list((self.root / "files" / "incoming").glob("*/*"))
         return self.store.known(ids) == set(ids) and not leftovers and not uploads

@@ -29,9 +29,9 @@ def part_of(target: Path) -> Path:
     return target.with_name(f"{_PART}{secrets.token_hex(8)}-{target.name}")
 
 
-def is_part(path: Path) -> bool:
-    """Return whether this is a path of `part_of`."""
-    return path.name.startswith(_PART)
+def is_part(name: str) -> bool:
+    """Return whether a file of this name is one of `part_of`."""
+    return name.startswith(_PART)
 
 
 def sync_file(path: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_job_runs_from_queue_to_success(site: Site) -> None:
     assert totals.frames == {"prompt": 1, "key": FRAMES - 1}
     assert totals.seconds["decode"] == pytest.approx(0.25 * FRAMES)
     assert (totals.worker_restarts, totals.resumed_jobs) == (0, 0)
-    assert site.is_tidy()
+    wait_for(site.is_tidy)
 
 
 def test_the_listener_learns_of_every_end(site: Site) -> None:

@@ -39,7 +39,7 @@ class TestCancel:
         behave(site.home)
         assert site.finished(site.submit(engine)).status is JobStatus.SUCCEEDED
         assert engine.workers()[0].pid == pid
-        assert site.is_tidy()
+        wait_for(site.is_tidy)
 
     def test_canceling_a_finished_job_changes_nothing(self, site: Site) -> None:
         """The job and its masks stay the same."""

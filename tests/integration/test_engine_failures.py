@@ -38,7 +38,7 @@ def test_a_dead_worker_is_replaced_and_its_job_resumes(site: Site, kind: str) ->
     assert engine.workers()[0].pid != first
     totals = wait_for(lambda: (t := engine.totals()).resumed_jobs and t)
     assert totals.worker_restarts == 1
-    assert site.is_tidy()
+    wait_for(site.is_tidy)
 
 
 def test_a_hanging_worker_is_killed(site: Site) -> None:
@@ -84,7 +84,7 @@ def test_a_defect_is_retried_by_another_worker(site: Site, kind: str) -> None:
     assert done.report is not None
     assert done.report["resumed"]
     assert engine.workers()[0].pid != first
-    assert site.is_tidy()
+    wait_for(site.is_tidy)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_an_error_in_a_job_reaches_the_client_in_one_line(
     assert "/" not in failed.error.detail
     assert failed.deaths == deaths
     assert site.finished(following).status is JobStatus.SUCCEEDED
-    assert site.is_tidy()
+    wait_for(site.is_tidy)
 
 
 @pytest.mark.parametrize(("video", "problem"), [(b"no video at all", "video-unreadable"), (b"", "video-unreadable")])

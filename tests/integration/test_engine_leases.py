@@ -54,7 +54,7 @@ def test_a_stopped_host_loses_its_job_and_changes_nothing(site: Site) -> None:
         os.kill(other_worker, signal.SIGCONT)
         assert site.store.get(job.id) == done
         assert _files_that_count(site, done) == files
-    assert site.is_tidy()
+    wait_for(site.is_tidy)
 
 
 def test_a_stopped_worker_is_replaced_within_the_lease(site: Site) -> None:

@@ -10,7 +10,7 @@ import ctypes
 import os
 import resource
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from math import ceil
@@ -28,9 +28,12 @@ from service.sandbox.seccomp import has_seccomp, refuse_system_calls
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_PDEATHSIG = 4, 38, 1
 _MAX_FILES = 512
 _SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
-_SYSTEM = ("/usr", "/etc", "/proc", "/sys", "/run", "/opt")
-"""What CUDA and torch read: drivers, the processor's and the devices' properties, certificates of the database."""
-_DEVICES = ("/dev", "/tmp")
+_SYSTEM = (
+    *("/usr", "/etc", "/sys", "/run/systemd/resolve"),
+    *(f"/proc/{name}" for name in ("cpuinfo", "meminfo", "stat", "devices", "modules", "driver", "sys")),
+)
+"""What CUDA, torch and a database's client read: drivers, properties of devices, names of hosts, certificates."""
+_DEVICES = ("/dev",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +129,10 @@ def limit_processor_time(seconds: float) -> None:
     _limit(resource.RLIMIT_CPU, ceil(seconds * (os.cpu_count() or 1)))
 
 
-def confine_worker(readable: Sequence[Path], writable: Sequence[Path], *, network: bool) -> None:
-    """Leave this process its libraries, its folders and its devices. It must have a single thread.
+def confine_worker(readable: Iterable[Path], writable: Iterable[Path], *, network: bool) -> None:
+    """Leave this process its libraries, its folders and its devices, and no way to programs and other processes.
+
+    Threads that exist keep their files; call it before there are any but those of libraries.
 
     Args:
         readable: Further folders and files to read.
@@ -137,12 +142,23 @@ def confine_worker(readable: Sequence[Path], writable: Sequence[Path], *, networ
     Raises:
         OSError: The kernel offers a restriction but refuses to apply it.
     """
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _end_library_threads()
     found = available_confinement()
     if found.landlock:
-        system = [Path(path) for path in (*_SYSTEM, *_DEVICES)]
-        restrict((*_libraries(), *system, *readable), (*map(Path, _DEVICES), *writable), network=network)
+        devices = [Path(path) for path in _DEVICES]
+        own = Path(f"/proc/{os.getpid()}")
+        restrict((*_libraries(), *map(Path, _SYSTEM), own, *readable), (*devices, *writable), network=network)
     if found.seccomp:
         refuse_system_calls(files=True, network=network)
+
+
+def _end_library_threads() -> None:
+    """Let OpenBLAS end its threads, which it does before a fork; those that it makes later are confined."""
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
 
 
 def _libraries() -> Iterator[Path]:

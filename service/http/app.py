@@ -21,6 +21,7 @@ from service.http.context import EngineFactory, SandboxFactory, Services, build_
 from service.http.openapi import describe
 from service.http.problem_responses import add_error_handlers
 from service.http.routes import docs, events, jobs, masks, models, operations, probe, prompts, results
+from service.sandbox.confinement import available_confinement
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,11 @@ def _lifespan(build: Callable[[], Services]) -> Callable[[FastAPI], AbstractAsyn
             _log.warning("API keys are set, but KEYMASK_AUTH is off: no request needs a key")
         if not (services.keys.required or services.settings.only_local):
             _log.warning("everybody who can reach this service can use it and read all jobs: no request needs a key")
-        _log.info("started", extra={"version": app.version, "keys": len(services.keys.names)})
+        confinement = available_confinement()
+        if not confinement.is_complete:
+            _log.warning("this kernel confines the decoding of uploads only in part", extra=confinement.as_json())
+        about = {"version": app.version, "keys": len(services.keys.names), "confinement": confinement.as_json()}
+        _log.info("started", extra=about)
         try:
             yield
         finally:

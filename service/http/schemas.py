@@ -199,10 +199,20 @@ class ModelList(BaseModel):
     models: list[ModelView]
 
 
+class ConfinementView(BaseModel):
+    """What the kernel enforces on processes that decode uploads."""
+
+    landlock: Annotated[int, Field(description="Version of Landlock, which takes files away; 0 without it.")]
+    seccomp: Annotated[bool, Field(description="Whether system calls are refused: no sockets, no programs.")]
+
+
 class Health(BaseModel):
     """State of the service."""
 
     status: Literal["ok"]
+    confinement: Annotated[
+        ConfinementView | None, Field(description="How uploads are decoded; only for callers with an API key.")
+    ] = None
 
 
 class ProblemView(BaseModel):

@@ -109,9 +109,9 @@ def check_masks(client: httpx.Client, job: dict[str, Any]) -> None:
 
 
 def test_every_hostile_input_is_refused_or_segmented_correctly(client: httpx.Client, secret: Path) -> None:
-    """Each of at least 200 inputs ends as a 4xx problem or a correct result; the service survives and grows little."""
+    """Each of at least 300 inputs ends as a 4xx problem or a correct result; the service survives and grows little."""
     inputs = list(corpus(SEED, secret))
-    assert len(inputs) >= 200
+    assert len(inputs) >= 300
     assert outcome(client, Hostile("a good one", good_clips()["mp4"], good_mask())) == "succeeded"
     before = resident_bytes()
     with ThreadPoolExecutor(2) as pool:
@@ -126,6 +126,8 @@ def test_every_hostile_input_is_refused_or_segmented_correctly(client: httpx.Cli
     assert grown < GROWTH_BYTES
     assert outcome(client, Hostile("a good one", good_clips()["mkv"], good_mask())) == "succeeded"
     assert client.get("/health/ready").status_code == 200
+    growing = {str(outcome) for hostile, outcome in zip(inputs, outcomes, strict=True) if "growing" in hostile.name}
+    assert growing == {type_of("too-many-pixels")}
     kinds = {str(found) for found in outcomes}
     assert {"succeeded", *map(type_of, EXPECTED)} <= kinds
 

@@ -18,6 +18,7 @@ from service.config import Settings, digest_of_key
 from service.errors import UsageError
 from service.http.access import api_keys
 from service.http.access.api_keys import ApiKeys
+from service.sandbox.confinement import available_confinement
 from tests.support.serving import Served, served
 
 EVIL = "https://evil.example"
@@ -183,6 +184,8 @@ def test_strangers_are_told_nothing(guarded: Served) -> None:
     finally:
         guarded.engine.ready = True
     assert guarded.client.get("/health/ready").json() == {"status": "ok"}
+    told = guarded.client.get("/health/ready", headers={"Authorization": "Bearer k"}).json()
+    assert told == {"status": "ok", "confinement": available_confinement().as_json()}
 
 
 def test_the_log_names_key_and_peer(guarded: Served, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,8 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.support.growing_videos import KINDS, growing
 from tests.support.hostile_masks import good_mask, masks
-from tests.support.hostile_videos import damaged, good_clips, lying_headers, not_videos, odd_videos, pointers
+from tests.support.hostile_videos import (
+    damaged,
+    good_clips,
+    lying_durations,
+    lying_headers,
+    not_videos,
+    odd_videos,
+    pointers,
+)
+
+LARGE = (4200, 2400)
+"""A size with more pixels than the service allows."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class Hostile:
 
 
 def corpus(seed: int, secret: Path) -> Iterator[Hostile]:
-    """Yield at least 200 inputs, the same ones for the same seed.
+    """Yield at least 300 inputs, the same ones for the same seed.
 
     Args:
         seed: Seed of everything random.
@@ -50,6 +62,8 @@ def corpus(seed: int, secret: Path) -> Iterator[Hostile]:
     yield from (Hostile(name, video, mask) for name, video in not_videos(rng))
     yield from (Hostile(name, video, mask) for name, video in pointers(secret))
     yield from (Hostile(name, video, mask) for name, video in lying_headers(good["mp4"]))
+    yield from (Hostile(name, video, mask) for name, video in lying_durations())
+    yield from (Hostile(f"growing pictures in {kind}", growing(kind, LARGE), mask) for kind in KINDS)
     yield from (Hostile(name, video, picture) for name, video, picture in odd_videos())
     yield from (Hostile(name, good["mp4"], picture) for name, picture in masks())
     yield from (Hostile(f"options {text[:30]}", good["mp4"], mask, text) for text in OPTIONS)

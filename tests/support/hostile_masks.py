@@ -63,6 +63,9 @@ def masks() -> Iterator[tuple[str, bytes]]:
         "a mask with 300 grey levels",
         _saved(Image.fromarray(np.arange(WIDTH * HEIGHT, dtype=np.uint16).reshape(HEIGHT, WIDTH))),
     )
+    for objects in (1, 50, 255):
+        noise = np.random.default_rng(objects).integers(0, objects + 1, (HEIGHT, WIDTH), np.uint8)
+        yield f"a mask of noise with {objects} objects", encode_mask(noise)
     yield "a mask without an object", encode_mask(np.zeros((HEIGHT, WIDTH), np.uint8))
     yield "a mask that is all object", encode_mask(np.full((HEIGHT, WIDTH), 9, np.uint8))
     yield "a transparent mask", _saved(Image.new("RGBA", (WIDTH, HEIGHT), (255, 255, 255, 0)))

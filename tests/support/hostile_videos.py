@@ -14,7 +14,7 @@ import numpy as np
 
 from service.writers.png import encode_mask
 from tests.support.hostile_masks import HEIGHT, WIDTH, good_mask, picture_file
-from tests.support.odd_streams import h264, pictures
+from tests.support.odd_streams import h264, pictures, with_stated_seconds
 from tests.support.synthetic import encode, x264
 
 SECRET = "keymask-secret-9f3c"
@@ -165,6 +165,14 @@ def lying_headers(clip: bytes) -> Iterator[tuple[str, bytes]]:
     ivf = struct.pack("<4sHH4sHHIIII", b"DKIF", 0, 32, b"VP90", 16384, 16384, 25, 1, 3, 0)
     yield "an ivf of 16k", ivf + struct.pack("<IQ", 20, 0) + bytes(20)
     yield "an ivf whose frame is 2 GB", ivf + struct.pack("<IQ", 2**31, 0) + bytes(20)
+
+
+def lying_durations() -> Iterator[tuple[str, bytes]]:
+    """Yield videos of less than a second whose headers state other durations."""
+    for container in ("matroska", "flv"):
+        clip = encode(pictures(10, WIDTH, HEIGHT), "libx264", x264(bframes=0), container=container)
+        for seconds in (0.0, -5.0, 1e-300, 5000.0, 1e15, float("inf"), float("nan")):
+            yield f"a {container} that lasts {seconds} s", with_stated_seconds(clip, container, seconds)
 
 
 def odd_videos() -> Iterator[tuple[str, bytes, bytes]]:

@@ -8,8 +8,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.http.dependencies import CallerDep, ServicesDep, TrustedDep, check_open
 from service.http.problem_responses import document_problems
-from service.http.schemas import Health, ProblemKind
+from service.http.schemas import ConfinementView, Health, ProblemKind
 from service.problems import PROBLEMS, ProblemError, type_of
+from service.sandbox.confinement import available_confinement
 from service.threads import in_thread
 
 router = APIRouter(tags=["operations"])
@@ -18,6 +19,7 @@ router = APIRouter(tags=["operations"])
 @router.get(
     "/health/live",
     summary="Check that the process answers",
+    response_model_exclude_none=True,
     responses=document_problems("host-not-allowed", "internal-error"),
 )
 async def live() -> Health:
@@ -28,13 +30,14 @@ async def live() -> Health:
 @router.get(
     "/health/ready",
     summary="Check that jobs can run",
+    response_model_exclude_none=True,
     responses=document_problems("not-ready", "host-not-allowed", "internal-error"),
     dependencies=[Depends(check_open)],
 )
 async def ready(services: ServicesDep, trusted: TrustedDep) -> Health:
     """200 if the database answers and a worker has loaded its base network; 503 until then.
 
-    The reason is told to callers with an API key, or to all if none is needed.
+    Callers with an API key, or all if none is needed, are told the reason, or how decoding is confined.
     """
     try:
         await in_thread(services.store.ping)
@@ -43,7 +46,7 @@ async def ready(services: ServicesDep, trusted: TrustedDep) -> Health:
     reason = services.engine.unready_reason()
     if reason is not None:
         raise _not_ready(reason, trusted)
-    return Health(status="ok")
+    return Health(status="ok", confinement=ConfinementView(**available_confinement().as_json()) if trusted else None)
 
 
 def _not_ready(reason: str, trusted: bool) -> ProblemError:

@@ -49,6 +49,7 @@ _PRELOADED = (
     "service.sandbox.inspection",
     "service.sandbox.export",
     "service.sandbox.marking",
+    "service.sandbox.drawing",
     "vos.probe.probe",
     "codec.kernels",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket as socket_module
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from service.config import digest_of_key
+from service.http.limits import listening_socket
 from tests.support.serving import InlineSandbox, Served, served
 from tests.support.waiting import files_below, wait_for
 
@@ -185,3 +187,18 @@ def test_a_result_nobody_waits_for_is_not_made(tmp_path: Path, blocked: threadin
         made = [service.services.storage.job(job_id).result("masks.zip").exists() for job_id in ids]
         assert made == [True, False, False]
         assert service.client.get(f"/v1/jobs/{ids[1]}/result").status_code == 200
+
+
+@pytest.mark.skipif(not hasattr(socket_module, "TCP_USER_TIMEOUT"), reason="only Linux closes such connections")
+def test_a_client_that_reads_nothing_loses_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream whose client leaves data unread is closed after the time that a client has, 5 minutes."""
+    assert listening_socket._UNREAD_SECONDS == 300
+    monkeypatch.setattr(listening_socket, "_UNREAD_SECONDS", 1)
+    with served(tmp_path / "home") as service:
+        job_id = service.run()
+        log = next(service.services.storage.job(job_id).folder.glob("frames*.ndjson"))
+        lines = log.read_bytes()
+        log.write_bytes(lines.replace(b'"objects":[', b'"objects":[' + b" " * (1 << 20)))
+        with send(service, f"GET /v1/jobs/{job_id}/masks HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()):
+            wait_for(lambda: service.services.streams.taken == 1)
+            wait_for(lambda: service.services.streams.taken == 0)

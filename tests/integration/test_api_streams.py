@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from service.http import job_watcher
-from service.http.routes import events
+from service.http.routes import events, masks
 from tests.support.media import square
 from tests.support.serving import FRAMES, Served, served
 from tests.support.waiting import wait_for
@@ -90,6 +90,31 @@ def test_one_mask_as_a_picture(service: Served, done: str) -> None:
     assert (again.status_code, again.content) == (304, b"")
     missing = service.client.get(f"/v1/jobs/{done}/masks/12.png")
     assert (missing.status_code, missing.json()["type"]) == (404, "/problems/mask-not-found")
+
+
+def test_a_large_mask_is_drawn_in_a_sandbox(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mask with a long line, or with many pixels and objects, is drawn outside the API process; it looks the same."""
+    job_id = service.run()
+    log = next(service.services.storage.job(job_id).folder.glob("frames*.ndjson"))
+    lines = log.read_bytes().splitlines(keepends=True)
+    lines[7] = lines[7].replace(b'"objects":[', b'"objects":[' + b" " * (1 << 20))
+    log.write_bytes(b"".join(lines))
+
+    def forbidden(*_arguments: Any) -> bytes:
+        raise AssertionError("drawn in the API's process")
+
+    monkeypatch.setattr(masks, "draw_line", forbidden)
+    monkeypatch.setattr(masks, "_LIGHT_PIXELS", 64 * 48 - 1)
+    for index in (6, 7, 11):
+        path = f"/v1/jobs/{job_id}/masks/{index}.png"
+        answer = service.client.get(path)
+        with Image.open(BytesIO(answer.content)) as picture:
+            assert (np.asarray(picture) == square(64, 48)).all()
+        again = service.client.get(path, headers={"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    streamed = service.client.get(f"/v1/jobs/{job_id}/masks?from=6&to=9").content
+    assert streamed == b"".join(lines[6:9])
+    assert service.services.builds.taken == 0
 
 
 def test_events_cover_the_whole_job(service: Served) -> None:

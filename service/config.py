@@ -165,7 +165,9 @@ class Settings(BaseSettings):
     max_jobs_per_key: Annotated[
         int, Field(ge=1, description="largest number of unfinished jobs per API key, or of all callers without keys")
     ] = 50
-    max_followers: Annotated[int, Field(ge=1, description="largest number of open event and mask streams")] = 1000
+    max_followers: Annotated[
+        int, Field(ge=1, description="largest number of open event and mask streams and downloads of results")
+    ] = 1000
     max_followers_per_key: Annotated[
         int,
         Field(ge=1, description="largest number of open streams per API key, or per address of callers without keys"),

@@ -130,7 +130,7 @@ class Services:
         inspection_pool: Processes that inspect uploads.
         probe_pool: Processes that probe videos. They are separate, because an upload must not wait for a slow probe.
         export_pool: Processes that make result files, which may take many minutes.
-        streams: Places of open event and mask streams.
+        streams: Places of open event and mask streams, and of downloads of results.
         uploads: Places of uploads that arrive, or wait for a sandbox or are in one.
         builds: Places of requests for results that are not made yet, and for masks that are drawn in a sandbox.
         coming_jobs: Places of jobs that are being submitted.

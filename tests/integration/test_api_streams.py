@@ -200,14 +200,16 @@ def test_a_stream_of_a_deleted_job_ends(service: Served) -> None:
 
 
 def test_the_number_of_streams_is_limited(service: Served) -> None:
-    """A stream beyond the limit is refused, and a client that disconnects makes room."""
+    """A stream or download beyond the limit is refused, and a client that disconnects makes room."""
     with served(service.clip.parent / "few", max_followers=1) as small:
+        done = small.run()
         with small.held(), httpx.Client(base_url=small.client.base_url, timeout=240) as other:
             path = f"/v1/jobs/{small.post().json()['id']}/masks"
             with other.stream("GET", path):
                 wait_for(lambda: small.services.streams.taken == 1)
-                refused = small.client.get(path)
-                assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-streams")
+                for one in (path, path.replace("/masks", "/events"), f"/v1/jobs/{done}/result"):
+                    refused = small.client.get(one)
+                    assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-streams")
             wait_for(lambda: small.services.streams.taken == 0)
         assert len(small.client.get(path).text.splitlines()) == FRAMES
 

@@ -61,7 +61,8 @@ _REVIEW: dict[int | str, dict[str, Any]] = {
 }
 _PROBLEMS = (
     *COMMON, "job-not-found", "job-not-succeeded", "range-not-satisfiable", "run-failed", "storage-full",
-    "video-undecodable", "too-many-requests", "busy", "not-ready",
+    "video-undecodable", "too-many-streams", "too-many-requests", "busy",
+    "not-ready",
 )  # fmt: skip
 
 Format: TypeAlias = Annotated[
@@ -133,6 +134,7 @@ async def read_result(
     """
     if job.status is not JobStatus.SUCCEEDED:
         raise ProblemError("job-not-succeeded", f"the job is {job.status}; only a job that succeeded has a result")
+    until_answered.enter_context(services.streams.take(share_of(request, caller)))
     form = FORMATS[name]
     filename = f"{job.id}-{form.file}"
     path = services.storage.job(job.id).result(form.file)

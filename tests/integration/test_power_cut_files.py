@@ -7,39 +7,50 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.support.media import write_clip, write_mask
 from tests.support.paths import ROOT
 from tests.support.syscall_log import Call, Disk, check_strace, read_calls, traced
 
-_STORE = """
+_PROGRAM = """
 import sys, torch
 from pathlib import Path
 from service.cli.commands.keys import new_key
+from tests.support import resumable
 from vos.weights.load import save_weights
 folder = Path(sys.argv[1])
 save_weights("stm", {"a": torch.zeros(3)}, folder / "weights", origin="x")
 print("weights stored", flush=True)
 new_key("ann", folder / "keys")
+resumable.main(str(folder), str(folder / "a" / "out"), "-1")
 """
 
 
-def calls_of(log: Path, disk: Disk, *command: str) -> Iterator[Call]:
-    """Run a program to its end, and yield the begin of each of its calls with the disk as it was then."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a program has stored weights and a key and then segmented a video, and the log of its system calls."""
     check_strace()
-    subprocess.run(traced(log, [sys.executable, *command]), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    for call in read_calls(log):
+    folder = tmp_path_factory.mktemp("files")
+    write_clip(folder / "in.mp4")
+    write_mask(folder / "mask.png")
+    command = traced(folder / "calls.log", [sys.executable, "-c", _PROGRAM, str(folder)])
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def calls_of(folder: Path, disk: Disk) -> Iterator[Call]:
+    """Yield the begin of each call of the program with the disk as it was then."""
+    for call in read_calls(folder / "calls.log"):
         if call.result is None:
             yield call
         disk.apply(call)
 
 
-def test_a_run_can_be_resumed_and_trusted_after_a_power_cut(tmp_path: Path) -> None:
+def test_a_run_can_be_resumed_and_trusted_after_a_power_cut(folder: Path) -> None:
     """A resume state never is ahead of the masks, and a complete report never is ahead of any result."""
-    write_clip(tmp_path / "in.mp4")
-    write_mask(tmp_path / "mask.png")
-    out, disk, states, reports = tmp_path / "a" / "out", Disk(tmp_path), 0, 0
-    command = ("-m", "tests.support.resumable", str(tmp_path), str(out), "-1")
-    for call in calls_of(tmp_path / "calls.log", disk, *command):
+    out, disk, states, reports = folder / "a" / "out", Disk(folder), 0, 0
+    for call in calls_of(folder, disk):
         if call.name.startswith("rename") and call.strings[1].endswith("state.npz"):
             states += 1
             masks = disk.files(out / "masks")
@@ -55,15 +66,15 @@ def test_a_run_can_be_resumed_and_trusted_after_a_power_cut(tmp_path: Path) -> N
     assert disk.is_durable(out / "report.json")
 
 
-def test_weights_and_keys_survive_a_power_cut(tmp_path: Path) -> None:
+def test_weights_and_keys_survive_a_power_cut(folder: Path) -> None:
     """`models pull` says that the weights are stored, and `keys new` shows the key, once they are on the disk."""
-    disk, said = Disk(tmp_path), []
-    for call in calls_of(tmp_path / "calls.log", disk, "-c", _STORE, str(tmp_path)):
+    disk, said = Disk(folder), []
+    for call in calls_of(folder, disk):
         if call.name == "write" and "weights stored" in call.text:
             said.append("weights")
-            assert [path.suffix for path in disk.files(tmp_path / "weights")] == [".json", ".safetensors"]
-            assert all(map(disk.is_durable, disk.files(tmp_path / "weights")))
+            assert [path.suffix for path in disk.files(folder / "weights")] == [".json", ".safetensors"]
+            assert all(map(disk.is_durable, disk.files(folder / "weights")))
         elif call.name == "write" and "km_" in call.text:
             said.append("key")
-            assert disk.is_durable(tmp_path / "keys")
+            assert disk.is_durable(folder / "keys")
     assert said == ["weights", "key"]

@@ -55,6 +55,23 @@ def test_limits_refuse_one_job_too_many(store: JobStore, new_job: NewJob) -> Non
     assert store.create(new_job(api_key_id="a"), limits)[1]
 
 
+def test_unfinished_jobs_are_counted_per_key(store: JobStore, new_job: NewJob) -> None:
+    """Queued jobs count for all, unfinished ones for their key; finished ones and those to be deleted do not count."""
+    jobs = [store.create(new_job(api_key_id=key))[0] for key in (*"aab", None)]
+    assert [store.count_unfinished(key) for key in (*"abc", None)] == [(4, 2), (4, 1), (4, 0), (4, 1)]
+    store.request_cancel(jobs[0].id)
+    store.request_delete(jobs[2].id)
+    assert [store.count_unfinished(key) for key in (*"abc", None)] == [(2, 1), (2, 0), (2, 0), (2, 1)]
+
+
+def test_text_of_strangers_is_stored_as_it_is(store: JobStore, new_job: NewJob) -> None:
+    """Control characters in notes, which some databases refuse in text, survive in the database's JSON."""
+    odd = "a\x00\x1b[31m\u2028\U0001f600"
+    job = new_job(notes=(odd,))
+    store.create(job)
+    assert store.get(job.id).notes == (odd,)
+
+
 @pytest.mark.parametrize("limits", [QueueLimits(queued=5), QueueLimits(unfinished_per_key=5)])
 def test_limits_hold_for_simultaneous_posts(store: JobStore, new_job: NewJob, limits: QueueLimits) -> None:
     """Exactly as many simultaneous posts are accepted as the limit allows."""

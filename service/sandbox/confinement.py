@@ -26,6 +26,7 @@ from service.sandbox.landlock import landlock_version, restrict
 from service.sandbox.seccomp import has_seccomp, refuse_system_calls
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_PDEATHSIG = 4, 38, 1
+_CAPABILITY_VERSION = 0x20080522
 _MAX_FILES = 512
 _SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 _SYSTEM = (
@@ -120,6 +121,7 @@ def confine_call(limits: ProcessLimits) -> None:
     _limit(resource.RLIMIT_NOFILE, _MAX_FILES)
     if limits.memory_bytes is not None:
         _limit(resource.RLIMIT_AS, limits.memory_bytes)
+    _drop_capabilities()
     if available_confinement().seccomp:
         refuse_system_calls()
 
@@ -169,6 +171,12 @@ def _libraries() -> Iterator[Path]:
     yield from (Path(folder) for package in (codec, vos, service) for folder in package.__path__)
 
 
+def _drop_capabilities() -> None:
+    """Give up what root may do beyond other users, such as raising its limits."""
+    header, none = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
+    _check(ctypes.CDLL(None, use_errno=True).capset(header, none))
+
+
 def _limit(kind: int, value: int) -> None:
     _, hard = resource.getrlimit(kind)
     allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -176,6 +184,10 @@ def _limit(kind: int, value: int) -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+    _check(ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0))
+
+
+def _check(result: int) -> None:
+    if result:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

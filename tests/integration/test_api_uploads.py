@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from service.problems import type_of
-from tests.support.serving import Served, served
+from service.sandbox.pool import SandboxKilledError
+from tests.support.serving import InlineSandbox, Served, served
 from tests.support.waiting import files_below, wait_for
 
 
@@ -80,3 +81,17 @@ def test_an_interrupted_upload_leaves_nothing(service: Served) -> None:
     wait_for(lambda: not files_below(incoming))
     assert set(service.services.storage.job_ids()) == before
     service.run()
+
+
+def test_a_sandbox_that_is_killed_says_nothing_about_the_file(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed twice from outside, it is answered 503 with `Retry-After`; the next request is accepted."""
+
+    def killed(*_arguments: object) -> None:
+        raise SandboxKilledError("ended from outside")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(InlineSandbox, "call_within", killed)
+        refused = service.post()
+    assert (refused.status_code, refused.json()["type"]) == (503, type_of("not-ready"))
+    assert int(refused.headers["retry-after"]) >= 1
+    assert service.post().status_code == 202

@@ -71,11 +71,12 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def test_each_call_has_a_process_of_its_own(sandbox: Sandbox) -> None:
-    """All are made by one warm server, and none imports torch."""
+    """All are made by one warm server, which has a single thread, and none imports torch."""
     assert sandbox.call(double, 4, plus=1) == 9
     first, second = sandbox.call(process_ids), sandbox.call(process_ids)
     assert first[0] != second[0]
     assert first[1] == second[1] != os.getpid()
+    assert len(list(Path(f"/proc/{first[1]}/task").iterdir())) == 1  # others would keep their access to files
     assert not sandbox.call(has_torch)
 
 

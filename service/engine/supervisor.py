@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -165,12 +166,15 @@ class Supervisor:
         elif any(worker.model is not None for worker in self.workers()):
             self._presence.announce()
 
-    def _observe(self, worker: WorkerProcess) -> None:
+    def _observe(self, worker: WorkerProcess, deadline: float = math.inf) -> None:
+        """Handle the messages and the end of a worker; kill it if it hangs or still runs at the deadline."""
         is_dead = worker.is_dead  # before receiving, so that its last messages are not lost
         self._steps.run("receive", partial(self._receive, worker))
         if is_dead:
             self._steps.run("reap", partial(self._reap, worker))
-        elif worker.exists:
+        elif time.monotonic() > deadline:
+            worker.kill()
+        elif worker.exists and deadline == math.inf:
             self._steps.run("check", partial(self._kill_if_hung, worker))
 
     def _take_over(self) -> None:
@@ -256,7 +260,7 @@ class Supervisor:
         while any(worker.exists for worker in self._workers) and time.monotonic() < deadline + _KILL_SECONDS:
             self._wait(0.1)
             for worker in self._workers:
-                self._steps.run("observe", partial(self._drain_worker, worker, deadline))
+                self._steps.run("observe", partial(self._observe, worker, deadline))
         self._release_all()
         self._steps.run("remove", self._housekeeper.remove_deleted)
         self._steps.run("withdraw", self._presence.withdraw)

@@ -26,9 +26,9 @@ from service.jobs import database
 from service.jobs.database import DatabaseAwayError
 from service.jobs.postgres import CONNECT_SECONDS, STATEMENT_SECONDS, CircuitBreaker, open_postgres
 from service.jobs.store import JobStore
-from service.jobs.types import JobStatus
+from service.jobs.types import Job, JobStatus
 from service.logs import configure_logging
-from tests.support.engine_site import Site
+from tests.support.engine_site import FRAMES, Site
 from tests.support.fakes import behave
 from tests.support.postgres import PostgresServer
 from tests.support.serving import Served, served
@@ -216,6 +216,33 @@ def test_a_stop_is_bounded_while_the_database_hangs(site: Site, postgres: Postgr
     behave(site.home)
     site.start()
     assert site.finished(job).status is JobStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("outage", ["restart", "hang"])
+def test_a_running_job_survives_an_outage(site: Site, postgres: PostgresServer, outage: str) -> None:
+    """Its worker goes on writing masks while the database is away for longer than a lease, and stores the end later."""
+    site.store.close()
+    site.store = JobStore(postgres.url)
+    behave(site.home, seconds=0.4)
+    engine = site.start(lease_seconds=3.0)
+    job = site.submit(engine)
+    wait_for(lambda: site.lines(job) >= 2)
+    (postgres.pause if outage == "hang" else partial(postgres.stop, "immediate"))()
+    try:
+        time.sleep(4)  # longer than the lease
+        before = _bytes_of_masks(site, job)
+        wait_for(lambda: _bytes_of_masks(site, job) > before, 2 * BOUND_SECONDS)
+    finally:
+        (postgres.resume if outage == "hang" else postgres.start)()
+    wait_for(lambda: _succeeds(site.store.ping), 30)
+    done = site.finished(job)
+    assert (done.status, done.attempts, done.deaths) == (JobStatus.SUCCEEDED, 1, 0)
+    assert site.lines(done) == FRAMES
+
+
+def _bytes_of_masks(site: Site, job: Job) -> int:
+    """Return the size of the mask log without asking the database which parts count."""
+    return sum(path.stat().st_size for path in site.files(job).folder.glob("frames*"))
 
 
 def test_a_locked_sqlite_database_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,11 +264,3 @@ class Supervisor:
         self._release_all()
         self._steps.run("remove", self._housekeeper.remove_deleted)
         self._steps.run("withdraw", self._presence.withdraw)
-
-    def _drain_worker(self, worker: WorkerProcess, deadline: float) -> None:
-        is_dead = worker.is_dead
-        self._steps.run("receive", partial(self._receive, worker))
-        if is_dead:
-            self._steps.run("reap", partial(self._reap, worker))
-        elif time.monotonic() > deadline:
-            worker.kill()

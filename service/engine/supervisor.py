@@ -185,7 +185,7 @@ class Supervisor:
         for claim in self._leases.expired():
             _log.warning("lease expired", extra={"job_id": claim.job_id, "worker": claim.worker, "fence": claim.fence})
             for worker in self._workers:
-                if worker.status.name == claim.worker:
+                if (worker.status.name, worker.status.job_id) == (claim.worker, claim.job_id):
                     worker.kill()
             self._steps.run("release", partial(self._release_claim, claim, Release.LOST))
 

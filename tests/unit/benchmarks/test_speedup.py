@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from benchmarks import gpu
 from benchmarks.speed import speedup
-from benchmarks.speed.stub_networks import EchoNetwork, IdleNetwork, expected_logits
+from benchmarks.speed.stub_networks import EchoNetwork, IdleNetwork, echoing, expected_logits
 from tests.support import synthetic
+from tests.support.paths import ROOT
+from tests.support.scripts import load_script
 from vos.modeling.network import Features, Memory
 from vos.types import Prompt, Stats
 
@@ -72,3 +78,25 @@ def test_the_goal_is_for_refined_masks() -> None:
     refined, plain = speedup.rows("stm", seconds)
     assert (refined.measured.median, refined.met) == (5, True)
     assert (plain.measured.median, plain.met) == (6, None)
+
+
+def test_another_base_network_does_its_work_too() -> None:
+    """A network with a session of its own segments each key frame, and the expected masks take the place of its own."""
+    example = load_script(ROOT / "examples" / "own_network.py")
+    clip = synthetic.pan(6)
+    labels = np.zeros(clip.frames.shape[1:3], np.uint8)
+    labels[40:90, 60:130] = 1
+    network = echoing(example.ColorNetwork())
+    work = speedup.segment(network, None, "every:1", synthetic.encode(clip.frames), Prompt(labels))
+    assert work.details()["sources"] == {"prompt": 1, "key": 5}
+    assert work.areas == pytest.approx(6 * [50 * 70], rel=0.1)
+
+
+def test_the_gpu_benchmark_runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --quick, the script measures one case on any device, and lists no failure."""
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--quick", "--device", "cpu", "--out", str(tmp_path)])
+    gpu.main()
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["details"]["left_out"] == {}
+    assert found["rows"][0]["question"] == "compact adaptive 480p, 1 object"
+    assert found["rows"][0]["measured"]["median"] > 0

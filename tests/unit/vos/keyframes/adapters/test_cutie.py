@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,12 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from codec import open_video
 from tests.support.adapters import HEIGHT, WIDTH, begin, frames, held, picture, single_thread, square
 from tests.support.frames import chain, info, stored, truth
+from tests.support.synthetic import encode, pan, x264
 from vos.segmenter import Segmenter
 from vos.types import MaskSource, Options, Prompt
 from vos.weights import build
-from vos.weights.load import load_network, pull_weights
+from vos.weights.load import load_network, load_refiner, pull_weights
 
 pytest.importorskip("cutie.inference", reason="rf-cutie is not installed")
 from cutie.inference.inference_core import InferenceCore
@@ -186,3 +189,15 @@ def test_bfloat16_runs_and_is_close(network: CutieNetwork) -> None:
         session.prompt(0, session.encode(frames(1)[0]), {0: square(5, 5)})
         exact = session.to_full(session.segment(session.encode(frames(2)[1]), None).logits)
     assert 0 < float((rough - exact).abs().mean()) < 0.02
+
+
+def test_adaptive_runs_on_a_real_clip(network: CutieNetwork) -> None:
+    """A coded clip runs to its end with adaptive key frames, the refiner and one key frame encoded early."""
+    scene = pan(14, (96, 64))
+    labels = np.zeros((64, 96), np.uint8)
+    labels[10:50, 20:60] = 7
+    with open_video(io.BytesIO(encode(scene.frames, options=x264(bframes=3, ref=2)))) as video:
+        segmenter = Segmenter(network, Options(), load_refiner(device="cpu", precision="float32"))
+        masks = list(segmenter.run(video, video.info, Prompt(labels)))
+    assert [mask.index for mask in masks] == list(range(14))
+    assert {mask.source for mask in masks} >= {MaskSource.PROMPT, MaskSource.KEY, MaskSource.PROPAGATED}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
@@ -24,10 +25,12 @@ from codec.types import CompressedFrame, MotionSource, VideoInfo
 # Decoding, motion analysis and the consumer of frames overlap, with a bounded queue between each two.
 _PICTURE_QUEUE_SIZE = 4
 _FRAME_QUEUE_SIZE = 2
+_SHORT_SIDE = 480
+"""Default limit for the shorter side of the analysis size in pixels."""
 
 
 def open_video(
-    source: VideoSource, *, short_side: int = 480, max_side: int | None = None, motion: str = "auto"
+    source: VideoSource, *, short_side: int = _SHORT_SIDE, max_side: int | None = None, motion: str = "auto"
 ) -> VideoReader:
     """Open a video and decode its first picture.
 
@@ -47,12 +50,27 @@ def open_video(
     check_side_limits(short_side, max_side)
     file = VideoFile(source)
     try:
-        intra_only = motion == "auto" and file.packets.peek_intra_only()
-        motion_source = resolve_motion_source(motion, file.stream.codec_context.name, intra_only=intra_only)
+        motion_source = _motion_source(file, motion)
         return _read_file(file, motion_source, short_side, max_side)
     except BaseException:
         file.close()
         raise
+
+
+def read_info(source: VideoSource) -> VideoInfo:
+    """Return the properties that `open_video` finds, without loading what analyzes frames.
+
+    Args:
+        source: As for `open_video`.
+
+    Raises:
+        SourceError: The source is not a readable video.
+        UnsupportedSizeError: The pictures are too large.
+    """
+    with closing(VideoFile(source)) as file:
+        motion_source = _motion_source(file, "auto")
+        decoder = VideoDecoder(file, vectors=motion_source is MotionSource.BITSTREAM)
+        return _info(decoder, motion_source, _SHORT_SIDE, None)
 
 
 class VideoReader:
@@ -120,15 +138,24 @@ class VideoReader:
 
 def _read_file(file: VideoFile, source: MotionSource, short_side: int, max_side: int | None) -> VideoReader:
     decoder = VideoDecoder(file, vectors=source is MotionSource.BITSTREAM)
-    first = decoder.peek().frame
-    size = analysis_size(first.width, first.height, short_side, max_side)
-    info = replace(video_info(file, first, size, source), lost_packets=decoder.lost_packets)
-    scaler = Scaler(size)
+    info = _info(decoder, source, short_side, max_side)
+    scaler = Scaler((info.analysis_width, info.analysis_height))
     if source is MotionSource.BITSTREAM:
         pictures = bitstream_pictures(decoder)
     else:
         pictures = proxy_pictures(_presented_pictures(decoder), scaler)
     return VideoReader(info, pictures, scaler, file.close, decoder.timeline)
+
+
+def _motion_source(file: VideoFile, motion: str) -> MotionSource:
+    intra_only = motion == "auto" and file.packets.peek_intra_only()
+    return resolve_motion_source(motion, file.stream.codec_context.name, intra_only=intra_only)
+
+
+def _info(decoder: VideoDecoder, source: MotionSource, short_side: int, max_side: int | None) -> VideoInfo:
+    first = decoder.peek().frame
+    size = analysis_size(first.width, first.height, short_side, max_side)
+    return replace(video_info(decoder.file, first, size, source), lost_packets=decoder.lost_packets)
 
 
 def _presented_pictures(decoder: VideoDecoder) -> Iterator[PresentedPicture]:

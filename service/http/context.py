@@ -36,15 +36,17 @@ from service.storage.job_files import Storage
 from service.threads import Args, Result
 
 EngineFactory: TypeAlias = Callable[[EngineConfig, JobStore, Storage], Engine]
-SandboxFactory: TypeAlias = Callable[[int, float, ProcessLimits], Sandbox]
-"""Takes the number of processes, the seconds that a call may take, and the limits of each process."""
+SandboxFactory: TypeAlias = Callable[[int, float, ProcessLimits, tuple[str, ...]], Sandbox]
+"""Takes the number of processes, the seconds that a call may take, the limits of each process, and further modules."""
+_PROBE_MODULES = ("vos.probe.probe", "codec.kernels")
+"""They load numba, 110 MB that other sandboxes do not need."""
 _MASK_BYTES, _RESULT_BYTES = 64 << 20, 64 << 30
 """Largest file that an inspection and that the building of a result may write."""
 
 
-def make_process_sandbox(processes: int, seconds: float, limits: ProcessLimits) -> Sandbox:
+def make_process_sandbox(processes: int, seconds: float, limits: ProcessLimits, modules: tuple[str, ...]) -> Sandbox:
     """Create a sandbox of real processes."""
-    return Sandbox(processes, timeout=seconds, limits=limits)
+    return Sandbox(processes, timeout=seconds, limits=limits, modules=modules)
 
 
 class SandboxPool:
@@ -187,10 +189,10 @@ def build_services(
     watcher = JobWatcher(store, storage)
     engine.listen(watcher.changed_soon)
 
-    def make_pool(seconds: float, file_bytes: int = _MASK_BYTES) -> SandboxPool:
+    def make_pool(seconds: float, file_bytes: int = _MASK_BYTES, modules: tuple[str, ...] = ()) -> SandboxPool:
         processes = settings.inspect_processes
         limits = ProcessLimits(int(settings.inspect_bytes), file_bytes, settings.max_pixels)
-        return SandboxPool(make_sandbox(processes, seconds, limits), processes)
+        return SandboxPool(make_sandbox(processes, seconds, limits, modules), processes)
 
     return Services(
         settings=settings,
@@ -200,7 +202,7 @@ def build_services(
         watcher=watcher,
         metrics=Metrics(store, storage, engine),
         inspection_pool=make_pool(settings.inspect_seconds),
-        probe_pool=make_pool(settings.probe_seconds),
+        probe_pool=make_pool(settings.probe_seconds, modules=_PROBE_MODULES),
         export_pool=make_pool(settings.render_seconds, _RESULT_BYTES),
         streams=Places(
             settings.max_followers,

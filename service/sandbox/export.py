@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from codec.reader import open_video
+from codec.reader import read_info
 from codec.types import VideoInfo
 from service.errors import RunError, StorageFullError
 from service.jobs.types import Job
@@ -152,5 +152,4 @@ def _material(job: Job, files: _OpenFiles) -> Material:
 
 
 def _info_of(video: BinaryIO) -> VideoInfo:
-    with open_video(video) as reader:
-        return reader.info
+    return read_info(video)

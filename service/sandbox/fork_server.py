@@ -50,8 +50,6 @@ _PRELOADED = (
     "service.sandbox.export",
     "service.sandbox.marking",
     "service.sandbox.drawing",
-    "vos.probe.probe",
-    "codec.kernels",
 )
 
 

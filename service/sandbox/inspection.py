@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, BinaryIO, cast
 
 from codec.demux.source import VideoFile
-from codec.reader import open_video
+from codec.reader import read_info
 from codec.types import VideoInfo
 from service.errors import MaskSizeError, UsageError, error_mapping, message_of
 from service.jobs.types import JobVideo
@@ -132,8 +132,7 @@ def inspect_video(video: Input, limits: UploadLimits) -> tuple[VideoInfo, VideoL
     """
     with uploaded(video) as file:
         check_coded_size(file, limits)
-        with open_video(file) as reader:  # first, because only a decoder knows why it cannot decode
-            info = reader.info
+        info = read_info(file)  # first, because only a decoder knows why it cannot decode
         check_pixels(info.coded_width, info.coded_height, limits)
         length = measure_length(file, partial(_check_length, limits=limits))
     return info, length

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,9 @@ from service.http.app import create_app
 from service.http.context import Services
 from service.logs import configure_logging
 from service.problems import PROBLEMS, ProblemError, type_of
+from service.sandbox.handles import Output
+from service.sandbox.pool import Sandbox
+from tests.support import sandbox_calls
 from tests.support.media import write_clip
 from tests.support.paths import ROOT
 from tests.support.serving import FRAMES, Served, served
@@ -215,7 +217,13 @@ def test_serve_and_stop(tmp_path: Path) -> None:
 
 def test_exports_delay_neither_a_probe_nor_the_shutdown(tmp_path: Path) -> None:
     """While every export process is busy, a video can be probed and the service can stop."""
-    app = create_app(Settings(home=tmp_path, inspect_processes=1, render_seconds=3600), make_engine=ThreadEngine)
+    app = create_app(
+        Settings(home=tmp_path, inspect_processes=1, render_seconds=3600),
+        make_engine=ThreadEngine,
+        make_sandbox=lambda processes, seconds, limits: Sandbox(
+            processes, timeout=seconds, limits=limits, modules=(sandbox_calls.__name__,)
+        ),
+    )
     clip, begun = write_clip(tmp_path / "clip.mp4"), tmp_path / "begun"
 
     async def main() -> int:
@@ -224,8 +232,8 @@ def test_exports_delay_neither_a_probe_nor_the_shutdown(tmp_path: Path) -> None:
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=240) as client,
         ):
             services: Services = app.state.services
-            export = asyncio.create_task(services.export_pool.call(block, begun))
-            await asyncio.to_thread(wait_for, begun.exists)
+            export = asyncio.create_task(services.export_pool.call(sandbox_calls.block, Output(begun)))
+            await asyncio.to_thread(wait_for, lambda: begun.exists() and begun.stat().st_size)
             answer = await client.post("/v1/probe", files={"video": clip.read_bytes()})
         with pytest.raises(ProblemError) as caught:
             await export
@@ -233,12 +241,6 @@ def test_exports_delay_neither_a_probe_nor_the_shutdown(tmp_path: Path) -> None:
         return answer.status_code
 
     assert asyncio.run(main()) == 200
-
-
-def block(path: Path) -> None:
-    """Create the file and never return."""
-    path.touch()
-    time.sleep(3600)
 
 
 def _address(process: subprocess.Popen[bytes], file: Path) -> str:

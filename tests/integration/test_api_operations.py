@@ -220,8 +220,8 @@ def test_exports_delay_neither_a_probe_nor_the_shutdown(tmp_path: Path) -> None:
     app = create_app(
         Settings(home=tmp_path, inspect_processes=1, render_seconds=3600),
         make_engine=ThreadEngine,
-        make_sandbox=lambda processes, seconds, limits: Sandbox(
-            processes, timeout=seconds, limits=limits, modules=(sandbox_calls.__name__,)
+        make_sandbox=lambda processes, seconds, limits, modules: Sandbox(
+            processes, timeout=seconds, limits=limits, modules=(*modules, sandbox_calls.__name__)
         ),
     )
     clip, begun = write_clip(tmp_path / "clip.mp4"), tmp_path / "begun"

@@ -39,8 +39,10 @@ EngineFactory: TypeAlias = Callable[[EngineConfig, JobStore, Storage], Engine]
 SandboxFactory: TypeAlias = Callable[[int, float, ProcessLimits, tuple[str, ...]], Sandbox]
 """Takes the number of processes, the seconds that a call may take, the limits of each process, and further modules."""
 _PROBE_MODULES = ("vos.probe.probe", "codec.kernels", "vos.kernels")
-"""What a probe imports, also late: a confined process would compile the kernels anew each time, and not store them."""
-"""They load numba, 110 MB that other sandboxes do not need."""
+"""What a probe imports, also late: a confined process would compile kernels anew each time, and could not store them.
+
+They load numba, 110 MB that other sandboxes do not need.
+"""
 _MASK_BYTES, _RESULT_BYTES = 64 << 20, 64 << 30
 """Largest file that an inspection and that the building of a result may write."""
 

@@ -49,9 +49,11 @@ def _confine(assignment: Assignment) -> None:
     limit_formats(settings.max_pixels)
     url = make_url(assignment.database_url)
     is_file = url.get_backend_name() == "sqlite"
-    writable = [settings.home.absolute(), assignment.storage_root]
+    # Each may be a link to another disk, and a rule holds below what a link leads to.
+    home, storage = settings.home.absolute(), assignment.storage_root
+    writable = [home, home / "service", storage, storage / "jobs"]
     if is_file and url.database:
-        writable.append(Path(url.database).absolute().parent)
+        writable += [Path(url.database).absolute().parent, Path(url.database).resolve().parent]
     try:
         confine_worker(_readable(assignment), writable, network=not is_file)
     except OSError as error:
@@ -62,7 +64,8 @@ def _readable(assignment: Assignment) -> Iterator[Path]:
     """Yield where modules, weights and files of the database's client are."""
     yield from (Path(entry).absolute() for entry in sys.path)
     if assignment.config.model.weights:
-        yield Path(assignment.config.model.weights).absolute()
+        yield Path(assignment.config.model.weights).expanduser().absolute()
+    yield assignment.config.settings.weights_dir
     yield from (Path.home() / name for name in _DATABASE_FILES)
     for value in make_url(assignment.database_url).query.values():  # such as sslrootcert
         yield from (Path(text) for text in ((value,) if isinstance(value, str) else value) if text.startswith("/"))

@@ -61,8 +61,3 @@ def collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], _FULL_COLLECTION_EVERY)
-
-
-def limit_memory(bytes_allowed: int) -> None:
-    """Make allocations beyond this much address space fail."""
-    resource.setrlimit(resource.RLIMIT_AS, (bytes_allowed, bytes_allowed))

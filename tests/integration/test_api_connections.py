@@ -70,16 +70,16 @@ def answer(connection: socket.socket) -> bytes:
 def test_a_connection_without_a_whole_header_is_closed(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither silence nor a header that arrives in drops holds a connection; a stream stays open."""
     assert connections.HEADER_SECONDS == 15
-    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.6)
     address = service.client.base_url
     with ExitStack() as stack:
         stack.enter_context(service.held())
         path = f"/v1/jobs/{service.post().json()['id']}/events".encode()
         stream = stack.enter_context(connect(address, b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"))
-        silent = stack.enter_context(connect(address))
-        dripping = stack.enter_context(connect(address, GET))
         second = stack.enter_context(connect(address, GET + b"\r\n"))
         assert second.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        monkeypatch.setattr(connections, "HEADER_SECONDS", 0.6)
+        silent = stack.enter_context(connect(address))
+        dripping = stack.enter_context(connect(address, GET))
         second.sendall(GET)
         began = time.monotonic()
         while not is_closed(dripping):
@@ -134,7 +134,8 @@ def test_beyond_the_limit_the_oldest_connection_without_a_request_is_closed(serv
         with connect(service.client.base_url, GET + b"Connection: close\r\n\r\n") as late:
             assert answer(late).startswith(b"HTTP/1.1 200 ")
         wait_for(lambda: sum(is_closed(one) for one in half_open) >= 60 - 15)
-        assert [is_closed(one) for one in half_open] == sorted(map(is_closed, half_open), reverse=True)
+        closed = [is_closed(one) for one in half_open]
+        assert closed == sorted(closed, reverse=True)
         assert not is_closed(stream)
 
 

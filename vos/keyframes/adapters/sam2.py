@@ -9,7 +9,7 @@ objects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,28 +110,28 @@ class EdgeTamNetwork(Sam2Network):
 
             self.name = "edgetam"
             _check_version(self.name)
-            self.model = EdgeTamVideoModel(config or _edgetam_config())
+            self.model = _with_score_per_mask(EdgeTamVideoModel)(config or _edgetam_config())
         except ImportError as error:
             raise OptionError(
                 "timm or torchvision, which run EdgeTAM's backbone, are not installed or do not fit torch; install "
                 "them with `pip install 'keymask-server[edgetam]'`"
             ) from error
         self.session_type = modeling_edgetam_video.EdgeTamVideoInferenceSession
-        self.model._use_mask_as_output = _with_score_per_mask(self.model._use_mask_as_output)
 
 
-def _with_score_per_mask(use_mask: Callable[..., Any]) -> Callable[..., Any]:
+def _with_score_per_mask(model: type[Any]) -> type[Any]:
     """Give scores of given masks the shape of predicted ones; unlike SAM 2's, EdgeTAM's lack a dimension.
 
     Without it, a frame on which only some objects have given masks cannot be segmented.
     """
 
-    def wrapper(*arguments: Any, **named: Any) -> Any:
-        output = use_mask(*arguments, **named)
-        output.object_score_logits = output.object_score_logits.reshape(-1, 1, 1)
-        return output
+    class EdgeTam(model):  # type: ignore[misc]
+        def _use_mask_as_output(self, *arguments: Any, **named: Any) -> Any:
+            output = super()._use_mask_as_output(*arguments, **named)
+            output.object_score_logits = output.object_score_logits.reshape(-1, 1, 1)
+            return output
 
-    return wrapper
+    return EdgeTam
 
 
 def _edgetam_config() -> Any:

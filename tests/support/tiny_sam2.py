@@ -1,4 +1,4 @@
-"""SAM 2.1 and EdgeTAM with few channels, random weights and a square of 128 pixels."""
+"""SAM 2.1 and EdgeTAM with few channels, random weights and a square of 64 pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-SIDE = 128
+SIDE = 64
 _HIDDEN = 128
 _MAPS = [[SIDE // 4] * 2, [SIDE // 8] * 2, [SIDE // 16] * 2]
 _CHANNELS = [128, 64, 32, 16]

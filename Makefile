@@ -2,6 +2,7 @@
 #   make demo           install, then segment the clip that ships with keymask
 #   make serve          install, then serve over HTTP on port 8000
 #   make test           install with the tools, lint, run the whole test suite
+#   make test-long      the same with the tests that take long
 #   make faults         inject a thousand random faults into the service with each database; half an hour
 #   make lint           check format, ruff, mypy, import directions, hadolint, holes of dependencies
 #   make bench          time this machine on the sample clip
@@ -20,7 +21,7 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 TEST_PROCESSES ?= 2
 FAULTS ?= 1000
 
-.PHONY: demo serve test faults lint bench docker-smoke lock format clean
+.PHONY: demo serve test test-long faults lint bench docker-smoke lock format clean
 
 demo: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask demo
@@ -29,6 +30,9 @@ serve: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask serve
 
 test: lint $(VENV)/.readers
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m "not long"
+
+test-long: lint $(VENV)/.readers
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 faults: $(VENV)/.dev

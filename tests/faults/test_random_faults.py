@@ -21,7 +21,7 @@ from tests.support.fakes import behave
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import wait_for
 
-FAULTS = int(os.environ.get("KEYMASK_FAULTS", "15"))
+FAULTS = int(os.environ.get("KEYMASK_FAULTS", "8"))
 SEED = int(os.environ.get("KEYMASK_FAULT_SEED", "20261130"))
 CUSTOMERS = 4
 ANSWER_SECONDS = 10.0

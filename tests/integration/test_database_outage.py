@@ -131,7 +131,7 @@ def _last_event(service: Served, job_id: str) -> str:
     return [line for line in events.splitlines() if line.startswith("event: ")][-1].removeprefix("event: ")
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("mode", [pytest.param("fast", marks=pytest.mark.long), "immediate"])
 def test_the_database_restarts(service: Served, postgres: PostgresServer, mode: str) -> None:
     """While the server is away, requests are refused at once; after an orderly restart or a crash all is as before."""
     job_id = service.run()
@@ -147,6 +147,7 @@ def test_the_database_restarts(service: Served, postgres: PostgresServer, mode: 
     assert service.run()
 
 
+@pytest.mark.long
 def test_a_silent_proxy_counts_as_a_database_that_is_away(tmp_path: Path, postgres: PostgresServer) -> None:
     """Its kernel acknowledges every packet, so no timeout of TCP or of the server fires; the store's own does."""
     with silent_proxy(postgres.port) as proxy:
@@ -218,7 +219,7 @@ def test_a_stop_is_bounded_while_the_database_hangs(site: Site, postgres: Postgr
     assert site.finished(job).status is JobStatus.SUCCEEDED
 
 
-@pytest.mark.parametrize("outage", ["restart", "hang"])
+@pytest.mark.parametrize("outage", [pytest.param("restart", marks=pytest.mark.long), "hang"])
 def test_a_running_job_survives_an_outage(site: Site, postgres: PostgresServer, outage: str) -> None:
     """Its worker goes on writing masks while the database is away for longer than a lease, and stores the end later."""
     site.store.close()

@@ -58,7 +58,10 @@ class TestCancel:
         assert site.finished(job).status is JobStatus.CANCELED
         assert site.finished(site.submit(engine)).status is JobStatus.SUCCEEDED
 
-    @pytest.mark.parametrize("state", ["queued", "running", "finished"])
+    @pytest.mark.parametrize(
+        "state",
+        [pytest.param("queued", marks=pytest.mark.long), "running", pytest.param("finished", marks=pytest.mark.long)],
+    )
     def test_delete_leaves_no_file_and_no_row(self, site: Site, state: str) -> None:
         """A deleted job soon leaves nothing behind, whatever its state was."""
         behave(site.home, seconds=0.05)

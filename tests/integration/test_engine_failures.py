@@ -21,7 +21,10 @@ from tests.support.media import broken
 from tests.support.waiting import wait_for
 
 
-@pytest.mark.parametrize("kind", ["kill", "segfault", "abort", "exit"])
+@pytest.mark.parametrize(
+    "kind",
+    ["kill", "segfault", pytest.param("abort", marks=pytest.mark.long), pytest.param("exit", marks=pytest.mark.long)],
+)
 def test_a_dead_worker_is_replaced_and_its_job_resumes(site: Site, kind: str) -> None:
     """However the worker dies, its job resumes from the stored masks in a new process, with the same result."""
     engine = site.start()
@@ -70,7 +73,7 @@ def test_a_file_that_kills_every_worker_fails_only_its_own_job(site: Site) -> No
     assert site.lines(job) == 3
 
 
-@pytest.mark.parametrize("kind", ["memory", "defect"])
+@pytest.mark.parametrize("kind", [pytest.param("memory", marks=pytest.mark.long), "defect"])
 def test_a_defect_is_retried_by_another_worker(site: Site, kind: str) -> None:
     """An error that the request did not cause counts as a death of the worker; the job resumes with the same result."""
     engine = site.start()

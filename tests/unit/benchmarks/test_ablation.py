@@ -197,6 +197,7 @@ def dev(training_folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "dev" / "davis480"
 
 
+@pytest.mark.long
 def test_a_whole_run_writes_a_table(
     training_folder: Path, tmp_path: Path, dev: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

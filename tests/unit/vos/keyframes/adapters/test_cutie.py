@@ -110,7 +110,7 @@ def test_a_run_gives_it_the_propagated_masks(network: CutieNetwork, monkeypatch:
             assert (mask.labels == expected.numpy()).mean() > 0.99
 
 
-@pytest.mark.parametrize("cut", [2, 7])
+@pytest.mark.parametrize("cut", [2, pytest.param(7, marks=pytest.mark.long)])
 def test_a_run_can_be_resumed(network: CutieNetwork, cut: int, tmp_path: Path) -> None:
     """The masks after an interruption are those of the whole run, recurrent features included."""
     options, prompt = Options(keyframes="every:1"), Prompt(truth(0))

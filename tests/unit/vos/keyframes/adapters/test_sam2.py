@@ -57,7 +57,7 @@ def stretched(mask: Tensor) -> Tensor:
     return (F.interpolate(mask[None, None], (SIDE, SIDE), mode="bilinear", antialias=True) > 0.5).float()
 
 
-@pytest.mark.parametrize(("interval", "count"), [(1, 22), (5, 8)])
+@pytest.mark.parametrize(("interval", "count"), [pytest.param(1, 22, marks=pytest.mark.long), (5, 8)])
 def test_it_equals_the_packages_session(network: Sam2Network, interval: int, count: int) -> None:
     """Fed the same frames by number, both give the same logits, also after an object was added and one corrected."""
     video = network.session_type(dtype=torch.float32)
@@ -93,7 +93,7 @@ def test_it_equals_the_packages_session(network: Sam2Network, interval: int, cou
     assert number == count - 1
 
 
-@pytest.mark.parametrize("cut", [2, 9])
+@pytest.mark.parametrize("cut", [2, pytest.param(9, marks=pytest.mark.long)])
 def test_a_run_can_be_resumed(network: Sam2Network, cut: int, tmp_path: Path) -> None:
     """The masks after an interruption are those of the whole run: the state holds the network's memory."""
     options, prompt = Options(keyframes="every:1"), Prompt(truth(0))

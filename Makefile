@@ -21,7 +21,7 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 TEST_PROCESSES ?= 2
 FAULTS ?= 1000
 
-.PHONY: demo serve test test-long faults lint bench docker-smoke lock format clean
+.PHONY: demo serve test test-long run-tests faults lint bench docker-smoke lock format clean
 
 demo: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask demo
@@ -29,11 +29,15 @@ demo: $(VENV)/.run $(VENV)/.client
 serve: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask serve
 
-test: lint $(VENV)/.readers
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile -m "not long"
+# Type checks take one core for a minute, so lint and tests run side by side.
+test: $(VENV)/.readers
+	$(MAKE) --jobs=2 lint run-tests SELECTED='-m "not long"'
 
-test-long: lint $(VENV)/.readers
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+test-long: $(VENV)/.readers
+	$(MAKE) --jobs=2 lint run-tests
+
+run-tests: $(VENV)/.readers
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(SELECTED)
 
 faults: $(VENV)/.dev
 	KEYMASK_FAULTS=$(FAULTS) $(BIN)/python -m pytest -s tests/faults

@@ -219,7 +219,9 @@ INTERRUPTED = {
 @pytest.mark.parametrize("call", INTERRUPTED.values(), ids=INTERRUPTED)
 def test_ctrl_c_in_segment_cancels_the_job(service: Served, call: str) -> None:
     """A real SIGINT ends the program with KeyboardInterrupt, and the job on the service."""
-    script = f"import asyncio, sys, keymask; url, clip, mask = sys.argv[1:]; {call}"
+    # A program that a shell has put into the background ignores SIGINT, and so do its children.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{heed}; import asyncio, sys, keymask; url, clip, mask = sys.argv[1:]; {call}"
     arguments = [str(service.client.base_url), str(service.clip), str(service.mask)]
     with service.held(2):
         with subprocess.Popen(
@@ -229,7 +231,10 @@ def test_ctrl_c_in_segment_cancels_the_job(service: Served, call: str) -> None:
             assert process.stdout is not None
             assert b"segmenting" in process.stdout.readline()
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            try:
+                _, errors = process.communicate(timeout=60)
+            finally:
+                process.kill()
         assert errors.rstrip().endswith(b"KeyboardInterrupt")
         (newest,) = service.client.get("/v1/jobs?limit=1").json()["jobs"]
     service.until(newest["id"], "canceled")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from codec.types import STRIDE, CompressedFrame, VideoInfo
 from vos.keyframes.base_network import BaseNetwork, VideoSetup
 from vos.keyframes.history import KeyframeHistory
+from vos.keyframes.identity import KNOWN_COVERAGE, Presence, SceneWatch, distant_parts, without_objects, without_parts
 from vos.keyframes.keyframe_segmenter import begin_video
 from vos.keyframes.policy import FrameContext, KeyframePolicy
 from vos.masks.geometry import prompt_to_soft, to_grid
@@ -73,6 +75,7 @@ class Session:
         setup = VideoSetup(info.analysis_height, info.analysis_width, options, beside, timer)
         self._base = begin_video(network, setup)
         self._size = self._base.size
+        self._presence, self._scene = Presence(len(self._object_ids)), SceneWatch()
         self._history = KeyframeHistory(prompt.index, len(self._object_ids), self._device)
         light = 0 if refiner is None else LIGHT_CHANNELS
         self._references = ReferenceStore(len(self._object_ids) + light + 1, *self._size.grid, self._device)
@@ -88,6 +91,8 @@ class Session:
     def process(self, wave: Wave, end: int | None) -> Iterator[FrameMask]:
         """Process the next wave and emit the masks before `end` that are next in presentation order."""
         self._waves_seen += 1
+        for frame in wave.frames:
+            self._scene.observe(frame)
         if self._waves_seen <= self._waves_done:
             for frame in wave.frames:
                 self._restore_key(frame)
@@ -109,6 +114,11 @@ class Session:
         # Propagate masks from the references along the motion vectors.
         with self._timer.stage("warp"):
             propagated = self._pools.map(self._propagate, [f for f in wave.frames if f.index > self._prompt.index])
+
+        for estimate in propagated:
+            is_known = estimate.masks.reference_coverage >= KNOWN_COVERAGE
+            if not is_known and self._scene.has_changed(estimate.frame.index):
+                self._presence.note_cut()
 
         # Decide. Key frames are segmented first, so that the refiner can match the other frames with them.
         for estimate in propagated:
@@ -151,13 +161,30 @@ class Session:
         frame = estimate.frame
         features = self._base.encode(frame)
         prediction = self._base.segment(features, estimate.masks.soft)
-        full = self._base.to_full(prediction.logits)
+        logits, full = self._plausible(features, prediction.logits, estimate.masks)
         presence = prediction.presence
         confidence = torch.ones(len(full)) if presence is None else torch.sigmoid(presence.float())
         self._store_key(frame, full)
-        self._base.memorize(frame.index, features, full)
-        self._note_key(frame, prediction.logits)
+        if not self._presence.absent.all():
+            self._base.memorize(frame.index, features, full)
+        self._note_key(frame, logits)
         return self._labeler.label(frame, MaskSource.KEY, self._size.crop(full), 1, confidence)
+
+    def _plausible(self, features: Any, logits: Tensor, expected: Propagated) -> tuple[Tensor, Tensor]:
+        """Take away parts where an object cannot be, and objects that are not in the picture.
+
+        Returns:
+            What remains: logits as `_base.segment` returns them, and soft masks [K, padded_height, padded_width].
+        """
+        is_known = expected.reference_coverage >= KNOWN_COVERAGE
+        full = self._base.to_full(logits)
+        soft, kept = to_grid(self._size.crop(full)), logits
+        if is_known and (parts := distant_parts(soft, expected.soft)) is not None:
+            kept = without_parts(kept, self._size.pad_grid(parts))
+        if (distances := self._base.match_distances(features, soft)) is not None:
+            absent = self._presence.judge(distances)
+            kept = without_objects(kept, absent) if absent.any() else kept
+        return kept, full if kept is logits else self._base.to_full(kept)
 
     def _refine(self, estimates: list[_Estimate]) -> list[_Estimate]:
         """Refine the estimates that need it, in their order; without a refiner, none does."""
@@ -245,7 +272,7 @@ class Session:
             pending=tuple(self._unordered.values()),
             counts=dict(counts),
             before_start=dict(before_start),
-            network=self._base.capture(),
+            network={**self._base.capture(), **self._presence.capture()},
         )
 
     def restore(self, state: RunState) -> None:
@@ -254,6 +281,7 @@ class Session:
         self._history.recent, self._history.key_count = state.keys, state.key_count
         self._history.frame_count = state.frame_count
         self._base.reserve(state.memory, state.network)
+        self._presence.restore(state.network)
         if self._refiner is not None:
             self._refiner.reserve(state.refiner_keys)
         self._history.logits = {i: torch.from_numpy(logits) for i, logits in state.logits.items()}

@@ -126,6 +126,18 @@ class BaseSession(ABC, Generic[FrameFeatures]):
             Logits float32 [K, 1, rows, columns] of any size that `to_full` accepts, and presence, if it is known.
         """
 
+    def match_distances(self, features: FrameFeatures, soft: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Return how far masks are from what is remembered of their objects; None if the network cannot say.
+
+        Args:
+            features: Of the frame, from `encode`.
+            soft: Soft masks [K, rows, columns] of the frame on the stride-4 grid.
+
+        Returns:
+            Distances [K] in any unit that stays the same during a video; NaN for an empty mask.
+        """
+        return None
+
     @abstractmethod
     def to_full(self, logits: Tensor) -> Tensor:
         """Logits from `segment` -> soft masks float32 [K, padded_height, padded_width] that sum to at most 1."""

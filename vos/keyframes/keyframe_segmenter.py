@@ -22,6 +22,7 @@ from vos.keyframes.memory_bank import MemoryBank
 from vos.masks.geometry import PaddedSize, rgb_to_tensor
 from vos.modeling.aggregate import soft_aggregate
 from vos.modeling.network import Features, FramePrediction, Memory, VOSNetwork
+from vos.modeling.presence import match_distance
 from vos.runtime.run_state import MemoryLayout
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import ThreadPools
@@ -69,6 +70,17 @@ class KeyframeSegmenter(BaseSession[Features]):
             padded = None if hint is None else self.size.pad_grid(hint).unsqueeze(1).to(self._dtype)
             logits = self._network.segment(features, self._memory.view(), padded, self._options.top_k)
             return FramePrediction(logits.float())
+
+    def match_distances(self, features: Features, soft: Tensor) -> Tensor | None:
+        """Mean distance from the mask's cells at stride 16 to the nearest cell of the object in memory."""
+        memory = self._memory.view()
+        labels = self._network.shares(memory)
+        if labels is None:
+            return None
+        inside = self.size.pad_grid((soft > 0.5).float())
+        share = F.avg_pool2d(inside[:, None], self._network.stride // STRIDE).flatten(1)
+        distances = match_distance(features.key.flatten(2), memory.key, share, labels).sqrt()
+        return torch.where(share.amax(dim=1) > 0, distances, torch.nan)
 
     def to_full(self, logits: Tensor) -> Tensor:
         """Logits from `segment` -> soft masks [K, padded_height, padded_width]."""

@@ -1,0 +1,148 @@
+"""Where an object can be at a key frame, and whether it is there."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from codec.types import CompressedFrame
+from vos.keyframes.identity import (
+    REACH_CELLS,
+    STRANGE,
+    Presence,
+    SceneWatch,
+    distant_parts,
+    without_objects,
+    without_parts,
+)
+
+ROWS, COLUMNS = 60, 110
+
+
+def squares(*places: tuple[int, int], size: int = 6) -> Tensor:
+    """Return one soft mask [rows, columns] with squares at (top, left)."""
+    mask = torch.zeros(ROWS, COLUMNS)
+    for top, left in places:
+        mask[top : top + size, left : left + size] = 0.9
+    return mask
+
+
+def test_a_neighbour_out_of_reach_is_dropped_for_its_object_only() -> None:
+    """The part at the expected place stays, the twin far away goes; another object may be there."""
+    masks = torch.stack((squares((10, 10), (10, 90)), squares((10, 90))))
+    expected = torch.stack((squares((12, 12)), squares((10, 88))))
+    found = distant_parts(masks, expected)
+    assert found is not None
+    assert torch.equal(found[0], squares((10, 90)) > 0.5)
+    assert not found[1].any()
+
+
+def test_the_reach_is_a_distance() -> None:
+    """Random squares: exactly those whose nearest cell is farther than the reach are dropped."""
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        places = [(20, 20), *((int(random.integers(0, 54)), int(random.integers(60, 104))) for _ in range(3))]
+        mask, place = squares(*places), squares((20, int(random.integers(8, 40))))
+        rows, columns = (np.flatnonzero((place > 0.5).any(dim=axis).numpy()) for axis in (1, 0))
+        parts, count = ndimage.label((mask > 0.5).numpy(), np.ones((3, 3)))
+        far = np.zeros((ROWS, COLUMNS), bool)
+        kept = 0
+        for part in range(1, count + 1):
+            ys, xs = np.nonzero(parts == part)
+            distances = [
+                max(abs(rows[:, None] - y).min(), abs(columns[:, None] - x).min()) for y, x in zip(ys, xs, strict=True)
+            ]
+            is_far = min(distances) > REACH_CELLS
+            far |= (parts == part) & is_far
+            kept += not is_far
+        found = distant_parts(mask[None], place[None])
+        assert np.array_equal(np.zeros_like(far) if found is None else found[0].numpy(), far if kept else far & False)
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        (squares((10, 90)), squares((10, 10))),  # the object has jumped as a whole
+        (squares((10, 10), (10, 90)), torch.zeros(ROWS, COLUMNS)),  # propagation has lost it: it may be anywhere
+        (torch.zeros(ROWS, COLUMNS), squares((10, 10))),
+    ],
+    ids=["jumped", "lost", "empty"],
+)
+def test_an_object_is_never_dropped_as_a_whole(mask: Tensor, expected: Tensor) -> None:
+    """Only parts beside a part that stays are doubtful."""
+    assert distant_parts(mask[None], expected[None]) is None
+
+
+def test_logits_without_parts_and_objects() -> None:
+    """What is dropped, with its edge, is certainly background; all else keeps its logits."""
+    logits = torch.full((2, 1, ROWS, COLUMNS), 3.0)
+    parts = torch.stack((squares((10, 90)) > 0.5, torch.zeros(ROWS, COLUMNS, dtype=torch.bool)))
+    left = without_parts(logits, parts)
+    assert left[0, 0, 9:17, 89:97].max() < -10
+    assert (left[0, 0] == 3).sum() == ROWS * COLUMNS - 8 * 8
+    assert (left[1] == 3).all()
+    gone = without_objects(logits, torch.tensor([False, True]))
+    assert (gone[0] == 3).all()
+    assert gone[1].max() < -10
+
+
+def test_an_object_is_absent_after_a_cut_and_returns() -> None:
+    """A strange match counts only after a cut; then the object stays absent until a match is as near as before."""
+    presence = Presence(2)
+    near, far = 4.0, 4.0 * STRANGE + 1
+    for distances, cut, absent in (
+        ((near, near), False, (False, False)),
+        ((far, near), False, (False, False)),  # no cut: it has turned, say
+        ((near, near), False, (False, False)),
+        ((far + 5, near), True, (True, False)),
+        ((far + 5, near), False, (True, False)),
+        ((math.nan, near), False, (True, False)),
+        ((near, near), False, (False, False)),
+        ((math.nan, near), True, (False, False)),  # an empty mask invents nothing
+    ):
+        if cut:
+            presence.note_cut()
+        assert presence.judge(torch.tensor(distances)).tolist() == list(absent)
+
+
+def test_the_first_match_is_not_judged() -> None:
+    """There is nothing to compare it with."""
+    presence = Presence(1)
+    presence.note_cut()
+    assert not presence.judge(torch.tensor([100.0])).any()
+
+
+def test_a_captured_judgement_goes_on() -> None:
+    """A restored judge says what the one that was not interrupted says."""
+    random = torch.Generator().manual_seed(0)
+    one, other = Presence(3), Presence(3)
+    for step in range(40):
+        distances, cut = torch.rand(3, generator=random) * 8, step % 5 == 0
+        for judge in (one, other) if cut else ():
+            judge.note_cut()
+        restored = Presence(3)
+        restored.restore(other.capture())
+        other = restored
+        assert torch.equal(other.judge(distances), one.judge(distances))
+
+
+def test_a_cut_differs_from_an_i_frame_within_a_shot() -> None:
+    """Pictures of another scene are a change, also where B frames arrive later; the next picture of a pan is none."""
+    ramp = np.tile(np.linspace(0, 255, 200), (96, 1)).astype(np.uint8)
+    shots = [ramp, ramp[:, ::-1]]
+    watch = SceneWatch()
+    for index in (0, 3, 1, 2, 4, 7, 5, 6, 8, 11, 9, 10):
+        picture = np.ascontiguousarray(shots[index // 8][:, index % 8 :][:, :160])
+        watch.observe(cast("CompressedFrame", SimpleNamespace(index=index, luma=picture)))
+        if index in (3, 4, 7):
+            assert not watch.has_changed(index)
+        if index == 8:
+            assert watch.has_changed(index)
+    assert not watch.has_changed(11)

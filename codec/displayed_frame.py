@@ -56,8 +56,7 @@ def read_displayed_frame(source: VideoSource, index: int) -> DisplayedFrame:
     """
     with closing(VideoFile(source)) as file:
         decoder = VideoDecoder(file, vectors=False)
-        first = decoder.peek().frame
-        info = video_info(file, first, (first.width, first.height), MotionSource.BITSTREAM)
+        info = full_size_info(decoder)
         count = 0
         for picture in decoder.pictures():
             if picture.index == index:
@@ -81,6 +80,12 @@ def pick_picture(pictures: Pictures, index: int, rate: Fraction = Fraction(24)) 
     if index >= len(pictures):
         raise no_such_frame(index, len(pictures))
     return DisplayedFrame(index, float(index / rate), pictures[index])
+
+
+def full_size_info(decoder: VideoDecoder) -> VideoInfo:
+    """Return the properties of a video whose pictures are not scaled down."""
+    first = decoder.peek().frame
+    return video_info(decoder.file, first, (first.width, first.height), MotionSource.BITSTREAM)
 
 
 def displayed(frame: av.VideoFrame, info: VideoInfo, index: int, time: float) -> DisplayedFrame:

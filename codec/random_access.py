@@ -17,9 +17,7 @@ import numpy.typing as npt
 from codec.decode.decoder import VideoDecoder
 from codec.decode.timeline import timeline_of
 from codec.demux.source import VideoFile, VideoSource
-from codec.displayed_frame import DisplayedFrame, displayed, no_such_frame, read_displayed_frame
-from codec.reader import video_info
-from codec.types import MotionSource
+from codec.displayed_frame import DisplayedFrame, displayed, full_size_info, no_such_frame, read_displayed_frame
 
 Timestamps: TypeAlias = npt.NDArray[np.int64]
 """Timestamps of all frames in presentation order, in units of the stream's time base; strictly ascending."""
@@ -79,10 +77,9 @@ def read_frame_at(source: VideoSource, index: int, timestamps: Timestamps | None
     if index >= len(timestamps):
         raise no_such_frame(index, len(timestamps))
     with closing(VideoFile(source)) as file:
-        first = VideoDecoder(file, vectors=False).peek().frame
-        info = video_info(file, first, (first.width, first.height), MotionSource.BITSTREAM)
-        timeline = timeline_of(file)
-        start = timeline.place(first.pts)
+        decoder = VideoDecoder(file, vectors=False)
+        info, timeline = full_size_info(decoder), timeline_of(file)
+        start = timeline.place(decoder.peek().frame.pts)
         stamp = int(timestamps[index])
         frame = _decode_at(file, stamp)
         if frame is not None:

@@ -13,11 +13,13 @@ from torch import Tensor
 from codec.types import STRIDE, CompressedFrame, VideoInfo
 from vos.keyframes.base_network import BaseNetwork, VideoSetup
 from vos.keyframes.history import KeyframeHistory
-from vos.keyframes.identity import KNOWN_COVERAGE, Presence, SceneWatch, distant_parts, without_objects, without_parts
+from vos.keyframes.identity import KNOWN_COVERAGE, Presence, distant_parts, without_parts
 from vos.keyframes.keyframe_segmenter import begin_video
 from vos.keyframes.policy import FrameContext, KeyframePolicy
+from vos.keyframes.scene_change import SceneWatch
 from vos.masks.geometry import prompt_to_soft, to_grid
 from vos.masks.labels import Labeler
+from vos.modeling.aggregate import without_objects
 from vos.modeling.network import VOSNetwork
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
 from vos.propagation.propagate import Propagated, propagate

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.types import CompressedFrame, Float32Array
+from vos.modeling.aggregate import ABSENT_LOGIT
 
 REACH_CELLS = 24
 """Cells of the stride-4 grid that a part of a mask may lie away from the propagated mask."""
@@ -25,13 +25,6 @@ KNOWN_COVERAGE = 0.5
 """Reference coverage from which on propagation is trusted: neither a cut nor an I frame."""
 STRANGE = 1.25
 """Distance of a match, relative to that of earlier key frames, beyond which it is another object."""
-_ABSENT_LOGIT = -20.0
-_SMALL = (32, 18)
-"""Width and height to which pictures are shrunk to compare them."""
-_LEAST_DIFFERENCE = 12.0
-"""Mean absolute difference of shrunk pictures, in grey levels, that every cut exceeds."""
-_KEPT = 32
-"""Pictures that are kept to compare with: more than any stream reorders."""
 
 
 def distant_parts(masks: Tensor, expected: Tensor, reach: int = REACH_CELLS) -> Tensor | None:
@@ -67,33 +60,7 @@ def without_parts(logits: Tensor, parts: Tensor) -> Tensor:
         parts: bool [K, rows, columns] of the padded picture.
     """
     wide = F.max_pool2d(parts[:, None].float(), 3, stride=1, padding=1)
-    return logits.masked_fill(F.interpolate(wide, size=logits.shape[-2:]) > 0, _ABSENT_LOGIT)
-
-
-def without_objects(logits: Tensor, absent: Tensor) -> Tensor:
-    """Return logits [K, 1, h, w] that are certain of the background for the objects in `absent`, bool [K]."""
-    return logits.masked_fill(absent.to(logits.device)[:, None, None, None], _ABSENT_LOGIT)
-
-
-class SceneWatch:
-    """Tells a cut to another shot from an I frame within a shot, both of which nothing is predicted in."""
-
-    def __init__(self) -> None:
-        self._pictures: dict[int, Float32Array] = {}
-
-    def observe(self, frame: CompressedFrame) -> None:
-        """Take the next frame in decode order."""
-        small = cv2.resize(frame.luma, _SMALL, interpolation=cv2.INTER_AREA)
-        self._pictures[frame.index] = np.asarray(small, np.float32)
-        if len(self._pictures) > _KEPT:
-            del self._pictures[min(self._pictures)]
-
-    def has_changed(self, index: int) -> bool:
-        """Whether the picture with this presentation index differs from the nearest one before that was observed."""
-        before = max((other for other in self._pictures if other < index), default=None)
-        if before is None or index not in self._pictures:
-            return True
-        return float(np.abs(self._pictures[index] - self._pictures[before]).mean()) > _LEAST_DIFFERENCE
+    return logits.masked_fill(F.interpolate(wide, size=logits.shape[-2:]) > 0, ABSENT_LOGIT)
 
 
 class Presence:

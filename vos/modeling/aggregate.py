@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+ABSENT_LOGIT = -20.0
+"""Logit of an object where it certainly is not."""
 _EPSILON = 1e-7
 
 
@@ -24,3 +26,8 @@ def soft_aggregate(probabilities: Tensor) -> Tensor:
     merged = torch.cat([background, probabilities]).clamp(_EPSILON, 1 - _EPSILON)
     odds = merged / (1 - merged)
     return odds / odds.sum(dim=0, keepdim=True)
+
+
+def without_objects(logits: Tensor, absent: Tensor) -> Tensor:
+    """Return logits [K, 1, h, w] that are certain of the background for the objects in `absent`, bool [K]."""
+    return logits.masked_fill(absent.to(logits.device)[:, None, None, None], ABSENT_LOGIT)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from codec.types import CompressedFrame, FrameType
 from vos.masks.geometry import mask_confidence
-from vos.modeling.aggregate import soft_aggregate
+from vos.modeling.aggregate import soft_aggregate, without_objects
 from vos.modeling.network import Memory
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner, RefinerFeatures
 from vos.propagation.propagate import Propagated
@@ -26,8 +26,8 @@ MATCHED_KEYFRAMES = 3
 """Key frames that a frame is matched with."""
 KEPT_KEYFRAMES = 5
 """Key frames that are kept, because the nearest ones of a future frame are not known yet."""
-_LEAST_MASK, _ABSENT_LOGIT = 0.05, -20.0
-"""Below this in every cell, a propagated mask is no object; what its logits are then."""
+_LEAST_MASK = 0.05
+"""A propagated mask that stays below this in every cell is no object."""
 SOLID, THIN = 0.14, 0.33
 """Objects whose edge share is below the first number are solid and lose little when they are seen at lower resolution.
 From the second number on they are thin, and kites or spokes would be lost."""
@@ -136,7 +136,7 @@ class MaskRefiner:
         soft = region.cut(propagated.soft).unsqueeze(1)
         logits = self._refiner.refine(features, _concatenated(keyframes), soft, light_confidence, bitstream)
         # Refinement moves edges. It must not find an object that the key frame did not find.
-        logits = logits.masked_fill(propagated.soft.amax(dim=(1, 2))[:, None, None, None] < _LEAST_MASK, _ABSENT_LOGIT)
+        logits = without_objects(logits, propagated.soft.amax(dim=(1, 2)) < _LEAST_MASK)
         refined = self._paste(propagated, region, logits, features.light[0])
         region.paste(bitstream[0, :1] * UNCERTAINTY_AFTER_REFINEMENT, refined.uncertainty.unsqueeze(0))
         return refined, mask_uncertainty(refined.soft)

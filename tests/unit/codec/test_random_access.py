@@ -11,11 +11,9 @@ import pytest
 from codec import random_access
 from codec.decode.decoder import VideoDecoder
 from codec.demux.source import VideoFile
-from codec.displayed_frame import displayed
+from codec.displayed_frame import displayed, full_size_info
 from codec.errors import NoSuchFrameError
 from codec.random_access import list_timestamps, read_frame_at
-from codec.reader import video_info
-from codec.types import MotionSource
 from tests.support.odd_streams import ODD_STREAMS, cut_before
 from tests.support.synthetic import encode, pan, x264
 
@@ -26,8 +24,7 @@ def decoded(path: Path) -> list[tuple[float, bytes]]:
     """Return time and picture of every frame, decoded from front to back."""
     with closing(VideoFile(path)) as file:
         decoder = VideoDecoder(file, vectors=False)
-        first = decoder.peek().frame
-        info = video_info(file, first, (first.width, first.height), MotionSource.BITSTREAM)
+        info = full_size_info(decoder)
         found = [displayed(picture.frame, info, picture.index, picture.time) for picture in decoder.pictures()]
     return [(frame.time, frame.rgb.tobytes()) for frame in found]
 

@@ -119,11 +119,15 @@ def test_processor_time_is_bounded(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("kind", attacks.ANSWERS)
-def test_hostile_answers_are_refused(sandbox: Sandbox, kind: str) -> None:
+def test_hostile_answers_are_refused(
+    sandbox: Sandbox, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing that a process sends runs in its parent, and the next call works."""
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SandboxDiedError):
         sandbox.call(attacks.answer_with, kind)
     assert sandbox.call(attacks.list_own_variables)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_answer_without_end_is_cut(sandbox: Sandbox) -> None:

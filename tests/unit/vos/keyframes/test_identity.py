@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -12,16 +10,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from codec.types import CompressedFrame
-from vos.keyframes.identity import (
-    REACH_CELLS,
-    STRANGE,
-    Presence,
-    SceneWatch,
-    distant_parts,
-    without_objects,
-    without_parts,
-)
+from vos.keyframes.identity import REACH_CELLS, STRANGE, Presence, distant_parts, without_parts
+from vos.modeling.aggregate import without_objects
 
 ROWS, COLUMNS = 60, 110
 
@@ -131,18 +121,3 @@ def test_a_captured_judgement_goes_on() -> None:
         restored.restore(other.capture())
         other = restored
         assert torch.equal(other.judge(distances), one.judge(distances))
-
-
-def test_a_cut_differs_from_an_i_frame_within_a_shot() -> None:
-    """Pictures of another scene are a change, also where B frames arrive later; the next picture of a pan is none."""
-    ramp = np.tile(np.linspace(0, 255, 200), (96, 1)).astype(np.uint8)
-    shots = [ramp, ramp[:, ::-1]]
-    watch = SceneWatch()
-    for index in (0, 3, 1, 2, 4, 7, 5, 6, 8, 11, 9, 10):
-        picture = np.ascontiguousarray(shots[index // 8][:, index % 8 :][:, :160])
-        watch.observe(cast("CompressedFrame", SimpleNamespace(index=index, luma=picture)))
-        if index in (3, 4, 7):
-            assert not watch.has_changed(index)
-        if index == 8:
-            assert watch.has_changed(index)
-    assert not watch.has_changed(11)

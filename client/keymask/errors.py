@@ -174,7 +174,7 @@ def url_of(message: httpx.Response | httpx.RequestError) -> str:
 
 @contextmanager
 def translated(url: str) -> Iterator[None]:
-    """Raise errors of httpx that no retry can mend as errors of this client.
+    """Translate httpx errors that retrying cannot fix into errors of this client.
 
     Args:
         url: What the errors name.

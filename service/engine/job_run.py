@@ -50,7 +50,7 @@ class JobRun:
         job: The job.
         files: Files of the job.
         load: Loads the network with the options of the job.
-        observer: Is told of every step. It raises an error to stop the job, and if the job was lost.
+        observer: Called after every step. It raises an error to stop the job, and if the job was lost.
         state_seconds: Shortest time between two saved resume states.
         max_frames: Largest number of frames of a video; uploading a long video does not count all of them.
         max_mask_bytes: Largest size of the mask log.

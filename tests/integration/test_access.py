@@ -1,4 +1,4 @@
-"""Who may call the service: API keys, names and origins of requests, and what browsers are told."""
+"""Who may call the service: API keys, names and origins of requests, and what the service reveals to browsers."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_form_of_another_site_is_refused(service: Served, headers: dict[str, s
     assert service.client.get("/v1/jobs", headers={**headers, "Host": "localhost"}).status_code == 200
 
 
-def test_strangers_are_told_nothing(guarded: Served) -> None:
+def test_strangers_learn_nothing(guarded: Served) -> None:
     """Where keys are required, metrics and the reason of 503 are for key holders; the log names them and the peer."""
     guarded.engine.ready = False
     try:
@@ -184,8 +184,8 @@ def test_strangers_are_told_nothing(guarded: Served) -> None:
     finally:
         guarded.engine.ready = True
     assert guarded.client.get("/health/ready").json() == {"status": "ok"}
-    told = guarded.client.get("/health/ready", headers={"Authorization": "Bearer k"}).json()
-    assert told == {"status": "ok", "confinement": available_confinement().as_json()}
+    health = guarded.client.get("/health/ready", headers={"Authorization": "Bearer k"}).json()
+    assert health == {"status": "ok", "confinement": available_confinement().as_json()}
 
 
 def test_the_log_names_key_and_peer(guarded: Served, caplog: pytest.LogCaptureFixture) -> None:

@@ -140,7 +140,7 @@ def test_beyond_the_limit_the_oldest_connection_without_a_request_is_closed(serv
 
 
 def test_without_an_idle_connection_a_new_one_is_answered_with_503(service: Served) -> None:
-    """If every connection has a request in progress, a further request is told to come back."""
+    """If every connection has a request in progress, a further one is answered 503 with Retry-After."""
     with ExitStack() as stack:
         streams = [stack.enter_context(connect(service.client.base_url, POST)) for _ in range(16)]
         wait_for(lambda: service.services.uploads.taken == 16)

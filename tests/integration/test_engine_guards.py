@@ -70,10 +70,10 @@ def test_jobs_end_though_every_step_fails_now_and_then(
     raised = {name: _break(monkeypatch, owner, name, 2) for owner, name in STEPS}
     engine = Supervisor(site.config, site.store, site.storage)
     site.engines.append(engine)
-    told: list[str] = []
+    notified: list[str] = []
 
     def listener(job_id: str) -> None:
-        told.append(job_id)
+        notified.append(job_id)
         raise DefectError("listener")
 
     engine.listen(listener)
@@ -83,7 +83,7 @@ def test_jobs_end_though_every_step_fails_now_and_then(
         job, following = site.submit(engine), site.submit(engine)
         assert site.finished(job).status is JobStatus.SUCCEEDED
         assert site.finished(following).status is JobStatus.SUCCEEDED
-        wait_for(lambda: following.id in told)
+        wait_for(lambda: following.id in notified)
         wait_for(lambda: all(count() == 2 for count in raised.values()))
     assert site.lines(following) == FRAMES
     assert engine.ready
@@ -95,7 +95,7 @@ def test_jobs_end_though_every_step_fails_now_and_then(
 
 @pytest.mark.parametrize("name", ["_wait_for_handles", "_observe", "_add_cuda_workers"])
 def test_a_step_that_always_fails_costs_no_processor(site: Site, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """The thread goes on at its usual pace, and ends when it is told to."""
+    """The thread goes on at its usual pace, and ends when it is stopped."""
     engine = Supervisor(replace(site.config, devices=()), site.store, site.storage)
     raised = _break(monkeypatch, Supervisor, name, 1 << 30)
     monkeypatch.setattr(engine, "_workers", [WorkerProcess("cpu", site.config, site.store, site.storage)])

@@ -47,7 +47,7 @@ def fail(*_: Any, **__: Any) -> Any:
 
 
 def test_a_commit_whose_answer_is_lost_is_found(service: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The job exists, so the client is told so, and it runs from its files."""
+    """The job exists, so the client gets its id, and it runs from its files."""
     with monkeypatch.context() as patched:
         lose_answer(service, patched)
         answer = service.post()

@@ -30,7 +30,7 @@ FrameFeatures = TypeVar("FrameFeatures")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoSetup:
-    """What a base network is told when a video begins.
+    """What a base network needs to begin a video.
 
     Attributes:
         height, width: Analysis size in pixels.

@@ -37,7 +37,7 @@ async def live() -> Health:
 async def ready(services: ServicesDep, trusted: TrustedDep) -> Health:
     """200 if the database answers and a worker has loaded its base network; 503 until then.
 
-    Callers with an API key, or all if none is needed, are told the reason, or how decoding is confined.
+    The reason, and how decoding is confined, are shown to callers with an API key, or to all if none is required.
     """
     try:
         await in_thread(services.store.ping)
@@ -50,7 +50,7 @@ async def ready(services: ServicesDep, trusted: TrustedDep) -> Health:
 
 
 def _not_ready(reason: str, trusted: bool) -> ProblemError:
-    return ProblemError("not-ready", reason if trusted else "callers with an API key are told why")
+    return ProblemError("not-ready", reason if trusted else "the reason is shown to callers with an API key")
 
 
 @router.get(

@@ -54,8 +54,7 @@ def read_displayed_frame(source: VideoSource, index: int) -> DisplayedFrame:
         NoSuchFrameError: The video has fewer frames.
         BrokenStreamError: Decoding stopped before the frame.
     """
-    with closing(VideoFile(source)) as file:
-        decoder = VideoDecoder(file, vectors=False)
+    with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
         info = full_size_info(decoder)
         count = 0
         for picture in decoder.pictures():

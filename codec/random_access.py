@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from codec.decode.decoder import VideoDecoder
-from codec.decode.timeline import timeline_of
 from codec.demux.source import VideoFile, VideoSource
 from codec.displayed_frame import DisplayedFrame, displayed, full_size_info, no_such_frame, read_displayed_frame
 
@@ -36,8 +35,8 @@ def list_timestamps(source: VideoSource) -> Timestamps | None:
     Raises:
         SourceError: The source is not a readable video (see `codec.errors`).
     """
-    with closing(VideoFile(source)) as file:
-        first = VideoDecoder(file, vectors=False).peek().frame.pts
+    with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
+        file, first = decoder.file, decoder.peek().frame.pts
         found: list[int] = []
         latest: int | None = None
         try:
@@ -76,9 +75,8 @@ def read_frame_at(source: VideoSource, index: int, timestamps: Timestamps | None
         return read_displayed_frame(source, index)
     if index >= len(timestamps):
         raise no_such_frame(index, len(timestamps))
-    with closing(VideoFile(source)) as file:
-        decoder = VideoDecoder(file, vectors=False)
-        info, timeline = full_size_info(decoder), timeline_of(file)
+    with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
+        file, timeline, info = decoder.file, decoder.timeline, full_size_info(decoder)
         start = timeline.place(decoder.peek().frame.pts)
         stamp = int(timestamps[index])
         frame = _decode_at(file, stamp)

@@ -69,8 +69,8 @@ def read_info(source: VideoSource) -> VideoInfo:
     """
     with closing(VideoFile(source)) as file:
         motion_source = _motion_source(file, "auto")
-        decoder = VideoDecoder(file, vectors=motion_source is MotionSource.BITSTREAM)
-        return _info(decoder, motion_source, _SHORT_SIDE, None)
+        with closing(VideoDecoder(file, vectors=motion_source is MotionSource.BITSTREAM)) as decoder:
+            return _info(decoder, motion_source, _SHORT_SIDE, None)
 
 
 class VideoReader:
@@ -144,7 +144,7 @@ def _read_file(file: VideoFile, source: MotionSource, short_side: int, max_side:
         pictures = bitstream_pictures(decoder)
     else:
         pictures = proxy_pictures(_presented_pictures(decoder), scaler)
-    return VideoReader(info, pictures, scaler, file.close, decoder.timeline)
+    return VideoReader(info, pictures, scaler, decoder.close, decoder.timeline)
 
 
 def _motion_source(file: VideoFile, motion: str) -> MotionSource:

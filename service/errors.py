@@ -26,10 +26,14 @@ to a kind of `service.problems` for HTTP.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 import codec.errors as codec_errors
 import vos.errors as vos_errors
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""`errno` of an `OSError` where no room is left for more bytes."""
 
 
 class ServiceError(Exception):

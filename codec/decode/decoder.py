@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ class VideoDecoder:
     """Decodes a file's video stream once from start to end.
 
     Args:
-        file: The opened file.
+        file: The opened file. `close` closes it, too.
         vectors: Whether to export motion vectors. Decoding then uses a single thread.
 
     Attributes:
@@ -106,7 +106,17 @@ class VideoDecoder:
         sent, self._sent = self._sent, []
         return sent
 
-    def _decode(self) -> Iterator[PresentedPicture]:
+    def close(self) -> None:
+        """End decoding and close the file.
+
+        A generator left in the middle is ended by Python's search for cycles, in whichever thread that happens to run.
+        There CPython 3.11 may close a generator that is being closed already, and crash.
+        """
+        self._pictures.close()
+        self._peeked.clear()
+        self.file.close()
+
+    def _decode(self) -> Generator[PresentedPicture, None, None]:
         try:
             for packet in self._packets():
                 yield from map(self._present, self._decode_packet(packet))

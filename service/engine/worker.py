@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import logging
 import signal
@@ -21,11 +20,10 @@ from service.engine.job_run import JobRun
 from service.engine.lease import Lease
 from service.engine.messages import Assignment, Ended, Heartbeat, NotReady, Ready
 from service.engine.reporting import CanceledError, DrainedError, Inbox, Observer, retry_change
-from service.errors import LostJobError, RunError, StorageFullError, error_mapping, message_of
+from service.errors import DISK_FULL, LostJobError, RunError, StorageFullError, error_mapping, message_of
 from service.jobs.claims import Release
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobStatus
-from service.run.compilation import KERNELS
 from service.run.model_loader import LoadedModel, ModelLoader
 from service.run.resume.state import delete_state
 from service.storage.job_files import Storage
@@ -34,7 +32,6 @@ from vos.types import Options
 
 _log = logging.getLogger(__name__)
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MAX_IDLE_SECONDS = 1.0
 
 
@@ -76,9 +73,7 @@ class Worker:
         self._inbox.draining = True
 
     def _warm_up(self) -> bool:
-        """Load the compiled kernels and the default network, which most jobs use; return whether that worked."""
-        for module in KERNELS:
-            importlib.import_module(module)
+        """Load the default network, which most jobs use; return whether that worked."""
         try:
             model = self._load(self._model, Options(), self._config.settings)
         except Exception as error:
@@ -168,7 +163,7 @@ class Worker:
 
     def _failure(self, job: Job, error: Exception) -> Failure:
         """Return what an error means for the job."""
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             error = StorageFullError("the disk became full while the job ran; delete jobs or wait until some expire")
         elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             detail = "the job needs more memory than is available; choose a smaller max_side or fewer objects"

@@ -16,7 +16,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import StorageFullError
+from service.errors import DISK_FULL, StorageFullError
 from service.problems import ProblemError
 
 _BLOCK = 1 << 20
@@ -202,7 +202,7 @@ class _Form:
             for file in self._files.values():
                 file.flush()
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno in (*DISK_FULL, errno.EFBIG):
                 raise StorageFullError("the disk is full") from error
             raise
 

@@ -35,12 +35,6 @@ class PromptObject:
     bbox: tuple[int, int, int, int]
     color: str | None = None
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> PromptObject:
-        """Return the object that `to_json` described; unknown members are left out."""
-        x, y, width, height = values["bbox"]
-        return cls(values["object"], values["frame"], values["area"], (x, y, width, height), values.get("color"))
-
     def to_json(self, labels: Mapping[int, str] | None = None) -> dict[str, Any]:
         """Return the object as in reports and over HTTP, with its name in `labels` (object id -> name)."""
         return {

@@ -5,7 +5,6 @@ Runs in a sandbox, because drawing the overlay decodes the video.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -16,7 +15,7 @@ from typing import Any, BinaryIO
 
 from codec.reader import read_info
 from codec.types import VideoInfo
-from service.errors import RunError, StorageFullError
+from service.errors import DISK_FULL, RunError, StorageFullError
 from service.jobs.types import Job
 from service.run.outputs import look_of
 from service.sandbox.handles import (
@@ -36,7 +35,6 @@ from service.writers.formats import FORMATS, Material
 from service.writers.mask_line import mask_of
 from service.writers.writer import LineWriter
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MAX_OBJECTS = 255
 
 
@@ -112,7 +110,7 @@ def render(job: Job, name: str, files: RenderFiles) -> None:
             temporary = map(opened_temporary, files.temporary)
             _write(job, name, _OpenFiles(video, sound, mask_log, out, temporary))
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if error.errno in DISK_FULL:
             raise StorageFullError(f"there is no room for the {name} result; delete jobs or wait") from error
         raise RunError(f"the {name} result cannot be written: {error.strerror}") from error
 

@@ -12,12 +12,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from vos.runtime.durable import replace_durably, sync_file, sync_folder, write_durably
+from vos.runtime.durable import replace_durably, sync_folder, write_durably
 
 
 def store_result(part: Path, target: Path) -> None:
     """Give a complete file its name. After a power cut it is whole, or not found by `stat_result`."""
-    sync_file(part)
     sync_folder(target.parent.parent)  # the folder of the results may be new
     write_durably(_size_file(target), b"%d\n" % part.stat().st_size)
     replace_durably(part, target)

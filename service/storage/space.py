@@ -13,7 +13,6 @@ far as its cache of directories is up to date.
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections import Counter
@@ -23,14 +22,13 @@ from pathlib import Path
 from threading import Lock
 from types import TracebackType
 
-from service.errors import StorageFullError
+from service.errors import DISK_FULL, StorageFullError
 from service.storage.job_sizes import JobSizes
 
 DISK_SHARE = 0.8
 """Share of the disk that all files may use if no quota is set."""
 STEP = 16 << 20
 """Bytes that are reserved at a time for a file whose size is unknown, if there is room for them."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Space:
@@ -95,7 +93,7 @@ class Space:
             except BaseException as error:
                 with suppress(OSError):
                     self._resize(reservation, before)
-                if isinstance(error, OSError) and error.errno in _FULL:
+                if isinstance(error, OSError) and error.errno in DISK_FULL:
                     raise StorageFullError("the disk is full") from error
                 raise
 

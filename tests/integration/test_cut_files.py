@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -158,9 +159,11 @@ def test_frames_in_the_decoder_at_a_demuxing_error_are_yielded(good: int) -> Non
 
     file.packets = breaking()  # type: ignore[assignment]
     pictures_given = []
-    with pytest.raises(BrokenStreamError, match=f"stopped after {good} frames") as caught:
-        pictures_given.extend(VideoDecoder(file, vectors=False).pictures())
-    file.close()
+    with (
+        closing(VideoDecoder(file, vectors=False)) as decoder,
+        pytest.raises(BrokenStreamError, match=f"stopped after {good} frames") as caught,
+    ):
+        pictures_given.extend(decoder.pictures())
     assert caught.value.frames == len(pictures_given) == good
     with av.open(io.BytesIO(whole)) as plain:
         times = sorted(packet.pts * packet.time_base for packet in islice(plain.demux(video=0), good))

@@ -55,8 +55,7 @@ class FilePictures:
     """Decodes the video stream of a file."""
 
     def __init__(self, source: Path | BinaryIO) -> None:
-        self._file = VideoFile(source)
-        self._decoder = VideoDecoder(self._file, vectors=False)
+        self._decoder = VideoDecoder(VideoFile(source), vectors=False)
         self._pictures = self._decoder.pictures()
         self.timeline = self._decoder.timeline
         self.time_base = self.timeline.time_base
@@ -83,7 +82,7 @@ class FilePictures:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._decoder.close()
 
 
 class FolderPictures:

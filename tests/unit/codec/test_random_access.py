@@ -22,8 +22,7 @@ WHOLE = {name: stream for name, stream in ODD_STREAMS.items() if not stream.brea
 
 def decoded(path: Path) -> list[tuple[float, bytes]]:
     """Return time and picture of every frame, decoded from front to back."""
-    with closing(VideoFile(path)) as file:
-        decoder = VideoDecoder(file, vectors=False)
+    with closing(VideoDecoder(VideoFile(path), vectors=False)) as decoder:
         info = full_size_info(decoder)
         found = [displayed(picture.frame, info, picture.index, picture.time) for picture in decoder.pictures()]
     return [(frame.time, frame.rgb.tobytes()) for frame in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,15 @@ def limits() -> Iterator[None]:
 def test_a_larger_picture_in_mid_stream_is_refused(container: str) -> None:
     """The pictures before it are decoded, and the error names the limit; without the limit, all are decoded."""
     video = growing(container, LARGE)
-    assert sum(1 for _ in VideoDecoder(VideoFile(video), vectors=False).pictures()) == FIRST + 2
+    with closing(VideoDecoder(VideoFile(video), vectors=False)) as decoder:
+        assert sum(1 for _ in decoder.pictures()) == FIRST + 2
     limit_decoding(DecodeLimits(max_pixels=LIMIT))
     seen = []
-    with pytest.raises(UnsupportedSizeError, match=r"at most 0\.262144 million pixels"):
-        seen.extend(VideoDecoder(VideoFile(video), vectors=False).pictures())
+    with (
+        closing(VideoDecoder(VideoFile(video), vectors=False)) as decoder,
+        pytest.raises(UnsupportedSizeError, match=r"at most 0\.262144 million pixels"),
+    ):
+        seen.extend(decoder.pictures())
     assert FIRST - 4 <= len(seen) <= FIRST  # a decoder of HEVC drops those that it holds back
     with pytest.raises(UnsupportedSizeError), open_video(video) as reader:
         list(reader)

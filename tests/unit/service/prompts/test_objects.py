@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from service.prompts.color_names import name_of
 from service.prompts.objects import PromptObject, objects_line, objects_of, suspicious
@@ -17,7 +18,7 @@ def test_objects_have_area_box_color_and_frame() -> None:
     """The box is [x, y, width, height]."""
     found = objects_of(LABELS, 4, {1: (255, 0, 0)})
     assert found == (PromptObject(1, 4, 18, (3, 2, 6, 3), "#ff0000"), PromptObject(7, 4, 2, (10, 6, 1, 2), None))
-    assert [PromptObject.from_json(item.to_json()) for item in found] == list(found)
+    assert TypeAdapter(tuple[PromptObject, ...]).validate_python([item.to_json() for item in found]) == found
 
 
 def test_the_line_for_people() -> None:

@@ -13,10 +13,9 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import wait
 
-from service.engine.housekeeper import Housekeeper
+from service.engine.housekeeping import Housekeeping
 from service.engine.lease import LeaseWatch
 from service.engine.messages import Command, Ended, Heartbeat
-from service.engine.presence import PRESENCE_SECONDS, Presence
 from service.engine.steps import Steps
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
 from service.engine.worker_process import WorkerProcess
@@ -29,7 +28,6 @@ from service.storage.mask_log import settle
 _log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.5
-_REMOVAL_SECONDS = 2.0
 _MIN_START_SECONDS = 300.0
 """Time a worker always has to load its network, even if `stall_seconds` is shorter."""
 _SILENT_SECONDS = 60.0
@@ -47,7 +45,7 @@ class Supervisor:
         self._config = config
         self._store = store
         self._storage = storage
-        self._housekeeper = Housekeeper(store, storage)
+        self._housekeeping = Housekeeping(config, store, storage, self._has_ready_worker)
         self._leases = LeaseWatch(store, config.lease_seconds)
         self._workers = [WorkerProcess(device, config, store, storage) for device in config.devices]
         self._lock = threading.Lock()
@@ -57,7 +55,6 @@ class Supervisor:
         self._restarts = self._resumed = 0
         self._releases: dict[str, Release] = {}
         self._steps = Steps()
-        self._presence = Presence(store)
         self._ticked_at = time.monotonic()
         self._listener: Callable[[str], None] = lambda _job_id: None
         self._stopping = threading.Event()
@@ -67,8 +64,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start the workers."""
-        self._steps.run("remove", self._housekeeper.remove_deleted)
-        self._steps.run("sweep", self._housekeeper.sweep)
+        self._housekeeping.start()
         self._ticked_at = time.monotonic()
         self._thread.start()
 
@@ -78,6 +74,7 @@ class Supervisor:
         self.wake()
         if self._thread.is_alive():
             self._thread.join(self._config.grace_seconds + _KILL_SECONDS + _STOP_SECONDS)
+        self._housekeeping.stop(_STOP_SECONDS)
         if self._thread.is_alive():
             _log.error("the engine's thread does not end; jobs of this process are released at the next start")
             return
@@ -106,10 +103,10 @@ class Supervisor:
         """Return why no job can run now, in one line; None if jobs can run."""
         if not self._thread.is_alive() or time.monotonic() - self._ticked_at > _SILENT_SECONDS:
             return "the thread that supervises the workers does not run; the log may have the reason"
-        if any(worker.model is not None for worker in self.workers()):
+        if self._has_ready_worker():
             return None
         if not self._config.devices:
-            return self._presence.absence()
+            return self._housekeeping.presence.absence()
         failures = [worker.failure for worker in self.workers() if worker.failure]
         return failures[0] if failures else "no worker has loaded its network yet"
 
@@ -123,6 +120,9 @@ class Supervisor:
             return EngineTotals(
                 dict(self._frames), dict(self._seconds), dict(self._jobs), self._restarts, self._resumed
             )
+
+    def _has_ready_worker(self) -> bool:
+        return any(worker.model is not None for worker in self.workers())
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -142,7 +142,7 @@ class Supervisor:
         ready = wait([self._wake_out, *(handle for worker in self._workers for handle in worker.handles)], seconds)
         if self._wake_out in ready:
             os.read(self._wake_out, 1 << 16)
-            self._steps.hasten("remove")
+            self._housekeeping.wake()
             for worker in self._workers:
                 worker.send(Command.WAKE)
 
@@ -152,19 +152,7 @@ class Supervisor:
             self._steps.run("observe", partial(self._observe, worker))
         self._steps.run("add", self._add_cuda_workers)
         self._release_all()
-        self._steps.every(PRESENCE_SECONDS, "presence", self._update_presence)
-        interval = self._config.housekeeping_seconds
         self._steps.every(self._leases.poll_seconds, "take over", self._take_over)
-        self._steps.every(_REMOVAL_SECONDS, "remove", self._housekeeper.remove_deleted)
-        self._steps.every(interval, "expire", self._housekeeper.expire)
-        self._steps.every(min(interval, 2 * self._config.lease_seconds), "sweep", self._housekeeper.sweep)
-
-    def _update_presence(self) -> None:
-        """Give a sign of life if a worker is ready; without own workers, look for those of others."""
-        if not self._config.devices:
-            self._presence.look()
-        elif any(worker.model is not None for worker in self.workers()):
-            self._presence.announce()
 
     def _observe(self, worker: WorkerProcess, deadline: float = math.inf) -> None:
         """Handle the messages and the end of a worker; kill it if it hangs or still runs at the deadline."""
@@ -262,5 +250,3 @@ class Supervisor:
             for worker in self._workers:
                 self._steps.run("observe", partial(self._observe, worker, deadline))
         self._release_all()
-        self._steps.run("remove", self._housekeeper.remove_deleted)
-        self._steps.run("withdraw", self._presence.withdraw)

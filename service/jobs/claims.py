@@ -67,6 +67,9 @@ class Claims(Rows):
             )
         )
         with self._engine.begin() as connection:
+            # Idle workers ask often, and a change, even of no row, locks SQLite.
+            if connection.scalar(select(jobs.c.id).where(QUEUED).limit(1)) is None:
+                return None
             claimed = self._change_in(connection, claim)
             if claimed:
                 take_turn(connection, claimed[0].api_key_id)

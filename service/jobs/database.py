@@ -67,10 +67,10 @@ def open_database(url: str) -> Engine:
         # Each connection would open its own in-memory database, so all threads share one connection.
         return create_engine(parsed, connect_args=arguments, poolclass=QueuePool, pool_size=1, max_overflow=0)
     Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-    # The service's threads and the supervisor share this pool. Further connections would be opened and closed for a
-    # single call, which takes longer than waiting for a free one.
+    # The service's threads, the supervisor and its housekeeping share this pool. Further connections would be opened
+    # and closed for a single call, which takes longer than waiting for a free one.
     engine = create_engine(
-        parsed, connect_args=arguments, pool_size=THREADS + 1, max_overflow=0, pool_timeout=_BUSY_SECONDS
+        parsed, connect_args=arguments, pool_size=THREADS + 2, max_overflow=0, pool_timeout=_BUSY_SECONDS
     )
     event.listen(engine, "connect", _prepare)
     return engine

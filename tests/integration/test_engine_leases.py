@@ -77,6 +77,25 @@ def test_a_stopped_worker_is_replaced_within_the_lease(site: Site) -> None:
     assert engine.workers()[0].pid != stopped
 
 
+def test_a_worker_stopped_in_the_middle_of_a_change_is_replaced_within_the_lease(site: Site) -> None:
+    """It locks the SQLite file; its supervisor waits for none of the changes that cannot be made meanwhile."""
+    engine = site.start(lease_seconds=LEASE, housekeeping_seconds=0.5)
+    expected = site.expected(engine)
+    behave(site.home, seconds=0.1)
+    job = site.submit(engine)
+    wait_for(lambda: site.lines(job) >= 3)
+    stopped = engine.workers()[0].pid
+    assert stopped is not None
+    _stop_in_a_change(site, stopped)
+    behave(site.home)
+    began = time.monotonic()
+    wait_for(lambda: site.store.get(job.id).attempts > 1)
+    assert time.monotonic() - began < LEASE + MARGIN
+    assert site.finished(job).status is JobStatus.SUCCEEDED
+    assert site.masks(job) == expected
+    assert engine.workers()[0].pid != stopped
+
+
 def test_a_slow_frame_loses_no_lease(site: Site) -> None:
     """A worker renews its lease while a single frame takes longer than the lease."""
     engine = site.start(lease_seconds=LEASE)
@@ -92,16 +111,33 @@ def _send(number: signal.Signals, *pids: int) -> None:
 
 def _stop_between_changes(site: Site, *pids: int) -> None:
     """Stop processes while none of them holds the lock of the SQLite file, which would stop everybody else too."""
-    while True:
+    _send(signal.SIGSTOP, *pids)
+    while _is_locked(site):
+        _send(signal.SIGCONT, *pids)
+        time.sleep(0.05)
         _send(signal.SIGSTOP, *pids)
-        try:
-            with closing(sqlite3.connect(site.root / "jobs.db", timeout=0.5)) as database:
-                database.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            _send(signal.SIGCONT, *pids)
-            time.sleep(0.05)
-        else:
-            return
+
+
+def _stop_in_a_change(site: Site, pid: int) -> None:
+    """Stop a process while it holds the lock of the SQLite file."""
+
+    def stopped() -> bool:
+        _send(signal.SIGCONT, pid)
+        time.sleep(0.003)
+        _send(signal.SIGSTOP, pid)
+        return _is_locked(site)
+
+    wait_for(stopped)
+
+
+def _is_locked(site: Site) -> bool:
+    """Return whether nobody else can change the database."""
+    try:
+        with closing(sqlite3.connect(site.root / "jobs.db", timeout=0.3)) as database:
+            database.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return True
+    return False
 
 
 def _files_that_count(site: Site, job: Job) -> dict[str, bytes]:

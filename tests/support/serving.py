@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 import time
@@ -120,7 +119,6 @@ class Served:
 def served(folder: Path, **settings: Any) -> Iterator[Served]:
     """Serve with a `ThreadEngine`; all files are below `folder`."""
     folder.mkdir(exist_ok=True)
-    gc.collect()  # decoders that earlier tests have left, while no other thread runs
     engines: list[ThreadEngine] = []
 
     def make_engine(config: EngineConfig, store: JobStore, storage: Storage) -> ThreadEngine:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codec.decode.decoder import VideoDecoder
+from codec.decode.timeline import timeline_of
 from codec.demux.source import VideoFile, VideoSource
 from codec.displayed_frame import DisplayedFrame, displayed, full_size_info, no_such_frame, read_displayed_frame
 
@@ -76,7 +77,8 @@ def read_frame_at(source: VideoSource, index: int, timestamps: Timestamps | None
     if index >= len(timestamps):
         raise no_such_frame(index, len(timestamps))
     with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
-        file, timeline, info = decoder.file, decoder.timeline, full_size_info(decoder)
+        file, info = decoder.file, full_size_info(decoder)
+        timeline = timeline_of(file)  # the decoder's own has placed the first picture already
         start = timeline.place(decoder.peek().frame.pts)
         stamp = int(timestamps[index])
         frame = _decode_at(file, stamp)

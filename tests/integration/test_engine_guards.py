@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
+from service.engine import housekeeping as housekeeping_module
 from service.engine import presence as presence_module
 from service.engine import supervisor as supervisor_module
 from service.engine.housekeeper import Housekeeper
+from service.engine.lease import LeaseWatch
 from service.engine.supervisor import Supervisor
 from service.engine.worker_process import WorkerProcess
 from service.jobs.store import JobStore
-from service.jobs.types import JobStatus
+from service.jobs.types import Claim, JobStatus
 from tests.support.engine_site import FRAMES, Site
 from tests.support.fakes import behave
 from tests.support.waiting import wait_for
@@ -124,14 +126,14 @@ class TestReadiness:
         """The thread lives but has not ticked for a while; once it ticks again, the engine is ready."""
         hangs = threading.Event()
         go_on = threading.Event()
-        remove = Housekeeper.remove_deleted
+        expired = LeaseWatch.expired
 
-        def hanging(housekeeper: Housekeeper) -> int:
+        def hanging(leases: LeaseWatch) -> list[Claim]:
             if hangs.is_set():
                 go_on.wait(60)
-            return remove(housekeeper)
+            return expired(leases)
 
-        monkeypatch.setattr(Housekeeper, "remove_deleted", hanging)
+        monkeypatch.setattr(LeaseWatch, "expired", hanging)
         monkeypatch.setattr(supervisor_module, "_SILENT_SECONDS", 1.5)
         engine = Supervisor(replace(site.config, devices=()), site.store, site.storage)
         site.engines.append(engine)
@@ -149,7 +151,7 @@ class TestReadiness:
     ) -> None:
         """It says what it waits for until a process with a ready worker shows up, and again once that has stopped."""
         monkeypatch.setattr(presence_module, "ABSENCE_SECONDS", 3.0)
-        monkeypatch.setattr(supervisor_module, "PRESENCE_SECONDS", 0.5)
+        monkeypatch.setattr(housekeeping_module, "PRESENCE_SECONDS", 0.5)
         site.store.announce_worker("one that died", "long ago")
         alone = Supervisor(replace(site.config, devices=()), site.store, site.storage)
         site.engines.append(alone)

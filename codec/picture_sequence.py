@@ -25,6 +25,8 @@ def open_pictures(
     codec: str = "rawvideo",
     short_side: int = 480,
     max_side: int | None = None,
+    first: int = 0,
+    backwards: bool = False,
 ) -> VideoReader:
     """Open pictures of one size as a video.
 
@@ -35,6 +37,9 @@ def open_pictures(
         codec: FFmpeg's name of the codec that stored the pictures.
         short_side: Limit for the shorter side of the analysis size in pixels. Pictures are never scaled up.
         max_side: Limit for the longer side in pixels, None for no limit.
+        first: Presentation index of the first picture, where `pictures` is a part of a longer sequence.
+        backwards: Whether each picture is shown before the one that precedes it in `pictures`. Frames then keep their
+            times, but their `index` counts from 0 as in `codec.backwards`.
 
     Raises:
         UnreadableError: There is no picture, or the first one is not uint8 [height, width, 3].
@@ -43,12 +48,12 @@ def open_pictures(
     """
     check_side_limits(short_side, max_side)
     iterator = iter(pictures)
-    first = next(iterator, None)
-    if first is None:
+    opening = next(iterator, None)
+    if opening is None:
         raise UnreadableError("there are no pictures; at least one is needed")
-    if not _is_rgb(first):
-        raise UnreadableError(f"a picture must be uint8 [height, width, 3]; given: {_describe(first)}")
-    height, width = first.shape[:2]
+    if not _is_rgb(opening):
+        raise UnreadableError(f"a picture must be uint8 [height, width, 3]; given: {_describe(opening)}")
+    height, width = opening.shape[:2]
     check_size(width, height, "the video")
     size = analysis_size(width, height, short_side, max_side)
     info = VideoInfo(
@@ -67,21 +72,22 @@ def open_pictures(
         motion_source=MotionSource.PROXY,
     )
     scaler = Scaler(size)
-    presented = _presented_pictures(chain((first,), iterator), first.shape, rate)
+    presented = _presented_pictures(chain((opening,), iterator), opening.shape, rate, first, backwards=backwards)
     return VideoReader(info, proxy_pictures(presented, scaler), scaler)
 
 
 def _presented_pictures(
-    pictures: Iterable[UInt8Array], shape: tuple[int, ...], rate: Fraction
+    pictures: Iterable[UInt8Array], shape: tuple[int, ...], rate: Fraction, first: int, *, backwards: bool
 ) -> Iterator[PresentedPicture]:
-    for index, picture in enumerate(pictures):
+    for position, picture in enumerate(pictures):
+        index = first - position if backwards else first + position
         if not _is_rgb(picture) or picture.shape != shape:
             raise BrokenStreamError(
                 f"picture {index} is {_describe(picture)}; allowed: uint8 {list(shape)}, as the first one", index
             )
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         frame.pts = index
-        yield PresentedPicture(frame, index, float(index / rate), None)
+        yield PresentedPicture(frame, position if backwards else index, float(index / rate), None)
 
 
 def _is_rgb(picture: UInt8Array) -> bool:

@@ -7,29 +7,23 @@ decodes nothing, lists the timestamps of all frames, and decoding begins at a ke
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TypeAlias
 
 import av
 import av.error
 import numpy as np
-import numpy.typing as npt
 
-from codec.decode.decoder import VideoDecoder
-from codec.decode.timeline import timeline_of
+from codec.decode.decoder import PresentedPicture, VideoDecoder
+from codec.decode.seeking import Timestamps, decode_range
+from codec.decode.timeline import LONGEST_STEP
 from codec.demux.source import VideoFile, VideoSource
 from codec.displayed_frame import DisplayedFrame, displayed, full_size_info, no_such_frame, read_displayed_frame
 
-Timestamps: TypeAlias = npt.NDArray[np.int64]
-"""Timestamps of all frames in presentation order, in units of the stream's time base; strictly ascending."""
-
-_EARLIER_SECONDS = (0, 1, 4, 16)
-"""How long before the frame to look for a key frame from which it decodes exactly; after the last, from the start."""
 _VP8_SHOWN = 1 << 4
 """Bit `show_frame` in the first byte of a VP8 frame (RFC 6386, section 9.1)."""
 
 
 def list_timestamps(source: VideoSource) -> Timestamps | None:
-    """List the timestamps of all frames; None if only decoding tells, as where timestamps are missing or start anew.
+    """List the timestamps of all frames; None if only decoding tells, as where they are missing, jump or start anew.
 
     Reads the whole file, but decodes no more than its first frame.
 
@@ -37,7 +31,7 @@ def list_timestamps(source: VideoSource) -> Timestamps | None:
         SourceError: The source is not a readable video (see `codec.errors`).
     """
     with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
-        file, first = decoder.file, decoder.peek().frame.pts
+        file, timeline, first = decoder.file, decoder.timeline, decoder.peek().frame.pts
         found: list[int] = []
         latest: int | None = None
         try:
@@ -56,7 +50,9 @@ def list_timestamps(source: VideoSource) -> Timestamps | None:
     if first is None or len(stamps) < len(found):
         return None
     # Frames before the first key frame cannot be decoded, and do not count.
-    return stamps[stamps >= first]
+    stamps = stamps[stamps >= first]
+    jumps = timeline.may_jump and bool((np.diff(stamps) * float(timeline.time_base) > LONGEST_STEP).any())
+    return None if jumps else stamps
 
 
 def read_frame_at(source: VideoSource, index: int, timestamps: Timestamps | None) -> DisplayedFrame:
@@ -77,37 +73,49 @@ def read_frame_at(source: VideoSource, index: int, timestamps: Timestamps | None
     if index >= len(timestamps):
         raise no_such_frame(index, len(timestamps))
     with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
-        file, info = decoder.file, full_size_info(decoder)
-        timeline = timeline_of(file)  # the decoder's own has placed the first picture already
-        start = timeline.place(decoder.peek().frame.pts)
-        stamp = int(timestamps[index])
-        frame = _decode_at(file, stamp)
-        if frame is not None:
-            time = float(start + (stamp - int(timestamps[0])) * timeline.time_base)
-            return displayed(frame, info, index, time)
+        info, stamps = full_size_info(decoder), timestamps[index : index + 1]
+        time = decoder.times_of(stamps, timestamps)[0]
+        found = decode_range(decoder.file, stamps)
+        if found is not None:
+            return displayed(found[1][0], info, index, time)
     return read_displayed_frame(source, index)
 
 
-def _decode_at(file: VideoFile, stamp: int) -> av.VideoFrame | None:
-    """Return the frame with this timestamp; None if no seek finds it intact."""
-    time_base = file.stream.time_base
-    if not time_base:
-        return None
-    for seconds in _EARLIER_SECONDS:
-        try:
-            file.container.seek(stamp - round(seconds / time_base), stream=file.stream)
-            for packet in file.container.demux(file.stream):
-                for frame in packet.decode():
-                    if frame.pts == stamp and not frame.is_corrupt:
-                        return frame
-                    if frame.pts is None or frame.pts >= stamp:
-                        break
-                else:
-                    continue
-                break
-        except av.error.FFmpegError:
-            continue
-    return None
+def read_range(source: VideoSource, first: int, stop: int, timestamps: Timestamps | None) -> list[PresentedPicture]:
+    """Decode consecutive frames; all of them are in memory at once, at full size.
+
+    Args:
+        source: Path, bytes, or seekable binary file object. A file object stays open.
+        first: Position of the first frame in presentation order.
+        stop: Position after the last frame.
+        timestamps: From `list_timestamps`; None decodes the video from its start.
+
+    Raises:
+        SourceError: The source is not a readable video.
+        NoSuchFrameError: The video has fewer frames.
+        BrokenStreamError: Decoding stopped before the last frame.
+    """
+    if timestamps is not None:
+        if stop > len(timestamps):
+            raise no_such_frame(stop - 1, len(timestamps))
+        with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
+            decoder.peek()
+            times = decoder.times_of(timestamps[first:stop], timestamps)
+            found = decode_range(decoder.file, timestamps[first:stop])
+        if found is not None:
+            frames = zip(found[1], range(first, stop), times, strict=True)
+            return [PresentedPicture(frame, index, time, None) for frame, index, time in frames]
+    with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
+        pictures: list[PresentedPicture] = []
+        count = 0
+        for picture in decoder.pictures():
+            decoder.pop_sent()
+            count = picture.index + 1
+            if picture.index >= first:
+                pictures.append(picture)
+            if count == stop:
+                return pictures
+    raise no_such_frame(stop - 1, count)
 
 
 def _is_shown(file: VideoFile, packet: av.Packet) -> bool:  # type: ignore[type-arg]

@@ -17,6 +17,7 @@ from codec.decode.orientation import orientation_of
 from codec.decode.pictures import bitstream_pictures, proxy_pictures
 from codec.decode.prefetch import Prefetch
 from codec.decode.scaler import Scaler, analysis_size, check_side_limits
+from codec.decode.seeking import Timestamps
 from codec.decode.timeline import Timeline
 from codec.demux.source import VideoFile, VideoSource
 from codec.demux.truncation import WITH_DURATION
@@ -30,7 +31,13 @@ _SHORT_SIDE = 480
 
 
 def open_video(
-    source: VideoSource, *, short_side: int = _SHORT_SIDE, max_side: int | None = None, motion: str = "auto"
+    source: VideoSource,
+    *,
+    short_side: int = _SHORT_SIDE,
+    max_side: int | None = None,
+    motion: str = "auto",
+    first: int = 0,
+    timestamps: Timestamps | None = None,
 ) -> VideoReader:
     """Open a video and decode its first picture.
 
@@ -40,6 +47,9 @@ def open_video(
         max_side: Limit for the longer side in pixels, None for no limit.
         motion: "bitstream" for the stream's own vectors, "proxy" for those of an H.264 re-encode, "auto" for the
             bitstream if it has vectors and the proxy otherwise.
+        first: Presentation index of the first frame that is wanted. Reading begins at a key frame before it, if
+            `timestamps` tell where; frames before the wanted one may lack references.
+        timestamps: From `codec.random_access.list_timestamps`; needed for `first`.
 
     Raises:
         SourceError: The source is not a readable video (see `codec.errors`).
@@ -51,17 +61,24 @@ def open_video(
     file = VideoFile(source)
     try:
         motion_source = _motion_source(file, motion)
-        return _read_file(file, motion_source, short_side, max_side)
+        decoder = VideoDecoder(file, vectors=motion_source is MotionSource.BITSTREAM)
+        info = _info(decoder, motion_source, short_side, max_side)
+        if timestamps is None or not 0 < first < len(timestamps) or decoder.seek(first, timestamps):
+            return _read(decoder, info)
     except BaseException:
         file.close()
         raise
+    file.close()  # no seek finds the frame intact
+    return open_video(source, short_side=short_side, max_side=max_side, motion=motion)
 
 
-def read_info(source: VideoSource) -> VideoInfo:
+def read_info(source: VideoSource, *, short_side: int = _SHORT_SIDE, max_side: int | None = None) -> VideoInfo:
     """Return the properties that `open_video` finds, without loading what analyzes frames.
 
     Args:
         source: As for `open_video`.
+        short_side: As for `open_video`.
+        max_side: As for `open_video`.
 
     Raises:
         SourceError: The source is not a readable video.
@@ -70,7 +87,7 @@ def read_info(source: VideoSource) -> VideoInfo:
     with closing(VideoFile(source)) as file:
         motion_source = _motion_source(file, "auto")
         with closing(VideoDecoder(file, vectors=motion_source is MotionSource.BITSTREAM)) as decoder:
-            return _info(decoder, motion_source, _SHORT_SIDE, None)
+            return _info(decoder, motion_source, short_side, max_side)
 
 
 class VideoReader:
@@ -136,14 +153,12 @@ class VideoReader:
         self._close_source()
 
 
-def _read_file(file: VideoFile, source: MotionSource, short_side: int, max_side: int | None) -> VideoReader:
-    decoder = VideoDecoder(file, vectors=source is MotionSource.BITSTREAM)
-    info = _info(decoder, source, short_side, max_side)
+def _read(decoder: VideoDecoder, info: VideoInfo) -> VideoReader:
     scaler = Scaler((info.analysis_width, info.analysis_height))
-    if source is MotionSource.BITSTREAM:
+    if info.motion_source is MotionSource.BITSTREAM:
         pictures = bitstream_pictures(decoder)
     else:
-        pictures = proxy_pictures(_presented_pictures(decoder), scaler)
+        pictures = proxy_pictures(presented_pictures(decoder), scaler)
     return VideoReader(info, pictures, scaler, decoder.close, decoder.timeline)
 
 
@@ -158,7 +173,8 @@ def _info(decoder: VideoDecoder, source: MotionSource, short_side: int, max_side
     return replace(video_info(decoder.file, first, size, source), lost_packets=decoder.lost_packets)
 
 
-def _presented_pictures(decoder: VideoDecoder) -> Iterator[PresentedPicture]:
+def presented_pictures(decoder: VideoDecoder) -> Iterator[PresentedPicture]:
+    """Yield pictures in presentation order; decode order, which needs the packets, is not restored."""
     for picture in decoder.pictures():
         decoder.pop_sent()  # restoring decode order would need them
         yield picture

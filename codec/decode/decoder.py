@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import av
 import av.error
+import numpy as np
 
 from codec.decode.packet_info import PacketInfo, PacketParser
+from codec.decode.seeking import Timestamps, decode_range
 from codec.decode.timeline import timeline_of
+from codec.demux.packets import Packets
 from codec.demux.source import VideoFile, check_size, max_pixels, reason_of
 from codec.demux.truncation import is_packet_truncated, truncation_reason
 from codec.errors import BrokenStreamError, CodecError, EncryptedError, NoFramesError, UnsupportedSizeError
@@ -65,6 +69,8 @@ class VideoDecoder:
         self._start_error: str | None = None
         self._break_reason: str | None = None
         self._is_encrypted = False
+        self._timestamps: Timestamps | None = None
+        self._first_time = Fraction(0)
         self._pictures = self._decode()
         self._peeked: list[PresentedPicture] = []
 
@@ -89,6 +95,38 @@ class VideoDecoder:
         while self._peeked:
             yield self._peeked.pop()
         yield from self._pictures
+
+    def times_of(self, stamps: Timestamps, timestamps: Timestamps) -> list[float]:
+        """Return the presentation times in seconds of frames, given their timestamps and those of all frames.
+
+        Call it after `peek`.
+        """
+        first, time_base = int(timestamps[0]), self.timeline.time_base
+        return [float(self._first_time + (int(stamp) - first) * time_base) for stamp in stamps]
+
+    def seek(self, index: int, timestamps: Timestamps) -> bool:
+        """Continue at a key frame from which a frame and all after it decode exactly.
+
+        `pictures` then begins with that key frame. Those before the wanted frame may lack references.
+
+        Args:
+            index: Position of the wanted frame in presentation order.
+            timestamps: Timestamps of all frames (`codec.random_access.list_timestamps`).
+
+        Returns:
+            Whether there is such a place. If not, the decoder cannot be used any more.
+        """
+        self.peek()
+        found = decode_range(self.file, timestamps[index : index + 1])
+        if found is None:
+            return False
+        self._pictures.close()
+        self._peeked.clear()
+        self.file.container.seek(found[0], stream=self.file.stream)
+        self.file.packets = Packets(self.file.container, self.file.stream)
+        self._parser, self._sent, self._timestamps = PacketParser(self._context), [], timestamps
+        self._pictures = self._decode()
+        return True
 
     @property
     def delay(self) -> int:
@@ -182,8 +220,14 @@ class VideoDecoder:
     def _present(self, frame: object) -> PresentedPicture:
         assert isinstance(frame, av.VideoFrame)
         check_size(frame.width, frame.height, self.file.name)
-        index, self._count = self._count, self._count + 1
-        time = float(self.timeline.place(frame.pts))
+        if self._timestamps is not None:
+            stamp = self._timestamps[0] if frame.pts is None else frame.pts
+            index = int(np.searchsorted(self._timestamps, stamp))
+            (time,) = self.times_of(np.array([stamp]), self._timestamps)
+        else:
+            index, placed = self._count, self.timeline.place(frame.pts)
+            self._first_time, time = (placed if index == 0 else self._first_time), float(placed)
+        self._count = index + 1
         packet = frame.opaque
         return PresentedPicture(frame, index, time, packet if isinstance(packet, PacketInfo) else None)
 

@@ -15,7 +15,7 @@ from codec.demux.source import VideoFile
 _DEFAULT_RATE = 25
 """Frames per second of a stream without timestamps and rate."""
 _DEFAULT_TIME_BASE = Fraction(1, 90_000)
-_LONGEST_STEP = 10
+LONGEST_STEP = 10
 """Seconds. A longer step ahead is a jump in formats whose clock may jump, as in FFmpeg."""
 _TS_DISCONT = 0x200
 """AVFMT_TS_DISCONT (libavformat/avformat.h): the format allows the clock to jump."""
@@ -99,7 +99,7 @@ class Timeline:
     def _place(self, stamp: Fraction) -> Fraction:
         if not self.segments:
             self.segments.append(ClockSegment(0, stamp, self._origin(stamp)))
-        elif self._before_jump is not None and 0 < stamp - self._before_jump <= _LONGEST_STEP:
+        elif self._before_jump is not None and 0 < stamp - self._before_jump <= LONGEST_STEP:
             self.segments.pop()  # one wrong timestamp, no jump
             self._before_jump = None
         else:
@@ -109,7 +109,7 @@ class Timeline:
 
     def _follow(self, stamp: Fraction) -> None:
         step = stamp - self._stamp
-        if step < 0 or (self.may_jump and step > _LONGEST_STEP):
+        if step < 0 or (self.may_jump and step > LONGEST_STEP):
             self.segments.append(ClockSegment(self._count, stamp, stamp - self._expected))
             self._before_jump = self._stamp
         else:
@@ -119,7 +119,7 @@ class Timeline:
     def _origin(self, stamp: Fraction) -> Fraction:
         """Return the timestamp of time 0: the first picture's, or that of sound that begins earlier."""
         origin = stamp - self._expected
-        if self._sound_start is None or not 0 <= origin - self._sound_start <= _LONGEST_STEP:
+        if self._sound_start is None or not 0 <= origin - self._sound_start <= LONGEST_STEP:
             return origin
         # Sound before 0 is the lead-in of its encoder, which is not heard.
         return max(self._sound_start, Fraction(0)) if origin >= 0 else self._sound_start

@@ -15,12 +15,17 @@ EDGES = ("refined", "raw")
 
 
 class MaskSource(StrEnum):
-    """Where the mask of a frame comes from."""
+    """Where the mask of a frame comes from. A person gave those of prompt frames and of corrected ones."""
 
     PROMPT = "prompt"
+    CORRECTED = "corrected"
     KEY = "key"
     PROPAGATED = "propagated"
     FALLBACK = "fallback"
+
+
+GIVEN = (MaskSource.PROMPT, MaskSource.CORRECTED)
+"""Sources of the masks that a person gave."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,9 +156,9 @@ class Stats:
 
     @property
     def network_runs(self) -> int:
-        """Frames that the base network encoded: key frames and the prompt frame, also before the start."""
+        """Frames that the base network encoded: key frames and given ones, also before the start."""
         counts = Counter(self.frames) + Counter(self.before_start)
-        return counts[MaskSource.KEY] + counts[MaskSource.PROMPT]
+        return counts[MaskSource.KEY] + sum(counts[source] for source in GIVEN)
 
     @property
     def key_share(self) -> float:

@@ -38,7 +38,7 @@ class LocalFrame:
     Attributes:
         index: Position in presentation order, from 0.
         time: Presentation time in seconds from the start of the file.
-        source: "prompt", "key", "propagated" or "fallback".
+        source: "prompt", "corrected", "key", "propagated" or "fallback".
         mask: Labels uint8 [height, width] in display size: 0 background, other values object ids.
         scores: Object id -> confidence 0 to 1; 0 for an object that is not in the frame.
     """

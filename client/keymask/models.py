@@ -216,7 +216,7 @@ class Frame(_Response):
         pts: Presentation timestamp in the stream's time base; None if the frame has none.
         time: Presentation time in seconds from the start of the file.
         type: "I", "P" or "B".
-        source: "prompt", "key", "propagated" or "fallback".
+        source: "prompt", "corrected", "key", "propagated" or "fallback".
         objects: The visible objects.
         height: Height of the mask in pixels, as displayed.
         width: Width of the mask in pixels, as displayed.

@@ -165,7 +165,7 @@ class FrameLine(BaseModel):
         float, Field(description="Presentation time in seconds from the start of the file, also across jumps of pts.")
     ]
     type: Literal["I", "P", "B"]
-    source: Literal["prompt", "key", "propagated", "fallback"]
+    source: Literal["prompt", "corrected", "key", "propagated", "fallback"]
     objects: list[ObjectMask]
 
 

@@ -26,7 +26,7 @@ def test_a_job_runs_from_queue_to_success(site: Site) -> None:
     assert (done.progress.done, done.progress.total, done.progress.stage) == (FRAMES, FRAMES, "finished")
     assert done.progress.fps
     assert done.report == json.loads(site.files(job).report(1).read_text())
-    assert done.report["sources"] == {"prompt": 1, "key": FRAMES - 1, "propagated": 0, "fallback": 0}
+    assert done.report["sources"] == {"prompt": 1, "corrected": 0, "key": FRAMES - 1, "propagated": 0, "fallback": 0}
     written_to_files = {"keymask", "complete", "error", "video", "model", "options", "frames_written", "sources"}
     written_to_files |= {
         "key_share",

@@ -17,9 +17,9 @@ from vos.errors import EvaluationError
 from vos.evaluation.davis import Sequence
 from vos.evaluation.metrics import Score, counted_frames, mean_by_object, score_objects
 from vos.runtime.stage_timer import StageTimer
-from vos.types import FrameMask, MaskSource, Stats
+from vos.types import GIVEN, FrameMask, MaskSource, Stats
 
-_NOT_PROPAGATED = (MaskSource.PROMPT, MaskSource.KEY)
+_NOT_PROPAGATED = (*GIVEN, MaskSource.KEY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from codec.types import VideoInfo
-from vos.types import FrameMask, MaskSource
+from vos.types import GIVEN, FrameMask, MaskSource
 
 UNCERTAIN_SCORE = 0.7
 """Confidence below which a mask is uncertain."""
@@ -169,10 +169,10 @@ class Reviewer:
             since_cut: Frames since the last cut; None if there was none.
         """
         after_cut = source is MaskSource.FALLBACK or (since_cut is not None and since_cut < AFTER_CUT)
-        self._since_key = 0 if source in (MaskSource.KEY, MaskSource.PROMPT) else self._since_key + 1
+        self._since_key = 0 if source in (MaskSource.KEY, *GIVEN) else self._since_key + 1
         for object_id, facts in objects.items():
             track = self._tracks.setdefault(object_id, _Track())
-            found = None if source is MaskSource.PROMPT else self._judge(track, facts, after_cut=after_cut)
+            found = None if source in GIVEN else self._judge(track, facts, after_cut=after_cut)
             if found is not None:
                 self._extend(track, ReviewRange(index, index + 1, object_id, found[0], facts.score, found[1]))
             elif track.open is not None and index - track.open.end >= _GAP:

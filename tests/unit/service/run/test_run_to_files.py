@@ -136,7 +136,7 @@ def test_the_report_counts(request_: RunRequest) -> None:
     assert report["prompt"] == [entry]
     assert sum(report["video"]["frame_types"].values()) == report["video"]["frames_read"] == 8
     assert report["video"]["motion_coverage"] + report["video"]["intra_share"] == pytest.approx(1)
-    assert report["sources"] == {"prompt": 1, "key": 0, "propagated": 7, "fallback": 0}
+    assert report["sources"] == {"prompt": 1, "corrected": 0, "key": 0, "propagated": 7, "fallback": 0}
     assert (report["key_share"], report["network_runs"], report["network_runs_saved"]) == (0.125, 1, 7)
     assert report == summary.to_json() | {"frames": report["frames"]}
 

@@ -1,4 +1,4 @@
-"""Make the mask of a frame from boxes and points."""
+"""Make the mask of a frame from boxes and points, and from masks of single objects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from codec.types import UInt8Array
 from service.prompts.cut_out import BoolArray, Box, CutOut, Point, cut_out
-from service.prompts.shapes import ShapePrompt, check_shapes
+from service.prompts.shapes import Rle, ShapePrompt, check_shapes
 from vos.errors import PromptError
 
 _TINY = 4
@@ -57,6 +57,11 @@ def make_mask(picture: UInt8Array, shapes: Sequence[ShapePrompt]) -> MadeMask:
     notes: list[str] = []
     canvas = _Canvas(picture.shape[0], picture.shape[1])
     for shape in shapes:
+        if shape.absent:
+            continue
+        if shape.rle is not None:
+            notes += canvas.add(shape.object, *_given(shape.object, shape.rle, picture))
+            continue
         box, points = _in_picture(shape, picture, notes)
         found = _ellipse(box) if box and min(box[2:]) < _TINY and not points else cut_out(picture, box, points)
         mask = _cleaned(found.probability > 0.5, _in_window(points, found))
@@ -93,11 +98,31 @@ class _Canvas:
     def check(self, shapes: Sequence[ShapePrompt]) -> None:
         """Refuse a mask in which an object lost all its pixels to others."""
         for shape in shapes:
-            if not (self.labels == shape.object).any():
+            if not shape.absent and not (self.labels == shape.object).any():
                 raise PromptError(
                     f"object {shape.object} lies where other objects are and keeps no pixel; move its box, or mark it "
                     "with points"
                 )
+
+
+def _given(number: int, rle: Rle, picture: UInt8Array) -> tuple[CutOut, BoolArray]:
+    """Return a given mask as an object that was found, sure of each of its pixels.
+
+    Raises:
+        PromptError: It has another size than the picture, marks no pixel, or is no run-length encoding.
+    """
+    height, width = picture.shape[:2]
+    if rle.size != (height, width):
+        raise PromptError(
+            f"object {number}: the mask (rle) has the size {list(rle.size)}; it must be that of the picture, "
+            f"{[height, width]}"
+        )
+    mask = rle.mask()
+    if mask is None:
+        raise PromptError(f"object {number}: the counts of the mask (rle) do not cover {height} times {width} pixels")
+    if not mask.any():
+        raise PromptError(f"object {number}: the mask (rle) marks no pixel; mark an object that is not there as absent")
+    return CutOut(0, 0, mask.astype(np.float32), 0.0), mask
 
 
 def _in_picture(shape: ShapePrompt, picture: UInt8Array, notes: list[str]) -> tuple[Box | None, tuple[Point, ...]]:

@@ -219,7 +219,7 @@ class RunOptions(JobOptions):
 
 
 def on_marked_frame(options: Chosen, shapes: Shapes) -> Chosen:
-    """Return the options with the frame that boxes and points mark as prompt frame.
+    """Return the options with the first frame that shapes mark as prompt frame, and with their names of objects.
 
     Raises:
         UsageError: The option `prompt_frame` was set to another frame, or `mask_mode` was set.
@@ -227,7 +227,11 @@ def on_marked_frame(options: Chosen, shapes: Shapes) -> Chosen:
     if options.mask_mode != "auto":
         raise UsageError(f"mask_mode is {options.mask_mode}, but boxes and points have no mask to read")
     chosen = options.prompt_frame if "prompt_frame" in options.model_fields_set else None
-    return options.model_copy(update={"prompt_frame": prompt_frame_of(shapes, chosen)})
+    names = {shape.object: shape.label for shape in shapes if shape.label is not None}
+    update: dict[str, Any] = {"prompt_frame": prompt_frame_of(shapes, chosen)}
+    if names:
+        update["labels"] = names | (options.labels or {})
+    return options.model_copy(update=update)
 
 
 def _allowed(error: ErrorDetails) -> str:

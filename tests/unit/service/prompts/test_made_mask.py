@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pycocotools import mask as coco
 
 from service.prompts.made_mask import make_mask
-from service.prompts.shapes import ShapePrompt
+from service.prompts.shapes import ShapePrompt, parse_shapes
 from vos.errors import PromptError
 
 HEIGHT, WIDTH = 120, 200
@@ -178,3 +181,15 @@ def test_an_object_that_is_fully_hidden_by_others_is_refused() -> None:
     shapes = [box(1, 60, 30, 60, 60), box(2, 60, 30, 60, 60)]
     with pytest.raises(PromptError, match="object 2 lies where other objects are"):
         make_mask(drawn(disc(90, 60, 30)), shapes)
+
+
+def test_given_masks_and_absent_objects() -> None:
+    """A run-length encoded mask is taken pixel by pixel, an absent object has none, and another size is refused."""
+    mask = disc(90, 60, 30)
+    rle = coco.encode(np.asfortranarray(mask, np.uint8))
+    entry = {"object": 3, "rle": {"size": list(mask.shape), "counts": rle["counts"].decode("ascii")}}
+    shapes = parse_shapes(json.dumps([entry, {"object": 4, "absent": True}]))
+    made = make_mask(drawn(mask), shapes)
+    assert np.array_equal(made.labels, np.where(mask, 3, 0))
+    with pytest.raises(PromptError, match=r"has the size \[120, 200\]; it must be that of the picture, \[20, 20\]"):
+        make_mask(np.zeros((20, 20, 3), np.uint8), shapes)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
+from pycocotools import mask as coco
 
 from service.errors import UsageError
 from service.prompts.shape_text import parse_texts
-from service.prompts.shapes import ShapePrompt, check_shapes, parse_shapes, prompt_frame_of
+from service.prompts.shapes import Rle, ShapePrompt, check_shapes, frames_of, parse_shapes, prompt_frame_of
+from service.run.options import RunOptions, on_marked_frame
 
 BOX = {"object": 1, "box": [1, 2, 3, 4]}
 
@@ -40,6 +43,8 @@ def test_json_of_boxes_and_points() -> None:
         ([{**BOX, "mask": 1}], "prompt.0.mask is 1"),
         ([{**BOX, "frame": -1}], "prompt.0.frame is -1"),
         ([BOX, BOX], "marks object 1 twice"),
+        ([{**BOX, "absent": True}], "give one"),
+        ([{"object": 1, "rle": {"size": [0, 4], "counts": "0"}}], "prompt.0.rle.size.0 is 0"),
         ([{**BOX, "frame": 1}, {**BOX, "object": 2, "frame": 3}], "marks frames 1, 3"),
     ],
 )
@@ -58,6 +63,33 @@ def test_numbers_that_are_none_are_refused() -> None:
         parse_shapes('[{"object":1,"box":[NaN,1,2,3]}]')
     with pytest.raises(UsageError):
         parse_texts(["inf,1,2,3"], [])
+
+
+def test_several_frames_where_they_are_allowed() -> None:
+    """An object is marked once per frame; entries without a frame mark the default one."""
+    text = json.dumps([{"frame": 8, "object": 2, "absent": True}, BOX, {**BOX, "frame": 3, "label": "dog"}])
+    shapes = parse_shapes(text, several=True)
+    assert {index: [s.object for s in part] for index, part in frames_of(shapes).items()} == {0: [1], 3: [1], 8: [2]}
+    assert list(frames_of(shapes[:1])) == [8]
+    options = on_marked_frame(RunOptions(), shapes)
+    assert (options.prompt_frame, options.labels) == (0, {1: "dog"})
+    with pytest.raises(UsageError, match="marks object 1 twice"):
+        parse_shapes(json.dumps([BOX, {**BOX, "frame": 0}, {**BOX, "frame": 4}]), several=True)
+
+
+def test_masks_in_run_lengths_are_those_of_pycocotools() -> None:
+    """What pycocotools encoded is decoded, and runs that do not fit the picture are no mask."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        height, width = (int(n) for n in rng.integers(1, 90, 2))
+        mask = np.kron(rng.random((height, width)) < rng.random(), np.ones((3, 5))) > 0
+        counts = coco.encode(np.asfortranarray(mask, np.uint8))["counts"].decode("ascii")
+        decoded = Rle(size=mask.shape, counts=counts).mask()
+        assert decoded is not None
+        assert np.array_equal(decoded, mask)
+        assert Rle(size=(mask.shape[0], mask.shape[1] + 1), counts=counts).mask() is None
+    for counts in ("", "P", "oooooooooooooo", "\u20ac", "o", "n4"):
+        assert Rle(size=(4, 4), counts=counts).mask() is None
 
 
 @pytest.mark.parametrize(

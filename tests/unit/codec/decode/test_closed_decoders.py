@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from codec.backwards import open_backwards
 from codec.decode.decoder import VideoDecoder
 from codec.displayed_frame import read_displayed_frame
 from codec.errors import NoSuchFrameError
@@ -21,6 +22,16 @@ from tests.support.media import write_clip
 
 def _iterate(clip: Path) -> None:
     with open_video(clip) as video:
+        next(iter(video))
+
+
+def _iterate_backwards(clip: Path) -> None:
+    with open_backwards(clip, 5, timestamps=list_timestamps(clip)) as video:
+        next(iter(video))
+
+
+def _iterate_from_the_middle(clip: Path) -> None:
+    with open_video(clip, first=4, timestamps=list_timestamps(clip)) as video:
         next(iter(video))
 
 
@@ -42,10 +53,21 @@ def _follow(clip: Path) -> None:
         lambda clip: read_displayed_frame(clip, 1),
         lambda clip: read_frame_at(clip, 3, list_timestamps(clip)),
         _iterate,
+        _iterate_backwards,
+        _iterate_from_the_middle,
         _read_beyond_the_end,
         _follow,
     ],
-    ids=["info", "displayed frame", "frame at", "open video", "beyond the end", "source of a writer"],
+    ids=[
+        "info",
+        "displayed frame",
+        "frame at",
+        "open video",
+        "backwards",
+        "from the middle",
+        "beyond the end",
+        "source of a writer",
+    ],
 )
 def test_no_decoder_is_left_in_the_middle(read: Callable[[Path], object], tmp_path: Path) -> None:
     """Nothing that a decoder was doing is suspended after the call, although no cycles have been searched."""

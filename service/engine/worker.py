@@ -16,7 +16,8 @@ from typing import cast
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.engine.job_run import JobRun
+from service.engine.attempts.attempt import Attempt, AttemptLimits
+from service.engine.attempts.job_run import JobRun
 from service.engine.lease import Lease
 from service.engine.messages import Assignment, Ended, Heartbeat, NotReady, Ready
 from service.engine.reporting import CanceledError, DrainedError, Inbox, Observer, retry_change
@@ -57,6 +58,13 @@ class Worker:
         self._config = assignment.config
         self._model = replace(assignment.config.model, device=assignment.device)
         self._inbox = Inbox(connection)
+        settings = assignment.config.settings
+        self._limits = AttemptLimits(
+            state_seconds=assignment.config.state_seconds,
+            max_frames=settings.max_frames,
+            max_mask_bytes=int(settings.max_mask_log_bytes),
+            max_seconds=settings.job_seconds,
+        )
         self._store = JobStore(assignment.database_url, retention=assignment.retention, migrate=False)
         self._storage = Storage(assignment.storage_root)
         self._needs_replacement = False
@@ -106,16 +114,7 @@ class Worker:
         resumed = False
         with Lease(self._store, job, self._config.lease_seconds) as lease:
             observer = Observer(job, self._store, self._inbox, lease, self._config.poll_seconds)
-            run = JobRun(
-                job,
-                self._storage.job(job.id),
-                partial(self._load_for, job),
-                observer,
-                state_seconds=self._config.state_seconds,
-                max_frames=self._config.settings.max_frames,
-                max_mask_bytes=int(self._config.settings.max_mask_log_bytes),
-                max_seconds=self._config.settings.job_seconds,
-            )
+            run = JobRun(job, self._storage.job(job.id), partial(self._load_for, job), observer, self._limits)
             try:
                 change = self._segment(job, run)
                 observer.send_heartbeat(run.stats)
@@ -131,7 +130,7 @@ class Worker:
                 self._delete_states(job)
         self._inbox.send(Ended(job.id, None if ended is None else ended.status, resumed))
 
-    def _segment(self, job: Job, run: JobRun) -> Callable[[], Job | None]:
+    def _segment(self, job: Job, run: Attempt) -> Callable[[], Job | None]:
         """Run a job; return the change of the job store that its end requires.
 
         Raises:

@@ -88,7 +88,11 @@ class JobTimes(Rows):
             job_id: Id of the job.
             default_model: Name of the base network of jobs that name none.
         """
-        job = self._first(select(jobs).where(jobs.c.id == job_id, jobs.c.status == JobStatus.SUCCEEDED))
+        job = self._first(
+            select(jobs).where(
+                jobs.c.id == job_id, jobs.c.status == JobStatus.SUCCEEDED, jobs.c.corrects.is_(None)
+            )  # a correction computes few of its frames
+        )
         work = None if job is None else megapixels(job)
         if job is None or work is None or job.progress.seconds < MIN_MEASURED_SECONDS:
             return

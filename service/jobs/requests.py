@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.errors import IdempotencyConflictError, JobNotFoundError, QueueFullError, TooManyJobsError
@@ -106,6 +106,13 @@ class Requests(Rows):
             query = query.where(jobs.c.status == status)
         found = self._all(query.order_by(jobs.c.id.desc()).limit(limit + 1))
         return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+
+    def versions(self, job: Job) -> list[Job]:
+        """Return the jobs that correct the same first job, and that one, the oldest first."""
+        origin = job.origin or job.id
+        mine = jobs.c.api_key_id == (job.api_key_id or "")
+        query = select(jobs).where(VISIBLE, mine, or_(jobs.c.id == origin, jobs.c.origin == origin))
+        return self._all(query.order_by(jobs.c.id))
 
     def request_cancel(self, job_id: str) -> Job:
         """Cancel a queued job at once, a running job through its worker within a second. A finished job stays as it is.

@@ -61,9 +61,12 @@ jobs = Table(
     Column("segments", Document, nullable=False, server_default="[]"),
     Column("attempts", Integer, nullable=False),
     Column("deaths", Integer, nullable=False),
+    Column("corrects", String(32)),
+    Column("origin", String(32)),
     UniqueConstraint("api_key_id", "idempotency_key"),
     Index("ix_jobs_status_id", "status", "id"),
     Index("ix_jobs_worker", "worker"),
+    Index("ix_jobs_origin", "origin"),
 )
 
 turns = Table(

@@ -157,6 +157,8 @@ class Job:
         segments: What counts of the mask log, in order; the files hold more if a worker lost the job.
         attempts: How often the job was started.
         deaths: How many workers died while running the job.
+        corrects: Id of the job whose masks this one corrects, which may be gone; None for a job with its own masks.
+        origin: Id of the first job of the versions that this one is the latest of; None for a first job.
         unreadable: Attributes that could not be read from the database and have a substitute here.
     """
 
@@ -183,6 +185,8 @@ class Job:
     segments: tuple[LogSegment, ...] = ()
     attempts: int = 0
     deaths: int = 0
+    corrects: str | None = None
+    origin: str | None = None
     unreadable: tuple[str, ...] = ()
 
     @property

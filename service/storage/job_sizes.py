@@ -96,7 +96,10 @@ class JobSizes:
 
 
 def _size_of(folder: str) -> int:
-    """Return the size of the files in a folder and its folders, without unfinished ones and those that vanish."""
+    """Return the size of the files in a folder and its folders, without unfinished ones and those that vanish.
+
+    Of a file that several jobs share, each has its part, so that all of them together count it once.
+    """
     total = 0
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
@@ -104,7 +107,8 @@ def _size_of(folder: str) -> int:
                 total += _size_of(entry.path)
             elif not is_part(entry.name):
                 with suppress(FileNotFoundError):
-                    total += entry.stat(follow_symlinks=False).st_size
+                    stat = entry.stat(follow_symlinks=False)
+                    total += stat.st_size // max(1, stat.st_nlink)
     return total
 
 

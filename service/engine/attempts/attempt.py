@@ -1,0 +1,160 @@
+"""What all attempts at a job have in common: they write a mask log, report progress and keep to limits."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from codec.types import CompressedFrame
+from service.engine.reporting import Observer
+from service.errors import JobTimeoutError, MasksTooLargeError, TooManyFramesError
+from service.jobs.types import Job, JobProgress, LogSegment
+from service.run.model_loader import LoadedModel
+from service.storage.job_files import JobFiles
+from service.storage.mask_log import MaskLog
+from vos.types import Options, Stats
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """Result of a finished job.
+
+    Attributes:
+        report: The report as JSON values.
+        progress: Final progress.
+        frames: Number of frames of the video, None if it was not read to its end.
+    """
+
+    report: dict[str, Any]
+    progress: JobProgress
+    frames: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLimits:
+    """Limits of a job.
+
+    Attributes:
+        state_seconds: Shortest time between two saved resume states.
+        max_frames: Largest number of frames of a video; uploading a long video does not count all of them.
+        max_mask_bytes: Largest size of the mask log.
+        max_seconds: Longest time for all attempts together.
+    """
+
+    state_seconds: float
+    max_frames: int
+    max_mask_bytes: int
+    max_seconds: float
+
+
+class Attempt(ABC):
+    """One attempt at a job.
+
+    Args:
+        job: The job.
+        files: Files of the job.
+        load: Loads the network with the options of the job.
+        observer: Called after every step. It raises an error to stop the job, and if the job was lost.
+        limits: Limits of the job.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        files: JobFiles,
+        load: Callable[[Options], LoadedModel],
+        observer: Observer,
+        limits: AttemptLimits,
+    ) -> None:
+        self._job = job
+        self._files = files
+        self._load = load
+        self._observer = observer
+        self._limits = limits
+        self._fence = job.fence
+        self._log: MaskLog | None = None
+        self._earlier: tuple[LogSegment, ...] | None = None
+        self._began = time.monotonic()
+        self._new = 0
+
+    @abstractmethod
+    def run(self) -> JobOutcome:
+        """Run the job. Masks that are written stay, however the run ends.
+
+        Raises:
+            CodecError, VosError, ServiceError: The job fails.
+        """
+
+    @property
+    @abstractmethod
+    def stats(self) -> Stats | None:
+        """Frames and seconds of this attempt so far, None before its first mask."""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether this attempt resumed from the masks of an earlier one."""
+        return False
+
+    @property
+    def segments(self) -> tuple[LogSegment, ...]:
+        """What counts of the mask log when this attempt ends now."""
+        if self._earlier is None or self._log is None:
+            return self._job.segments
+        return (*self._earlier, LogSegment(self._fence, self._log.size)) if self._log.size else self._earlier
+
+    def _keep(self, earlier: tuple[LogSegment, ...]) -> None:
+        """Decide what counts of the mask log beside the segment of this attempt."""
+        self._observer.set_segments((*earlier, LogSegment(self._fence)))
+        self._earlier = earlier
+
+    def _check_frame(self, frame: CompressedFrame) -> None:
+        """Enforce the limit of frames, and report before the first mask too, so the job can be stopped at any time."""
+        if frame.index >= self._limits.max_frames:
+            raise TooManyFramesError(f"the video has more than the {self._limits.max_frames} frames allowed")
+        if not self._new:
+            self._report("resuming" if self.resumed else "segmenting")
+
+    def _check_size(self, log: MaskLog) -> None:
+        """Enforce the limit of the mask log after a line was written."""
+        size = log.size + sum(segment.bytes or 0 for segment in self._earlier or ())
+        if size > self._limits.max_mask_bytes:
+            raise MasksTooLargeError(
+                f"the masks up to frame {log.last} take more than the {self._limits.max_mask_bytes:,} bytes allowed; "
+                "choose a range of frames with start and end, or mark fewer objects"
+            )
+
+    def _report(self, stage: str) -> None:
+        done, total = self._done, self._total
+        # The number of frames of a long video is an estimate until all of it has been read.
+        total = None if total is None else max(done, total)
+        self._observer(JobProgress(done, total, stage, self._fps, self._seconds), self.stats)
+        if self._seconds > self._limits.max_seconds:
+            raise JobTimeoutError(
+                f"the job has run for {self._limits.max_seconds:g} seconds, the time allowed for all attempts"
+            )
+
+    def _finished(self) -> JobProgress:
+        return JobProgress(self._done, self._done, "finished", self._fps, self._seconds)
+
+    @property
+    def _fps(self) -> float | None:
+        """Masks per second of this attempt, None before the first one."""
+        return round(self._new / max(1e-6, time.monotonic() - self._began), 2) if self._new else None
+
+    @property
+    def _seconds(self) -> float:
+        """Time spent on the job, in this attempt and in all before it."""
+        return self._job.progress.seconds + time.monotonic() - self._began
+
+    @property
+    def _done(self) -> int:
+        """Number of masks in the log, whose indices are consecutive; those of earlier attempts count too."""
+        return 0 if self._log is None else max(0, self._log.last - self._job.options.first_frame + 1)
+
+    @property
+    def _total(self) -> int | None:
+        """Expected number of masks."""
+        return self._job.options.mask_count(self._job.video.frames)

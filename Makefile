@@ -1,10 +1,11 @@
 # Everything that a person or a machine runs. Needs make, Python 3.11 or newer with venv, and about 1.5 GB for $(VENV).
 #   make demo           install, then segment the clip that ships with keymask
 #   make serve          install, then serve over HTTP on port 8000
+#   make web            build the page from service/web; needs Node 20 and npm. The built page is committed
 #   make test           install with the tools, lint, run the whole test suite
 #   make test-long      the same with the tests that take long
 #   make faults         inject a thousand random faults into the service with each database; half an hour
-#   make lint           check format, ruff, mypy, import directions, hadolint, holes of dependencies
+#   make lint           check format, ruff, mypy, import directions, hadolint, holes of dependencies, the page
 #   make bench          time this machine on the sample clip
 #   make docker-smoke   build the container and try it; needs Docker
 #   make lock           resolve the image's dependencies anew and write requirements.lock; needs uv
@@ -21,13 +22,16 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 TEST_PROCESSES ?= 2
 FAULTS ?= 1000
 
-.PHONY: demo serve test test-long run-tests faults lint bench docker-smoke lock format clean
+.PHONY: demo serve web test test-long run-tests faults lint bench docker-smoke lock format clean
 
 demo: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask demo
 
 serve: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask serve
+
+web:
+	cd service/web && npm ci --no-audit --no-fund && npm run build
 
 # Type checks take one core for a minute, so lint and tests run side by side.
 test: $(VENV)/.readers
@@ -50,6 +54,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python scripts/check_advisories.py
+	$(BIN)/python scripts/check_page.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -1,0 +1,54 @@
+"""Checks the page's sources: types, unit tests, and that the committed `service/web/dist` is built from them.
+
+Without Node there is nothing to check with, so it says so and succeeds; with TESTS_SKIP_NOTHING, as in CI, it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from filecmp import dircmp
+from pathlib import Path
+
+WEB = Path(__file__).resolve().parent.parent / "service" / "web"
+
+
+def main() -> None:
+    """Run the checks; exit with an error if one fails."""
+    if shutil.which("npm") is None:
+        if os.environ.get("TESTS_SKIP_NOTHING"):
+            sys.exit("the page cannot be checked: npm is not installed")
+        print("the page is not checked: npm is not installed")
+        return
+    if not _is_installed():
+        _npm("ci", "--no-audit", "--no-fund")
+    _npm("run", "types")
+    _npm("run", "test")
+    with tempfile.TemporaryDirectory() as fresh:
+        _npm("run", "build", "--", "--outDir", fresh, "--emptyOutDir")
+        if differing := _differences(dircmp(WEB / "dist", fresh)):
+            sys.exit(f"service/web/dist is not built from its sources: {', '.join(differing)}. Run `make web`.")
+
+
+def _is_installed() -> bool:
+    """Return whether node_modules is as the lock file says."""
+    installed = WEB / "node_modules" / ".package-lock.json"
+    return installed.exists() and installed.stat().st_mtime >= (WEB / "package-lock.json").stat().st_mtime
+
+
+def _npm(*arguments: str) -> None:
+    if subprocess.run(["npm", *arguments], cwd=WEB, check=False).returncode:
+        sys.exit(f"npm {' '.join(arguments[:2])} failed in service/web")
+
+
+def _differences(comparison: dircmp[str]) -> list[str]:
+    """Return the names of files that only one side has, or that differ."""
+    names = [*comparison.left_only, *comparison.right_only, *comparison.diff_files, *comparison.funny_files]
+    return names + [name for below in comparison.subdirs.values() for name in _differences(below)]
+
+
+if __name__ == "__main__":
+    main()

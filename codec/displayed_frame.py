@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +13,7 @@ import av
 from codec.decode.colors import to_rgb
 from codec.decode.decoder import VideoDecoder
 from codec.demux.source import VideoFile, VideoSource
-from codec.errors import NoSuchFrameError
+from codec.errors import BrokenStreamError, NoSuchFrameError
 from codec.reader import video_info
 from codec.types import MotionSource, UInt8Array, VideoInfo
 
@@ -54,14 +55,33 @@ def read_displayed_frame(source: VideoSource, index: int) -> DisplayedFrame:
         NoSuchFrameError: The video has fewer frames.
         BrokenStreamError: Decoding stopped before the frame.
     """
+    with closing(read_displayed_frames(source, index, 1)) as frames:
+        return next(frames)
+
+
+def read_displayed_frames(source: VideoSource, first: int, count: int) -> Generator[DisplayedFrame, None, None]:
+    """Decode a video from its start, and yield up to `count` frames from `first` on, as far as they can be decoded.
+
+    Close the generator where it is used (`contextlib.closing`).
+
+    Raises:
+        SourceError, NoSuchFrameError, BrokenStreamError: As for `read_displayed_frame`, if not even the first is found.
+    """
     with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
         info = full_size_info(decoder)
-        count = 0
-        for picture in decoder.pictures():
-            if picture.index == index:
-                return displayed(picture.frame, info, index, picture.time)
-            count = picture.index + 1
-        raise no_such_frame(index, count)
+        decoded = 0
+        try:
+            for picture in decoder.pictures():
+                decoded = picture.index + 1
+                if picture.index >= first:
+                    yield displayed(picture.frame, info, picture.index, picture.time)
+                if decoded == first + count:
+                    return
+        except BrokenStreamError:
+            if decoded <= first:
+                raise
+        if decoded <= first:
+            raise no_such_frame(first, decoded)
 
 
 def pick_picture(pictures: Pictures, index: int, rate: Fraction = Fraction(24)) -> DisplayedFrame:
@@ -96,4 +116,4 @@ def displayed(frame: av.VideoFrame, info: VideoInfo, index: int, time: float) ->
 def no_such_frame(index: int, count: int) -> NoSuchFrameError:
     """Return the error for a position beyond the video's `count` frames."""
     frames = "1 frame, number 0" if count == 1 else f"{count} frames, 0 to {count - 1}"
-    return NoSuchFrameError(f"frame {index} does not exist: the video has {frames}")
+    return NoSuchFrameError(f"frame {index} does not exist: the video has {frames}", count)

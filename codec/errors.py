@@ -63,7 +63,15 @@ class BrokenStreamError(CodecError):
 
 
 class NoSuchFrameError(CodecError):
-    """The video ends before the frame that was asked for."""
+    """The video ends before the frame that was asked for.
+
+    Attributes:
+        frames: Number of frames of the video.
+    """
+
+    def __init__(self, message: str, frames: int = 0) -> None:
+        super().__init__(message)
+        self.frames = frames
 
 
 class MotionError(CodecError):

@@ -6,6 +6,7 @@ decodes nothing, lists the timestamps of all frames, and decoding begins at a ke
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextlib import closing
 
 import av
@@ -16,7 +17,7 @@ from codec.decode.decoder import PresentedPicture, VideoDecoder
 from codec.decode.seeking import Timestamps, decode_range
 from codec.decode.timeline import LONGEST_STEP
 from codec.demux.source import VideoFile, VideoSource
-from codec.displayed_frame import DisplayedFrame, displayed, full_size_info, no_such_frame, read_displayed_frame
+from codec.displayed_frame import DisplayedFrame, displayed, full_size_info, no_such_frame, read_displayed_frames
 
 _VP8_SHOWN = 1 << 4
 """Bit `show_frame` in the first byte of a VP8 frame (RFC 6386, section 9.1)."""
@@ -68,17 +69,38 @@ def read_frame_at(source: VideoSource, index: int, timestamps: Timestamps | None
         NoSuchFrameError: The video has fewer frames.
         BrokenStreamError: Decoding stopped before the frame.
     """
-    if timestamps is None:
-        return read_displayed_frame(source, index)
-    if index >= len(timestamps):
-        raise no_such_frame(index, len(timestamps))
-    with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
-        info, stamps = full_size_info(decoder), timestamps[index : index + 1]
-        time = decoder.times_of(stamps, timestamps)[0]
-        found = decode_range(decoder.file, stamps)
-        if found is not None:
-            return displayed(found[1][0], info, index, time)
-    return read_displayed_frame(source, index)
+    with closing(read_frames_at(source, index, 1, timestamps)) as frames:
+        return next(frames)
+
+
+def read_frames_at(
+    source: VideoSource, first: int, count: int, timestamps: Timestamps | None
+) -> Generator[DisplayedFrame, None, None]:
+    """Yield up to `count` frames from `first` on as they are displayed, as far as they can be decoded from one place.
+
+    Close the generator where it is used (`contextlib.closing`).
+
+    Args:
+        source: As for `read_frame_at`.
+        first: Position of the first frame in presentation order, from 0.
+        count: Largest number of frames.
+        timestamps: As for `read_frame_at`.
+
+    Raises:
+        SourceError, NoSuchFrameError, BrokenStreamError: As for `read_frame_at`, if not even the first is found.
+    """
+    if timestamps is not None:
+        if first >= len(timestamps):
+            raise no_such_frame(first, len(timestamps))
+        with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
+            info, stamps = full_size_info(decoder), timestamps[first : first + count]
+            times = decoder.times_of(stamps, timestamps)
+            found = decode_range(decoder.file, stamps)
+            if found is not None:
+                for index, (frame, time) in enumerate(zip(found[1], times, strict=True), first):
+                    yield displayed(frame, info, index, time)
+                return
+    yield from read_displayed_frames(source, first, count)
 
 
 def read_range(source: VideoSource, first: int, stop: int, timestamps: Timestamps | None) -> list[PresentedPicture]:

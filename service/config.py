@@ -195,12 +195,16 @@ class Settings(BaseSettings):
     ] = ByteSize(2 << 10)
 
     inspect_processes: Annotated[
-        int, Field(ge=1, description="processes that inspect uploads; as many again probe, and as many build results")
+        int,
+        Field(ge=1, description="processes that inspect uploads; as many again probe, build results and read frames"),
     ] = 2
     inspect_seconds: Annotated[float, Field(gt=0, description="time limit for inspecting an upload, in seconds")] = 30.0
     inspect_bytes: Annotated[ByteSize, Field(gt=0, description="memory limit of a process that inspects uploads")] = (
         ByteSize(4 << 30)
     )
+    frame_cache_bytes: Annotated[
+        ByteSize, Field(gt=0, description="memory for pictures of frames that were made and may be asked for again")
+    ] = ByteSize(64 << 20)
     probe_seconds: Annotated[float, Field(gt=0, description="time limit of `POST /v1/probe`, in seconds")] = 60.0
     render_seconds: Annotated[float, Field(gt=0, description="time limit for a result file, in seconds")] = 1800.0
 

@@ -69,6 +69,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "model-unavailable": ProblemType(_BAD, "The weights of this model are not installed"),
     "job-not-found": ProblemType(HTTPStatus.NOT_FOUND, "There is no such job"),
     "mask-not-found": ProblemType(HTTPStatus.NOT_FOUND, "There is no mask of this frame (yet)"),
+    "frame-not-found": ProblemType(HTTPStatus.NOT_FOUND, "The video has no such frame"),
     "job-finished": ProblemType(HTTPStatus.CONFLICT, "The job is already finished"),
     "job-not-succeeded": ProblemType(HTTPStatus.CONFLICT, "The job has not succeeded (yet)"),
     "range-not-satisfiable": ProblemType(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "The range is outside the file"),

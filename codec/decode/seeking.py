@@ -38,6 +38,8 @@ def decode_range(file: VideoFile, stamps: Timestamps) -> tuple[int, list[av.Vide
             found = _collect(file, stamps.tolist())
         except av.error.FFmpegError:
             continue
+        finally:
+            file.stream.codec_context.skip_frame = "DEFAULT"
         if found is not None:
             return target, found
     return None
@@ -47,6 +49,9 @@ def _collect(file: VideoFile, stamps: list[int]) -> list[av.VideoFrame] | None:
     """Decode from here until all frames are found; None once one is missing or damaged."""
     found: list[av.VideoFrame] = []
     for packet in file.container.demux(file.stream):
+        # Frames before the first that no other frame refers to are not decoded.
+        is_early = packet.pts is not None and packet.pts < stamps[0]
+        file.stream.codec_context.skip_frame = "NONREF" if is_early else "DEFAULT"
         for frame in packet.decode():
             if frame.pts is None:
                 return None

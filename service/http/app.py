@@ -20,7 +20,7 @@ from service.http.access.middleware import HeadAsGet, RequestObserver, TrustedPr
 from service.http.context import EngineFactory, SandboxFactory, Services, build_services, make_process_sandbox
 from service.http.openapi import describe
 from service.http.problem_responses import add_error_handlers
-from service.http.routes import docs, events, jobs, masks, models, operations, probe, prompts, results
+from service.http.routes import docs, events, frames, jobs, masks, models, operations, probe, prompts, results
 from service.sandbox.confinement import available_confinement
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def create_app(
         docs_url=None,  # FastAPI's pages load scripts from other servers
         redoc_url=None,
     )
-    for resource in (jobs, events, masks, results, probe, prompts, models, operations, docs):
+    for resource in (jobs, events, masks, results, frames, probe, prompts, models, operations, docs):
         app.include_router(resource.router)
     add_error_handlers(app)
     app.add_middleware(HeadAsGet)
@@ -79,7 +79,7 @@ def _lifespan(build: Callable[[], Services]) -> Callable[[FastAPI], AbstractAsyn
         services = await run_sync(build)
         app.state.services = services
         await run_sync(services.engine.start)
-        warm_up = asyncio.create_task(services.inspection_pool.warm_up())
+        warm_up = asyncio.create_task(_warm_up(services))
         if services.settings.auth == "off" and (services.settings.api_keys or services.settings.api_keys_file):
             _log.warning("API keys are set, but KEYMASK_AUTH is off: no request needs a key")
         if not (services.keys.required or services.settings.only_local):
@@ -100,6 +100,12 @@ def _lifespan(build: Callable[[], Services]) -> Callable[[FastAPI], AbstractAsyn
             _log.info("stopped")
 
     return lifespan
+
+
+async def _warm_up(services: Services) -> None:
+    """Start the processes that people wait for first: those that inspect an upload, and show its first frame."""
+    await services.inspection_pool.warm_up()
+    await services.frame_pool.warm_up()
 
 
 def _stop(services: Services) -> None:

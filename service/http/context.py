@@ -20,6 +20,7 @@ from service.http.access.api_keys import ApiKeys
 from service.http.job_watcher import JobWatcher
 from service.http.limits.places import JobPlaces, Places
 from service.http.metrics import Metrics
+from service.http.streaming.frame_cache import FrameCache
 from service.jobs.requests import QueueLimits
 from service.jobs.store import JobStore
 from service.problems import ProblemError
@@ -135,6 +136,8 @@ class Services:
         inspection_pool: Processes that inspect uploads.
         probe_pool: Processes that probe videos. They are separate, because an upload must not wait for a slow probe.
         export_pool: Processes that make result files, which may take many minutes.
+        frame_pool: Processes that make pictures of frames, which people wait for.
+        frame_cache: Pictures of frames.
         streams: Places of open event and mask streams, and of downloads of results.
         uploads: Places of uploads that arrive, or wait for a sandbox or are in one.
         builds: Places of requests for results that are not made yet, and for masks that are drawn in a sandbox.
@@ -152,6 +155,8 @@ class Services:
     inspection_pool: SandboxPool
     probe_pool: SandboxPool
     export_pool: SandboxPool
+    frame_pool: SandboxPool
+    frame_cache: FrameCache
     streams: Places
     uploads: Places
     builds: Places
@@ -172,7 +177,7 @@ class Services:
 
     def close_pools(self) -> None:
         """End all calls in sandboxes, and their processes."""
-        for pool in (self.inspection_pool, self.probe_pool, self.export_pool):
+        for pool in (self.inspection_pool, self.probe_pool, self.export_pool, self.frame_pool):
             pool.close()
 
 
@@ -207,6 +212,8 @@ def build_services(
         inspection_pool=make_pool(settings.inspect_seconds),
         probe_pool=make_pool(settings.probe_seconds, modules=_PROBE_MODULES),
         export_pool=make_pool(settings.render_seconds, _RESULT_BYTES),
+        frame_pool=make_pool(settings.inspect_seconds),
+        frame_cache=FrameCache(int(settings.frame_cache_bytes)),
         streams=Places(
             settings.max_followers,
             settings.max_followers_per_key,

@@ -22,7 +22,7 @@ MAX_BYTES = 4 << 20
 """Largest answer. Checking one of lists without content takes the parent about ten times as much memory."""
 _MAX_MESSAGE = 4000
 _RESULT, _ERROR = b"+", b"-"
-_MEMBERS = frozenset(("limit", "option", "errors", "mask", "video", "allowed"))
+_MEMBERS = frozenset(("limit", "option", "errors", "mask", "video", "allowed", "frames"))
 """Members of problem documents beside the standard ones."""
 _SPECIAL = ("BrokenStreamError", "MaskSizeError", "ProblemError")
 """Errors whose constructor takes more than a message."""

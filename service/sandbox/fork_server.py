@@ -50,6 +50,7 @@ _PRELOADED = (
     "service.sandbox.export",
     "service.sandbox.marking",
     "service.sandbox.drawing",
+    "service.sandbox.frames",
 )
 
 

@@ -47,6 +47,11 @@ class JobFiles:
         """The uploaded mask of the prompt frame."""
         return self.folder / "mask.png"
 
+    @property
+    def pictures(self) -> Path:
+        """Pictures of frames on their way into memory."""
+        return self.folder / "pictures"
+
     def mask_log(self, fence: int) -> Path:
         """Return the path of the masks that one attempt wrote (see `service.storage.mask_log`)."""
         return self._of_attempt("frames", fence, "ndjson")

@@ -38,6 +38,7 @@ OPERATIONS = [
     ("GET", "/v1/jobs/{job_id}/masks/{index}.png"),
     ("GET", "/v1/jobs/{job_id}/result"),
     ("GET", "/v1/jobs/{job_id}/review"),
+    ("GET", "/v1/jobs/{job_id}/frames/{index}"),
     ("POST", "/v1/probe"),
     ("POST", "/v1/prompts"),
     ("GET", "/v1/models"),

@@ -12,8 +12,9 @@ from codec import random_access
 from codec.decode.decoder import VideoDecoder
 from codec.demux.source import VideoFile
 from codec.displayed_frame import displayed, full_size_info
-from codec.errors import NoSuchFrameError
-from codec.random_access import list_timestamps, read_frame_at
+from codec.errors import BrokenStreamError, NoSuchFrameError
+from codec.random_access import list_timestamps, read_frame_at, read_frames_at
+from tests.support.media import write_broken
 from tests.support.odd_streams import ODD_STREAMS, cut_before
 from tests.support.synthetic import encode, pan, x264
 
@@ -57,9 +58,12 @@ def test_only_the_group_of_pictures_is_decoded(
     assert timestamps is not None
     assert len(timestamps) == 60
     truth = [read_frame_at(video, index, None).rgb for index in range(60)]
-    monkeypatch.setattr(random_access, "read_displayed_frame", lambda *_: pytest.fail("decoded from the start"))
+    monkeypatch.setattr(random_access, "read_displayed_frames", lambda *_: pytest.fail("decoded from the start"))
     for index in (59, 30, 31, 10, 9, 0):
         assert np.array_equal(read_frame_at(video, index, timestamps).rgb, truth[index])
+        with closing(read_frames_at(video, index, 16, timestamps)) as frames:
+            found = [(frame.index, frame.rgb.tobytes()) for frame in frames]
+        assert found == [(i, truth[i].tobytes()) for i in range(index, min(index + 16, 60))]
 
 
 def test_a_video_cut_between_key_frames_begins_with_the_first_one_shown() -> None:
@@ -79,3 +83,13 @@ def test_a_clock_that_starts_anew_leaves_only_decoding_from_the_start() -> None:
     part = encode(pan(12, (64, 48)).frames, "libx264", x264(bframes=2), container="mpegts")
     assert list_timestamps(part) is not None
     assert list_timestamps(part + part) is None
+
+
+def test_frames_up_to_a_break(tmp_path: Path) -> None:
+    """Several frames end where the stream is damaged, wherever decoding begins; beyond it, one frame is an error."""
+    video = write_broken(tmp_path / "broken.mkv")
+    for timestamps in (None, list_timestamps(video)):
+        with closing(read_frames_at(video, 9, 8, timestamps)) as frames:
+            assert [frame.index for frame in frames] == [9, 10, 11]
+        with pytest.raises(BrokenStreamError):
+            read_frame_at(video, 12, timestamps)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from codec.types import CompressedFrame, VideoInfo
 from vos.errors import OptionError
@@ -14,7 +15,7 @@ from vos.modeling.refiner import Refiner
 from vos.runtime.run_state import RunState
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import ThreadPools
-from vos.session import Session
+from vos.session import Remembered, Session
 from vos.types import FrameMask, MaskSource, Options, Prompt, Stats
 
 
@@ -58,16 +59,29 @@ class Segmenter:
         """Resume state of the latest run; None before its first mask. `run` continues from it with the next mask."""
         return self._session.capture(self._counts, self._before_start) if self._session is not None else None
 
+    def beside(self, start: int | None, end: int | None) -> Segmenter:
+        """Return a segmenter with the same networks for another range of frames, to run beside this one."""
+        return Segmenter(self.network, replace(self.options, start=start, end=end), self.refiner)
+
     def run(
-        self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt, state: RunState | None = None
+        self,
+        frames: Iterable[CompressedFrame],
+        info: VideoInfo,
+        prompt: Prompt,
+        state: RunState | None = None,
+        *,
+        later: Sequence[Prompt] = (),
+        remembered: Sequence[Remembered] = (),
     ) -> Iterator[FrameMask]:
         """Segment a video.
 
         Args:
             frames: Frames in decode order, as `codec.open_video` yields them.
             info: Sizes and orientation of the video.
-            prompt: Mask of one frame.
-            state: Resume state of an interrupted run with the same video, prompt, options and network.
+            prompt: Mask of the first frame that is given.
+            state: Resume state of an interrupted run with the same video, prompts, options and network.
+            later: Masks of later frames, of the same or of other objects.
+            remembered: Further frames with the masks of all objects, which the networks remember from the start.
 
         Yields:
             One mask per frame from `options.start` to `options.end`, in presentation order. After `state`, only the
@@ -75,7 +89,7 @@ class Segmenter:
 
         Raises:
             PromptError: The mask does not match the video's display size.
-            OptionError: The prompt frame or the range lies outside the video.
+            OptionError: A prompt frame or the range lies outside the video.
         """
         self._counts, self._timer = Counter(state.counts if state else {}), StageTimer()
         self._before_start = Counter(state.before_start if state else {})
@@ -88,7 +102,8 @@ class Segmenter:
             pools=self._pools,
             timer=self._timer,
             info=info,
-            prompt=prompt,
+            prompts=(prompt, *(given for given in later if end is None or given.index < end)),
+            remembered=remembered,
         )
         if state is not None:
             session.restore(state)
@@ -106,6 +121,8 @@ class Segmenter:
         if session.next_index <= start:
             name = "the prompt frame" if session.next_index == prompt.index else "start"
             raise OptionError(f"{name} is {start}; the video has {frame_count} frames, 0 to {frame_count - 1}")
+        if session.missed:
+            raise OptionError(f"a prompt frame is {session.missed[0]}; the last frame is {session.next_index - 1}")
 
     def _range(self, prompt_index: int) -> tuple[int, int | None]:
         """Return the first frame of the output, and the one after the last."""

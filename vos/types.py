@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -30,32 +31,58 @@ GIVEN = (MaskSource.PROMPT, MaskSource.CORRECTED)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
-    """The mask that marks the objects to segment.
+    """The mask that marks objects in one frame.
 
     Attributes:
         labels: uint8 [height, width] in display size and orientation; 0 is background, other values are object ids.
         index: Presentation index of the prompt frame, which the mask belongs to.
+        absent: Ids of objects that are known not to be in the frame, ascending. Only a frame after the first prompt has
+            them.
+        source: What the frame's mask is called, one of `GIVEN`.
     """
 
     labels: UInt8Array
     index: int = 0
+    absent: tuple[int, ...] = ()
+    source: MaskSource = MaskSource.PROMPT
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or self.labels.dtype != np.uint8:
             raise PromptError(f"a mask is uint8 [height, width]; given: {self.labels.dtype} {list(self.labels.shape)}")
-        if not self.labels.any():
+        if not self.labels.any() and not self.absent:
             raise PromptError("the mask marks no object: every pixel is 0; mark at least one object with 1 to 255")
         if self.index < 0:
             raise OptionError(f"prompt frame is {self.index}; it must be 0 or more")
+        if marked := set(self.absent) & set(self.object_ids):
+            raise PromptError(f"object {min(marked)} is both marked and absent in frame {self.index}")
 
     def __repr__(self) -> str:
         height, width = self.labels.shape
-        return f"Prompt(size={width}x{height}, index={self.index}, object_ids={self.object_ids})"
+        return f"Prompt(size={width}x{height}, index={self.index}, object_ids={self.object_ids}, absent={self.absent})"
 
     @property
     def object_ids(self) -> tuple[int, ...]:
         """Ids of the objects, ascending."""
         return tuple(int(i) for i in np.unique(self.labels) if i)
+
+    @property
+    def given_ids(self) -> tuple[int, ...]:
+        """Ids of the objects of which the prompt says where they are, or that they are not there."""
+        return tuple(sorted((*self.object_ids, *self.absent)))
+
+
+def object_ids_of(prompts: Iterable[Prompt]) -> tuple[int, ...]:
+    """Return the ids of all objects that prompts mark, ascending.
+
+    Raises:
+        PromptError: An object is absent in one frame and marked in none.
+    """
+    prompts = tuple(prompts)
+    marked = {i for prompt in prompts for i in prompt.object_ids}
+    for prompt in prompts:
+        if unknown := set(prompt.absent) - marked:
+            raise PromptError(f"object {min(unknown)} is absent in frame {prompt.index}, but no prompt marks it")
+    return tuple(sorted(marked))
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,8 @@ class KeyframeSegmenter(BaseSession[Features]):
             merged = merge_given(self.to_full(self.segment(features, None).logits), masks)
         if 0 < known < self._objects:
             self._memory = MemoryBank(self._options.memory_frames, self._options.memory_spacing)
-        self.memorize(index, features, merged)
+        with self._timer.stage("memorize"):
+            self._memory.add(index, self._start_memorizing(features, merged), permanent=True)
         return merged
 
     def reserve(self, layout: MemoryLayout, captured: Mapping[str, npt.NDArray[Any]]) -> None:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""Memory of key frames, of bounded size however long the video is."""
+"""Memory of key frames, of bounded size however long the video is and however often it is corrected."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from vos.runtime.run_state import MemoryLayout
 
 
 class MemoryBank:
-    """Keys and values of the first key frame, of spaced ones, and of the latest one.
+    """Keys and values of the first key frame, of permanent and spaced ones, and of the latest one.
 
-    The first frame stays forever. The latest frame has a slot that the next frame overwrites, unless it lies `spacing`
-    or more frames after the last spaced one. Then it becomes a spaced frame itself, and the oldest spaced frame is
-    dropped once the bank is full.
+    The first frame stays forever. Permanent frames stay until there are more than `capacity - 3`; the oldest of them is
+    then treated as the oldest spaced frame. The latest frame has a slot that the next frame overwrites, unless it is
+    permanent or lies `spacing` or more frames after the last spaced one. Then it becomes a spaced frame itself, and the
+    oldest spaced frame is dropped once the bank is full.
 
     Args:
         capacity: Maximum number of frames, at least 2.
@@ -29,6 +30,8 @@ class MemoryBank:
         self._indices: list[int] = []
         self._latest = 0
         self._spaced: deque[int] = deque()
+        self._permanent: deque[int] = deque()
+        self._most_permanent = max(0, capacity - 3)
         self._key: Tensor | None = None
         self._value: Tensor | None = None
         self._pending: tuple[int, Callable[[], Memory]] | None = None
@@ -36,25 +39,32 @@ class MemoryBank:
     @property
     def layout(self) -> MemoryLayout:
         """Which frames the bank holds, and in which slots."""
-        return MemoryLayout(tuple(self._indices), self._latest, tuple(self._spaced))
+        return MemoryLayout(tuple(self._indices), self._latest, tuple(self._spaced), tuple(self._permanent))
 
     def reserve(self, layout: MemoryLayout) -> None:
         """Reserve the slots of another bank's layout; `refill` restores their contents."""
-        self._indices, self._latest, self._spaced = list(layout.indices), layout.latest, deque(layout.spaced)
+        self._indices, self._latest = list(layout.indices), layout.latest
+        self._spaced, self._permanent = deque(layout.spaced), deque(layout.permanent)
 
     def refill(self, index: int, entry: Memory) -> None:
         """Fill the reserved slot of a frame, given by its presentation index."""
         self._write(self._indices.index(index), entry)
 
-    def add(self, index: int, entry: Callable[[], Memory]) -> None:
+    def add(self, index: int, entry: Callable[[], Memory], *, permanent: bool = False) -> None:
         """Add a key frame.
 
         Args:
             index: Its presentation index.
             entry: Returns its key [Kk, Ck, h*w] and value [K, Cv, h*w]; called when the bank is next used.
+            permanent: Whether its masks were given, so that it stays.
         """
         self._write_pending()
-        self._pending = self._slot_for(index), entry
+        slot = self._slot_for(index)
+        self._pending = slot, entry
+        if permanent and slot and self._most_permanent:
+            self._permanent.append(slot)
+            if len(self._permanent) > self._most_permanent:
+                self._spaced.appendleft(self._permanent.popleft())
 
     def view(self) -> Memory:
         """Return the keys and values of all frames side by side.
@@ -86,7 +96,7 @@ class MemoryBank:
     def _slot_for(self, index: int) -> int:
         """Return the slot of a new latest frame, after deciding whether the one before it becomes a spaced frame."""
         held = self._indices
-        if len(held) > 1:
+        if len(held) > 1 and self._latest not in self._permanent:
             last_spaced = held[self._spaced[-1]] if self._spaced else held[0]
             if abs(held[self._latest] - last_spaced) < self._spacing:
                 held[self._latest] = index

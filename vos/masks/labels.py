@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from codec.types import STRIDE, CompressedFrame, UInt8Array, VideoInfo
@@ -19,13 +20,13 @@ class Labeler:
     """Turns soft masks of one video into `FrameMask`s.
 
     Attributes:
-        prompt: Mask of the prompt frame; its object ids are the labels.
+        object_ids: Label of each of the K objects.
         info: Sizes and orientation of the video.
         timer: Takes the time of the stage "labels".
         refine_edges: Whether edges follow the picture at full size.
     """
 
-    prompt: Prompt
+    object_ids: tuple[int, ...]
     info: VideoInfo
     timer: StageTimer
     refine_edges: bool
@@ -43,7 +44,7 @@ class Labeler:
             stride: Analysis pixels per cell.
             confidence: Factor of each object's score, [K], 0 to 1.
         """
-        ids = self.prompt.object_ids
+        ids = self.object_ids
         with self.timer.stage("labels"):
             soft = soft.cpu()
             scores = (mask_confidence(soft.numpy()) * confidence.cpu().numpy()).tolist()
@@ -51,14 +52,24 @@ class Labeler:
         scores_by_id = dict(zip(ids, scores, strict=True))
         return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores_by_id)
 
-    def label_prompt(self, frame: CompressedFrame) -> FrameMask:
-        """Return the given mask as the mask of the prompt frame."""
-        labels = self.prompt.labels.copy()
-        scores = dict.fromkeys(self.prompt.object_ids, 1.0)
-        return FrameMask(frame.index, frame.pts, frame.time, frame.type, MaskSource.PROMPT, labels, scores)
+    def label_prompt(self, frame: CompressedFrame, prompt: Prompt, others: FrameMask | None) -> FrameMask:
+        """Return the mask of a prompt frame: the given objects exactly, and what is known of others outside them.
+
+        Args:
+            frame: The frame.
+            prompt: Its prompt.
+            others: The frame's mask as the network sees it; None if no other object is known.
+        """
+        labels, scores = prompt.labels.copy(), dict.fromkeys(prompt.object_ids, 1.0)
+        if others is not None:
+            free = (labels == 0) & ~np.isin(others.labels, prompt.given_ids)
+            labels[free] = others.labels[free]
+            scores = others.scores | scores
+        scores |= dict.fromkeys(prompt.absent, 0.0)
+        return FrameMask(frame.index, frame.pts, frame.time, frame.type, prompt.source, labels, scores)
 
     def _labels(self, frame: CompressedFrame, soft: Tensor, stride: int) -> UInt8Array:
-        ids = self.prompt.object_ids
+        ids = self.object_ids
         if self.refine_edges and frame.to_planes is not None:
             grid = soft if stride == STRIDE else to_grid(soft)
             return refined_labels(grid.numpy(), frame.luma, frame.to_planes(), ids, self.info)

@@ -31,11 +31,13 @@ class MemoryLayout:
         indices: Presentation indices by slot.
         latest: Slot of the latest frame.
         spaced: Slots of the spaced frames, oldest first.
+        permanent: Slots of frames with given masks other than the first frame, oldest first.
     """
 
     indices: tuple[int, ...]
     latest: int
     spaced: tuple[int, ...]
+    permanent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +68,7 @@ class RunState:
         memory: Which key frames the memory bank holds.
         refiner_keys: Presentation indices of the key frames that the refiner holds, the first key frame first.
         logits: Presentation index of these key frames -> logits of the base network, float32 [K, 1, rows, columns] at
-            stride 4. The prompt frame has none, because its mask is given.
+            stride 4. Prompt frames whose masks are all given have none.
         references: Frames that later frames may refer to, the latest one last.
         pending: Masks that are done but not yet next in presentation order.
         counts: Source of a mask -> masks yielded so far.
@@ -139,7 +141,9 @@ def _parse(about: dict[str, Any], arrays: Mapping[str, Any]) -> RunState:
         keys=tuple(about["keys"]),
         key_count=about["key_count"],
         frame_count=about["frame_count"],
-        memory=MemoryLayout(tuple(memory["indices"]), memory["latest"], tuple(memory["spaced"])),
+        memory=MemoryLayout(
+            tuple(memory["indices"]), memory["latest"], tuple(memory["spaced"]), tuple(memory["permanent"])
+        ),
         refiner_keys=tuple(about["refiner_keys"]),
         logits={i: arrays[f"logits{i}"] for i in about["logits"]},
         references=tuple(HeldReference(i, slot, arrays[f"reference{i}"]) for i, slot in about["references"]),

@@ -8,8 +8,8 @@ so that a run can be repeated and resumed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from codec.errors import CodecError
@@ -41,13 +41,39 @@ def one_by_one(frames: Iterable[CompressedFrame]) -> Iterator[Wave]:
     return (Wave((frame,), frame.available_references) for frame in frames)
 
 
-def waves(frames: Iterable[CompressedFrame], first: int) -> Iterator[Wave]:
+def in_prompt_order(frames: Iterable[CompressedFrame], prompts: Collection[int]) -> Iterator[CompressedFrame]:
+    """Hold back frames that are decoded before a prompt frame but shown after it, so that the prompt reaches them.
+
+    Args:
+        frames: Frames in decode order.
+        prompts: Presentation indices of the prompt frames.
+
+    Yields:
+        The frames, each with the references that the frames after it need in this order.
+    """
+    ahead = sorted(prompts, reverse=True)
+    held: list[CompressedFrame] = []
+    for frame in frames:
+        held.append(frame)
+        while (due := next((f for f in held if not ahead or f.index <= ahead[-1]), None)) is not None:
+            held.remove(due)
+            needed = {*frame.available_references, *chain.from_iterable(f.motion.references for f in held)}
+            is_changed = needed != set(due.available_references)
+            yield replace(due, available_references=tuple(sorted(needed))) if is_changed else due
+            if ahead and due.index == ahead[-1]:
+                ahead.pop()
+    yield from held
+
+
+def waves(frames: Iterable[CompressedFrame], first: int, prompts: Collection[int] = ()) -> Iterator[Wave]:
     """Group frames in decode order into waves.
 
     Args:
         frames: All frames of a video.
-        first: Presentation index of the prompt frame. It and the frames decoded before it form waves of one frame, as
-            soon as they are read. So do later frames without references, after all frames before them.
+        first: Presentation index of the first prompt frame. It and the frames before it form waves of one frame, as
+            soon as they are read. So do later prompt frames and frames without references, after all frames before
+            them.
+        prompts: Presentation indices of all prompt frames.
 
     Raises:
         CodecError: `frames` raised it. The waves of all frames before it are yielded first.
@@ -71,7 +97,7 @@ def waves(frames: Iterable[CompressedFrame], first: int) -> Iterator[Wave]:
             except CodecError as error:
                 more, failure = False, error
         if pending:
-            wave = _ready(pending)
+            wave = _ready(pending, prompts)
             for frame in wave:
                 del pending[frame]
             needed = {*available, *chain.from_iterable(pending.values())}
@@ -80,12 +106,12 @@ def waves(frames: Iterable[CompressedFrame], first: int) -> Iterator[Wave]:
         raise failure
 
 
-def _ready(pending: Mapping[CompressedFrame, tuple[int, ...]]) -> tuple[CompressedFrame, ...]:
+def _ready(pending: Mapping[CompressedFrame, tuple[int, ...]], prompts: Collection[int]) -> tuple[CompressedFrame, ...]:
     """Return the first pending frames, given with their references in decode order, that need no pending frame."""
     wave: list[CompressedFrame] = []
     waiting: set[int] = set()
     for frame, references in pending.items():
-        if len(wave) == LARGEST or not references:
+        if len(wave) == LARGEST or not references or frame.index in prompts:
             return tuple(wave) or (frame,)
         if waiting.isdisjoint(references):
             wave.append(frame)

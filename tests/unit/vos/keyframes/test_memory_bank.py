@@ -45,6 +45,19 @@ def test_bank_holds_first_spaced_and_latest_frames(indices: list[int], expected:
     assert held(bank) == sorted(bank.layout.indices) == expected
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [([0, 12], [0, 12, 30, 35, 39]), ([0, 12, 14], [0, 12, 14, 35, 39]), ([0, 3, 12, 14], [0, 12, 14, 35, 39])],
+)
+def test_given_frames_stay(given: list[int], expected: list[int]) -> None:
+    """Permanent frames outlive all others, as long as room for a spaced and the latest frame remains."""
+    bank = MemoryBank(capacity=5, spacing=5)
+    for index in range(40):
+        bank.add(index, partial(entry, index), permanent=index in given)
+        assert len(set(bank.layout.indices)) == len(bank.layout.indices) <= 5
+    assert held(bank) == sorted(bank.layout.indices) == expected
+
+
 def test_reading_an_empty_bank_is_an_error() -> None:
     """The message says what to do."""
     with pytest.raises(LookupError, match="add a key frame first"):

@@ -15,8 +15,8 @@ from vos.modeling.refiner import Refiner
 from vos.runtime.run_state import RunState
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import ThreadPools
-from vos.session import Remembered, Session
-from vos.types import FrameMask, MaskSource, Options, Prompt, Stats
+from vos.session import Session
+from vos.types import FrameMask, MaskSource, Options, Prompt, Remembered, Stats
 
 
 class Segmenter:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +32,7 @@ from vos.runtime.run_state import HeldReference, RunState
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import ThreadPools, one_thread
 from vos.runtime.waves import Wave, in_prompt_order, one_by_one, waves
-from vos.types import FrameMask, MaskSource, Options, Prompt
-
-Remembered: TypeAlias = tuple[CompressedFrame, Prompt]
-"""A frame with the masks of all objects."""
+from vos.types import FrameMask, MaskSource, Options, Prompt, Remembered
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
 import numpy as np
 
-from codec.types import FrameType, UInt8Array
+from codec.types import CompressedFrame, FrameType, UInt8Array
 from vos.errors import OptionError, PromptError
 
 EDGES = ("refined", "raw")
@@ -69,6 +70,10 @@ class Prompt:
     def given_ids(self) -> tuple[int, ...]:
         """Ids of the objects of which the prompt says where they are, or that they are not there."""
         return tuple(sorted((*self.object_ids, *self.absent)))
+
+
+Remembered: TypeAlias = tuple[CompressedFrame, Prompt]
+"""A frame with the masks of all objects, which networks remember."""
 
 
 def object_ids_of(prompts: Iterable[Prompt]) -> tuple[int, ...]:

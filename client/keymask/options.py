@@ -19,6 +19,7 @@ class Options(TypedDict, total=False):
         prompt_frame: Frame that the mask belongs to, counted from 0.
         mask_mode: How the mask is read: "ids" (values are object ids), "colors" (each color is an object), "binary"
             (one object), or "auto" to decide by the picture.
+        direction: "forward" from the prompt, or "both" ways, so that frames before it have masks too.
         start: First frame to return, counted from 0.
         end: Frame to stop before.
         analysis_side: Shorter side in pixels at which frames are analyzed, 240 to 1080, or "auto": enough for the
@@ -39,6 +40,7 @@ class Options(TypedDict, total=False):
     keyframes: str | None
     prompt_frame: int | None
     mask_mode: Literal["auto", "ids", "colors", "binary"] | None
+    direction: Literal["forward", "both"] | None
     start: int | None
     end: int | None
     analysis_side: int | Literal["auto"] | None

@@ -42,7 +42,9 @@ class ReadPrompt:
         return objects_line(self.objects, self.prompt.labels.size)
 
 
-def read_prompt(mask: Mask, info: VideoInfo, index: int, mode: MaskMode = "auto") -> ReadPrompt:
+def read_prompt(
+    mask: Mask, info: VideoInfo, index: int, mode: MaskMode = "auto", *, absent: tuple[int, ...] = ()
+) -> ReadPrompt:
     """Read the prompt of a video.
 
     Args:
@@ -50,6 +52,7 @@ def read_prompt(mask: Mask, info: VideoInfo, index: int, mode: MaskMode = "auto"
         info: The video.
         index: Presentation index of the prompt frame.
         mode: "auto", "ids", "colors" or "binary", see `docs/reference/masks.md`.
+        absent: Ids of objects that are not in the frame.
 
     Raises:
         MaskFileError: The mask cannot be read, does not have a size of the video, or may mean several things.
@@ -70,6 +73,6 @@ def read_prompt(mask: Mask, info: VideoInfo, index: int, mode: MaskMode = "auto"
             f"the mask is {width}x{height} ({placement.reason}); it is placed in the video's "
             f"{info.display_width}x{info.display_height} pixels, and so are the masks of the result",
         )
-    prompt = Prompt(labels, index)
+    prompt = Prompt(labels, index, absent)
     objects = objects_of(labels, index, read.colors)
     return ReadPrompt(prompt, objects, notes + suspicious(labels, objects))

@@ -80,8 +80,16 @@ class JobOptions(BaseModel):
             "`binary` (one object), or `auto` to decide by the picture."
         ),
     ] = "auto"
+    direction: Annotated[
+        Literal["forward", "both"],
+        Field(
+            description="Where masks are propagated from prompts: `forward`, or `both` ways, so that frames before the "
+            "first prompt have masks too, and those between two prompts the better one of both ways."
+        ),
+    ] = "forward"
     start: Annotated[
-        Index | None, Field(description="First frame to return, counted from 0; the prompt frame by default.")
+        Index | None,
+        Field(description="First frame to return, counted from 0; by default the prompt frame, or 0 for `both` ways."),
     ] = None
     end: Annotated[Index | None, Field(description="Frame to stop before; the end of the video by default.")] = None
     analysis_side: Annotated[
@@ -161,7 +169,9 @@ class JobOptions(BaseModel):
     @property
     def first_frame(self) -> int:
         """Presentation index of the first mask."""
-        return self.prompt_frame if self.start is None else self.start
+        if self.start is not None:
+            return self.start
+        return 0 if self.direction == "both" else self.prompt_frame
 
     def mask_count(self, frames: int | None) -> int | None:
         """Number of masks of a video with this many frames, at least 1; None where neither it nor `end` is known."""

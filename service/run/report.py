@@ -72,7 +72,7 @@ class Report:
         seconds = self.seconds | self.stats.seconds
         chosen = asdict(self.options.for_segmenter()) | self.options.model_dump(
             include={
-                *("model", "prompt_frame", "mask_mode", "motion", "analysis_side", "max_side"),
+                *("model", "prompt_frame", "mask_mode", "direction", "motion", "analysis_side", "max_side"),
                 *("labels", "opacity", "colors", "polygon_tolerance"),
             }
         )

@@ -7,6 +7,9 @@ differ only in what they do with each mask.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import chain
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -15,19 +18,20 @@ from codec.reader import VideoReader
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings, load_settings
 from service.errors import RunError, TooManyObjectsError
-from service.prompts.made_mask import make_mask
-from service.prompts.read_prompt import Mask, ReadPrompt, read_prompt
-from service.prompts.shapes import Shapes
+from service.prompts.read_prompt import ReadPrompt
 from service.run.bitstream_stats import BitstreamStats
+from service.run.directions.backward import BackwardWalk
+from service.run.directions.given import Given, given_by_frame, make_masks, marked_objects, read_prompts
+from service.run.directions.joined_run import JoinedRun
 from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
-from service.run.options import RunOptions, on_marked_frame
+from service.run.options import RunOptions
 from service.run.per_object import check_labels
 from service.run.report import Report
 from service.run.review.cuts import CutDetector
 from service.run.review.reviewer import ObjectFacts, Reviewer, ReviewRange
 from service.run.source.analysis_size import requested_side, size_notes, sufficient_side
 from service.run.source.frame_range import check_frames, final_notes
-from service.run.source.video_input import Video, open_input, read_frame
+from service.run.source.video_input import Video, open_input, timestamps_of
 from vos.runtime.run_state import RunState
 from vos.types import FrameMask, MaskSource, Stats
 
@@ -38,14 +42,14 @@ _MOST_JUMPS = 5
 
 def segment(
     video: Video,
-    prompt: Mask | Shapes,
+    prompt: Given,
     options: RunOptions | None = None,
     *,
     settings: Settings | None = None,
     load: ModelLoader = load_model,
     on_frame: FrameCallback = lambda _frame: None,
 ) -> Segmentation:
-    """Segment a video: open it, check the prompt, load the network; iterate over the result for the masks.
+    """Segment a video: open it, check the prompts, load the network; iterate over the result for the masks.
 
     Example:
         with segment("dog.mp4", Path("mask.png"), RunOptions(quality="fast")) as masks:
@@ -55,45 +59,62 @@ def segment(
     Args:
         video: Path, bytes or binary file of a video; a folder or list of pictures; RGB pictures uint8 [T, H, W, 3].
         prompt: Mask of the prompt frame: path or bytes of a picture, or an array such as object ids [height, width]; or
-            boxes and points, from which the mask is made.
+            boxes, points and masks of single objects, from which the mask is made. For several frames, shapes that name
+            them, or masks and shapes by presentation index.
         options: How to segment.
         settings: Where pulled weights lie, and how many objects are allowed; read from the environment by default.
         load: Loads the network.
-        on_frame: Called with each frame, in decode order, before it is segmented; it may raise to stop the run.
+        on_frame: Called with each frame, in decode order, before it is segmented; it may raise to stop the run. With
+            `direction` "both", frames come backwards first.
 
     Raises:
         CodecError: The video cannot be read.
-        VosError: The prompt, an option or the weights cannot be used.
-        MaskFileError: The mask file cannot be used.
-        TooManyObjectsError: The mask marks more objects than the setting `max_objects` allows.
-        UsageError: `labels` names an object that the prompt does not have.
+        VosError: A prompt, an option or the weights cannot be used.
+        MaskFileError: A mask file cannot be used.
+        TooManyObjectsError: The masks mark more objects than the setting `max_objects` allows.
+        UsageError: `labels` names an object that no prompt has.
     """
     options, settings = options or RunOptions(), settings or load_settings()
     started = perf_counter()
-    if isinstance(prompt, tuple):
-        options = on_marked_frame(options, prompt)
-    check_frames(video, options)
-    segmenter_options = options.for_segmenter()
-    made_notes: tuple[str, ...] = ()
-    mode = options.mask_mode
-    if isinstance(prompt, tuple):
-        made = make_mask(read_frame(video, options.prompt_frame).rgb, prompt)
-        prompt, made_notes, mode = made.labels, made.notes, "ids"
+    given, options = given_by_frame(prompt, options)
+    check_frames(video, options, max(given))
+    both = options.direction == "both"
+    timestamps = timestamps_of(video) if both or len(given) > 1 else None
+    made = make_masks(video, given, timestamps)
     side = requested_side(options)
     reader, notes = _open(video, options, side)
     try:
-        read = read_prompt(prompt, reader.info, options.prompt_frame, mode)
-        _check_objects(len(read.objects), settings.max_objects)
-        check_labels(options.labels, read.prompt.object_ids)
-        if options.analysis_side == "auto" and (larger := sufficient_side(read.objects, reader.info)) > side:
+        prompts = read_prompts(made, reader.info, options)
+        objects = marked_objects(prompts)
+        _check_objects(len(objects), settings.max_objects)
+        check_labels(options.labels, [item.object for item in objects])
+        if options.analysis_side == "auto" and (larger := sufficient_side(objects, reader.info)) > side:
             reader.close()
             side = larger
             reader, notes = _open(video, options, side)
-        notes += [*made_notes, *size_notes(options, side, read.objects, reader.info)]
+        notes += size_notes(options, side, objects, reader.info)
         opened = perf_counter()
-        model = load(choice_of(options), segmenter_options, settings)
+        model = load(choice_of(options), options.for_segmenter(), settings)
         seconds = {"open": opened - started, "load": perf_counter() - opened}
-        return Segmentation(reader, read, options, model, on_frame=on_frame, seconds=seconds, notes=notes)
+        joined = None
+        if both or len(prompts) > 1:
+            plain = [read.prompt for read in prompts]
+            walk = BackwardWalk(video, plain, options.first_frame, timestamps, side, options.max_side) if both else None
+            walk = None if walk is None or walk.frames < 2 else walk
+            joined = JoinedRun(model.segmenter, plain, walk, options.first_frame, options.end)
+            notes += walk.notes if walk is not None else []
+        reopen = partial(_open, video, options, side)
+        return Segmentation(
+            reader,
+            prompts,
+            options,
+            model,
+            on_frame=on_frame,
+            seconds=seconds,
+            notes=notes,
+            joined=joined,
+            reopen=reopen,
+        )
     except BaseException:
         reader.close()
         raise
@@ -120,31 +141,38 @@ class Segmentation:
         bitstream: What the bitstream has offered so far.
         options: How it is segmented.
         seconds: Seconds spent before the first frame: "open" and "load".
-        prompt: The prompt, and the objects that were read from it.
+        prompts: The prompts that were read, in presentation order.
+        prompt: The first of them, with the objects of all.
         notes: What the user should know, in plain words.
     """
 
     def __init__(
         self,
         reader: VideoReader,
-        prompt: ReadPrompt,
+        prompts: tuple[ReadPrompt, ...],
         options: RunOptions,
         model: LoadedModel,
         *,
         on_frame: FrameCallback,
         seconds: dict[str, float],
         notes: list[str],
+        joined: JoinedRun | None,
+        reopen: Callable[[], tuple[VideoReader, list[str]]],
     ) -> None:
         self.info: VideoInfo = reader.info
         self.model = model
         self.options = options
         self.bitstream = BitstreamStats()
         self.seconds = seconds
-        self.notes = [*notes, *prompt.notes]
-        self.prompt = prompt
+        self.notes = [*notes, *chain.from_iterable(prompt.notes for prompt in prompts)]
+        self.prompts = prompts
+        self.prompt = replace(prompts[0], objects=marked_objects(prompts))
         self._reviewer = Reviewer()
         self._cuts = CutDetector()
         self._reader = reader
+        self._reopen = reopen
+        self._joined = joined
+        self._frames_back = 0
         self._on_frame = on_frame
         self._resume_state: RunState | None = None
 
@@ -164,8 +192,12 @@ class Segmentation:
             OptionError: The prompt frame or the range lies outside the video.
             RunError: The video yields no frame to segment.
         """
-        frames = self._observed(self.bitstream.count(self._reader))
-        masks = self.model.segmenter.run(frames, self.info, self.prompt.prompt, self._resume_state)
+        if self._joined is None:
+            masks = self.model.segmenter.run(self._frames(), self.info, self.prompt.prompt, self._resume_state)
+        else:
+            if self._joined.frames_back:
+                self._reader.close()  # a file object is read by one reader at a time
+            masks = self._joined.masks(self._frames_again, self.info, self._observe_back)
         is_empty = self._resume_state is None
         for mask in masks:
             is_empty = False
@@ -186,16 +218,35 @@ class Segmentation:
     def resume(self, state: RunState) -> None:
         """Start after the masks that an earlier run with the same video, prompt, options and network returned."""
         self._resume_state = state
+        if self._joined is not None:
+            self._joined.resume(state)
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """Ids of all objects that a prompt marks, ascending."""
+        return tuple(item.object for item in self.prompt.objects)
 
     @property
     def stats(self) -> Stats:
         """Frames and seconds so far; with a resume state, including the earlier run's frames."""
-        return self.model.segmenter.stats
+        return self.model.segmenter.stats if self._joined is None else self._joined.stats
 
     @property
     def state(self) -> RunState | None:
-        """Resume state of the run; None before the first mask."""
-        return self.model.segmenter.state
+        """Resume state of the run; None before the first mask, and while frames before the first prompt are emitted."""
+        return self.model.segmenter.state if self._joined is None else self._joined.state
+
+    @property
+    def walks_back(self) -> bool:
+        """Whether masks are propagated backwards, too, before the first one is emitted."""
+        return self._joined is not None and self._joined.frames_back > 0
+
+    @property
+    def steps(self) -> tuple[int, int | None]:
+        """Frames read so far in either direction, and how many there are by the video's header; None if unknown."""
+        back = 0 if self._joined is None else self._joined.frames_back
+        ends = [end for end in (self.options.end, self.info.frames_from_header) if end is not None]
+        return self._frames_back + self.bitstream.frames, back + min(ends) if ends else None
 
     @property
     def mask_count(self) -> int | None:
@@ -226,6 +277,18 @@ class Segmentation:
     def close(self) -> None:
         """Stop decoding and close the video."""
         self._reader.close()
+
+    def _frames(self) -> Iterator[CompressedFrame]:
+        return self._observed(self.bitstream.count(self._reader))
+
+    def _frames_again(self) -> Iterator[CompressedFrame]:
+        if self.walks_back:
+            self._reader, _ = self._reopen()
+        return self._frames()
+
+    def _observe_back(self, frame: CompressedFrame) -> None:
+        self._frames_back += 1
+        self._on_frame(frame)
 
     def _clock_notes(self) -> Iterator[str]:
         jumps = [i for i in self._reader.clock_jumps if self.options.end is None or i < self.options.end]

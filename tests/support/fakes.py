@@ -15,6 +15,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,14 @@ class FaultySegmenter:
         """Resume state of the other segmenter."""
         return self._inner.state
 
-    def run(self, *arguments: Any) -> Iterator[FrameMask]:
+    def beside(self, start: int | None, end: int | None) -> FaultySegmenter:
+        """Another one for this range, with the same faults."""
+        return FaultySegmenter(self._inner.beside(start, end), self._home)
+
+    def run(self, *arguments: Any, **prompts: Any) -> Iterator[FrameMask]:
         """Yield the masks of the other segmenter."""
         behaviour = _behaviour(self._home)
-        for mask in self._inner.run(*arguments):
+        for mask in self._inner.run(*arguments, **prompts):
             _inject_if_due(self._home, mask.index, behaviour)
             yield mask
 
@@ -111,8 +116,17 @@ class ChainSegmenter:
             counts=dict(self._counts),
         )
 
+    def beside(self, start: int | None, end: int | None) -> ChainSegmenter:
+        """Another one for this range."""
+        return ChainSegmenter(replace(self.options, start=start, end=end), self._home)
+
     def run(
-        self, frames: Iterable[CompressedFrame], _info: VideoInfo, prompt: Prompt, state: RunState | None = None
+        self,
+        frames: Iterable[CompressedFrame],
+        _info: VideoInfo,
+        prompt: Prompt,
+        state: RunState | None = None,
+        **_prompts: Any,
     ) -> Iterator[FrameMask]:
         """Yield one mask per frame; presentation order must equal decode order."""
         behaviour = _behaviour(self._home)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from codec.types import CompressedFrame, VideoInfo
@@ -32,8 +32,17 @@ class StillSegmenter:
     def state(self) -> None:
         """None: an interrupted run starts over."""
 
+    def beside(self, start: int | None, end: int | None) -> StillSegmenter:
+        """Another one for this range."""
+        return StillSegmenter(replace(self.options, start=start, end=end))
+
     def run(
-        self, frames: Iterable[CompressedFrame], _info: VideoInfo, prompt: Prompt, _state: RunState | None = None
+        self,
+        frames: Iterable[CompressedFrame],
+        _info: VideoInfo,
+        prompt: Prompt,
+        _state: RunState | None = None,
+        **_prompts: object,
     ) -> Iterator[FrameMask]:
         """One mask per frame, in presentation order."""
         waiting: dict[int, CompressedFrame] = {}

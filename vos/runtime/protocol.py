@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from codec.types import CompressedFrame, VideoInfo
-from vos.types import FrameMask, Prompt, Stats
+from vos.types import FrameMask, Prompt, Remembered, Stats
 
 if TYPE_CHECKING:
     from vos.runtime.run_state import RunState
@@ -19,8 +19,18 @@ class SegmenterLike(Protocol):
     def stats(self) -> Stats:
         """Statistics of the run so far."""
 
+    def beside(self, start: int | None, end: int | None) -> SegmenterLike:
+        """Return a segmenter with the same networks for another range of frames, to run beside this one."""
+
     def run(
-        self, frames: Iterable[CompressedFrame], info: VideoInfo, prompt: Prompt, state: RunState | None = None
+        self,
+        frames: Iterable[CompressedFrame],
+        info: VideoInfo,
+        prompt: Prompt,
+        state: RunState | None = None,
+        *,
+        later: Sequence[Prompt] = (),
+        remembered: Sequence[Remembered] = (),
     ) -> Iterator[FrameMask]:
         """Yield one mask per frame, in presentation order; after `state`, only the masks not yielded before."""
 

@@ -14,19 +14,26 @@ _TOLERANCE_SECONDS = 0.5
 _TOLERANCE_SHARE = 0.1
 
 
-def check_frames(video: Video, options: JobOptions) -> None:
+def check_frames(video: Video, options: JobOptions, last_prompt: int = 0) -> None:
     """Refuse options that name a frame outside the video before the run begins; a run would notice at its end.
+
+    Args:
+        video: The video.
+        options: The options.
+        last_prompt: The last frame that a prompt marks.
 
     Raises:
         OptionError: An option names a frame outside the video.
         SourceError: This is not a video.
     """
-    first = options.first_frame
+    first = max(options.first_frame, options.prompt_frame, last_prompt)
     if not first:
         return
     frames = _exact_count(video)
     if frames is not None and first >= frames:
-        name = "the prompt frame" if first == options.prompt_frame else "start"  # as the segmenter says it at the end
+        name = (
+            "the prompt frame" if first in (options.prompt_frame, last_prompt) else "start"
+        )  # as the segmenter says it at the end
         raise OptionError(f"{name} is {first}; the video has {frames} frames, 0 to {frames - 1}")
 
 

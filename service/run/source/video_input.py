@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias, TypeGuard, cast
 
 import numpy as np
 
+from codec.backwards import open_backwards
+from codec.decode.seeking import Timestamps
 from codec.demux.picture_files import PictureFiles, find_pictures, spans
 from codec.demux.source import VideoSource
-from codec.displayed_frame import DisplayedFrame, pick_picture, read_displayed_frame
+from codec.displayed_frame import DisplayedFrame, Pictures, no_such_frame, pick_picture
 from codec.errors import MotionError
 from codec.picture_sequence import open_pictures
+from codec.random_access import list_timestamps, read_frame_at
 from codec.reader import VideoReader, open_video
 from codec.types import UInt8Array
 
@@ -21,9 +25,23 @@ Video: TypeAlias = VideoSource | UInt8Array | list[Path] | tuple[Path, ...]
 
 
 def open_input(
-    video: Video, *, short_side: int = 480, max_side: int | None = None, motion: str = "auto"
+    video: Video,
+    *,
+    short_side: int = 480,
+    max_side: int | None = None,
+    motion: str = "auto",
+    first: int = 0,
+    timestamps: Timestamps | None = None,
 ) -> tuple[VideoReader, list[str]]:
     """Open a video.
+
+    Args:
+        video: The video.
+        short_side: Limit for the shorter side of the analysis size in pixels.
+        max_side: Limit for the longer side in pixels, None for no limit.
+        motion: Where motion comes from, see `codec.reader.open_video`.
+        first: Presentation index of the first frame that is wanted; the reader may begin with an earlier one.
+        timestamps: From `timestamps_of`, for `first`.
 
     Returns:
         The reader, and notes for the user, such as on missing pictures.
@@ -33,17 +51,58 @@ def open_input(
     """
     pictures = _series(video)
     if pictures is None:
-        return open_video(cast(VideoSource, video), short_side=short_side, max_side=max_side, motion=motion), []
+        source = cast(VideoSource, video)
+        return (
+            open_video(
+                source, short_side=short_side, max_side=max_side, motion=motion, first=first, timestamps=timestamps
+            ),
+            [],
+        )
     if motion == "bitstream":
         raise MotionError("motion is 'bitstream', but pictures have no bitstream; allowed here: auto, proxy")
+    part = _from(pictures, first) if first else pictures
     if isinstance(pictures, PictureFiles):
         notes = [_gaps(pictures)] if pictures.missing else []
-        return open_pictures(pictures, codec=pictures.codec, short_side=short_side, max_side=max_side), notes
-    return open_pictures(pictures, short_side=short_side, max_side=max_side), []
+        return open_pictures(part, codec=pictures.codec, short_side=short_side, max_side=max_side, first=first), notes
+    return open_pictures(part, short_side=short_side, max_side=max_side, first=first), []
 
 
-def read_frame(video: Video, index: int) -> DisplayedFrame:
+def open_backwards_input(
+    video: Video, first: int, last: int, *, timestamps: Timestamps | None, short_side: int, max_side: int | None
+) -> VideoReader:
+    """Open a video to read its frames from `first` back to `last`; their `index` counts from 0 in this order.
+
+    Raises:
+        CodecError: The video cannot be read.
+    """
+    pictures = _series(video)
+    if pictures is None:
+        return open_backwards(
+            cast(VideoSource, video), first, last, timestamps=timestamps, short_side=short_side, max_side=max_side
+        )
+    if first >= len(pictures):
+        raise no_such_frame(first, len(pictures))
+    part = (pictures[i] for i in range(first, last - 1, -1))
+    codec = pictures.codec if isinstance(pictures, PictureFiles) else "rawvideo"
+    return open_pictures(part, codec=codec, short_side=short_side, max_side=max_side, first=first, backwards=True)
+
+
+def timestamps_of(video: Video) -> Timestamps | None:
+    """Return the timestamps of all frames of a file; None if only decoding tells, and for pictures, which need none."""
+    return list_timestamps(video) if is_file(video) else None
+
+
+def _from(pictures: Pictures, first: int) -> Iterator[UInt8Array]:
+    return (pictures[i] for i in range(first, len(pictures)))
+
+
+def read_frame(video: Video, index: int, timestamps: Timestamps | None = None) -> DisplayedFrame:
     """Read one frame of a video, by its position in presentation order, as it is displayed.
+
+    Args:
+        video: The video.
+        index: Position in presentation order.
+        timestamps: From `timestamps_of`; without them, the video is decoded up to the frame.
 
     Raises:
         NoSuchFrameError: The video has fewer frames.
@@ -51,7 +110,7 @@ def read_frame(video: Video, index: int) -> DisplayedFrame:
     """
     pictures = _series(video)
     if pictures is None:
-        return read_displayed_frame(cast(VideoSource, video), index)
+        return read_frame_at(cast(VideoSource, video), index, timestamps)
     return pick_picture(pictures, index)
 
 

@@ -1,0 +1,85 @@
+"""Walk a video backwards from its last prompt, with the segmenter that walks it forwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from codec.decode.seeking import Timestamps
+from codec.types import CompressedFrame
+from service.run.directions.given import with_known_absences
+from service.run.source.video_input import Video, open_backwards_input
+from vos.runtime.protocol import SegmenterLike
+from vos.types import FrameMask, Prompt, Remembered
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BackwardWalk:
+    """The frames from the last prompt back to another frame.
+
+    Attributes:
+        video: The video.
+        prompts: Prompts in presentation order. The walk begins with the last of them that marks an object.
+        last: Presentation index of the frame to end with.
+        timestamps: Timestamps of all frames; None if only decoding tells.
+        short_side: Limit for the shorter side of the analysis size in pixels.
+        max_side: Limit for the longer side in pixels, None for no limit.
+    """
+
+    video: Video
+    prompts: Sequence[Prompt]
+    last: int
+    timestamps: Timestamps | None
+    short_side: int
+    max_side: int | None
+
+    @property
+    def first(self) -> int:
+        """Presentation index of the frame to begin with."""
+        return max(prompt.index for prompt in self.prompts if prompt.object_ids)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return self.first - self.last + 1
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know."""
+        return [f"masks of the frames before {self.first} were propagated backwards, too, from the prompts after them"]
+
+    def masks(
+        self,
+        segmenter: SegmenterLike,
+        on_frame: Callable[[CompressedFrame], None],
+        remembered: Sequence[Remembered] = (),
+    ) -> Iterator[FrameMask]:
+        """Yield the masks of all frames, that of `first` first.
+
+        Args:
+            segmenter: Segments them; its range must be open.
+            on_frame: Called with each frame, with its presentation index.
+            remembered: Further frames with the masks of all objects.
+        """
+        first = self.first
+        covered = with_known_absences(p for p in reversed(self.prompts) if self.last <= p.index <= first)
+        prompts = [replace(prompt, index=first - prompt.index) for prompt in covered]
+        reader = open_backwards_input(
+            self.video,
+            first,
+            self.last,
+            timestamps=self.timestamps,
+            short_side=self.short_side,
+            max_side=self.max_side,
+        )
+        with closing(reader):
+
+            def observed() -> Iterator[CompressedFrame]:
+                for frame in reader:
+                    on_frame(replace(frame, index=first - frame.index))
+                    yield frame
+
+            masks = segmenter.run(observed(), reader.info, prompts[0], later=prompts[1:], remembered=remembered)
+            for mask in masks:
+                yield replace(mask, index=first - mask.index)

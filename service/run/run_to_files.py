@@ -222,7 +222,7 @@ class _FileSink:
             name=request.video.name,
             size=(self._run.info.display_width, self._run.info.display_height),
             read_info=lambda: self._run.info,
-            objects=self._run.prompt.prompt.object_ids,
+            objects=self._run.object_ids,
             categories=Categories(request.options.labels),
             about={"description": "masks by keymask", "date_created": datetime.now(UTC).isoformat(timespec="seconds")},
             look=look_of(request.options),

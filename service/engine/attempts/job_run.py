@@ -121,7 +121,7 @@ class JobRun(Attempt):
         """Add the frames of the earlier attempts to the review. By the first new mask, their cuts are known again."""
         for line in MaskLogView(self._files, self._earlier or ()).iter_lines():
             if line["index"] < end:
-                facts = facts_of_line(line, run.prompt.prompt.object_ids, run.info)
+                facts = facts_of_line(line, run.object_ids, run.info)
                 run.add_to_review(line["index"], MaskSource(line["source"]), facts)
 
     def _write(self, mask: FrameMask, log: MaskLog, state: ResumeState) -> None:

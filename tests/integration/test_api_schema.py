@@ -42,6 +42,7 @@ OPERATIONS = [
     ("POST", "/v1/probe"),
     ("POST", "/v1/prompts"),
     ("GET", "/v1/models"),
+    ("GET", "/v1/sample"),
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
     ("GET", "/metrics"),

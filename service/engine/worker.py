@@ -17,6 +17,7 @@ from typing import cast
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.engine.attempts.attempt import Attempt, AttemptLimits
+from service.engine.attempts.correction_run import CorrectionRun
 from service.engine.attempts.job_run import JobRun
 from service.engine.lease import Lease
 from service.engine.messages import Assignment, Ended, Heartbeat, NotReady, Ready
@@ -27,6 +28,7 @@ from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobStatus
 from service.run.model_loader import LoadedModel, ModelLoader
 from service.run.resume.state import delete_state
+from service.storage.correction_files import delete_parent_log
 from service.storage.job_files import Storage
 from vos.runtime.durable import remove_parts
 from vos.types import Options
@@ -114,7 +116,8 @@ class Worker:
         resumed = False
         with Lease(self._store, job, self._config.lease_seconds) as lease:
             observer = Observer(job, self._store, self._inbox, lease, self._config.poll_seconds)
-            run = JobRun(job, self._storage.job(job.id), partial(self._load_for, job), observer, self._limits)
+            attempt: Callable[..., Attempt] = JobRun if job.corrects is None else CorrectionRun
+            run = attempt(job, self._storage.job(job.id), partial(self._load_for, job), observer, self._limits)
             try:
                 change = self._segment(job, run)
                 observer.send_heartbeat(run.stats)
@@ -176,10 +179,11 @@ class Worker:
         return Failure(JobError(mapping.problem, detail), is_final=True)
 
     def _delete_states(self, job: Job) -> None:
-        """Delete the resume states of a finished job, and what killed workers left of some."""
+        """Delete what a finished job no longer needs: resume states, its parent's masks, and parts of files."""
         files = self._storage.job(job.id)
         for fence in files.attempts("state", before=job.fence + 1):
             delete_state(files.state(fence))
+        delete_parent_log(files)
         remove_parts(files.folder)
 
     def _load_for(self, job: Job, options: Options) -> LoadedModel:

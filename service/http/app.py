@@ -20,7 +20,20 @@ from service.http.access.middleware import HeadAsGet, RequestObserver, TrustedPr
 from service.http.context import EngineFactory, SandboxFactory, Services, build_services, make_process_sandbox
 from service.http.openapi import describe
 from service.http.problem_responses import add_error_handlers
-from service.http.routes import docs, events, frames, jobs, masks, models, operations, page, probe, prompts, results
+from service.http.routes import (
+    corrections,
+    docs,
+    events,
+    frames,
+    jobs,
+    masks,
+    models,
+    operations,
+    page,
+    probe,
+    prompts,
+    results,
+)
 from service.sandbox.confinement import available_confinement
 
 _log = logging.getLogger(__name__)
@@ -53,7 +66,10 @@ def create_app(
         docs_url=None,  # FastAPI's pages load scripts from other servers
         redoc_url=None,
     )
-    for resource in (jobs, events, masks, results, frames, probe, prompts, models, operations, docs, page):
+    for resource in (
+        *(jobs, corrections, events, masks, results, frames),
+        *(probe, prompts, models, operations, docs, page),
+    ):
         app.include_router(resource.router)
     add_error_handlers(app)
     app.add_middleware(HeadAsGet)

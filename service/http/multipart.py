@@ -86,7 +86,7 @@ async def receive_form(
     chunks = request.stream()
     try:
         _check_length(request, parts)
-        async for chunk in _at_rate(chunks, least_rate):
+        async for chunk in at_rate(chunks, least_rate):
             received(len(chunk))
             form.feed(chunk)
             if form.unwritten >= _BLOCK:
@@ -96,7 +96,7 @@ async def receive_form(
     except ClientDisconnect:
         raise ProblemError("upload-interrupted", "the client closed the connection before the end") from None
     except (ProblemError, StorageFullError):
-        await _drain(chunks)
+        await drain(chunks)
         raise
     finally:
         form.close()
@@ -122,7 +122,7 @@ def _check_length(request: Request, parts: Mapping[str, Part]) -> None:
         )
 
 
-async def _at_rate(chunks: AsyncIterator[bytes], rate: int) -> AsyncIterator[bytes]:
+async def at_rate(chunks: AsyncIterator[bytes], rate: int) -> AsyncIterator[bytes]:
     """Yield the chunks, and give up on a client that falls behind the rate. Time between the reads does not count."""
     left, clock = _BEHIND_SECONDS, asyncio.get_running_loop().time
     while True:
@@ -142,7 +142,7 @@ async def _at_rate(chunks: AsyncIterator[bytes], rate: int) -> AsyncIterator[byt
         yield chunk
 
 
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
+async def drain(chunks: AsyncIterator[bytes]) -> None:
     """Read on for a while, because many clients read the answer only after they have sent everything."""
     left = _DRAIN_BYTES
     with anyio.move_on_after(_DRAIN_SECONDS):

@@ -58,6 +58,8 @@ _JOB: dict[str, Any] = {
         {"object": 1, "label": None, "frame": 0, "color": "#800000", "area": 21043, "bbox": [212, 96, 174, 205]}
     ],
     "notes": [],
+    "corrects": None,
+    "origin": None,
     "report": None,
     "error": None,
     "links": links_of(_JOB_ID),
@@ -102,6 +104,7 @@ _PROBLEM: dict[str, Any] = {
 
 EXAMPLES: Mapping[str, Any] = {
     "JobView": _JOB,
+    "JobVersions": {"versions": [_JOB]},
     "JobPage": {"jobs": [_JOB], "cursor": _JOB_ID},
     "ModelList": {"models": _MODELS},
     "ProblemKind": _PROBLEM,

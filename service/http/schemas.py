@@ -85,6 +85,8 @@ class JobView(BaseModel):
     video: Video
     prompt: Annotated[list[PromptObject], Field(description="What was read from the mask.")]
     notes: Annotated[list[str], Field(description="What you should know about the uploads, in plain words.")]
+    corrects: Annotated[str | None, Field(description="Id of the job whose masks this one corrects.")]
+    origin: Annotated[str | None, Field(description="Id of the first job of the versions; null in that one.")]
     report: Annotated[dict[str, Any] | None, Field(description="Report of a finished run.")]
     error: JobFailure | None
     links: Annotated[
@@ -107,6 +109,8 @@ class JobView(BaseModel):
                 "video": _fields(job.video),
                 "prompt": [item.to_json(job.options.labels) for item in job.prompt],
                 "notes": list(job.notes),
+                "corrects": job.corrects,
+                "origin": job.origin,
                 "report": None if job.report is None else dict(job.report),
                 "error": None if job.error is None else {"type": type_of(job.error.type), "detail": job.error.detail},
                 "links": links_of(job.id, root),
@@ -129,6 +133,8 @@ def links_of(job_id: str, root: str = "") -> dict[str, str]:
         "result": f"{job}/result?format={{format}}",
         "review": f"{job}/review",
         "cancel": f"{job}/cancel",
+        "corrections": f"{job}/corrections",
+        "versions": f"{job}/versions",
     }
 
 
@@ -144,6 +150,12 @@ class RunLength(BaseModel):
 
     size: Annotated[list[int], Field(min_length=2, max_length=2, description="[height, width] in pixels.")]
     counts: str
+
+
+class JobVersions(BaseModel):
+    """A job and its corrections, the oldest first."""
+
+    versions: list[JobView]
 
 
 class ObjectMask(BaseModel):

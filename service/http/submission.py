@@ -29,8 +29,8 @@ from service.threads import in_thread
 from vos.weights.catalog import MODELS, read_record, weights_path
 
 _MAX_OPTIONS_BYTES = 1 << 14
-MAX_PROMPT_BYTES = 1 << 18
-"""Largest `prompt` part: about 10,000 points."""
+MAX_PROMPT_BYTES = 1 << 20
+"""Largest `prompt`: hundreds of masks, or about 40,000 points."""
 _REFUSALS = (IdempotencyConflictError, QueueFullError, TooManyJobsError)
 """Errors after which the database certainly has no row for the job."""
 
@@ -100,7 +100,7 @@ async def _receive_job(
         settings = services.settings
         await in_thread(services.store.check_time, job, options.model or settings.model, settings.job_seconds)
         await anyio.to_thread.run_sync(files.sync)  # a long wait, so in no thread for brief calls
-        return await in_thread(_store, services, files, space, job)
+        return await in_thread(store_job, services, files, space, job)
 
 
 async def receive_upload(services: Services, request: Request, parts: Mapping[str, Part], space: Reservation) -> str:
@@ -183,7 +183,7 @@ def _new_job(options: JobOptions, inspected: InspectedJob, digest: str, caller: 
     )
 
 
-def _store(services: Services, files: JobFiles, space: Reservation, job: Job) -> SubmittedJob:
+def store_job(services: Services, files: JobFiles, space: Reservation, job: Job) -> SubmittedJob:
     """Store the files, then the record: a record without files would be a job that cannot run."""
     services.storage.adopt(files, job.id)
     space.keep(job.id)

@@ -62,7 +62,7 @@ class ShapePrompt(BaseModel):
     frame: Annotated[int | None, Field(ge=0, le=2**31 - 1, description="Frame that is marked, counted from 0.")] = None
     object: Annotated[int, Field(ge=1, le=255, description="Id of the object in masks.")]
     label: Annotated[
-        str | None, Field(min_length=1, max_length=200, description="Name of the object, as in the option `labels`.")
+        str | None, Field(min_length=1, max_length=64, description="Name of the object, as in the option `labels`.")
     ] = None
     box: Annotated[
         tuple[Coordinate, Coordinate, Length, Length] | None,
@@ -80,6 +80,8 @@ class ShapePrompt(BaseModel):
 
     @model_validator(mode="after")
     def _check_marks(self) -> ShapePrompt:
+        if self.label is not None and not self.label.isprintable():
+            raise ValueError("a label has printable characters only")
         ways = [self.box is not None or bool(self.points), self.rle is not None, self.absent]
         if sum(ways) > 1:
             raise ValueError("an object is marked with box and points, with a mask (rle), or as absent; give one")

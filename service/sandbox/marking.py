@@ -1,17 +1,31 @@
-"""Makes masks from boxes and points on uploaded videos. Runs in a sandbox, because it decodes the video."""
+"""Makes masks from the prompts of uploaded videos. Runs in a sandbox, because it decodes the video."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco
 from pydantic import Base64Bytes, JsonValue
 
 from codec.displayed_frame import DisplayedFrame, read_displayed_frame
+from codec.reader import read_info
 from codec.types import FrameType, UInt8Array
 from service.prompts.made_mask import make_mask
-from service.prompts.shapes import Shapes, prompt_frame_of
-from service.sandbox.handles import Input, OutputFile, opened_output
-from service.sandbox.inspection import UploadLimits, check_coded_size, check_objects, check_pixels, uploaded
+from service.prompts.objects import PromptObject, objects_of
+from service.prompts.shapes import Rle, ShapePrompt, Shapes, frames_of, prompt_frame_of
+from service.run.options import JobOptions
+from service.sandbox.handles import Input, OutputFile, opened_input, opened_output
+from service.sandbox.inspection import (
+    UploadLimits,
+    check_coded_size,
+    check_objects,
+    check_pixels,
+    read_prompt,
+    uploaded,
+)
+from service.storage.correction_files import StoredPrompts
 from service.writers.mask_line import frame_line
 from service.writers.png import encode_mask
 from vos.types import FrameMask, MaskSource
@@ -28,6 +42,19 @@ class MarkedUpload:
 
     png: Base64Bytes
     values: dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedFrames:
+    """What prompts on frames of an upload mark.
+
+    Attributes:
+        objects: The objects of each frame; an absent one has no area.
+        notes: What the user should look at, in plain words.
+    """
+
+    objects: tuple[PromptObject, ...]
+    notes: tuple[str, ...]
 
 
 def mark_upload(video: Input, shapes: Shapes, limits: UploadLimits) -> MarkedUpload:
@@ -60,6 +87,103 @@ def write_mask(video: Input, mask: OutputFile, shapes: Shapes, index: int, limit
     with opened_output(mask) as file:
         file.write(encode_mask(labels))
     return notes
+
+
+def store_prompts(
+    video: Input, prompts: OutputFile, shapes: Shapes, size: tuple[int, int], limits: UploadLimits
+) -> MarkedFrames:
+    """Write the prompts of a job with several of them.
+
+    Args:
+        video: The video.
+        prompts: File to write.
+        shapes: The prompts.
+        size: Display size of the video, (width, height).
+        limits: Limits of an upload.
+
+    Raises:
+        ProblemError: As for `mark_upload`.
+    """
+    new, marked = _encoded(video, shapes, size, limits)
+    _write(StoredPrompts(new=new), prompts, limits)
+    return marked
+
+
+def store_correction(
+    video: Input,
+    prompts: OutputFile,
+    shapes: Shapes,
+    *,
+    mask: Input | None,
+    before: Input | None,
+    options: JobOptions,
+    size: tuple[int, int],
+    limits: UploadLimits,
+) -> MarkedFrames:
+    """Write the prompts of a correction, and of all jobs before it.
+
+    Args:
+        video: The video.
+        prompts: File to write.
+        shapes: The prompts of the correction.
+        mask: The mask of the job that is corrected, if it is the only prompt.
+        before: The stored prompts of that job, if it has several.
+        options: Options of the job.
+        size: Display size of the video, (width, height).
+        limits: Limits of an upload.
+
+    Raises:
+        ProblemError: As for `mark_upload`.
+    """
+    new, marked = _encoded(video, shapes, size, limits)
+    if before is not None:
+        with opened_input(before) as file:
+            earlier = StoredPrompts.model_validate_json(file.read()).merged
+    else:
+        assert mask is not None
+        with uploaded(video) as file:
+            info = read_info(file)
+        read = read_prompt(mask, info, limits, options)
+        ids = read.prompt.object_ids
+        earlier = tuple(_given(read.prompt.labels == i, options.prompt_frame, i) for i in ids)
+    _write(StoredPrompts(new=new, earlier=earlier), prompts, limits)
+    return marked
+
+
+def _encoded(video: Input, shapes: Shapes, size: tuple[int, int], limits: UploadLimits) -> tuple[Shapes, MarkedFrames]:
+    """Return the shapes with masks in place of boxes and points, and what they mark."""
+    new: list[ShapePrompt] = []
+    objects: list[PromptObject] = []
+    notes: list[str] = []
+    blank = np.zeros((size[1], size[0], 3), np.uint8)
+    for index, marked in frames_of(shapes).items():
+        check_objects("the prompt", len(marked), limits)
+        with uploaded(video) as file:
+            drawn = any(shape.rle is None and not shape.absent for shape in marked)
+            made = make_mask(read_displayed_frame(file, index).rgb if drawn else blank, marked)
+        found = {item.object: item for item in objects_of(made.labels, index, {})}
+        for shape in marked:
+            absent = PromptObject(shape.object, index, 0, (0, 0, 0, 0))
+            objects.append(found.get(shape.object, absent))
+            new.append(
+                ShapePrompt(frame=index, object=shape.object, absent=True)
+                if shape.absent
+                else _given(made.labels == shape.object, index, shape.object)
+            )
+        notes += made.notes
+    return tuple(new), MarkedFrames(tuple(objects), tuple(notes))
+
+
+def _given(mask: npt.NDArray[np.bool_], frame: int, number: int) -> ShapePrompt:
+    rle = coco.encode(np.asfortranarray(mask).view(np.uint8))
+    height, width = mask.shape
+    return ShapePrompt(frame=frame, object=number, rle=Rle(size=(height, width), counts=rle["counts"].decode("ascii")))
+
+
+def _write(stored: StoredPrompts, prompts: OutputFile, limits: UploadLimits) -> None:
+    check_objects("the prompt", len({shape.object for shape in stored.merged}), limits)
+    with opened_output(prompts) as file:
+        file.write(stored.to_json())
 
 
 def _marked(

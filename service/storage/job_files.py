@@ -1,6 +1,7 @@
 """Files of jobs. Each job has a folder named by its id; an upload arrives in a staging folder.
 
 ROOT/jobs/<job id>/{video, mask.png, results/<format>}
+ROOT/jobs/<job id>/{prompts.json, parent.json, parent-<n>.ndjson}    see `service.storage.correction_files`
 ROOT/jobs/<job id>/{frames-<fence>.ndjson, state-<fence>.npz, report-<fence>.json}   of one attempt each
 ROOT/incoming/<process>/<upload>/{video, mask.png}
 ROOT/incoming/<process>.reserved                        what the process has reserved (`service.storage.space`)
@@ -51,6 +52,20 @@ class JobFiles:
     def pictures(self) -> Path:
         """Pictures of frames on their way into memory."""
         return self.folder / "pictures"
+
+    @property
+    def prompts(self) -> Path:
+        """The prompts of a job with several of them."""
+        return self.folder / "prompts.json"
+
+    @property
+    def parent(self) -> Path:
+        """What a correction needs to know of the job that it corrects."""
+        return self.folder / "parent.json"
+
+    def parent_log(self, number: int) -> Path:
+        """Return the path of a segment of the mask log of the job that a correction corrects."""
+        return self.folder / f"parent-{number}.ndjson"
 
     def mask_log(self, fence: int) -> Path:
         """Return the path of the masks that one attempt wrote (see `service.storage.mask_log`)."""

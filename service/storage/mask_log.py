@@ -46,9 +46,13 @@ class MaskLog:
     def append(self, mask: FrameMask) -> None:
         """Write the line of a frame unless the log has it. Readers see it at once."""
         if mask.index > self.last:
-            self.size += self._file.write(encode_line(mask) + b"\n")
-            self._file.flush()
-            self.last = mask.index
+            self.copy(mask.index, encode_line(mask))
+
+    def copy(self, index: int, line: bytes) -> None:
+        """Write the line of a frame as it is in another log."""
+        self.size += self._file.write(line + b"\n")
+        self._file.flush()
+        self.last = index
 
     def sync(self) -> None:
         """Wait until all lines are on the disk."""

@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from codec.reader import open_video
+from service.engine.attempts.attempt import AttemptLimits
+from service.engine.attempts.correction_run import CorrectionRun
+from service.engine.reporting import CanceledError
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
 from service.errors import error_mapping
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobProgress, JobStatus, LogSegment
 from service.prompts.read_prompt import read_prompt
+from service.storage.correction_files import delete_parent_log
 from service.storage.job_files import Storage
 from service.writers.ndjson import RleWriter
+from tests.support.given_frames import correct_given_frames
 from tests.support.still_engine import StillSegmenter
 from vos.types import Options
 
@@ -112,6 +117,9 @@ class ThreadEngine:
 
     def _run(self, job: Job) -> None:
         try:
+            if job.corrects is not None:
+                self._correct(job)
+                return
             end = self._segment(job)
         except Exception as error:
             failure = JobError(error_mapping(error).problem, str(error))
@@ -128,17 +136,54 @@ class ThreadEngine:
             options = Options(start=job.options.start, end=job.options.end)
             masks = StillSegmenter(options).run(reader, info, read.prompt)
             for done, frame in enumerate(masks, 1):
-                while done > self.hold_at and not self.gate.wait(0.02) and self._report(job, done - 1):
+                while done > self.hold_at and not self.gate.wait(0.02) and self.report(job, done - 1):
                     pass
-                if not self._report(job, done - 1):
+                if not self.report(job, done - 1):
                     return JobStatus.CANCELED
                 if self.failing and done > 2:
                     raise RuntimeError("broken on command")
                 writer.write(frame)
                 self.sources[str(frame.source)] += 1
-                self._report(job, done)
+                self.report(job, done)
         return JobStatus.SUCCEEDED
 
-    def _report(self, job: Job, done: int) -> bool:
+    def _correct(self, job: Job) -> None:
+        limits = AttemptLimits(state_seconds=0, max_frames=1000, max_mask_bytes=1 << 30, max_seconds=600)
+        run = CorrectionRun(
+            job, self.storage.job(job.id), None, _CorrectionObserver(self, job), limits, compute=correct_given_frames
+        )
+        try:
+            outcome = run.run()
+        except CanceledError:
+            self.store.move(job.id, JobStatus.RUNNING, JobStatus.CANCELED)
+            return
+        delete_parent_log(self.storage.job(job.id))
+        changes = {"report": outcome.report, "progress": outcome.progress, "segments": run.segments}
+        self.store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, **changes)
+
+    def report(self, job: Job, done: int) -> bool:
+        """Store the progress of a job; return whether it may continue."""
         progress = JobProgress(done, job.progress.total, "segmenting", 10.0)
         return self.store.set_progress(job.id, job.fence, progress) and not self._stopped
+
+
+@dataclass
+class _CorrectionObserver:
+    """Reports the progress of a correction, and holds it while the gate of the engine is cleared."""
+
+    engine: ThreadEngine
+    job: Job
+
+    def __call__(self, progress: JobProgress, _stats: object) -> None:
+        engine, done = self.engine, progress.done
+        while done >= engine.hold_at and not engine.gate.wait(0.02) and engine.report(self.job, done):
+            pass
+        if not engine.report(self.job, done):
+            raise CanceledError
+
+    def set_segments(self, segments: Sequence[LogSegment]) -> None:
+        """Store what counts of the mask log."""
+        self.engine.store.set_segments(self.job.id, self.job.fence, segments)
+
+    def check_claim(self) -> None:
+        """Nobody else takes jobs."""

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,4})\b")
 _LONGEST_WAIT_SECONDS = 60
-_POLL_SECONDS = "1"
+POLL_SECONDS = "1"
 _CREATE_BODY = form_body(
     parts={
         "video": {"type": "string", "format": "binary", "description": "Any video that FFmpeg reads."},
@@ -58,8 +58,7 @@ _CREATE_PROBLEMS = (
     "mask-size-mismatch", "mask-unusable", "too-many-objects", "job-too-long", "model-unavailable",
     "idempotency-conflict", "queue-full", "too-many-jobs",
 )  # fmt: skip
-_CREATE_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"model": JobView, "description": "The finished job, if `Prefer: wait=N` was sent and the job ended in time."},
+CREATED: dict[int | str, dict[str, Any]] = {
     202: {
         "description": "The job waits or runs.",
         "headers": {
@@ -67,6 +66,10 @@ _CREATE_RESPONSES: dict[int | str, dict[str, Any]] = {
             "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait before reading the job."},
         },
     },
+}
+_CREATE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"model": JobView, "description": "The finished job, if `Prefer: wait=N` was sent and the job ended in time."},
+    **CREATED,
 }
 
 IdempotencyKey: TypeAlias = Annotated[
@@ -115,8 +118,8 @@ async def create_job(
             headers["Preference-Applied"] = f"wait={seconds}"
             job = await _wait(services, job, seconds)
         if job.status.finished:
-            return _job_response(request, job, 200, headers)
-    return _job_response(request, job, 202, headers | {"Retry-After": _POLL_SECONDS})
+            return job_response(request, job, 200, headers)
+    return job_response(request, job, 202, headers | {"Retry-After": POLL_SECONDS})
 
 
 @router.get("", response_model=JobPage, summary="List jobs, newest first", responses=document_problems(*COMMON))
@@ -140,7 +143,7 @@ async def list_jobs(
 )
 async def read_job(request: Request, job: JobDep) -> Response:
     """Status and progress of a job; after its end also the report or the error."""
-    return _job_response(request, job, 200, {} if job.status.finished else {"Retry-After": _POLL_SECONDS})
+    return job_response(request, job, 200, {} if job.status.finished else {"Retry-After": POLL_SECONDS})
 
 
 @router.post(
@@ -154,7 +157,7 @@ async def cancel_job(request: Request, job: JobDep, services: ServicesDep) -> Re
     changed = await in_thread(services.store.request_cancel, job.id)
     services.watcher.changed(job.id)
     services.engine.wake()
-    return _job_response(request, changed, 200)
+    return job_response(request, changed, 200)
 
 
 @router.delete(
@@ -168,7 +171,8 @@ async def delete_job(job: JobDep, services: ServicesDep) -> Response:
     return Response(status_code=204)
 
 
-def _job_response(request: Request, job: Job, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
+def job_response(request: Request, job: Job, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Return a job as the answer of a request."""
     content = JobView.of(job, root_of(request)).model_dump(mode="json")
     return JSONResponse(content, status, headers={"Cache-Control": "no-store", **(headers or {})})
 

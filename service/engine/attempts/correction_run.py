@@ -1,0 +1,155 @@
+"""One attempt at a correction: compute the frames that it can change, and take all other masks from its parent."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+from codec.types import VideoInfo
+from service.engine.attempts.attempt import Attempt, JobOutcome
+from service.engine.attempts.correction_review import CorrectionReview
+from service.run.options import RunOptions
+from service.run.resegment import Correction, resegment
+from service.run.stored_masks import IndexedMaskLines
+from service.storage.correction_files import ParentMasks, StoredPrompts, read_parent, read_prompts
+from service.storage.mask_log import MaskLog
+from service.writers.mask_line import index_of, parse_line
+from vos.runtime.durable import write_durably
+from vos.types import FrameMask, MaskSource, Stats
+
+
+class CorrectionRun(Attempt):
+    """Writes the masks of a correction: those of its parent, with the frames that change in place of theirs.
+
+    An attempt that was cut off starts over; what it copies is quickly copied again.
+
+    Args:
+        arguments: As for `Attempt`.
+        compute: Computes the frames that change.
+    """
+
+    def __init__(self, *arguments: Any, compute: Callable[..., Correction] = resegment) -> None:
+        super().__init__(*arguments)
+        self._compute = compute
+        self._counts: Counter[MaskSource] = Counter()
+        self._computed: Counter[MaskSource] = Counter()
+        self._changed: list[list[int]] = []
+
+    def run(self) -> JobOutcome:
+        """Run the correction.
+
+        Raises:
+            CodecError, VosError, ServiceError: The job fails.
+        """
+        self._report("loading")
+        parent, prompts = read_parent(self._files), read_prompts(self._files)
+        assert prompts is not None, "a correction has stored prompts"
+        run = self._compute(
+            self._files.video,
+            IndexedMaskLines(parent.lines),
+            prompts.earlier,
+            prompts.new,
+            RunOptions(**self._job.options.model_dump(exclude={"model"})),
+            load=lambda _choice, options, _settings: self._load(options),
+            on_frame=self._check_frame,
+        )
+        log = MaskLog(self._files.mask_log(self._fence))
+        with run, closing(log):
+            self._keep(())
+            self._log = log
+            review = CorrectionReview(prompts.merged, parent.report)
+            try:
+                for item in merged(_lines(parent), iter(run)):
+                    self._observer.check_claim()
+                    self._write(item, log, review, run.info)
+                    self._check_size(log)
+                    self._new += 1
+                    self._report("segmenting")
+            finally:
+                log.sync()
+            return self._finish(run, parent, prompts, review)
+
+    @property
+    def stats(self) -> Stats | None:
+        """Frames that this attempt has computed so far, None before the first one."""
+        return Stats(dict(self._computed), {}) if self._computed else None
+
+    def _write(self, item: bytes | FrameMask, log: MaskLog, review: CorrectionReview, info: VideoInfo) -> None:
+        """Write a line of the parent as it is, or a new mask."""
+        if isinstance(item, bytes):
+            line = parse_line(item)
+            log.copy(line["index"], item)
+            self._counts[review.add_line(line, info)] += 1
+            return
+        log.append(item)
+        review.add_mask(item)
+        self._counts[item.source] += 1
+        self._computed[item.source] += 1
+        if not (self._changed and self._changed[-1][1] == item.index):
+            self._changed.append([item.index, item.index])
+        self._changed[-1][1] = item.index + 1
+
+    def _finish(
+        self, run: Correction, parent: ParentMasks, prompts: StoredPrompts, review: CorrectionReview
+    ) -> JobOutcome:
+        """Write the report: that of the parent, with what has changed. The job may be called succeeded from here on."""
+        stats = Stats(dict(self._counts), {})
+        report = {
+            **parent.report,
+            # The path of the weights is internal to the server; their digest identifies them.
+            "model": {name: value for name, value in run.model.description.items() if name != "weights"},
+            "prompt": [item.to_json(self._job.options.labels) for item in self._job.prompt],
+            "frames": stats.total,
+            "frames_written": stats.total,
+            "sources": {str(source): self._counts[source] for source in MaskSource},
+            "key_share": round(stats.key_share, 4),
+            "network_runs": stats.network_runs,
+            "network_runs_saved": stats.segmented - stats.network_runs,
+            "fps": self._fps,
+            "seconds": {"total": round(time.monotonic() - self._began, 4)},
+            "resumed": False,
+            "needs_review": [item.to_json() for item in review.ranges],
+            "notes": [*parent.report.get("notes", []), *run.notes],
+            "correction": {
+                "corrects": self._job.corrects,
+                "frames": list(prompts.frames),
+                "changed": self._changed,
+                "frames_changed": self._computed.total(),
+            },
+        }
+        write_durably(self._files.report(self._fence), (json.dumps(report, indent=2) + "\n").encode())
+        return JobOutcome(report, self._finished(), None)
+
+
+def merged(lines: Iterator[bytes], changed: Iterator[FrameMask]) -> Iterator[bytes | FrameMask]:
+    """Yield lines in presentation order, with masks of their frames, or of frames between them, in their place."""
+    mask = next(changed, None)
+    for line in lines:
+        index = index_of(line)
+        while mask is not None and mask.index < index:
+            yield mask
+            mask = next(changed, None)
+        if mask is not None and mask.index == index:
+            yield mask
+            mask = next(changed, None)
+        else:
+            yield line
+    while mask is not None:
+        yield mask
+        mask = next(changed, None)
+
+
+def _lines(parent: ParentMasks) -> Iterator[bytes]:
+    """Yield the lines of the parent's masks, without their newlines."""
+    for path, size in parent.lines:
+        with path.open("rb") as file:
+            end = 0
+            for line in file:
+                end += len(line)
+                if end > size:
+                    break
+                yield line.rstrip(b"\n")

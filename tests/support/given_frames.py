@@ -1,0 +1,58 @@
+"""A stand-in for `service.run.resegment.resegment`: without a network, only the frames change that are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any
+
+from codec.reader import open_video
+from codec.types import VideoInfo
+from service.prompts.shapes import Shapes, frames_of
+from service.run.model_loader import LoadedModel
+from tests.support.still_engine import StillSegmenter
+from vos.types import FrameMask, MaskSource, Options
+
+
+@dataclass
+class GivenFrames:
+    """Yields the given frames: the stored mask with the objects that are given in place of its own."""
+
+    info: VideoInfo
+    stored: Any
+    new: Shapes
+    notes: tuple[str, ...] = ()
+
+    def __enter__(self) -> GivenFrames:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """There is nothing to close."""
+
+    @property
+    def model(self) -> LoadedModel:
+        """A network that does nothing."""
+        return LoadedModel(StillSegmenter(Options()), {"name": "still", "weights": "/a/secret/path"})
+
+    def __iter__(self) -> Iterator[FrameMask]:
+        for index, shapes in frames_of(self.new).items():
+            mask = self.stored.mask(index)
+            labels, scores = mask.labels.copy(), dict(mask.scores)
+            for shape in shapes:
+                labels[labels == shape.object] = 0
+                scores[shape.object] = 0.0 if shape.absent else 1.0
+                if shape.rle is not None:
+                    labels[shape.rle.mask()] = shape.object
+            yield replace(mask, source=MaskSource.CORRECTED, labels=labels, scores=scores)
+
+
+def correct_given_frames(
+    video: Any, stored: Any, _earlier: Shapes, new: Shapes, _options: Any, **_other: Any
+) -> GivenFrames:
+    """Replace `service.run.resegment.resegment`."""
+    with closing(open_video(video)) as reader:
+        return GivenFrames(reader.info, stored, new)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from keymask.errors import (
     problem_of,
     translated,
 )
-from keymask.marks import JobOptions, Marks
+from keymask.marks import Box, JobOptions, Mark, Marks, Point, correction
 from keymask.mask_file import MaskLike
 from keymask.models import Frame, Job, JobStatus, Model, Probe, PromptMask, Track
 from keymask.progress import ProgressOption, reporter
@@ -37,6 +37,7 @@ from keymask.protocol import (
     advanced,
     cancel_call,
     check_ended,
+    correction_call,
     frame_of,
     has_all,
     job_path,
@@ -46,6 +47,7 @@ from keymask.protocol import (
     prompt_call,
     result_call,
     submission,
+    versions_of,
 )
 from keymask.retry import FOLLOW_SECONDS, Retry
 
@@ -99,7 +101,7 @@ class AsyncClient:
         Args:
             video: Path, bytes or binary file object of a video.
             mask: Path or bytes of a picture, PIL image, or array, such as object ids [height, width]. Without it,
-                `prompt`, `box` or `boxes` marks the objects.
+                `prompt`, `prompts`, `box` or `boxes` marks the objects.
             progress: True shows a line on the terminal; a function is called with the job at every change.
             **options: See `Options` and, for boxes and points, `Marks`; what is left out is left to the service.
 
@@ -108,15 +110,24 @@ class AsyncClient:
             JobFailedError, JobCanceledError: The job did not succeed.
         """
         job = await self.submit(video, mask, **options)
-        report = reporter(progress)
-        frames = []
         async with self._canceled_unless_done(job):
-            async for frame in self.masks(job):
+            return await self.track(job, progress=progress)
+
+    async def track(self, job: JobLike, *, progress: ProgressOption = False) -> Track:
+        """Wait for a job to succeed, and return all its masks.
+
+        Raises:
+            JobFailedError, JobCanceledError: The job did not succeed.
+        """
+        report = reporter(progress)
+        current, frames = job if isinstance(job, Job) else await self.get(job), []
+        async with aclosing(self.masks(current)) as masks:
+            async for frame in masks:
                 frames.append(frame)
-                report(advanced(job, len(frames)))
-            job = await self.get(job)
-            report(job)
-        return Track(job, tuple(frames))
+                report(advanced(current, len(frames)))
+        current = await self.get(current)
+        report(current)
+        return Track(current, tuple(frames))
 
     async def stream(
         self, video: VideoLike, mask: MaskLike | None = None, **options: Unpack[JobOptions]
@@ -232,6 +243,62 @@ class AsyncClient:
         except NotFoundError:
             if not retry.perhaps_done:
                 raise
+
+    async def correct(
+        self,
+        job: JobLike,
+        prompt: Sequence[Mark] | None = None,
+        *,
+        frame: int | None = None,
+        object: int | None = None,
+        mask: MaskLike | None = None,
+        box: Box | None = None,
+        points: Sequence[Point] | None = None,
+        absent: bool = False,
+        label: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Correct the masks of a job: say what objects are on one of its frames, or on several.
+
+        Only frames that the correction can change are computed; the job itself stays as it is.
+
+        Args:
+            job: A job that has succeeded.
+            prompt: Any number of objects on any frames, in place of the other arguments.
+            frame: The frame to correct, counted from 0.
+            object: Id of the object, 1 to 255; one that the job does not have is added. Object 1 by default; for a mask
+                of object ids, all objects in it.
+            mask: Mask of the object, or object ids: array [height, width], PIL image, or path or bytes of a picture,
+                which Pillow reads. Pixels that are 0 change no other object.
+            box: Box around the object: x, y, width and height in pixels.
+            points: x, y, and 1 for a point on the object or 0 beside it.
+            absent: True if the object is not in the frame.
+            label: Name of the object.
+            idempotency_key: As for `submit`.
+
+        Returns:
+            The correction, which is a job of its own, queued; `track` returns its masks.
+
+        Raises:
+            ConflictError: The job has not succeeded.
+            InputRefusedError: The service cannot use the correction.
+        """
+        text = correction(
+            prompt, frame=frame, object=object, mask=mask, box=box, points=points, absent=absent, label=label
+        )
+        return await self._job(correction_call(job, text, idempotency_key))
+
+    async def versions(self, job: JobLike) -> list[Job]:
+        """Return the first job and all its corrections that exist, the oldest first."""
+        return versions_of(await self._send(Call("GET", job_path(job, "versions"))))
+
+    async def undo(self, job: JobLike) -> Job:
+        """Delete a correction, stop it if it runs, and return the job that it corrects.
+
+        Raises:
+            ConflictError: The job corrects no other job, or that one was deleted or has expired.
+        """
+        return await self._job(Call("POST", job_path(job, "undo")))
 
     async def download(self, job: JobLike, format: str, path: str | os.PathLike[str]) -> Path:
         """Download a result of a job that succeeded. After a lost connection, only the missing part is requested.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from keymask.errors import (
     problem_of,
     translated,
 )
-from keymask.marks import JobOptions, Marks
+from keymask.marks import Box, JobOptions, Mark, Marks, Point, correction
 from keymask.mask_file import MaskLike
 from keymask.models import Frame, Job, JobStatus, Model, Probe, PromptMask, Track
 from keymask.progress import ProgressOption, reporter
@@ -36,6 +36,7 @@ from keymask.protocol import (
     advanced,
     cancel_call,
     check_ended,
+    correction_call,
     frame_of,
     has_all,
     job_path,
@@ -45,6 +46,7 @@ from keymask.protocol import (
     prompt_call,
     result_call,
     submission,
+    versions_of,
 )
 from keymask.retry import FOLLOW_SECONDS, Retry
 
@@ -114,7 +116,7 @@ class Client:
         Args:
             video: Path, bytes or binary file object of a video.
             mask: Path or bytes of a picture, PIL image, or array, such as object ids [height, width]. Without it,
-                `prompt`, `box` or `boxes` marks the objects.
+                `prompt`, `prompts`, `box` or `boxes` marks the objects.
             progress: True shows a line on the terminal; a function is called with the job at every change.
             **options: See `Options` and, for boxes and points, `Marks`; what is left out is left to the service.
 
@@ -123,15 +125,23 @@ class Client:
             JobFailedError, JobCanceledError: The job did not succeed.
         """
         job = self.submit(video, mask, **options)
-        report = reporter(progress)
-        frames = []
         with self._canceled_unless_done(job):
-            for frame in self.masks(job):
-                frames.append(frame)
-                report(advanced(job, len(frames)))
-            job = self.get(job)
-            report(job)
-        return Track(job, tuple(frames))
+            return self.track(job, progress=progress)
+
+    def track(self, job: JobLike, *, progress: ProgressOption = False) -> Track:
+        """Wait for a job to succeed, and return all its masks.
+
+        Raises:
+            JobFailedError, JobCanceledError: The job did not succeed.
+        """
+        report = reporter(progress)
+        current, frames = job if isinstance(job, Job) else self.get(job), []
+        for frame in self.masks(current):
+            frames.append(frame)
+            report(advanced(current, len(frames)))
+        current = self.get(current)
+        report(current)
+        return Track(current, tuple(frames))
 
     def stream(self, video: VideoLike, mask: MaskLike | None = None, **options: Unpack[JobOptions]) -> Generator[Frame]:
         """Upload a video and a mask, and yield masks as they are computed; arguments as for `segment`.
@@ -173,7 +183,7 @@ class Client:
         while True:
             call = Call("GET", "/v1/jobs", {"status": wanted, "limit": limit, "cursor": cursor})
             page, cursor = jobs_of(self._send(call))
-            yield from page
+            yield from map(self._bound, page)
             if cursor is None:
                 return
 
@@ -244,6 +254,62 @@ class Client:
             if not retry.perhaps_done:
                 raise
 
+    def correct(
+        self,
+        job: JobLike,
+        prompt: Sequence[Mark] | None = None,
+        *,
+        frame: int | None = None,
+        object: int | None = None,
+        mask: MaskLike | None = None,
+        box: Box | None = None,
+        points: Sequence[Point] | None = None,
+        absent: bool = False,
+        label: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Correct the masks of a job: say what objects are on one of its frames, or on several.
+
+        Only frames that the correction can change are computed; the job itself stays as it is.
+
+        Args:
+            job: A job that has succeeded.
+            prompt: Any number of objects on any frames, in place of the other arguments.
+            frame: The frame to correct, counted from 0.
+            object: Id of the object, 1 to 255; one that the job does not have is added. Object 1 by default; for a mask
+                of object ids, all objects in it.
+            mask: Mask of the object, or object ids: array [height, width], PIL image, or path or bytes of a picture,
+                which Pillow reads. Pixels that are 0 change no other object.
+            box: Box around the object: x, y, width and height in pixels.
+            points: x, y, and 1 for a point on the object or 0 beside it.
+            absent: True if the object is not in the frame.
+            label: Name of the object.
+            idempotency_key: As for `submit`.
+
+        Returns:
+            The correction, which is a job of its own, queued; `track` returns its masks.
+
+        Raises:
+            ConflictError: The job has not succeeded.
+            InputRefusedError: The service cannot use the correction.
+        """
+        text = correction(
+            prompt, frame=frame, object=object, mask=mask, box=box, points=points, absent=absent, label=label
+        )
+        return self._job(correction_call(job, text, idempotency_key))
+
+    def versions(self, job: JobLike) -> list[Job]:
+        """Return the first job and all its corrections that exist, the oldest first."""
+        return [self._bound(found) for found in versions_of(self._send(Call("GET", job_path(job, "versions"))))]
+
+    def undo(self, job: JobLike) -> Job:
+        """Delete a correction, stop it if it runs, and return the job that it corrects.
+
+        Raises:
+            ConflictError: The job corrects no other job, or that one was deleted or has expired.
+        """
+        return self._job(Call("POST", job_path(job, "undo")))
+
     def download(self, job: JobLike, format: str, path: str | os.PathLike[str]) -> Path:
         """Download a result of a job that succeeded. After a lost connection, only the missing part is requested.
 
@@ -307,7 +373,12 @@ class Client:
             raise
 
     def _job(self, call: Call, retry: Retry | None = None) -> Job:
-        return parsed(Job, self._send(call, retry))
+        return self._bound(parsed(Job, self._send(call, retry)))
+
+    def _bound(self, job: Job) -> Job:
+        """Let the methods of a job call this client."""
+        job._client = self
+        return job
 
     def _send(self, call: Call, retry: Retry | None = None) -> httpx.Response:
         """Send a call and return the response, read to its end."""

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from keymask import rle
+from keymask.errors import InvalidArgumentError
 from keymask.mask_file import davis_palette, encode
 
 
@@ -97,8 +98,10 @@ class Job(_Response):
     """A job.
 
     Attributes:
-        prompt: What the service read from the mask.
+        prompt: What the service read from the prompts.
         notes: What you should know about the uploads, in plain words.
+        corrects: Id of the job whose masks this one corrects; None for a job with its own masks.
+        origin: Id of the first job of the versions; None in that one.
     """
 
     id: str
@@ -112,9 +115,44 @@ class Job(_Response):
     video: Video
     prompt: tuple[PromptObject, ...] = ()
     notes: tuple[str, ...] = ()
+    corrects: str | None = None
+    origin: str | None = None
     report: dict[str, Any] | None = None
     error: Failure | None = None
     links: dict[str, str] = {}
+    _client: Any = PrivateAttr(default=None)
+
+    def correct(self, prompt: Any = None, **given: Any) -> Job:
+        """Correct the masks of this job, as `Client.correct` does with the same arguments; return the correction.
+
+        Raises:
+            InvalidArgumentError: The job does not come from a `Client`, for example because it was unpickled.
+        """
+        return cast(Job, self._connected().correct(self, prompt, **given))
+
+    def versions(self) -> list[Job]:
+        """Return the first job and all its corrections that exist, as `Client.versions` does."""
+        return cast(list[Job], self._connected().versions(self))
+
+    def undo(self) -> Job:
+        """Delete this correction and return the job that it corrects, as `Client.undo` does."""
+        return cast(Job, self._connected().undo(self))
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            raise InvalidArgumentError(
+                f"job {self.id} does not come from a Client; call the client's method of this name"
+            )
+        return self._client
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and self.model_dump() == other.model_dump()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave out the client, which cannot be pickled."""
+        return super().__getstate__() | {"__pydantic_private__": {"_client": None}}
 
 
 class Model(_Response):
@@ -310,6 +348,15 @@ class Track:
 
     def __repr__(self) -> str:
         return f"Track(job={self.job.id!r}, frames={len(self)}, size={self.job.video.width}x{self.job.video.height})"
+
+    def correct(self, prompt: Any = None, **given: Any) -> Track:
+        """Correct the masks, as `Client.correct` does with the same arguments; wait, and return all corrected masks.
+
+        Raises:
+            InvalidArgumentError: The job does not come from a `Client`.
+        """
+        corrected = self.job.correct(prompt, **given)
+        return cast(Track, corrected._connected().track(corrected))
 
     @property
     def masks(self) -> npt.NDArray[np.uint8]:

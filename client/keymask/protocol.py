@@ -90,6 +90,7 @@ class Call:
         params: Query; None leaves a parameter out.
         headers: Headers.
         upload: Files of the body.
+        content: JSON text of the body, in place of files.
         patience: Seconds that the answer may take beyond the time-out of the client.
         limit: Largest time-out in seconds, whatever the client's is.
     """
@@ -99,6 +100,7 @@ class Call:
     params: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     upload: Upload | None = None
+    content: str | None = None
     patience: float = 0.0
     limit: float = math.inf
 
@@ -111,7 +113,8 @@ class Call:
         """
         params = {name: value for name, value in self.params.items() if value is not None}
         allowed = min(timeout, self.limit)
-        form: AbstractContextManager[dict[str, Any]] = self.upload.opened() if self.upload else nullcontext({})
+        body = {} if self.content is None else {"content": self.content.encode()}
+        form: AbstractContextManager[dict[str, Any]] = self.upload.opened() if self.upload else nullcontext(body)
         with form as parts:
             yield {
                 "method": self.method,
@@ -129,12 +132,14 @@ def submission(
     """Build POST /v1/jobs; it always carries an idempotency key, so that a retry never makes a second job.
 
     Raises:
-        InvalidArgumentError: Not exactly one of a mask, `prompt`, `box` and `boxes` marks the objects.
+        InvalidArgumentError: Not exactly one of a mask, `prompt`, `prompts`, `box` and `boxes` marks the objects.
     """
     options, marks = split(given)
     if (mask is not None) == bool(marks):
         ways = [*([] if mask is None else ["mask"]), *marks]
-        raise InvalidArgumentError(f"give one of mask, prompt, box and boxes; given: {', '.join(ways) or 'none'}")
+        raise InvalidArgumentError(
+            f"give one of mask, prompt, prompts, box and boxes; given: {', '.join(ways) or 'none'}"
+        )
     headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
     if wait is not None:
         headers["Prefer"] = f"wait={wait}"
@@ -158,6 +163,12 @@ def prompt_call(video: VideoLike, marks: Marks) -> Call:
     if options:
         raise TypeError(f"{', '.join(options)} is no way to mark objects; allowed: prompt, box, boxes")
     return Call("POST", "/v1/prompts", {"format": "rle"}, upload=Upload(video, prompt=to_json(ways)))
+
+
+def correction_call(job: JobLike, text: str, idempotency_key: str | None) -> Call:
+    """Build POST /v1/jobs/{id}/corrections; like a submission, it always carries an idempotency key."""
+    headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex, "Content-Type": "application/json"}
+    return Call("POST", job_path(job, "corrections"), headers=headers, content=text)
 
 
 def cancel_call(job: Job) -> Call:
@@ -197,6 +208,12 @@ def jobs_of(response: httpx.Response) -> tuple[list[Job], str | None]:
     with reading(response):
         page = response.json()
         return [Job.model_validate(job) for job in page["jobs"]], page.get("cursor")
+
+
+def versions_of(response: httpx.Response) -> list[Job]:
+    """Parse the versions of a job; raises as `parsed`."""
+    with reading(response):
+        return [Job.model_validate(job) for job in response.json()["versions"]]
 
 
 def models_of(response: httpx.Response) -> list[Model]:

@@ -1,4 +1,4 @@
-"""Decode COCO's compressed run-length encoding of masks.
+"""COCO's compressed run-length encoding of masks.
 
 Runs of 0 and 1 alternate in column-major order, starting with 0. From the third run on, each is stored as the
 difference to the run two before it. Numbers are signed, in groups of 5 bits, low groups first; a sixth bit says whether
@@ -22,6 +22,23 @@ def decode(counts: str, height: int, width: int) -> npt.NDArray[np.bool_]:
         raise ValueError(f"run lengths cover {int(runs.sum())} pixels; a mask of {width}x{height} has {height * width}")
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape(width, height).T
+
+
+def encode(mask: npt.NDArray[np.bool_]) -> str:
+    """Encode a mask bool [height, width]."""
+    pixels = np.concatenate([[False], mask.T.reshape(-1), [False]])
+    runs = np.diff(np.flatnonzero(np.diff(pixels)), prepend=0, append=mask.size)
+    runs = runs[:-1] if len(runs) > 1 and runs[-1] == 0 else runs
+    stored = runs.copy()
+    stored[3:] -= runs[1:-2]
+    text = bytearray()
+    for run in stored.tolist():
+        value, more = run, True
+        while more:
+            group, value = value & 31, value >> 5
+            more = value != (-1 if group & 16 else 0)
+            text.append(48 + group + 32 * more)
+    return text.decode("ascii")
 
 
 def _runs(counts: str) -> npt.NDArray[np.int64]:

@@ -321,3 +321,31 @@ def test_examples_run(service: Served, tmp_path: Path, command: list[str], last_
     )
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(last_line, done.stdout.splitlines()[-1])
+
+
+def test_a_track_is_corrected_and_undone(client: Client, service: Served) -> None:
+    """A correction through the client changes its frame and no other, in a new track; undo leads back."""
+    track = client.segment(service.clip, service.mask)
+    fixed = np.zeros_like(labels(service))
+    fixed[30:40, 5:20] = 1
+    corrected = track.correct(frame=5, mask=fixed)
+    np.testing.assert_array_equal(corrected[5].mask, fixed)
+    np.testing.assert_array_equal(np.delete(corrected.masks, 5, 0), np.delete(track.masks, 5, 0))
+    assert corrected.sources[5] == "corrected"
+    assert [job.id for job in corrected.job.versions()] == [track.job.id, corrected.job.id]
+    assert corrected.job.undo() == client.get(track.job)
+
+
+def test_the_asynchronous_client_corrects_too(service: Served) -> None:
+    """`AsyncClient` has the same methods, awaited."""
+
+    async def corrected() -> list[str]:
+        async with AsyncClient(str(service.client.base_url), timeout=240) as client:
+            track = await client.segment(service.clip, service.mask)
+            job = await client.correct(track.job, frame=5, object=1, absent=True)
+            assert not (await client.track(job))[5].objects
+            versions = await client.versions(job)
+            assert (await client.undo(job)).id == track.job.id
+            return [version.id for version in versions if version.id != job.id] + [track.job.id]
+
+    assert len(set(asyncio.run(corrected()))) == 1

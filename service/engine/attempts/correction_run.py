@@ -53,7 +53,7 @@ class CorrectionRun(Attempt):
             IndexedMaskLines(parent.lines),
             prompts.earlier,
             prompts.new,
-            RunOptions(**self._job.options.model_dump(exclude={"model"})),
+            RunOptions(**self._job.options.model_dump(exclude={"model", "mask_mode"})),
             load=lambda _choice, options, _settings: self._load(options),
             on_frame=self._check_frame,
         )

@@ -21,13 +21,13 @@ from vos.types import FrameMask, MaskSource
 def resegment(
     video: Path,
     stored: StoredMasks,
-    earlier: Shapes,
+    earlier: Shapes,  # noqa: ARG001 - what they can change is not computed yet
     new: Shapes,
     options: RunOptions | None = None,
     *,
     settings: Settings | None = None,
     load: ModelLoader = load_model,
-    on_frame: Callable[[CompressedFrame], None] = lambda _frame: None,
+    on_frame: Callable[[CompressedFrame], None] = lambda _frame: None,  # noqa: ARG001
 ) -> Correction:
     """Return the masks that a correction changes, in presentation order.
 

@@ -50,7 +50,7 @@ class CorrectionRun(Attempt):
         assert prompts is not None, "a correction has stored prompts"
         run = self._compute(
             self._files.video,
-            IndexedMaskLines(parent.lines),
+            IndexedMaskLines(parent.lines, (self._job.video.width, self._job.video.height)),
             prompts.earlier,
             prompts.new,
             RunOptions(**self._job.options.model_dump(exclude={"model", "mask_mode"})),

@@ -32,7 +32,7 @@ from vos.runtime.run_state import HeldReference, RunState
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import ThreadPools, one_thread
 from vos.runtime.waves import Wave, in_prompt_order, one_by_one, waves
-from vos.types import FrameMask, MaskSource, Options, Prompt, Remembered
+from vos.types import FrameMask, MaskSource, Options, Prompt, Remembered, object_ids_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +81,8 @@ class Session:
         self._begin_refiner = partial(_begin_refiner, refiner, options)
         self._base, self._refiner = self._begin_base(), self._begin_refiner()
         self._size = self._base.size
-        self._given = GivenMasks(prompts, info, self._size, self._device)
+        marked = (*prompts, *(prompt for _, prompt in remembered))
+        self._given = GivenMasks(prompts, info, self._size, self._device, object_ids_of(marked))
         self._prompts, self._first, self._object_ids = self._given.by_frame, self._given.first, self._given.object_ids
         self._labeler = Labeler(self._object_ids, info, timer, options.edges == "refined")
         self._known = torch.zeros(len(self._object_ids), dtype=torch.bool)
@@ -270,6 +271,7 @@ class Session:
     def _remember(self) -> None:
         """Let the networks remember further frames, before the first prompt."""
         for frame, prompt in self._remembered:
+            self._known |= self._given.numbers(prompt.object_ids)
             full = self._given.merged(prompt, None)
             self._base.prompt(frame.index, self._base.encode(frame), dict(enumerate(full)))
             if self._refiner is not None:

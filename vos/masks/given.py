@@ -10,7 +10,7 @@ from torch import Tensor
 from codec.types import VideoInfo
 from vos.keyframes.base_network import merge_given
 from vos.masks.geometry import PaddedSize, prompt_to_soft
-from vos.types import Prompt, object_ids_of
+from vos.types import Prompt
 
 
 class GivenMasks:
@@ -21,20 +21,28 @@ class GivenMasks:
         info: Sizes and orientation of the video.
         size: Sizes of the pictures.
         device: Device of the masks.
+        object_ids: Ids of all objects, ascending.
 
     Attributes:
         by_frame: Presentation index -> prompt.
         first: Presentation index of the first prompt frame.
-        object_ids: Ids of all objects that a prompt marks.
+        object_ids: Ids of all objects, ascending.
 
     Raises:
-        PromptError: A mask does not match the video's display size, or an object is absent and nowhere marked.
+        PromptError: A mask does not match the video's display size.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], info: VideoInfo, size: PaddedSize, device: torch.device) -> None:
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        info: VideoInfo,
+        size: PaddedSize,
+        device: torch.device,
+        object_ids: tuple[int, ...],
+    ) -> None:
         self.by_frame: Mapping[int, Prompt] = {prompt.index: prompt for prompt in prompts}
         self.first = min(self.by_frame)
-        self.object_ids = object_ids_of(prompts)
+        self.object_ids = object_ids
         self._info, self._size, self._device = info, size, device
         for prompt in prompts:
             self._soft(prompt)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -54,7 +54,7 @@ class BackwardWalk:
         segmenter: SegmenterLike,
         on_frame: Callable[[CompressedFrame], None],
         remembered: Sequence[Remembered] = (),
-    ) -> Iterator[FrameMask]:
+    ) -> Generator[FrameMask]:
         """Yield the masks of all frames, that of `first` first.
 
         Args:

@@ -47,8 +47,9 @@ def given_by_frame(given: Given, options: RunOptions) -> tuple[dict[int, Mask | 
             raise OptionError(f"prompt frame is {index}; it must be 0 or more")
         if isinstance(part, tuple) and (other := [s.frame for s in part if s.frame not in (None, index)]):
             raise UsageError(f"the prompt of frame {index} marks frame {other[0]}")
-        if isinstance(part, tuple):
-            options = on_marked_frame(options.model_copy(update={"prompt_frame": index}), part)
+        names = {s.object: s.label for s in part if s.label is not None} if isinstance(part, tuple) else {}
+        if names:
+            options = options.model_copy(update={"labels": names | (options.labels or {})})
     first = min(given)
     if chosen is not None and chosen != first:
         raise UsageError(f"the first prompt is on frame {first}, but prompt_frame is {chosen}")
@@ -93,25 +94,33 @@ def make_masks(
 
 
 def read_prompts(
-    made: Mapping[int, MadePrompt], info: VideoInfo, options: RunOptions, source: MaskSource = MaskSource.PROMPT
+    made: Mapping[int, MadePrompt], info: VideoInfo, options: RunOptions, earlier: Iterable[ReadPrompt] | None = None
 ) -> tuple[ReadPrompt, ...]:
     """Read the prompts of a video, in presentation order.
+
+    Args:
+        made: The masks.
+        info: The video.
+        options: How masks are read.
+        earlier: Prompts that these ones correct; None if they are the first ones.
 
     Raises:
         MaskFileError: A mask cannot be read, does not have a size of the video, or may mean several things.
         PromptError: A mask marks no object.
     """
+    source = MaskSource.PROMPT if earlier is None else MaskSource.CORRECTED
+    known = list(earlier or ())
     prompts: list[ReadPrompt] = []
     for index, part in made.items():
         mode = "ids" if part.is_made else options.mask_mode
         read = read_prompt(part.mask, info, index, mode, absent=part.absent)
-        read = read if part.is_made else _with_known_colors(read, prompts)
+        read = read if part.is_made else _with_known_colors(read, [*known, *prompts])
         notes = (*part.notes, *read.notes)
         if len(made) > 1:
             notes = tuple(f"prompt of frame {index}: {note}" for note in notes)
         prompts.append(replace(read, prompt=replace(read.prompt, source=source), notes=notes))
-    object_ids_of(read.prompt for read in prompts)  # refuses an object that is only absent
-    if not any(read.objects for read in prompts):
+    object_ids_of(read.prompt for read in (*known, *prompts))  # refuses an object that is only absent
+    if not any(read.objects for read in (*known, *prompts)):
         raise PromptError("the prompt marks no object; mark at least one")
     return tuple(prompts)
 
@@ -143,6 +152,23 @@ def marked_objects(prompts: Iterable[ReadPrompt]) -> tuple[PromptObject, ...]:
         for item in prompt.objects:
             found.setdefault(item.object, item)
     return tuple(found[number] for number in sorted(found))
+
+
+def joined_prompts(earlier: Iterable[Prompt], new: Iterable[Prompt]) -> dict[int, Prompt]:
+    """Return prompts by presentation index. Of a frame that both have, what the new one gives replaces the earlier."""
+    joined = {prompt.index: prompt for prompt in earlier}
+    for prompt in new:
+        before = joined.get(prompt.index)
+        joined[prompt.index] = prompt if before is None else _on_top(prompt, before)
+    return joined
+
+
+def _on_top(new: Prompt, earlier: Prompt) -> Prompt:
+    """Return a prompt with what a new one gives, and else what an earlier one of the same frame gives."""
+    replaced = np.isin(earlier.labels, new.given_ids) | (new.labels > 0)
+    labels = np.where(replaced, new.labels, earlier.labels)
+    absent = {*new.absent, *earlier.absent} - {int(number) for number in np.unique(labels)}
+    return replace(new, labels=labels, absent=tuple(sorted(absent)))
 
 
 def with_known_absences(prompts: Iterable[Prompt]) -> list[Prompt]:

@@ -16,6 +16,8 @@ from vos.types import GIVEN, FrameMask, Prompt
 
 _GIVEN_WEIGHT = 2.0
 """Weight of an object in its prompt frame: above any confidence."""
+ABSENT_SCORE = 0.5
+"""Confidence that an object without a pixel is absent, where the prompt before says so."""
 
 
 def side_weight(score: float, distance: int, other: int | None) -> float:
@@ -31,6 +33,27 @@ def side_weight(score: float, distance: int, other: int | None) -> float:
     return score if other is None else score * other / (distance + other)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """Masks of a frame that were propagated from one side.
+
+    Attributes:
+        mask: The mask.
+        distances: Object id -> frames to its prompt on this side. Other objects in the mask do not count.
+        absent: Objects that this prompt says are not in its frame. Where an object is gone is no sign that it was gone
+            before, so the side of the prompts after a frame has none.
+    """
+
+    mask: FrameMask
+    distances: Mapping[int, int]
+    absent: frozenset[int] = frozenset()
+
+    def score(self, number: int) -> float:
+        """Confidence in what the mask says of an object."""
+        score = self.mask.scores.get(number, 0.0)
+        return ABSENT_SCORE if score == 0 and number in self.absent else score
+
+
 class PromptDistances:
     """How far each object's prompts are from a frame.
 
@@ -40,7 +63,9 @@ class PromptDistances:
 
     def __init__(self, prompts: Iterable[Prompt]) -> None:
         self._frames: dict[int, list[int]] = {}
+        self._absent: set[tuple[int, int]] = set()
         for prompt in sorted(prompts, key=lambda prompt: prompt.index):
+            self._absent |= {(prompt.index, number) for number in prompt.absent}
             for number in prompt.given_ids:
                 self._frames.setdefault(number, []).append(prompt.index)
 
@@ -55,18 +80,11 @@ class PromptDistances:
         found = {number: place for number, place in places.items() if place < len(self._frames[number])}
         return {number: self._frames[number][place] - index for number, place in found.items()}
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Side:
-    """Masks of a frame that were propagated from one side.
-
-    Attributes:
-        mask: The mask.
-        distances: Object id -> frames to its prompt on this side. Other objects in the mask do not count.
-    """
-
-    mask: FrameMask
-    distances: Mapping[int, int]
+    def side(self, mask: FrameMask, *, forward: bool) -> Side:
+        """Return masks that were propagated from the prompts before the frame, or from those after it."""
+        distances = self.before(mask.index) if forward else self.after(mask.index)
+        absent = {n for n, distance in distances.items() if forward and (mask.index - distance, n) in self._absent}
+        return Side(mask, distances, frozenset(absent))
 
 
 def join(forward: Side | None, backward: Side | None) -> FrameMask:
@@ -84,7 +102,7 @@ def join(forward: Side | None, backward: Side | None) -> FrameMask:
     for place, side in enumerate(sides):
         for number, distance in side.distances.items():
             other = next((s.distances.get(number) for s in sides if s is not side), None)
-            weight = side_weight(side.mask.scores.get(number, 0.0), distance, other)
+            weight = side_weight(side.score(number), distance, other)
             if number not in chosen or weight > chosen[number][0]:
                 chosen[number] = weight, place
     labels = np.zeros_like(sides[0].mask.labels)

@@ -11,7 +11,7 @@ from itertools import chain
 from codec.types import CompressedFrame, VideoInfo
 from service.run.directions.backward import BackwardWalk
 from service.run.directions.given import with_known_absences
-from service.run.directions.join import PromptDistances, Side, join
+from service.run.directions.join import PromptDistances, join
 from service.run.directions.spool import MaskSpool
 from vos.runtime.protocol import SegmenterLike
 from vos.runtime.run_state import RunState
@@ -123,8 +123,8 @@ class JoinedRun:
                 yield self._emit(mask.index, mask, None if spool is None else spool.mask(mask.index))
 
     def _emit(self, index: int, forward: FrameMask | None, backward: FrameMask | None) -> FrameMask:
-        ahead = None if forward is None else Side(forward, self._distances.before(index))
-        back = None if backward is None else Side(backward, self._distances.after(index))
+        ahead = None if forward is None else self._distances.side(forward, forward=True)
+        back = None if backward is None else self._distances.side(backward, forward=False)
         mask = join(ahead, back)
         if self._walk is not None:
             self._not_emitted[mask.source] -= 1  # it was counted when its side was segmented

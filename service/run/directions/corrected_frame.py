@@ -1,0 +1,143 @@
+"""What one corrected frame changes in the masks around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from codec.types import UInt8Array
+from service.run.directions.join import ABSENT_SCORE, side_weight
+from service.run.directions.stored_masks import StoredMasks
+from vos.types import GIVEN, FrameMask, MaskSource, Prompt
+
+AGREEING_IOU = 0.95
+"""IoU from which a new mask agrees with the stored one."""
+AGREEING_FRAMES = 8
+"""Frames in a row that agree with the stored masks, or keep them, after which a direction ends."""
+_MOST_REMEMBERED = 2
+"""Prompt frames that the networks remember: the first one and the one nearest to the corrected frame."""
+
+
+class CorrectedFrame:
+    """A corrected frame, and how new masks that come from it join the stored ones.
+
+    Args:
+        prompt: What was given for the frame.
+        prompts: All prompts by presentation index, also that of the frame.
+        stored: Masks before the correction.
+        both: Whether stored masks may come from the prompt after a frame, too.
+    """
+
+    def __init__(self, prompt: Prompt, prompts: Mapping[int, Prompt], stored: StoredMasks, *, both: bool) -> None:
+        self.index, self.prompt = prompt.index, prompt
+        self._stored, self._both = stored, both
+        others = {i: other for i, other in prompts.items() if i != prompt.index}
+        self._before = {k: max((i for i in others if i < self.index and k in others[i].given_ids), default=None)
+                        for k in prompt.given_ids}  # fmt: skip
+        self._after = {k: min((i for i in others if i > self.index and k in others[i].given_ids), default=None)
+                       for k in prompt.given_ids}  # fmt: skip
+        known = {number for other in others.values() for number in other.object_ids}
+        # What is remembered of other frames says that new objects are background.
+        frames = sorted(others) if set(prompt.object_ids) <= known else []
+        chosen = {*frames[:1], *sorted(frames, key=lambda i: abs(i - self.index))[: _MOST_REMEMBERED - 1]}
+        masks = ((i, stored.mask(i)) for i in sorted(chosen))
+        self.remembered = {i: Prompt(mask.labels) for i, mask in masks if mask is not None and mask.labels.any()}
+
+    @property
+    def whole(self) -> Prompt | None:
+        """The masks of all objects in the frame; None if no object is known."""
+        labels = self._mask().labels
+        known = {number for prompt in self.remembered.values() for number in prompt.object_ids}
+        shown = {int(number) for number in np.unique(labels) if number}
+        absent = tuple(sorted(known - shown))
+        return Prompt(labels, self.index, absent, MaskSource.CORRECTED) if shown or absent else None
+
+    @property
+    def mask(self) -> FrameMask:
+        """The frame's new mask: the given objects exactly, others as they were."""
+        return self._mask()
+
+    def last(self, first_frame: int) -> int:
+        """Presentation index of the first frame that may change; the corrected one if only absences were given."""
+        if not self.prompt.object_ids:
+            return self.index
+        limits = [first_frame - 1 if limit is None else limit for limit in self._before.values()]
+        return max(first_frame, min(limits) + 1)
+
+    def end(self, end: int | None) -> int | None:
+        """Presentation index after the last frame that may change; None for the end of the video."""
+        limits = [limit for limit in self._after.values() if limit is not None]
+        if len(limits) < len(self._after):
+            return end
+        return max(limits) if end is None else min(end, max(limits))
+
+    def joined(self, new: FrameMask, stored: FrameMask) -> tuple[FrameMask | None, bool]:
+        """Join the new mask of another frame with the stored one.
+
+        Returns:
+            The frame's mask, None if it does not change; and whether the new mask agrees with the stored one, or the
+            stored one counts more.
+        """
+        chosen = [k for k in self.prompt.given_ids if self._counts_more(k, new, stored)]
+        agrees = all(_iou(new.labels == k, stored.labels == k) >= AGREEING_IOU for k in chosen)
+        labels = stored.labels.copy()
+        labels[np.isin(labels, chosen)] = 0
+        taken = np.isin(new.labels, chosen)
+        labels[taken] = new.labels[taken]
+        if np.array_equal(labels, stored.labels):
+            return None, agrees
+        scores = stored.scores | {k: new.scores.get(k, 0.0) for k in chosen}
+        source = stored.source if stored.source in GIVEN else new.source
+        return replace(stored, labels=labels, scores=scores, source=source), agrees
+
+    def _counts_more(self, number: int, new: FrameMask, stored: FrameMask) -> bool:
+        """Whether the new mask of an object counts more than the stored one, by the rule of `join`."""
+        index, is_ahead = new.index, new.index > self.index
+        limit = (self._after if is_ahead else self._before)[number]
+        if limit is not None and (index >= limit if is_ahead else index <= limit):
+            return False
+        if limit is None or (is_ahead and not self._both):
+            return True
+        score = new.scores.get(number, 0.0)
+        if is_ahead and number in self.prompt.absent and score == 0:
+            score = ABSENT_SCORE
+        distance, other = abs(index - self.index), abs(limit - index)
+        return side_weight(score, distance, other) > side_weight(stored.scores.get(number, 0.0), other, distance)
+
+    def _mask(self) -> FrameMask:
+        stored = self._stored.mask(self.index)
+        assert stored is not None
+        labels: UInt8Array = np.where(np.isin(stored.labels, self.prompt.given_ids), np.uint8(0), stored.labels)
+        labels = np.where(self.prompt.labels > 0, self.prompt.labels, labels)
+        scores = stored.scores | dict.fromkeys(self.prompt.object_ids, 1.0) | dict.fromkeys(self.prompt.absent, 0.0)
+        return replace(stored, labels=labels, scores=scores, source=MaskSource.CORRECTED)
+
+
+def changes_of(corrected: CorrectedFrame, new: Iterator[FrameMask], stored: StoredMasks) -> Iterator[FrameMask]:
+    """Yield the changed masks of the frames after the corrected one in a walk, until new and stored masks agree.
+
+    Args:
+        corrected: The corrected frame.
+        new: Masks of a walk that begins with it.
+        stored: Masks before the correction.
+    """
+    agreeing = 0
+    for mask in new:
+        if mask.index == corrected.index:
+            continue
+        before = stored.mask(mask.index)
+        if before is None:
+            return
+        changed, agrees = corrected.joined(mask, before)
+        agreeing = agreeing + 1 if agrees else 0
+        if changed is not None:
+            yield changed
+        if agreeing == AGREEING_FRAMES:
+            return
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    union = int((one | other).sum())
+    return int((one & other).sum()) / union if union else 1.0

@@ -1,0 +1,305 @@
+"""Segment again only the frames that a correction changes.
+
+From a corrected frame, masks of the corrected objects are propagated forwards to their next prompt and backwards to the
+one before. What lies behind a seek is not decoded, other objects keep their masks, and each direction ends early where
+the new masks agree with the stored ones.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+from codec.decode.seeking import Timestamps
+from codec.reader import VideoReader
+from codec.types import CompressedFrame, VideoInfo
+from service.config import Settings, load_settings
+from service.prompts.objects import PromptObject
+from service.prompts.read_prompt import ReadPrompt
+from service.run.bitstream_stats import BitstreamStats
+from service.run.directions.backward import BackwardWalk
+from service.run.directions.corrected_frame import CorrectedFrame, changes_of
+from service.run.directions.given import (
+    Given,
+    given_by_frame,
+    joined_prompts,
+    make_masks,
+    marked_objects,
+    read_prompts,
+)
+from service.run.directions.stored_masks import ChangedMasks, StoredMasks
+from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
+from service.run.options import RunOptions
+from service.run.report import Report
+from service.run.source.analysis_size import requested_side, sufficient_side
+from service.run.source.frame_range import check_frames
+from service.run.source.video_input import Video, open_input, timestamps_of
+from vos.errors import OptionError
+from vos.types import FrameMask, MaskSource, Prompt, Stats
+
+FrameCallback = Callable[[CompressedFrame], None]
+
+
+def resegment(
+    video: Video,
+    stored: StoredMasks,
+    earlier: Given,
+    new: Given,
+    options: RunOptions | None = None,
+    *,
+    settings: Settings | None = None,
+    load: ModelLoader = load_model,
+    on_frame: FrameCallback = lambda _frame: None,
+) -> Correction:
+    """Correct a result; iterate over what is returned for the masks of the frames that change.
+
+    Args:
+        video: As for `service.run.segment.segment`.
+        stored: Masks of the result.
+        earlier: Prompts of the result, and of corrections before this one.
+        new: Prompts of this correction. Objects that they do not give keep their masks.
+        options: Those of the result.
+        settings: As for `segment`.
+        load: Loads the network.
+        on_frame: Called with each frame that is decoded for a walk; it may raise to stop the correction.
+
+    Raises:
+        CodecError: The video cannot be read.
+        VosError: A prompt, an option or the weights cannot be used.
+        MaskFileError: A mask file cannot be used.
+        UsageError: An object is marked twice in a frame.
+        OptionError: A corrected frame is not in the result.
+    """
+    options, settings = options or RunOptions(), settings or load_settings()
+    started = perf_counter()
+    # What is corrected lies anywhere, and shapes have no mask to be read in some mode.
+    free = RunOptions(**options.model_dump(exclude={"prompt_frame", "mask_mode"}, exclude_unset=True))
+    given, _ = given_by_frame(earlier, options if not isinstance(earlier, tuple) else free)
+    changes, _ = given_by_frame(new, free)
+    check_frames(video, options, max(changes))
+    timestamps = timestamps_of(video)
+    made, made_changes = make_masks(video, given, timestamps), make_masks(video, changes, timestamps)
+    side = requested_side(options)
+    with closing(open_input(video, short_side=side, max_side=options.max_side, motion=options.motion)[0]) as reader:
+        info = reader.info
+    before = read_prompts(made, info, options)
+    if options.analysis_side == "auto":
+        side = sufficient_side(marked_objects(before), info)
+    reads = read_prompts(made_changes, info, options, before)
+    for read in reads:
+        if stored.mask(read.prompt.index) is None:
+            raise OptionError(f"frame {read.prompt.index} has no mask in the result, so it cannot be corrected")
+    opened = perf_counter()
+    model = load(choice_of(options), options.for_segmenter(), settings)
+    seconds = {"open": opened - started, "load": perf_counter() - opened}
+    return Correction(
+        _Source(video, timestamps, side, options),
+        info,
+        ChangedMasks(stored),
+        joined_prompts([read.prompt for read in before], [read.prompt for read in reads]),
+        model=model,
+        reads=reads,
+        objects=marked_objects((*before, *reads)),
+        on_frame=on_frame,
+        seconds=seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """Where frames come from.
+
+    Attributes:
+        video: The video.
+        timestamps: Timestamps of all frames; None if only decoding tells.
+        side: Limit for the shorter side of the analysis size in pixels.
+        options: Options of the result.
+    """
+
+    video: Video
+    timestamps: Timestamps | None
+    side: int
+    options: RunOptions
+
+    def open(self, first: int) -> VideoReader:
+        """Open the video near a frame, to be read forwards."""
+        options = self.options
+        return open_input(
+            self.video,
+            short_side=self.side,
+            max_side=options.max_side,
+            motion=options.motion,
+            first=first,
+            timestamps=self.timestamps,
+        )[0]
+
+    def frame(self, index: int) -> CompressedFrame:
+        """Read one frame."""
+        with closing(self.open(index)) as reader:
+            return next(frame for frame in reader if frame.index == index)
+
+    def walk_back(self, prompt: Prompt, last: int) -> BackwardWalk:
+        """Return the walk from a prompt frame back to another one."""
+        return BackwardWalk(self.video, [prompt], last, self.timestamps, self.side, self.options.max_side)
+
+
+class Correction:
+    """A result that is being corrected: iterate over it once, inside `with`, for the masks of the frames that change.
+
+    Attributes:
+        info: Sizes and orientation of the video.
+        model: The loaded network.
+        options: Options of the result.
+        bitstream: What the bitstream has offered so far.
+        notes: What the user should know, in plain words.
+        objects: Objects of all prompts.
+    """
+
+    def __init__(
+        self,
+        source: _Source,
+        info: VideoInfo,
+        masks: ChangedMasks,
+        prompts: Mapping[int, Prompt],
+        *,
+        model: LoadedModel,
+        reads: Sequence[ReadPrompt],
+        objects: tuple[PromptObject, ...],
+        on_frame: FrameCallback,
+        seconds: dict[str, float],
+    ) -> None:
+        self.info, self.model, self.options, self.objects = info, model, source.options, objects
+        self.notes = [note for read in reads for note in read.notes]
+        self.bitstream = BitstreamStats()
+        self._source, self._masks, self._prompts = source, masks, prompts
+        self._corrected = [read.prompt for read in reads]
+        self._on_frame, self._seconds = on_frame, seconds
+        self._done = 0
+        self._stages: Counter[str] = Counter()
+        self._segmented: Counter[MaskSource] = Counter()
+        self._changed: Counter[MaskSource] = Counter()
+
+    def __enter__(self) -> Correction:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[FrameMask]:
+        """Yield the masks of the frames that change, in presentation order.
+
+        Raises:
+            BrokenStreamError: Decoding stopped in the middle.
+        """
+        *others, final = self._corrected
+        for prompt in self._corrected:  # exact in every walk, also of the other corrected frames
+            self._masks.change(self._frame(prompt).mask)
+        for prompt in others:
+            for mask in self._walks(prompt):
+                self._masks.change(mask)
+        waiting: deque[int] | None = None
+        for mask in self._walks(final):
+            self._masks.change(mask)
+            if mask.index < final.index:
+                continue
+            waiting = deque(self._masks.indices) if waiting is None else waiting  # all before this frame are known now
+            while waiting and waiting[0] < mask.index:
+                yield self._emit(waiting.popleft())
+            if waiting and waiting[0] == mask.index:
+                waiting.popleft()
+            yield self._emit(mask.index)
+        for index in waiting or ():
+            yield self._emit(index)
+
+    @property
+    def steps(self) -> tuple[int, int | None]:
+        """Frames read so far in either direction, and how many there are at most; None if unknown."""
+        return self._done, None if self._most is None else max(self._done, self._most)
+
+    @property
+    def stats(self) -> Stats:
+        """Changed frames by source and seconds; frames that were segmented and do not change are before the start."""
+        return Stats(dict(self._changed), dict(self._stages), dict(self._segmented - self._changed))
+
+    def report(self, seconds: dict[str, float], notes: Iterable[str] = (), **other: Any) -> Report:
+        """Return the report so far, as `service.run.segment.Segmentation.report` does."""
+        return Report(
+            codec=self.bitstream.to_json(self.info),
+            model=self.model.description,
+            options=self.options,
+            stats=self.stats,
+            seconds=self._seconds | seconds,
+            notes=(*self.notes, *notes),
+            prompt=self.objects,
+            pixels=self.info.display_width * self.info.display_height,
+            **other,
+        )
+
+    def close(self) -> None:
+        """Remove temporary files."""
+        self._masks.close()
+
+    @cached_property
+    def _most(self) -> int | None:
+        """Frames that are read if no direction ends early."""
+        total = 0
+        for prompt in self._corrected:
+            corrected, timestamps = self._frame(prompt), self._source.timestamps
+            end = corrected.end(self.options.end)
+            count = self.info.frames_from_header if timestamps is None else len(timestamps)
+            ends = [number for number in (end, count) if number is not None]
+            if not ends:
+                return None
+            total += prompt.index - corrected.last(self.options.first_frame) + min(ends) - prompt.index
+        return total
+
+    def _frame(self, prompt: Prompt) -> CorrectedFrame:
+        return CorrectedFrame(prompt, self._prompts, self._masks, both=self.options.direction == "both")
+
+    def _emit(self, index: int) -> FrameMask:
+        mask = self._masks.mask(index)
+        assert mask is not None
+        self._changed[mask.source] += 1
+        return mask
+
+    def _walks(self, prompt: Prompt) -> Iterator[FrameMask]:
+        """Yield what one corrected frame changes: frames before it, backwards; the frame; frames after it."""
+        corrected = self._frame(prompt)
+        whole, last, end = corrected.whole, corrected.last(self.options.first_frame), corrected.end(self.options.end)
+        remembered = [(self._source.frame(index), given) for index, given in corrected.remembered.items()]
+        if whole is not None and last < prompt.index:
+            walk = self._source.walk_back(whole, last)
+            turned = [(replace(frame, index=prompt.index - frame.index), given) for frame, given in remembered]
+            segmenter = self.model.segmenter.beside(None, None)
+            with closing(walk.masks(segmenter, self._count, turned)) as new:
+                yield from changes_of(corrected, self._counted(new), self._masks)
+            self._stages.update(segmenter.stats.seconds)
+        yield corrected.mask
+        if whole is not None:
+            segmenter = self.model.segmenter.beside(None, end)
+            with closing(self._source.open(prompt.index)) as reader:
+                masks = segmenter.run(self._observed(reader), self.info, whole, remembered=remembered)
+                yield from changes_of(corrected, self._counted(masks), self._masks)
+            self._stages.update(segmenter.stats.seconds)
+
+    def _counted(self, masks: Iterator[FrameMask]) -> Iterator[FrameMask]:
+        for mask in masks:
+            self._segmented[mask.source] += 1
+            yield mask
+
+    def _observed(self, reader: VideoReader) -> Iterator[CompressedFrame]:
+        for frame in self.bitstream.count(reader):
+            self._count(frame)
+            yield frame
+
+    def _count(self, frame: CompressedFrame) -> None:
+        self._done += 1
+        self._on_frame(frame)

@@ -1,0 +1,173 @@
+"""Corrections compute only the frames that change, and leave everything else as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codec.types import UInt8Array
+from service.run.directions.resegment import resegment
+from service.run.directions.stored_masks import IndexedMaskLines
+from service.run.options import RunOptions
+from service.run.segment import segment
+from service.writers.mask_line import encode_line
+from tests.support.squares import coded, iou, load_brightness, moving_square, true_masks
+from vos.errors import OptionError, PromptError
+from vos.types import FrameMask, MaskSource
+
+COUNT = 24
+PROXY = RunOptions(motion="proxy")
+
+
+@pytest.fixture(scope="module")
+def clip() -> bytes:
+    """The square, in groups of 6 frames."""
+    return coded(moving_square(COUNT), keyint=6, bframes=0)
+
+
+class Stored:
+    """Masks in memory."""
+
+    def __init__(self, masks: list[FrameMask]) -> None:
+        self.masks = {mask.index: mask for mask in masks}
+
+    def mask(self, index: int) -> FrameMask | None:
+        """The mask of a frame."""
+        return self.masks.get(index)
+
+
+def upper(truth: UInt8Array) -> UInt8Array:
+    """The upper half of the square."""
+    half = truth.copy()
+    half[..., 32:, :] = 0
+    return half
+
+
+def run(clip: bytes, prompts: dict[int, UInt8Array], options: RunOptions = PROXY) -> Stored:
+    """The masks of a whole run."""
+    with segment(clip, prompts, options, load=load_brightness()) as whole:
+        return Stored(list(whole))
+
+
+def correct(
+    clip: bytes, stored: Stored, earlier: dict[int, UInt8Array], new: object, options: RunOptions = PROXY
+) -> tuple[dict[int, FrameMask], set[int]]:
+    """The changed masks, and the frames that were read."""
+    read: set[int] = set()
+    with resegment(
+        clip, stored, earlier, new, options, load=load_brightness(), on_frame=lambda frame: read.add(frame.index)
+    ) as correction:
+        masks = list(correction)
+        assert correction.steps[0] <= (correction.steps[1] or 0)
+        assert correction.stats.total == len(masks)
+        assert correction.report({"write": 0, "total": 1}).to_json()["sources"]["corrected"] >= 1
+    assert [mask.index for mask in masks] == sorted({mask.index for mask in masks})
+    return {mask.index: mask for mask in masks}, read
+
+
+def test_a_correction_travels_forwards_and_half_way_back(clip: bytes) -> None:
+    """Wrong masks are replaced from the corrected frame on, and before it up to where the first prompt counts more."""
+    truth = true_masks(COUNT)
+    stored = run(clip, {0: upper(truth[0])})
+    changed, _ = correct(clip, stored, {0: upper(truth[0])}, {14: truth[14]})
+    assert np.array_equal(changed[14].labels, truth[14])
+    assert changed[14].source is MaskSource.CORRECTED
+    assert set(range(14, COUNT)) <= changed.keys()
+    assert min(iou(changed[i].labels, truth[i]) for i in range(14, COUNT)) > 0.75
+    assert set(range(9, 14)) <= changed.keys()
+    assert min(iou(changed[i].labels, truth[i]) for i in range(9, 14)) > 0.75
+    assert not changed.keys() & set(range(5))
+    assert changed[20].time == stored.masks[20].time
+    assert changed[20].source is MaskSource.PROPAGATED
+
+
+def test_other_objects_keep_their_masks(clip: bytes) -> None:
+    """Only the corrected object changes, pixel by pixel."""
+    truth = true_masks(COUNT)
+    first = upper(truth[0])
+    first[50:60, 20:60] = 2
+    stored = run(clip, {0: first})
+    changed, _ = correct(clip, stored, {0: first}, {14: truth[14]})
+    for index, mask in changed.items():
+        assert np.array_equal(mask.labels == 2, (stored.masks[index].labels == 2) & (mask.labels != 1))
+    assert min(iou(changed[i].labels, truth[i]) for i in range(14, COUNT)) > 0.75
+
+
+def test_a_correction_that_changes_little_ends_early(clip: bytes) -> None:
+    """Where new and stored masks agree for some frames, both directions end; what lies behind a seek is not read."""
+    truth = true_masks(COUNT)
+    long = coded(moving_square(COUNT), keyint=6, bframes=0)
+    stored = run(long, {0: truth[0]})
+    changed, read = correct(long, stored, {0: truth[0]}, {12: truth[12]})
+    assert set(read) <= set(range(3, 22))
+    assert len(changed) <= 3
+
+
+def test_the_next_prompt_ends_a_correction(clip: bytes) -> None:
+    """Frames from the next prompt of the object on do not change; between two prompts nearness decides."""
+    truth = true_masks(COUNT)
+    prompts = {0: upper(truth[0]), 18: upper(truth[18])}
+    for direction in ("forward", "both"):
+        options = RunOptions(motion="proxy", direction=direction)
+        changed, read = correct(clip, run(clip, prompts, options), prompts, {10: truth[10]}, options)
+        assert max(changed) < 18
+        assert max(read) <= 20
+        assert (max(changed) < 16) == (direction == "both")
+        assert {10, 11, 12} <= changed.keys()
+
+
+def test_several_corrections_and_a_new_object(clip: bytes) -> None:
+    """Each corrected frame is exact; a new object appears on both sides of its frame up to the start of the result."""
+    truth = true_masks(COUNT)
+    stored = run(clip, {0: upper(truth[0])})
+    other = np.zeros_like(truth[0])
+    other[50:60, 100:120] = 2
+    changed, _ = correct(clip, stored, {0: upper(truth[0])}, {8: truth[8], 16: other})
+    assert np.array_equal(changed[8].labels == 1, truth[8] == 1)
+    assert np.array_equal(changed[16].labels == 2, other == 2)
+    assert all((changed[index].labels == 2).any() for index in range(COUNT))
+    assert iou(changed[12].labels, truth[12]) > 0.75
+
+
+def test_an_absent_object_is_gone_afterwards(clip: bytes) -> None:
+    """An object that is absent has no pixel from there on, and keeps its masks before."""
+    truth = true_masks(COUNT)
+    stored = run(clip, {0: truth[0]})
+    from service.prompts.shapes import parse_shapes
+
+    absent = parse_shapes('[{"frame":12,"object":1,"absent":true}]', several=True)
+    changed, _ = correct(clip, stored, {0: truth[0]}, absent)
+    assert list(changed) == list(range(12, COUNT))
+    assert not any((mask.labels == 1).any() for mask in changed.values())
+    assert changed[12].scores.get(1, 0) == 0
+
+
+def test_bad_corrections(clip: bytes) -> None:
+    """A frame outside the result and an object that nothing marks are refused before anything is computed."""
+    truth = true_masks(COUNT)
+    stored = Stored([mask for mask in run(clip, {0: truth[0]}).masks.values() if mask.index < 20])
+    with pytest.raises(OptionError, match="frame 21 has no mask in the result"):
+        correct(clip, stored, {0: truth[0]}, {21: truth[21]})
+    with pytest.raises(OptionError, match="the prompt frame is 30; the video has 24 frames"):
+        correct(clip, stored, {0: truth[0]}, {30: truth[21]})
+    with pytest.raises(PromptError, match="marks no object"):
+        correct(clip, stored, {0: truth[0]}, {10: np.zeros_like(truth[0])})
+
+
+def test_mask_lines_by_index(clip: bytes, tmp_path: Path) -> None:
+    """Lines of several files are found by frame; what lies beyond the bytes that count is not."""
+    masks = list(run(clip, {0: true_masks(COUNT)[0]}).masks.values())
+    masks[5] = FrameMask(5, 5, 0.2, masks[5].type, masks[5].source, masks[5].labels * 0, {})
+    lines = [encode_line(mask) + b"\n" for mask in masks]
+    (tmp_path / "a").write_bytes(b"".join(lines[:10]) + lines[3])
+    (tmp_path / "b").write_bytes(b"".join(lines[10:]))
+    size = sum(map(len, lines[:10]))
+    stored = IndexedMaskLines([(tmp_path / "a", size), (tmp_path / "b", 1 << 30)])
+    for index in (0, 5, 9, 10, 23):
+        found = stored.mask(index)
+        assert found is not None
+        assert np.array_equal(found.labels, masks[index].labels)
+    assert stored.mask(24) is None
+    assert stored.mask(-1) is None

@@ -189,6 +189,17 @@ class Settings(BaseSettings):
     max_uploads_per_key: Annotated[
         int, Field(ge=1, description="the same per API key, or per address of callers without keys")
     ] = 16
+    max_kept_uploads: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="largest number of resumable uploads that are no job yet, per API key, or of all callers "
+            "without keys",
+        ),
+    ] = 32
+    upload_seconds: Annotated[
+        float, Field(gt=0, description="how long a resumable upload is kept that nobody continues, in seconds")
+    ] = 86400.0
     min_upload_rate: Annotated[
         ByteSize,
         Field(gt=0, description="least bytes per second of an upload, which may fall behind by 30 seconds"),

@@ -40,7 +40,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "invalid-options": ProblemType(_BAD, "The options are not allowed"),
     "invalid-multipart": ProblemType(HTTPStatus.BAD_REQUEST, "The body is not well-formed multipart/form-data"),
     "invalid-parts": ProblemType(_BAD, "A part of the form is missing, unknown or given twice"),
-    "unsupported-media-type": ProblemType(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body must be multipart/form-data"),
+    "unsupported-media-type": ProblemType(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body must have another media type"),
     "upload-too-large": ProblemType(_LARGE, "A file is larger than allowed"),
     "upload-interrupted": ProblemType(HTTPStatus.BAD_REQUEST, "The upload was interrupted"),
     "unauthorized": ProblemType(HTTPStatus.UNAUTHORIZED, "A valid API key is needed"),
@@ -65,6 +65,15 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "mask-ambiguous": ProblemType(_BAD, "It is not plain which objects the mask marks"),
     "mask-unusable": ProblemType(_BAD, "The mask marks no object"),
     "too-many-objects": ProblemType(_BAD, "The mask marks more objects than allowed"),
+    # resumable uploads
+    "upload-not-found": ProblemType(HTTPStatus.NOT_FOUND, "There is no such upload"),
+    "upload-incomplete": ProblemType(HTTPStatus.CONFLICT, "The upload has not arrived completely (yet)"),
+    "upload-offset-mismatch": ProblemType(HTTPStatus.CONFLICT, "The upload continues at another byte"),
+    "upload-locked": ProblemType(HTTPStatus.LOCKED, "Another request writes to the upload", retry_after=1),
+    "too-many-uploads": ProblemType(
+        HTTPStatus.TOO_MANY_REQUESTS, "This API key may have no more unused uploads", retry_after=60
+    ),
+    "tus-version-not-supported": ProblemType(HTTPStatus.PRECONDITION_FAILED, "The service speaks tus 1.0.0"),
     # jobs
     "model-unavailable": ProblemType(_BAD, "The weights of this model are not installed"),
     "job-not-found": ProblemType(HTTPStatus.NOT_FOUND, "There is no such job"),

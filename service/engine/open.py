@@ -57,6 +57,7 @@ def open_store(settings: Settings) -> tuple[JobStore, Storage]:
         share=settings.storage_share,
         owners=store.owners,
         lease_seconds=settings.lease_seconds,
+        upload_seconds=settings.upload_seconds,
     )
     return store, storage
 

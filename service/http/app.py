@@ -33,6 +33,7 @@ from service.http.routes import (
     probe,
     prompts,
     results,
+    uploads,
 )
 from service.sandbox.confinement import available_confinement
 
@@ -67,7 +68,7 @@ def create_app(
         redoc_url=None,
     )
     for resource in (
-        *(jobs, corrections, events, masks, results, frames),
+        *(jobs, corrections, events, masks, results, frames, uploads),
         *(probe, prompts, models, operations, docs, page),
     ):
         app.include_router(resource.router)
@@ -77,9 +78,15 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.allowed_origins),
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Idempotency-Key", "Prefer", "Last-Event-ID", "Range", "If-None-Match"],
-            expose_headers=["Location", "Retry-After", "ETag", "Content-Range", "X-Request-ID", "X-Keymask-Notes"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=[
+                *("Authorization", "Idempotency-Key", "Prefer", "Last-Event-ID", "Range", "If-None-Match"),
+                *("Tus-Resumable", "Upload-Length", "Upload-Metadata", "Upload-Offset", "Content-Type"),
+            ],
+            expose_headers=[
+                *("Location", "Retry-After", "ETag", "Content-Range", "X-Request-ID", "X-Keymask-Notes"),
+                *("Tus-Resumable", "Upload-Length", "Upload-Offset", "Upload-Expires"),
+            ],
         )
     app.add_middleware(RequestGate, settings=settings)
     app.add_middleware(RequestObserver)

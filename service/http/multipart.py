@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from service.errors import DISK_FULL, StorageFullError
 from service.problems import ProblemError
 
-_BLOCK = 1 << 20
+BLOCK = 1 << 20
 """Bytes that are collected before they are written."""
 _OVERHEAD = 1 << 16
 """Bytes that a body may have for boundaries and part headers."""
@@ -89,7 +89,7 @@ async def receive_form(
         async for chunk in at_rate(chunks, least_rate):
             received(len(chunk))
             form.feed(chunk)
-            if form.unwritten >= _BLOCK:
+            if form.unwritten >= BLOCK:
                 await anyio.to_thread.run_sync(form.flush)
         await anyio.to_thread.run_sync(form.flush)
         return form.finish()
@@ -123,7 +123,11 @@ def _check_length(request: Request, parts: Mapping[str, Part]) -> None:
 
 
 async def at_rate(chunks: AsyncIterator[bytes], rate: int) -> AsyncIterator[bytes]:
-    """Yield the chunks, and give up on a client that falls behind the rate. Time between the reads does not count."""
+    """Yield the chunks, and give up on a client that falls behind the rate. Time between the reads does not count.
+
+    Raises:
+        ProblemError: `upload-interrupted`.
+    """
     left, clock = _BEHIND_SECONDS, asyncio.get_running_loop().time
     while True:
         began = clock()

@@ -110,6 +110,14 @@ EXAMPLES: Mapping[str, Any] = {
     "ProblemKind": _PROBLEM,
     "PromptMask": _PROMPT_MASK,
     "Health": {"status": "ok"},
+    "UploadView": {
+        "id": _JOB_ID,
+        "offset": 8388608,
+        "length": 73400320,
+        "complete": False,
+        "expires_at": "2026-11-21T12:00:00.000Z",
+    },
+    "Video": _JOB["video"],
 }
 """Name of a schema -> its example."""
 

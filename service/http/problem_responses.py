@@ -23,6 +23,8 @@ from service.jobs.database import is_transient
 from service.problems import MEDIA_TYPE, PROBLEMS, ProblemError, problem_document, problem_of
 from vos.errors import VosError
 
+TUS_VERSION = "1.0.0"
+"""Version of the protocol of resumable uploads (https://tus.io/protocols/resumable-upload)."""
 _log = logging.getLogger(__name__)
 
 _ROUTING_PROBLEMS = {404: "not-found", 405: "method-not-allowed"}
@@ -37,6 +39,8 @@ def problem_response(kind: str, detail: str, members: Mapping[str, Any] | None =
         headers["Retry-After"] = str(problem.retry_after)
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="keymask"'
+    if problem.status == HTTPStatus.PRECONDITION_FAILED:
+        headers["Tus-Version"] = TUS_VERSION
     document = problem_document(kind, detail, members)
     return JSONResponse(document, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
 

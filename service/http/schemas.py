@@ -247,6 +247,16 @@ class ProblemKind(BaseModel):
     retry_after: Annotated[int | None, Field(description="Seconds after which the same request may succeed.")]
 
 
+class UploadView(BaseModel):
+    """A resumable upload."""
+
+    id: Annotated[str, Field(description="Id of the upload.")]
+    offset: Annotated[int, Field(description="Number of bytes that have arrived, where the upload continues.")]
+    length: Annotated[int, Field(description="Number of bytes of the whole.")]
+    complete: Annotated[bool, Field(description="Whether all bytes have arrived.")]
+    expires_at: Annotated[Moment, Field(description="Until when the upload is kept at least.")]
+
+
 class ReviewRangeView(BaseModel):
     """Frames of one object that need review for one reason."""
 

@@ -16,6 +16,7 @@ from service.http.context import Services
 from service.http.limits.disconnect import while_connected
 from service.http.limits.places import share_of
 from service.http.multipart import Part, announced_bytes, receive_form
+from service.http.streaming.form_video import MAX_ID_BYTES, find_upload, link_video
 from service.jobs.types import Job, JobProgress, new_job_id
 from service.problems import ProblemError
 from service.prompts.shapes import parse_shapes
@@ -73,7 +74,8 @@ async def _receive_job(
 ) -> SubmittedJob:
     with services.storage.upload() as files, services.storage.reserve(caller) as space:
         parts = {
-            "video": Part(int(services.settings.max_upload_bytes), files.video),
+            "video": Part(int(services.settings.max_upload_bytes), files.video, required=False),
+            "upload": Part(MAX_ID_BYTES, required=False),
             "mask": Part(int(services.settings.max_mask_bytes), files.mask, required=False),
             "prompt": Part(MAX_PROMPT_BYTES, required=False),
             "options": Part(_MAX_OPTIONS_BYTES, required=False),
@@ -83,6 +85,9 @@ async def _receive_job(
             _check_same_payload(earlier, digest)
             return SubmittedJob(earlier, new=False)
         _check_one_prompt(parts)
+        upload = await find_upload(services, caller, parts)
+        if upload is not None:
+            await in_thread(link_video, upload, files)
         options = read_options(bytes(parts["options"].text))
         check_model(services, options)
         notes: tuple[str, ...] = ()
@@ -100,7 +105,11 @@ async def _receive_job(
         settings = services.settings
         await in_thread(services.store.check_time, job, options.model or settings.model, settings.job_seconds)
         await anyio.to_thread.run_sync(files.sync)  # a long wait, so in no thread for brief calls
-        return await in_thread(store_job, services, files, space, job)
+        stored = await in_thread(store_job, services, files, space, job)
+        if upload is not None:
+            await in_thread(services.storage.uploads.delete, upload.id)
+            await in_thread(space.keep, stored.job.id)
+        return stored
 
 
 async def receive_upload(services: Services, request: Request, parts: Mapping[str, Part], space: Reservation) -> str:

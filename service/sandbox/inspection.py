@@ -111,8 +111,21 @@ def inspect_job(video: Input, mask: Input, options: JobOptions, limits: UploadLi
     info, length = inspect_video(video, limits)
     read = read_prompt(mask, info, limits, options)
     _check_options(options, read.prompt, length.frames if length.exact else None)
+    return InspectedJob(_job_video(info, length), read.objects, read.notes)
+
+
+def describe_video(video: Input, limits: UploadLimits) -> JobVideo:
+    """Return the properties of a video as a job of it would have them.
+
+    Raises:
+        ProblemError: As for `inspect_video`.
+    """
+    return _job_video(*inspect_video(video, limits))
+
+
+def _job_video(info: VideoInfo, length: VideoLength) -> JobVideo:
     rate = info.average_rate or (length.frames / length.seconds if length.frames and length.seconds else None)
-    found = JobVideo(
+    return JobVideo(
         codec=info.codec,
         width=info.display_width,
         height=info.display_height,
@@ -121,7 +134,6 @@ def inspect_job(video: Input, mask: Input, options: JobOptions, limits: UploadLi
         duration=None if length.seconds is None else round(length.seconds, 6),
         rotation=info.rotation,
     )
-    return InspectedJob(found, read.objects, read.notes)
 
 
 def inspect_video(video: Input, limits: UploadLimits) -> tuple[VideoInfo, VideoLength]:

@@ -4,6 +4,7 @@ ROOT/jobs/<job id>/{video, mask.png, results/<format>}
 ROOT/jobs/<job id>/{prompts.json, parent.json, parent-<n>.ndjson}    see `service.storage.correction_files`
 ROOT/jobs/<job id>/{frames-<fence>.ndjson, state-<fence>.npz, report-<fence>.json}   of one attempt each
 ROOT/incoming/<process>/<upload>/{video, mask.png}
+ROOT/uploads/<upload id>/{about.json, offset, video}    an upload in several requests (`service.storage.uploads`)
 ROOT/incoming/<process>.reserved                        what the process has reserved (`service.storage.space`)
 ROOT/incoming/<process>.alive                           touched at intervals while the process is alive
 
@@ -26,6 +27,7 @@ from threading import Lock
 from service.storage.change_watch import ChangeWatch
 from service.storage.pulse import Pulse, latest_touch
 from service.storage.space import Reservation, Space
+from service.storage.uploads import StoredUpload, Uploads
 from vos.runtime.durable import is_part, make_folder, sync_files, sync_folder
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
@@ -113,6 +115,10 @@ class Storage:
         reserve: Bytes to keep free on the disk for the database and running jobs.
         owners: Returns the API key of each of the given jobs that exist, "" for a job without a key.
         lease_seconds: Time without a sign of life after which the uploads of another process count as abandoned.
+        upload_seconds: Time without a change after which an upload in several requests is deleted.
+
+    Attributes:
+        uploads: Uploads in several requests.
     """
 
     def __init__(
@@ -124,6 +130,7 @@ class Storage:
         reserve: int = 64 << 20,
         owners: Callable[[Collection[str]], Mapping[str, str]] = lambda _: {},
         lease_seconds: float = 15.0,
+        upload_seconds: float = 86400.0,
     ) -> None:
         self.root = root.absolute()
         self._lease_seconds = lease_seconds
@@ -138,7 +145,16 @@ class Storage:
         self._parts: ChangeWatch[Path] = ChangeWatch()
         self._parts_due = 0.0
         published = self._own.with_name(f"{self._own.name}.reserved")
-        self.space = Space(self.root, published, quota=quota, share=share, reserve=reserve, owners=owners)
+        self.uploads = Uploads(self.root / "uploads", upload_seconds)
+        self.space = Space(
+            self.root,
+            published,
+            quota=quota,
+            share=share,
+            reserve=reserve,
+            owners=owners,
+            promised=self.uploads.promised,
+        )
 
     def close(self) -> None:
         """Delete unfinished uploads of this process."""
@@ -173,6 +189,21 @@ class Storage:
         self._show_alive()
         return self.space.reserve(owner)
 
+    def create_upload(self, owner: str | None, length: int, most: int) -> StoredUpload:
+        """Add an upload as `Uploads.create` does, if there is room for all of it.
+
+        Raises:
+            ProblemError: The owner has as many uploads already.
+            StorageFullError: There is no room for it.
+        """
+        upload = self.uploads.create(owner, length, most)
+        try:
+            self.space.admit(owner, length)
+        except BaseException:
+            self.uploads.delete(upload.id)
+            raise
+        return upload
+
     def adopt(self, upload: JobFiles, job_id: str) -> JobFiles:
         """Move an upload to the folder of a job, in one durable rename, before the job is created in the store.
 
@@ -193,7 +224,9 @@ class Storage:
         return [entry.name for entry in os.scandir(self._jobs) if _JOB_ID.fullmatch(entry.name)]
 
     def sweep(self, owned: Collection[str], candidates: Collection[str]) -> list[str]:
-        """Delete orphaned files: folders without a job, uploads of processes without a sign of life, abandoned parts.
+        """Delete orphaned files: folders without a job, uploads of processes without a sign of life, abandoned ones.
+
+        Abandoned are unfinished files that nobody writes to, and uploads that nobody continues.
 
         A folder is kept for four leases, because its job may be about to be created, and an unfinished file until it
         has not changed for ten. All times are measured from sweep to sweep on the monotonic clock, so clocks that are
@@ -208,6 +241,7 @@ class Storage:
         """
         self._sweep_uploads()
         self._sweep_parts()
+        self.uploads.sweep()
         ages = self._orphans.observe(dict.fromkeys((i for i in candidates if i not in owned), True))
         orphaned = [job_id for job_id, age in ages.items() if age >= 4 * self._lease_seconds]
         for job_id in orphaned:

@@ -41,6 +41,8 @@ class Space:
         share: Largest share of the quota that the jobs and uploads of one API key may use.
         reserve: Bytes to keep free on the disk.
         owners: Returns the API key of each of the given jobs that exist, "" for a job without a key.
+        promised: Returns the bytes that uploads will have when they are complete, per API key, and how many of all are
+            not yet written.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Space:
         share: float,
         reserve: int,
         owners: Callable[[Collection[str]], Mapping[str, str]],
+        promised: Callable[[], tuple[Counter[str], int]] = lambda: (Counter(), 0),
     ) -> None:
         self._root = root
         self._published = published
         self._quota = int(DISK_SHARE * shutil.disk_usage(root).total) if quota is None else quota
         self._share = share
         self._reserve = reserve
+        self._promised = promised
         self._sizes = JobSizes(root / "jobs", owners)
         self._open: set[Reservation] = set()
         # One reservation is decided at a time, which may take a measurement; releasing must not wait for that.
@@ -67,6 +71,15 @@ class Space:
     def reserve(self, owner: str | None = None) -> Reservation:
         """Return a reservation of no bytes yet for an upload or a result of this API key."""
         return Reservation(self, owner)
+
+    def admit(self, owner: str | None, size: int) -> None:
+        """Check that an upload fits that already counts.
+
+        Raises:
+            StorageFullError: There is no room.
+        """
+        with self._deciding:
+            self._check(owner, size)
 
     def usage(self) -> int:
         """Return the bytes of all jobs, and those that are reserved for uploads and results."""
@@ -131,9 +144,8 @@ class Space:
             return list(self._open)
 
     def _reserved_by_others(self) -> tuple[Counter[str], int]:
-        """Return the bytes that other processes have reserved per owner, and how many of all are not yet written."""
-        owners: Counter[str] = Counter()
-        unwritten = 0
+        """Return the bytes of uploads, and those that other processes have reserved: per owner, and the unwritten."""
+        owners, unwritten = self._promised()
         for path in self._published.parent.glob(f"*{self._published.suffix}"):
             if path == self._published:
                 continue

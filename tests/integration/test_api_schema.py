@@ -25,6 +25,7 @@ from service.problems import MEDIA_TYPE, PROBLEMS
 from tests.support.serving import Served, served
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 EXAMPLES = 25
 """Number of requests per operation."""
 OPERATIONS = [
@@ -44,6 +45,14 @@ OPERATIONS = [
     ("GET", "/v1/jobs/{job_id}/frames/{index}"),
     ("POST", "/v1/probe"),
     ("POST", "/v1/prompts"),
+    ("OPTIONS", "/v1/uploads"),
+    ("POST", "/v1/uploads"),
+    ("GET", "/v1/uploads/{upload_id}"),
+    ("PATCH", "/v1/uploads/{upload_id}"),
+    ("DELETE", "/v1/uploads/{upload_id}"),
+    ("GET", "/v1/uploads/{upload_id}/video"),
+    ("GET", "/v1/uploads/{upload_id}/probe"),
+    ("GET", "/v1/uploads/{upload_id}/frames/{index}"),
     ("GET", "/v1/models"),
     ("GET", "/v1/sample"),
     ("GET", "/health/live"),

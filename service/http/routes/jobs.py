@@ -30,6 +30,10 @@ POLL_SECONDS = "1"
 _CREATE_BODY = form_body(
     parts={
         "video": {"type": "string", "format": "binary", "description": "Any video that FFmpeg reads."},
+        "upload": {
+            "type": "string",
+            "description": "In place of `video`: id of a complete resumable upload, which then belongs to the job.",
+        },
         "mask": {
             "type": "string",
             "format": "binary",
@@ -40,7 +44,7 @@ _CREATE_BODY = form_body(
         "prompt": PROMPT_SCHEMA | {"description": "In place of `mask`: boxes and points from which the mask is made."},
         "options": {"$ref": "#/components/schemas/Options"},
     },
-    required=["video"],
+    required=[],
     example={
         "video": "(the bytes of dog.mp4)",
         "mask": "(the bytes of dog_first.png)",
@@ -54,7 +58,8 @@ _CREATE_BODY = form_body(
     },
 )
 _CREATE_PROBLEMS = (
-    *VIDEO_UPLOAD, "invalid-options", "too-many-frames", "video-too-long", "mask-unreadable", "mask-ambiguous",
+    *VIDEO_UPLOAD, "upload-not-found", "upload-incomplete", "invalid-options",
+    "too-many-frames", "video-too-long", "mask-unreadable", "mask-ambiguous",
     "mask-size-mismatch", "mask-unusable", "too-many-objects", "job-too-long", "model-unavailable",
     "idempotency-conflict", "queue-full", "too-many-jobs",
 )  # fmt: skip

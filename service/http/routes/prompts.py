@@ -15,6 +15,7 @@ from service.http.multipart import Part
 from service.http.openapi import BINARY, PROMPT_SCHEMA, form_body
 from service.http.problem_responses import document_problems
 from service.http.schemas import PromptMask
+from service.http.streaming.form_video import MAX_ID_BYTES, find_video, video_gone
 from service.http.submission import MAX_PROMPT_BYTES, receive_upload
 from service.prompts.shapes import parse_shapes
 from service.sandbox.marking import mark_upload
@@ -22,8 +23,13 @@ from service.sandbox.marking import mark_upload
 router = APIRouter(prefix="/v1", tags=["videos"])
 
 _BODY = form_body(
-    parts={"video": {"type": "string", "format": "binary"}, "prompt": PROMPT_SCHEMA},
-    required=["video", "prompt"],
+    parts={
+        "video": {"type": "string", "format": "binary"},
+        "upload": {"type": "string", "description": "In place of `video`: id of a complete resumable upload."},
+        "job": {"type": "string", "description": "In place of `video`: id of a job, whose video is used."},
+        "prompt": PROMPT_SCHEMA,
+    },
+    required=["prompt"],
     example={
         "video": "(the bytes of dog.mp4)",
         "prompt": [
@@ -33,7 +39,15 @@ _BODY = form_body(
     },
     encoding={"prompt": {"contentType": "application/json"}},
 )
-_PROBLEMS = (*VIDEO_UPLOAD, "invalid-options", "mask-unusable", "too-many-objects")
+_PROBLEMS = (
+    *VIDEO_UPLOAD,
+    "upload-not-found",
+    "upload-incomplete",
+    "job-not-found",
+    "invalid-options",
+    "mask-unusable",
+    "too-many-objects",
+)
 _MASK: dict[int | str, dict[str, Any]] = {
     200: {
         "model": PromptMask,
@@ -64,7 +78,7 @@ async def make_prompt(
         Literal["png", "rle"], Query(description="`png`, or `rle` for JSON with run-length encodings.")
     ] = "png",
 ) -> Response:
-    """Decode a video up to the frame and make its mask. The video is deleted afterwards.
+    """Decode a video up to the frame and make its mask. A `video` is deleted afterwards.
 
     The same boxes and points give the same mask as the `prompt` of a job.
     """
@@ -73,12 +87,20 @@ async def make_prompt(
         services.storage.upload() as files,
         services.storage.reserve(caller) as space,
     ):
-        video = Part(int(services.settings.max_upload_bytes), files.video)
-        prompt = Part(MAX_PROMPT_BYTES)
-        await receive_upload(services, request, {"video": video, "prompt": prompt}, space)
-        shapes = parse_shapes(bytes(prompt.text))
-        making = services.probe_pool.call(mark_upload, files.video, shapes, services.limits)
-        made = await while_connected(request, making)
+        parts = {
+            "video": Part(int(services.settings.max_upload_bytes), files.video, required=False),
+            "upload": Part(MAX_ID_BYTES, required=False),
+            "job": Part(MAX_ID_BYTES, required=False),
+            "prompt": Part(MAX_PROMPT_BYTES),
+        }
+        await receive_upload(services, request, parts, space)
+        shapes = parse_shapes(bytes(parts["prompt"].text))
+        video = await find_video(services, caller, parts, files)
+        making = services.probe_pool.call(mark_upload, video, shapes, services.limits)
+        try:
+            made = await while_connected(request, making)
+        except FileNotFoundError:
+            raise video_gone(parts) from None
     headers = {"Cache-Control": "no-store"}
     if format == "rle":
         return JSONResponse(made.values, headers=headers)

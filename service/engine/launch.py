@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,6 +37,7 @@ def launch(assignment: Assignment, connection: Connection) -> None:
     prepare_torch()
     for module in KERNELS:  # before the process is confined, because what has to be compiled is stored
         importlib.import_module(module)
+    tempfile.tempdir = str(assignment.storage_root)  # a confined worker writes nowhere else
     _confine(assignment)
     become_child()
     from service.engine.worker import Worker  # noqa: PLC0415 - the supervisor's process must not import torch

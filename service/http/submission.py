@@ -19,11 +19,11 @@ from service.http.multipart import Part, announced_bytes, receive_form
 from service.http.streaming.form_video import MAX_ID_BYTES, find_upload, link_video
 from service.jobs.types import Job, JobProgress, new_job_id
 from service.problems import ProblemError
-from service.prompts.shapes import parse_shapes
+from service.prompts.shapes import Shapes, frames_of, parse_shapes
 from service.run.options import JobOptions, on_marked_frame
 from service.sandbox.handles import Output
 from service.sandbox.inspection import InspectedJob, inspect_job
-from service.sandbox.marking import write_mask
+from service.sandbox.marking import store_prompts, write_mask
 from service.storage.job_files import JobFiles
 from service.storage.space import Reservation
 from service.threads import in_thread
@@ -91,16 +91,23 @@ async def _receive_job(
         options = read_options(bytes(parts["options"].text))
         check_model(services, options)
         notes: tuple[str, ...] = ()
+        shapes: Shapes = ()
         inspect = services.inspection_pool.call
         if parts["prompt"].given:
-            shapes = parse_shapes(bytes(parts["prompt"].text))
+            shapes = await in_thread(_read_shapes, bytes(parts["prompt"].text), options)
             options = on_marked_frame(options, shapes)
-            marking = inspect(
-                write_mask, files.video, Output(files.mask), shapes, options.prompt_frame, services.limits
-            )
+            first = frames_of(shapes)[options.prompt_frame]
+            marking = inspect(write_mask, files.video, Output(files.mask), first, options.prompt_frame, services.limits)
             notes = await while_connected(request, marking)
-        inspecting = inspect(inspect_job, files.video, files.mask, options, services.limits)
+        inspecting = inspect(
+            inspect_job, files.video, files.mask, options, services.limits, tuple({shape.object for shape in shapes})
+        )
         inspected = await while_connected(request, inspecting)
+        if len(frames_of(shapes)) > 1:
+            size = inspected.video.width, inspected.video.height
+            storing = inspect(store_prompts, files.video, Output(files.prompts), shapes, size, services.limits)
+            marked = await while_connected(request, storing)
+            inspected, notes = replace(inspected, prompt=marked.objects), marked.notes
         job = _new_job(options, replace(inspected, notes=notes + inspected.notes), digest, caller, key)
         settings = services.settings
         await in_thread(services.store.check_time, job, options.model or settings.model, settings.job_seconds)
@@ -142,6 +149,12 @@ def read_options(text: bytes) -> JobOptions:
         detail = f"{name} is {first['input']!r:.80}: {message}" if name else f"options: {message}"
         errors = [{"option": ".".join(str(part) for part in e["loc"]), "message": e["msg"]} for e in found]
         raise ProblemError("invalid-options", detail, errors=errors) from None
+
+
+def _read_shapes(text: bytes, options: JobOptions) -> Shapes:
+    """Parse the form's part `prompt`; each shape names its frame then."""
+    marked = frames_of(parse_shapes(text, several=True), options.prompt_frame)
+    return tuple(shape.model_copy(update={"frame": index}) for index, part in marked.items() for shape in part)
 
 
 def _check_one_prompt(parts: Mapping[str, Part]) -> None:

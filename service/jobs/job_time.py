@@ -37,7 +37,8 @@ def megapixels(job: Job) -> float | None:
     ends = [end for end in (options.end, video.frames) if end is not None]
     if video.frames is None or not video.width or not video.height:
         return None
-    frames = max(1, min(ends) - options.prompt_frame)
+    both = options.direction == "both"
+    frames = max(1, min(ends) - (options.first_frame if both else options.prompt_frame)) * (2 if both else 1)
     full = video.width * video.height
     objects = max(1, len(job.prompt))
     per_object = frames * full * (_analysis_share(options, video.width, video.height) + _DISPLAY_SHARE)

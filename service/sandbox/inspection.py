@@ -102,15 +102,24 @@ def _problem(error: Exception) -> ProblemError:
     return ProblemError(mapping.problem, message_of(error).replace(_NAME, "the video"))
 
 
-def inspect_job(video: Input, mask: Input, options: JobOptions, limits: UploadLimits) -> InspectedJob:
+def inspect_job(
+    video: Input, mask: Input, options: JobOptions, limits: UploadLimits, later: tuple[int, ...] = ()
+) -> InspectedJob:
     """Check everything that can be checked without running a network.
+
+    Args:
+        video: The video.
+        mask: The mask of the first prompt frame.
+        options: Options of the job.
+        limits: Limits of an upload.
+        later: Ids of objects that prompts on later frames mark.
 
     Raises:
         ProblemError: The video, the mask or the options are unusable or exceed a limit.
     """
     info, length = inspect_video(video, limits)
     read = read_prompt(mask, info, limits, options)
-    _check_options(options, read.prompt, length.frames if length.exact else None)
+    _check_options(options, read.prompt, later, length.frames if length.exact else None)
     return InspectedJob(_job_video(info, length), read.objects, read.notes)
 
 
@@ -233,14 +242,16 @@ def _check_length(frames: int, seconds: float, limits: UploadLimits) -> None:
         )
 
 
-def _check_options(options: JobOptions, prompt: Prompt, frame_count: int | None) -> None:
+def _check_options(options: JobOptions, prompt: Prompt, later: tuple[int, ...], frame_count: int | None) -> None:
     """Check the options against the frames of the video; if their number is unknown, the job checks later."""
     frames = sys.maxsize if frame_count is None else frame_count
+    least, named = (
+        (0, "0") if options.direction == "both" else (prompt.index, f"prompt_frame, which is {prompt.index},")
+    )
     last = "the last frame" if frame_count is None else f"{frame_count - 1}, the last frame"
     checks: tuple[tuple[str, Callable[[], bool], str], ...] = (
         ("prompt_frame", lambda: prompt.index < frames, f"less than {frames}, the number of frames"),
-        ("start", lambda: options.start is None or prompt.index <= options.start < frames,
-         f"from prompt_frame, which is {prompt.index}, to {last}"),
+        ("start", lambda: options.start is None or least <= options.start < frames, f"from {named} to {last}"),
         ("end", lambda: options.end is None or options.end > max(prompt.index, options.start or 0),
          f"more than start and prompt_frame, which are {options.start or prompt.index} and {prompt.index}"),
     )  # fmt: skip
@@ -250,7 +261,7 @@ def _check_options(options: JobOptions, prompt: Prompt, frame_count: int | None)
                 "invalid-options", f"{name} is {getattr(options, name)}; it must be {allowed}", option=name
             )
     try:
-        check_labels(options.labels, prompt.object_ids)
+        check_labels(options.labels, (*prompt.object_ids, *later))
     except UsageError as error:
         raise ProblemError("invalid-options", message_of(error), option="labels") from None
     try:

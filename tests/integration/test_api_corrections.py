@@ -254,6 +254,29 @@ def test_the_same_key_gives_the_same_correction(service: Served, parent: str) ->
     assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-conflict")
 
 
+def test_a_new_job_takes_prompts_on_several_frames(service: Served) -> None:
+    """The job lists all objects of all frames, with their names, and stores their masks."""
+    entries = [
+        {**given(4, 2, block(20, 20)), "label": "cat"},
+        {"frame": 2, "object": 1, "box": [10, 8, 30, 30], "label": "dog"},
+        {"frame": 6, "object": 1, "absent": True},
+    ]
+    answer = service.post(prompt=json.dumps(entries), options='{"direction": "both"}')
+    job = answer.json()
+    assert answer.status_code == 202, job
+    found = [(item["frame"], item["object"], item["label"], item["area"] > 0) for item in job["prompt"]]
+    assert found == [(2, 1, "dog", True), (4, 2, "cat", True), (6, 1, "dog", False)]
+    assert (job["options"]["prompt_frame"], job["progress"]["total"]) == (2, FRAMES)
+    stored = json.loads(service.services.storage.job(job["id"]).prompts.read_bytes())["new"]
+    assert [(item["frame"], item["object"], "rle" in item) for item in stored] == [
+        (2, 1, True),
+        (4, 2, True),
+        (6, 1, False),
+    ]
+    late = service.post(prompt=json.dumps([*entries, {"frame": 99, "object": 1, "box": [1, 1, 9, 9]}]))
+    assert (late.status_code, late.json()["type"]) == (422, "/problems/invalid-options")
+
+
 def test_keys_see_only_their_own_versions(tmp_path: Path) -> None:
     """Another key can neither correct a job, nor list its versions, nor undo a correction."""
     keys = ",".join(f"{name}:{digest_of_key(f'km-{name}')}" for name in ("ann", "bob"))

@@ -18,6 +18,7 @@ from service.run.options import RunOptions
 from service.run.resume.state import ResumeState
 from service.run.review.reviewer import facts_of, facts_of_line
 from service.run.segment import Segmentation, segment
+from service.storage.correction_files import read_prompts
 from service.storage.mask_log import MaskLog, settle
 from service.storage.mask_log_view import MaskLogView
 from vos.runtime.durable import write_durably
@@ -46,10 +47,11 @@ class JobRun(Attempt):
             CodecError, VosError, ServiceError: The job fails.
         """
         self._report("loading")
+        stored = read_prompts(self._files)
         run = segment(
             self._files.video,
-            self._files.mask,
-            RunOptions(**self._job.options.model_dump(exclude={"model"})),
+            self._files.mask if stored is None else stored.new,
+            RunOptions(**self._job.options.model_dump(exclude={"model"} if stored is None else {"model", "mask_mode"})),
             load=lambda _choice, options, _settings: self._load(options),
             on_frame=self._check_frame,
         )

@@ -41,7 +41,8 @@ _CREATE_BODY = form_body(
             "Palette indices or grey values are object ids; otherwise each color is an object. Black is the "
             "background. `prompt` of the job says what was read.",
         },
-        "prompt": PROMPT_SCHEMA | {"description": "In place of `mask`: boxes and points from which the mask is made."},
+        "prompt": PROMPT_SCHEMA
+        | {"description": "In place of `mask`: boxes, points and masks of objects on one or more frames."},
         "options": {"$ref": "#/components/schemas/Options"},
     },
     required=[],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,8 +12,10 @@ from pycocotools import mask as coco
 from service.jobs.types import Job, JobStatus, JobVideo, new_job_id
 from service.prompts.shapes import ShapePrompt, Shapes
 from service.run.options import JobOptions
-from service.storage.correction_files import StoredPrompts
+from service.storage.correction_files import StoredPrompts, link_parent, read_prompts
 from tests.support.engine_site import FRAMES, SIZE, Site
+from tests.support.fakes import behave
+from tests.support.waiting import wait_for
 
 
 def shape(frame: int, number: int, left: int) -> ShapePrompt:
@@ -34,6 +37,75 @@ def submit(site: Site, shapes: Shapes, **options: object) -> Job:
     job = Job(job_id, JobOptions.model_validate(options), about, "0" * 64, datetime.now(UTC))
     site.store.create(job)
     return job
+
+
+def correct(site: Site, parent: Job, *shapes: ShapePrompt) -> Job:
+    """Create a correction as the API does; a job without stored prompts has object 7 on frame 0."""
+    parent = site.store.get(parent.id)
+    stored = read_prompts(site.files(parent))
+    earlier = (shape(0, 7, 10),) if stored is None else stored.merged
+    job = replace(
+        Job(new_job_id(), parent.options, parent.video, "1" * 64, datetime.now(UTC)),
+        corrects=parent.id,
+        origin=parent.origin or parent.id,
+    )
+    with site.storage.upload() as upload:
+        link_parent(parent, site.files(parent), upload)
+        upload.prompts.write_bytes(StoredPrompts(new=shapes, earlier=earlier).to_json())
+        site.storage.adopt(upload, job.id)
+    site.store.create(job)
+    for engine in site.engines:
+        engine.wake()
+    return job
+
+
+def changed(site: Site, before: Job, after: Job) -> list[int]:
+    """Return the frames whose lines differ."""
+    pairs = zip(site.masks(before).splitlines(), site.masks(after).splitlines(), strict=True)
+    return [index for index, (old, new) in enumerate(pairs) if old != new]
+
+
+def test_a_lost_worker_changes_no_correction(site: Site) -> None:
+    """A correction that was cut off starts over and has the result of an uninterrupted one; its parent is untouched."""
+    engine = site.start()
+    parent = site.submit(engine)
+    assert site.finished(parent).status is JobStatus.SUCCEEDED
+    before = site.masks(parent)
+    whole = site.finished(correct(site, parent, shape(12, 7, 30)))
+    assert whole.status is JobStatus.SUCCEEDED, whole.error
+    behave(site.home, fault={"at": 20, "kind": "kill"})
+    broken = site.finished(correct(site, parent, shape(12, 7, 30)))
+    assert (broken.status, broken.deaths) == (JobStatus.SUCCEEDED, 1), broken.error
+    assert site.masks(broken) == site.masks(whole)
+    assert site.masks(parent) == before
+    frames = changed(site, parent, whole)
+    assert 12 in frames
+    assert frames == list(range(frames[0], frames[-1] + 1))
+    assert len(frames) < FRAMES
+    assert broken.report is not None
+    assert broken.report["correction"]["changed"] == [[frames[0], frames[-1] + 1]]
+    assert broken.report["sources"]["corrected"] == 1
+    wait_for(site.is_tidy)
+
+
+def test_a_correction_of_a_correction_needs_no_earlier_job(site: Site) -> None:
+    """While the worker is away, all earlier versions may go."""
+    engine = site.start()
+    parent = site.submit(engine)
+    site.finished(parent)
+    second = site.finished(correct(site, parent, shape(12, 7, 30)))
+    engine.stop()
+    third = correct(site, second, shape(25, 7, 5))
+    for gone in (parent, second):
+        site.store.request_delete(gone.id)
+        site.storage.delete(gone.id)
+        site.store.remove(gone.id)
+    site.start()
+    done = site.finished(third)
+    assert done.status is JobStatus.SUCCEEDED, done.error
+    assert done.report is not None
+    assert done.report["sources"]["corrected"] == 2
+    assert site.is_tidy()
 
 
 def test_a_confined_worker_propagates_both_ways(site: Site) -> None:

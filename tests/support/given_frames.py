@@ -1,4 +1,4 @@
-"""A stand-in for `service.run.resegment.resegment`: without a network, only the frames change that are given."""
+"""A stand-in for `service.run.directions.resegment`: without a network, only the frames change that are given."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ class GivenFrames:
 def correct_given_frames(
     video: Any, stored: Any, _earlier: Shapes, new: Shapes, _options: Any, **_other: Any
 ) -> GivenFrames:
-    """Replace `service.run.resegment.resegment`."""
+    """Replace `service.run.directions.resegment.resegment`."""
     with closing(open_video(video)) as reader:
         return GivenFrames(reader.info, stored, new)

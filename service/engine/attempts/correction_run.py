@@ -12,9 +12,9 @@ from typing import Any
 from codec.types import VideoInfo
 from service.engine.attempts.attempt import Attempt, JobOutcome
 from service.engine.attempts.correction_review import CorrectionReview
+from service.run.directions.resegment import Correction, resegment
+from service.run.directions.stored_masks import IndexedMaskLines
 from service.run.options import RunOptions
-from service.run.resegment import Correction, resegment
-from service.run.stored_masks import IndexedMaskLines
 from service.storage.correction_files import ParentMasks, StoredPrompts, read_parent, read_prompts
 from service.storage.mask_log import MaskLog
 from service.writers.mask_line import index_of, parse_line
@@ -50,7 +50,7 @@ class CorrectionRun(Attempt):
         assert prompts is not None, "a correction has stored prompts"
         run = self._compute(
             self._files.video,
-            IndexedMaskLines(parent.lines, (self._job.video.width, self._job.video.height)),
+            IndexedMaskLines(parent.lines),
             prompts.earlier,
             prompts.new,
             RunOptions(**self._job.options.model_dump(exclude={"model", "mask_mode"})),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +94,9 @@ def segment(
         source: Path, bytes or binary file of a video; a folder or a list of pictures; or an array or torch tensor
             uint8 [T, H, W, 3] in RGB.
         prompt: Mask of the prompt frame: path or bytes of a picture, PIL image, or array, for example of object ids
-            [height, width]; see `keymask.mask_file.MaskLike`. Or boxes and points, as in `keymask.marks.Mark`.
-        **options: See `LocalOptions`; in place of `prompt`, `box` and `boxes` as in `keymask.marks.Marks`.
+            [height, width]; see `keymask.mask_file.MaskLike`. Or marks on any frames, as in `keymask.marks.Mark`.
+        **options: See `LocalOptions`; in place of `prompt`, `prompts={0: mask, 120: mask}`, `box` and `boxes` as in
+            `keymask.marks.LocalJobOptions`.
 
     Raises:
         ServerNotInstalledError: The server packages are missing.
@@ -114,7 +115,7 @@ def _open(source: Source, prompt: Any, given: LocalJobOptions) -> Segmentation:
     options, marks = split(given)
     if (prompt is not None) == bool(marks):
         raise LocalError(
-            f"give one of prompt, box and boxes; given: {', '.join(['prompt', *marks]) if marks else 'none'}"
+            f"give one of prompt, prompts, box and boxes; given: {', '.join(['prompt', *marks]) if marks else 'none'}"
         )
     if is_prompt(prompt):
         marks = {"prompt": prompt}
@@ -133,7 +134,7 @@ def _open(source: Source, prompt: Any, given: LocalJobOptions) -> Segmentation:
         ) from error
     chosen = {name: value for name, value in options.items() if value is not None}
     with _local_errors():
-        return run(_video(source), _shapes(marks) if marks else _prompt(prompt), RunOptions.checked(**chosen))
+        return run(_video(source), _marked(marks) if marks else _prompt(prompt), RunOptions.checked(**chosen))
 
 
 def _masks(segmentation: Segmentation) -> Generator[LocalFrame]:
@@ -175,12 +176,23 @@ def _prompt(prompt: MaskLike) -> Any:
         raise LocalError(f"the mask cannot be used: {error}") from error
 
 
+def _marked(marks: dict[str, Any]) -> Any:
+    """Return prompts by frame, or marks, as the server packages take them."""
+    prompts = marks.get("prompts")
+    if prompts is None or len(marks) > 1:
+        return _shapes(marks)
+    if not isinstance(prompts, Mapping):
+        raise LocalError(f"prompts must map frames to masks, such as {{0: mask}}; given: {type(prompts).__name__}")
+    given = {int(frame): value for frame, value in prompts.items()}
+    return {i: _shapes({"prompt": value}) if is_prompt(value) else _prompt(value) for i, value in given.items()}
+
+
 def _shapes(marks: dict[str, Any]) -> Any:
-    """Return boxes and points as the server packages take them."""
+    """Return marks as the server packages take them."""
     from service.prompts.shapes import parse_shapes  # noqa: PLC0415
 
     try:
-        return parse_shapes(to_json(marks))
+        return parse_shapes(to_json(marks), several=True)
     except ValueError as error:
         raise LocalError(str(error)) from error
 

@@ -69,10 +69,12 @@ class LocalJobOptions(LocalOptions, total=False):
     """Options of a run in this process, and marks in place of its mask.
 
     Attributes:
+        prompts: Frame -> its mask, as `keymask.local.segment` takes one, or a list of objects.
         box: A box around object 1.
         boxes: Boxes by object id, or around objects 1, 2, 3 and so on.
     """
 
+    prompts: Mapping[int, MaskLike | Sequence[Mark]] | None
     box: Box | None
     boxes: Mapping[int, Box] | Sequence[Box] | None
 

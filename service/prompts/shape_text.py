@@ -1,4 +1,4 @@
-"""Boxes and points as the command line takes them: `x,y,width,height[:label]` and `x,y[,1|0];x,y...[:label]`."""
+"""Boxes and points as the command line takes them: `[frame@]x,y,width,height[:label]` and `[frame@]x,y[,1|0];...`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LabeledShapes:
     """Shapes with the names that the user gave to their objects.
 
     Attributes:
-        shapes: The shapes; their objects are numbered from 1, boxes first.
+        shapes: The shapes; their objects are numbered from 1, boxes first. Those of one name are one object.
         labels: Object id -> name, for the objects that have one.
     """
 
@@ -28,7 +28,7 @@ class LabeledShapes:
 
 
 def parse_texts(boxes: Sequence[str], points: Sequence[str]) -> LabeledShapes:
-    """Parse the values of `--box` and `--points`; each marks one object.
+    """Parse the values of `--box` and `--points`; each marks one object, on a frame of its own if it names one.
 
     Raises:
         UsageError: A value has another form; the message has the value and the form.
@@ -36,16 +36,25 @@ def parse_texts(boxes: Sequence[str], points: Sequence[str]) -> LabeledShapes:
     shapes: list[ShapePrompt] = []
     labels: dict[int, str] = {}
     for option, text in [*(("--box", text) for text in boxes), *(("--points", text) for text in points)]:
-        body, separator, label = text.partition(":")
-        number = len(shapes) + 1
-        shapes.append(_box(body, text, number) if option == "--box" else _points(body, text, number))
+        marks, separator, label = text.partition(":")
+        label = label.strip()
+        if separator and not label:
+            raise UsageError(f"{option} is {text!r}: nothing stands after the colon; a label is expected")
+        frame, at, body = marks.rpartition("@")
+        if at and not frame.strip().isdecimal():
+            raise UsageError(f"{option} is {text!r}: before @ stands the number of a frame, such as 120@{body}")
+        number = next((i for i, name in labels.items() if at and name == label), None) or _next_number(shapes)
+        shape = _box(body, text, number) if option == "--box" else _points(body, text, number)
+        shapes.append(shape.model_copy(update={"frame": int(frame)}) if at else shape)
         if separator:
-            labels[number] = label.strip()
-            if not labels[number]:
-                raise UsageError(f"{option} is {text!r}: nothing stands after the colon; a label is expected")
-    if len(shapes) > 255:
+            labels[number] = label
+    if len({shape.object for shape in shapes}) > 255:
         raise UsageError(f"--box and --points mark {len(shapes)} objects; at most 255 are possible")
     return LabeledShapes(tuple(shapes), labels)
+
+
+def _next_number(shapes: Sequence[ShapePrompt]) -> int:
+    return max((shape.object for shape in shapes), default=0) + 1
 
 
 def _box(body: str, text: str, number: int) -> ShapePrompt:

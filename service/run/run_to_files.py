@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from codec.errors import CodecError
+from codec.types import CompressedFrame
 from service.config import Settings
 from service.errors import UsageError, message_of
 from service.prompts.read_prompt import ReadPrompt
@@ -35,7 +36,9 @@ from vos.runtime.durable import sync_files
 from vos.types import FrameMask
 
 ProgressCallback: TypeAlias = Callable[[int, int | None], None]
-"""Called after each frame with the number of masks written and the number expected, None if unknown."""
+"""Called after each frame with the number of masks written and the number expected, None if unknown.
+
+Where masks are propagated both ways, it is called with the numbers of frames read in either direction."""
 
 
 _STATE_SECONDS = 2.0
@@ -49,7 +52,7 @@ class RunRequest:
     Attributes:
         video: Video file, or folder of pictures.
         mask: Picture or array file with the objects of the prompt frame, or boxes and points from which their mask is
-            made.
+            made; or either by frame.
         outputs: Where to write.
         options: How to segment.
         force: Whether to replace an earlier result.
@@ -57,7 +60,7 @@ class RunRequest:
     """
 
     video: Path
-    mask: Path | Shapes
+    mask: Path | Shapes | Mapping[int, Path | Shapes]
     outputs: Outputs
     options: RunOptions = field(default_factory=RunOptions)
     force: bool = False
@@ -65,15 +68,21 @@ class RunRequest:
 
     def fingerprint(self) -> str:
         """Read the inputs and return a digest of everything that the masks depend on, except the network's weights."""
-        shapes = None if isinstance(self.mask, Path) else self.mask
-        return digest_of(self.inputs, shapes, self.options.model_dump())
+        given = self._by_frame
+        shapes = {frame: None if isinstance(part, Path) else part for frame, part in given.items()}
+        alone = next(iter(shapes.values())) if len(shapes) == 1 else shapes
+        return digest_of(self.inputs, alone, self.options.model_dump())
 
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Files that are read."""
-        mask = (self.mask,) if isinstance(self.mask, Path) else ()
+        masks = [part for part in self._by_frame.values() if isinstance(part, Path)]
         weights = () if self.options.weights is None else (Path(self.options.weights),)
-        return (self.video, *mask, *weights)
+        return (self.video, *masks, *weights)
+
+    @property
+    def _by_frame(self) -> Mapping[int, Path | Shapes]:
+        return self.mask if isinstance(self.mask, Mapping) else {self.options.prompt_frame: self.mask}
 
 
 def run_to_files(
@@ -108,7 +117,12 @@ def run_to_files(
     unfinished, fingerprint = UnfinishedRun(request.outputs.folder, request.outputs.masks), request.fingerprint()
     unfinished.check_unlocked()
     request.outputs.check(request.inputs, request.force or _continues(request, fingerprint, unfinished))
-    with segment(request.video, request.mask, request.options, settings=settings, load=load) as run:
+
+    def on_frame(_frame: CompressedFrame) -> None:
+        if run.walks_back:  # masks come only afterwards
+            on_progress(*run.steps)
+
+    with segment(request.video, request.mask, request.options, settings=settings, load=load, on_frame=on_frame) as run:
         digest = digest_of((), fingerprint, run.model.description)
         with closing(ResumableRun(unfinished, run, digest, state_seconds, request.resume)) as progress:
             masks = iter(run)
@@ -199,7 +213,8 @@ class _FileSink:
             for frame in masks:
                 self._write_frame(frame, writers)
                 self._progress.write(frame)
-                on_progress(next(done), total)
+                if not self._run.walks_back:
+                    on_progress(next(done), total)
 
     def _sync(self) -> None:
         """Wait until all results are on the disk: a later run trusts a complete report and does not look at them."""

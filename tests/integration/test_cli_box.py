@@ -40,9 +40,30 @@ def test_a_run_from_a_box_writes_the_mask_that_it_made(tmp_path: Path, capsys: p
         assert np.array_equal(np.asarray(first), made.labels)
 
 
+def test_prompts_on_several_frames_both_ways(tmp_path: Path) -> None:
+    """Every frame gets a mask, marked frames are as given, a box with a known name marks the same object."""
+    clip, out = write_clip(tmp_path / "clip.mp4"), tmp_path / "out"
+    mask = write_mask(tmp_path / "fix.png")
+    marks = ["--box", "2@10,8,30,30:dog", "--prompt", f"5={mask}", "--box", "7@12,8,30,30:dog"]
+    arguments = ["run", str(clip), *marks, "--direction", "both", "--out", str(out), "--weights", "seeded"]
+    assert main([*arguments, "--end", "8"]) == 0
+    with Image.open(mask) as given, Image.open(out / "masks" / "00005.png") as found:
+        assert np.array_equal(np.asarray(given), np.asarray(found))
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert [frame["index"] for frame in report["frames"]] == list(range(8))
+    assert [frame["index"] for frame in report["frames"] if frame["source"] == "prompt"] == [2, 5, 7]
+    assert [item["object"] for item in report["prompt"]] == [1]
+    assert any("propagated backwards" in note for note in report["notes"])
+    assert main([*arguments, "--end", "8", "--resume"]) == 0
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
+        (["--prompt", "fix.png"], "--prompt is 'fix.png'; expected FRAME=FILE, such as 120=fix.png"),
+        (["--mask", "mask.png", "--prompt", "0=mask.png"], "frame 0 has two masks"),
+        (["--prompt", "0=mask.png", "--box", "1,2,3,4"], "frame 0 is marked with --prompt and with --box or --points"),
+        (["--box", "x@1,2,3,4"], "before @ stands the number of a frame"),
         ([], "give --mask FILE, or mark them with --box or --points"),
         (["--mask", "mask.png", "--box", "1,2,3,4"], "choose one way to mark the objects"),
         (["--mask", "mask.png", "--points", "1,2"], "choose one way to mark the objects"),

@@ -49,16 +49,25 @@ def run_command(
     box: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="X,Y,W,H[:LABEL]",
+            metavar="[FRAME@]X,Y,W,H[:LABEL]",
             help="In place of --mask: a box around an object, in pixels of the frame that keymask frame writes. "
-            "Repeat it for more objects. The mask that is made is written to prompt.png in --out.",
+            "Repeat it for more objects, or with FRAME@ and the same label for the same object on another frame. The "
+            "first mask that is made is written to prompt.png in --out.",
         ),
     ] = None,
     points: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="X,Y[,1|0];...[:LABEL]",
+            metavar="[FRAME@]X,Y[,1|0];...[:LABEL]",
             help="Like --box: points on an object, and with ,0 beside it. A box gives a better outline.",
+        ),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FRAME=FILE",
+            help="The mask of another frame, as for --mask, such as 120=fix.png; repeat it for more. Objects that it "
+            "does not mark go on as they are.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for masks/ and report.json.", show_default=False)],
@@ -98,10 +107,12 @@ def run_command(
     from service.run.run_to_files import RunRequest  # noqa: PLC0415
 
     options = RunOptions.checked(**values)
-    prompt, names = _prompt_of(mask, box or [], points or [])
+    shapes, names = _shapes_of(mask, box or [], points or [])
     if names:
         options = RunOptions.checked(**values | {"labels": _joined(options.labels or {}, names)})
-    made = None if isinstance(prompt, Path) else out / "prompt.png"
+    masks = _masks_of(mask, prompt or [], options.prompt_frame)
+    given, options = _on_frames(masks, shapes, options)
+    made = out / "prompt.png" if isinstance(next(iter(given.values())), tuple) else None
     named = {"overlay": overlay, "coco": coco, "ytvis": ytvis, "png": png}
     exports = parse_exports(export or [], {name for name, path in named.items() if path is not None})
     if options.changes_overlay and overlay is None and "overlay" not in exports:
@@ -109,27 +120,51 @@ def run_command(
     if options.changes_polygons and "polygons" not in exports:
         raise UsageError("--polygon-tolerance changes polygons; give --export polygons=FILE too")
     outputs = Outputs(out, overlay, rle, json_path(json_file), made, coco, ytvis, png, exports)
-    request = RunRequest(video, prompt, outputs, options, force, resume)
+    request = RunRequest(video, given, outputs, options, force, resume)
     run_on_terminal(request, json_file)
 
 
-def _prompt_of(
-    mask: Path | None, boxes: list[str], points: list[str]
-) -> tuple[Path, dict[int, str]] | tuple[Shapes, dict[int, str]]:
-    """Return the mask file, or the shapes from which the mask is made and the names of their objects."""
+def _shapes_of(mask: Path | None, boxes: list[str], points: list[str]) -> tuple[Shapes, dict[int, str]]:
+    """Return the shapes from which masks are made, and the names of their objects."""
     from service.prompts.shape_text import parse_texts  # noqa: PLC0415 - pydantic models that --help does not need
 
-    if mask is None and not boxes and not points:
+    if mask is not None and (boxes or points):
+        raise UsageError("--mask and --box or --points are given; choose one way to mark the objects")
+    parsed = parse_texts(boxes, points)
+    return parsed.shapes, parsed.labels
+
+
+def _masks_of(mask: Path | None, prompts: list[str], prompt_frame: int) -> dict[int, Path]:
+    """Return the mask files by frame."""
+    found = {} if mask is None else {prompt_frame: mask}
+    for text in prompts:
+        frame, separator, name = text.partition("=")
+        if not separator or not name or not frame.strip().isdecimal():
+            raise UsageError(f"--prompt is {text!r}; expected FRAME=FILE, such as 120=fix.png")
+        if int(frame) in found:
+            raise UsageError(f"frame {int(frame)} has two masks: {found[int(frame)]} and {name}")
+        found[int(frame)] = Path(name)
+    return found
+
+
+def _on_frames(
+    masks: dict[int, Path], shapes: Shapes, options: RunOptions
+) -> tuple[dict[int, Path | Shapes], RunOptions]:
+    """Return the prompts by frame, ascending, and the options with the first of them as prompt frame."""
+    from service.prompts.shapes import frames_of  # noqa: PLC0415 - pydantic models that --help does not need
+
+    marked = frames_of(shapes, options.prompt_frame)
+    if twice := sorted(masks.keys() & marked.keys()):
+        raise UsageError(f"frame {twice[0]} is marked with --prompt and with --box or --points; choose one way")
+    if marked and options.mask_mode != "auto" and not masks:
+        raise UsageError(f"mask_mode is {options.mask_mode}, but boxes and points have no mask to read")
+    given: dict[int, Path | Shapes] = {**masks, **marked}
+    if not given:
         raise UsageError(
             "nothing says which objects to follow: give --mask FILE, or mark them with --box or --points on the "
             "picture that keymask frame writes"
         )
-    if mask is not None and (boxes or points):
-        raise UsageError("--mask and --box or --points are given; choose one way to mark the objects")
-    if mask is not None:
-        return mask, {}
-    parsed = parse_texts(boxes, points)
-    return parsed.shapes, parsed.labels
+    return {i: given[i] for i in sorted(given)}, options.model_copy(update={"prompt_frame": min(given)})
 
 
 def _joined(labels: dict[int, str], names: dict[int, str]) -> dict[int, str]:

@@ -28,12 +28,13 @@ class IndexedMaskLines:
 
     Args:
         files: Files and how many of their bytes count, in presentation order of their frames.
+        size: Width and height of the masks in pixels; by default those of the first line that has an object.
     """
 
-    def __init__(self, files: Iterable[tuple[Path, int]]) -> None:
+    def __init__(self, files: Iterable[tuple[Path, int]], size: tuple[int, int] | None = None) -> None:
         self._paths: list[Path] = []
         self._indices, self._files, self._starts, self._sizes = array("q"), array("l"), array("q"), array("l")
-        self._size = (0, 0)
+        self._size = (0, 0) if size is None else size
         for path, count in files:
             self._scan(path, count)
 
@@ -45,8 +46,7 @@ class IndexedMaskLines:
         with self._paths[self._files[place]].open("rb") as file:
             file.seek(self._starts[place])
             line = file.read(self._sizes[place])
-        height, width = self._size
-        return mask_of(parse_line(line), width, height)
+        return mask_of(parse_line(line), *self._size)
 
     def _scan(self, path: Path, count: int) -> None:
         self._paths.append(path)
@@ -61,7 +61,7 @@ class IndexedMaskLines:
                 self._sizes.append(len(line))
                 start += len(line)
                 if self._size == (0, 0) and (found := _SIZE.search(line)) is not None:
-                    self._size = int(found[1]), int(found[2])
+                    self._size = int(found[2]), int(found[1])
 
 
 class ChangedMasks:
@@ -85,7 +85,7 @@ class ChangedMasks:
         self._file.write(line)
         self._places[mask.index] = self._end, len(line)
         self._end += len(line)
-        self._size = mask.labels.shape[0], mask.labels.shape[1]
+        self._size = mask.labels.shape[1], mask.labels.shape[0]
 
     def mask(self, index: int) -> FrameMask | None:
         """Return the changed mask of a frame, or that of the other version."""
@@ -93,8 +93,7 @@ class ChangedMasks:
             return self._stored.mask(index)
         start, size = self._places[index]
         self._file.seek(start)
-        height, width = self._size
-        return mask_of(parse_line(self._file.read(size)), width, height)
+        return mask_of(parse_line(self._file.read(size)), *self._size)
 
     @property
     def indices(self) -> Iterator[int]:

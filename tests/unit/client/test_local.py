@@ -71,6 +71,19 @@ def test_a_video_is_a_path_bytes_or_a_file(clip: Path) -> None:
         assert same(list(segment(file, LABELS, **OPTIONS)), expected)
 
 
+def test_prompts_on_several_frames(clip: Path) -> None:
+    """Masks and lists of objects by frame mark any frames, and both directions cover the frames before them."""
+    prompts = {3: LABELS, 5: [{"object": 2, "box": (4, 4, 12, 12)}]}
+    frames = list(segment(clip, prompts=prompts, direction="both", **OPTIONS))
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert [frame.index for frame in frames if frame.source == "prompt"] == [3, 5]
+    assert np.array_equal(frames[3].mask == 1, LABELS == 1)
+    with pytest.raises(LocalError, match="prompts must map frames to masks"):
+        segment(clip, prompts=[LABELS], **OPTIONS)  # type: ignore[arg-type]
+    with pytest.raises(LocalError, match="give one of prompt, prompts, box and boxes; given: prompt, prompts"):
+        segment(clip, LABELS, prompts=prompts, **OPTIONS)
+
+
 def test_pictures_are_an_array_a_tensor_a_folder_or_a_list(pictures: np.ndarray, tmp_path: Path) -> None:
     """All four give the same masks, one per picture."""
     files = [tmp_path / f"{t:05d}.png" for t in range(len(pictures))]
@@ -171,7 +184,7 @@ def test_boxes_and_points_are_prompts(clip: Path, pictures: np.ndarray) -> None:
 
 def test_bad_marks_are_refused(clip: Path) -> None:
     """Nothing, two ways at once, and boxes outside the picture are errors of one line."""
-    with pytest.raises(LocalError, match="give one of prompt, box and boxes; given: none"):
+    with pytest.raises(LocalError, match="give one of prompt, prompts, box and boxes; given: none"):
         segment(clip)
     with pytest.raises(LocalError, match="given: prompt, box"):
         segment(clip, LABELS, box=(1, 2, 3, 4))

@@ -51,6 +51,7 @@ _PRELOADED = (
     "service.sandbox.marking",
     "service.sandbox.drawing",
     "service.sandbox.frames",
+    "service.sandbox.frame_analysis",
 )
 
 

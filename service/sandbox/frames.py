@@ -96,7 +96,7 @@ def encode_frames(video: Input, out: OutputFile, listed: bytes, wanted: WantedFr
     written = 0
     with uploaded(video) as file, opened_output(out) as pictures:
         try:
-            with closing(read_frames_at(file, wanted.first, wanted.count, _timestamps(listed))) as frames:
+            with closing(read_frames_at(file, wanted.first, wanted.count, timestamps_of(listed))) as frames:
                 for frame in frames:
                     picture = _encode(_narrowed(frame.rgb, wanted.width), wanted.form)
                     pictures.write(picture)
@@ -114,7 +114,8 @@ def frame_not_found(index: int, frames: int) -> ProblemError:
     return ProblemError("frame-not-found", str(no_such_frame(index, frames)), frames=frames)
 
 
-def _timestamps(listed: bytes) -> Timestamps | None:
+def timestamps_of(listed: bytes) -> Timestamps | None:
+    """Return the timestamps in what `list_frames` has returned; None if they are not known."""
     return np.frombuffer(listed, "<i8").astype(np.int64) if listed else None
 
 

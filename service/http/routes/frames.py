@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from service.http.context import Services
 from service.http.dependencies import COMMON, CallerDep, JobDep, ServicesDep
@@ -12,13 +13,15 @@ from service.http.limits.disconnect import while_connected
 from service.http.limits.places import share_of
 from service.http.openapi import BINARY
 from service.http.problem_responses import document_problems
-from service.http.streaming.frame_pictures import StoredVideo, WantedPicture, make_picture
+from service.http.streaming.frame_pictures import StoredVideo, WantedPicture, make_picture, read_listed_frames
 from service.problems import ProblemError
 from service.run.options import MAX_INDEX
-from service.sandbox.frames import PictureFormat
+from service.sandbox.frame_analysis import analyze_frame
+from service.sandbox.frames import PictureFormat, count_frames, frame_not_found
 
 router = APIRouter(prefix="/v1", tags=["videos"])
 
+_FOR_EVER = "private, max-age=31536000, immutable"
 FRAME_PROBLEMS = (
     *COMMON, "frame-not-found", "video-unreadable", "no-video-stream", "video-encrypted", "video-truncated",
     "no-frames", "video-undecodable", "too-many-pixels", "too-many-frames", "too-many-requests", "busy", "not-ready",
@@ -36,6 +39,28 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     304: {"description": "The client already has the picture (`If-None-Match`)."},
 }
 
+ANALYSIS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Type, motion and residual of the frame in display orientation. `dx` and `dy` lead, row by row, "
+        "from the middle of a cell to where its content is in the frame `reference`, in display pixels; null where "
+        "nothing is predicted. The residual is a grey PNG in base64, brighter where it is larger.",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "example": {
+                    "frame": 7,
+                    "type": "P",
+                    "source": "bitstream",
+                    "width": 854,
+                    "height": 480,
+                    "motion": {"columns": 2, "rows": 1, "dx": [-1.5, None], "dy": [0.25, None], "reference": [6, None]},
+                    "residual": {"width": 320, "height": 180, "png": "(a PNG in base64)"},
+                },
+            }
+        },
+    }
+}
+
 FrameIndex: TypeAlias = Annotated[int, Path(ge=0, le=MAX_INDEX, description="Presentation index of the frame.")]
 Width: TypeAlias = Annotated[
     int | None,
@@ -47,7 +72,7 @@ IfNoneMatch: TypeAlias = Annotated[str | None, Header(description="ETags that th
 
 @router.get(
     "/jobs/{job_id}/frames/{index}",
-    summary="Read one frame of a job's video",
+    summary="Read one frame of the video",
     response_class=Response,
     responses=document_problems(*FRAME_PROBLEMS, "job-not-found") | PICTURE,
 )
@@ -74,6 +99,41 @@ async def read_job_frame(
         raise ProblemError("job-not-found", f"the job {job.id} was deleted") from None
 
 
+@router.get(
+    "/jobs/{job_id}/frames/{index}/analysis",
+    summary="Read motion and residual of one frame",
+    responses=document_problems(*FRAME_PROBLEMS, "job-not-found") | ANALYSIS,
+)
+async def analyze_job_frame(
+    request: Request, job: JobDep, services: ServicesDep, caller: CallerDep, index: FrameIndex
+) -> Response:
+    """What the bitstream says about a frame, from which key frames are chosen. Decodes from the key frame before it."""
+    video = StoredVideo(job.id, services.storage.job(job.id).video)
+    try:
+        return await analysis_response(request, services, caller, video, index)
+    except FileNotFoundError:
+        raise ProblemError("job-not-found", f"the job {job.id} was deleted") from None
+
+
+async def analysis_response(
+    request: Request, services: Services, caller: str | None, video: StoredVideo, index: int
+) -> Response:
+    """Answer with what `analyze_frame` returns.
+
+    Raises:
+        ProblemError: The frame cannot be read.
+        FileNotFoundError: The video was deleted.
+    """
+    with services.builds.take(share_of(request, caller)):
+        listed = await while_connected(request, read_listed_frames(services, video))
+        count = count_frames(listed)
+        if count is not None and index >= count:
+            raise frame_not_found(index, count)
+        analyzing = services.probe_pool.call(analyze_frame, video.path, listed, index)
+        found = await while_connected(request, analyzing)
+    return JSONResponse(found, headers={"Cache-Control": _FOR_EVER, "Vary": "Authorization"})
+
+
 async def picture_response(
     request: Request, services: Services, caller: str | None, wanted: WantedPicture, if_none_match: str | None
 ) -> Response:
@@ -85,7 +145,7 @@ async def picture_response(
     """
     headers = {
         "ETag": wanted.etag,
-        "Cache-Control": "private, max-age=31536000, immutable",
+        "Cache-Control": _FOR_EVER,
         "Vary": "Accept, Authorization",
     }
     if wanted.etag in (if_none_match or ""):

@@ -15,12 +15,14 @@ from service.http.limits.disconnect import while_connected
 from service.http.limits.places import share_of
 from service.http.problem_responses import TUS_VERSION, document_problems
 from service.http.routes.frames import (
+    ANALYSIS,
     FRAME_PROBLEMS,
     PICTURE,
     Accept,
     FrameIndex,
     IfNoneMatch,
     Width,
+    analysis_response,
     format_of,
     picture_response,
 )
@@ -236,6 +238,21 @@ async def read_upload_frame(
     wanted = WantedPicture(StoredVideo(upload.id, upload.video), index, width, format_of(accept))
     try:
         return await picture_response(request, services, caller, wanted, if_none_match)
+    except FileNotFoundError:
+        raise upload_not_found(upload.id) from None
+
+
+@router.get(
+    "/{upload_id}/frames/{index}/analysis",
+    summary="Read motion and residual of one frame of an upload",
+    responses=document_problems(*_READING) | ANALYSIS,
+)
+async def analyze_upload_frame(
+    request: Request, upload: CompleteDep, services: ServicesDep, caller: CallerDep, index: FrameIndex
+) -> Response:
+    """What the bitstream says about one frame, as of a job's video."""
+    try:
+        return await analysis_response(request, services, caller, StoredVideo(upload.id, upload.video), index)
     except FileNotFoundError:
         raise upload_not_found(upload.id) from None
 

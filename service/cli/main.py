@@ -24,6 +24,7 @@ import typer
 from service.cli.commands import keys, models, train
 from service.cli.commands.batch import batch_command
 from service.cli.commands.bench import bench_command
+from service.cli.commands.correct import correct_command
 from service.cli.commands.demo import demo_command
 from service.cli.commands.eval import eval_command
 from service.cli.commands.frame import frame_command
@@ -58,6 +59,7 @@ def root(
 
 
 app.command("run", cls=Command)(run_command)
+app.command("correct", cls=Command)(correct_command)
 app.command("frame", cls=Command)(frame_command)
 app.command("batch", cls=Command)(batch_command)
 app.command("probe", cls=Command)(probe_command)

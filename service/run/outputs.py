@@ -11,6 +11,7 @@ from typing import Any
 
 from service.errors import UsageError
 from service.prompts.color_names import parse_hex
+from service.run.directions.result_folder import clear_versions
 from service.run.options import JobOptions
 from service.run.output_paths import check_paths, is_same, real
 from service.writers.formats import FORMATS, check_suffix
@@ -124,6 +125,7 @@ class Outputs:
         Files that the earlier run wrote elsewhere are those that its report describes, if they have not changed since.
         """
         make_folder(self.folder)
+        clear_versions(self.folder)
         for path in (*self._old_files(), self.report, *self._old_masks()):
             if not any(is_same(path, given) for given in inputs):
                 path.unlink(missing_ok=True)

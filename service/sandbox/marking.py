@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from pycocotools import mask as coco
 from pydantic import Base64Bytes, JsonValue
 
 from codec.displayed_frame import DisplayedFrame, read_displayed_frame
@@ -14,7 +12,8 @@ from codec.reader import read_info
 from codec.types import FrameType, UInt8Array
 from service.prompts.made_mask import make_mask
 from service.prompts.objects import PromptObject, objects_of
-from service.prompts.shapes import Rle, ShapePrompt, Shapes, frames_of, prompt_frame_of
+from service.prompts.shapes import ShapePrompt, Shapes, frames_of, prompt_frame_of
+from service.prompts.stored_prompts import StoredPrompts, given_mask
 from service.run.options import JobOptions
 from service.sandbox.handles import Input, OutputFile, opened_input, opened_output
 from service.sandbox.inspection import (
@@ -25,7 +24,6 @@ from service.sandbox.inspection import (
     read_prompt,
     uploaded,
 )
-from service.storage.correction_files import StoredPrompts
 from service.writers.mask_line import frame_line
 from service.writers.png import encode_mask
 from vos.types import FrameMask, MaskSource
@@ -145,7 +143,7 @@ def store_correction(
             info = read_info(file)
         read = read_prompt(mask, info, limits, options)
         ids = read.prompt.object_ids
-        earlier = tuple(_given(read.prompt.labels == i, options.prompt_frame, i) for i in ids)
+        earlier = tuple(given_mask(read.prompt.labels == i, options.prompt_frame, i) for i in ids)
     _write(StoredPrompts(new=new, earlier=earlier), prompts, limits)
     return marked
 
@@ -168,16 +166,10 @@ def _encoded(video: Input, shapes: Shapes, size: tuple[int, int], limits: Upload
             new.append(
                 ShapePrompt(frame=index, object=shape.object, absent=True)
                 if shape.absent
-                else _given(made.labels == shape.object, index, shape.object)
+                else given_mask(made.labels == shape.object, index, shape.object)
             )
         notes += made.notes
     return tuple(new), MarkedFrames(tuple(objects), tuple(notes))
-
-
-def _given(mask: npt.NDArray[np.bool_], frame: int, number: int) -> ShapePrompt:
-    rle = coco.encode(np.asfortranarray(mask).view(np.uint8))
-    height, width = mask.shape
-    return ShapePrompt(frame=frame, object=number, rle=Rle(size=(height, width), counts=rle["counts"].decode("ascii")))
 
 
 def _write(stored: StoredPrompts, prompts: OutputFile, limits: UploadLimits) -> None:

@@ -17,42 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from service.errors import JobNotFoundError
 from service.jobs.types import Job
-from service.prompts.shapes import Shapes, frames_of
+from service.prompts.stored_prompts import StoredPrompts
 from service.storage.job_files import JobFiles
 from service.storage.mask_log_view import MaskLogView
-
-
-class StoredPrompts(BaseModel):
-    """The prompts of a job, each an object's mask or its absence.
-
-    Attributes:
-        new: Prompts of this job.
-        earlier: Prompts of the jobs that it corrects, one per frame and object.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    new: Shapes
-    earlier: Shapes = ()
-
-    @property
-    def merged(self) -> Shapes:
-        """All prompts; a new one takes the place of an earlier one of its object on its frame."""
-        found = {(shape.frame, shape.object): shape for shape in (*self.earlier, *self.new)}
-        return tuple(found.values())
-
-    @property
-    def frames(self) -> tuple[int, ...]:
-        """Frames of the new prompts, ascending."""
-        return tuple(frames_of(self.new))
-
-    def to_json(self) -> bytes:
-        """Return the content of the file."""
-        return self.model_dump_json(exclude_defaults=True).encode()
 
 
 @dataclass(frozen=True, slots=True)

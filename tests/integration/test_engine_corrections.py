@@ -11,8 +11,9 @@ from pycocotools import mask as coco
 
 from service.jobs.types import Job, JobStatus, JobVideo, new_job_id
 from service.prompts.shapes import ShapePrompt, Shapes
+from service.prompts.stored_prompts import StoredPrompts
 from service.run.options import JobOptions
-from service.storage.correction_files import StoredPrompts, link_parent, read_prompts
+from service.storage.correction_files import link_parent, read_prompts
 from tests.support.engine_site import FRAMES, SIZE, Site
 from tests.support.fakes import behave
 from tests.support.waiting import wait_for

@@ -11,11 +11,12 @@ from typing import Any
 
 from codec.types import VideoInfo
 from service.engine.attempts.attempt import Attempt, JobOutcome
-from service.engine.attempts.correction_review import CorrectionReview
+from service.prompts.stored_prompts import StoredPrompts
 from service.run.directions.resegment import Correction, resegment
 from service.run.directions.stored_masks import IndexedMaskLines
 from service.run.options import RunOptions
-from service.storage.correction_files import ParentMasks, StoredPrompts, read_parent, read_prompts
+from service.run.review.correction_review import CorrectionReview
+from service.storage.correction_files import ParentMasks, read_parent, read_prompts
 from service.storage.mask_log import MaskLog
 from service.writers.mask_line import index_of, parse_line
 from vos.runtime.durable import write_durably

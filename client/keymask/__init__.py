@@ -38,6 +38,7 @@ from keymask.models import (
     Video,
 )
 from keymask.options import Options
+from keymask.protocol import UploadedVideo
 
 __all__ = [
     "AsyncClient",
@@ -73,6 +74,7 @@ __all__ = [
     "TooManyRequestsError",
     "Track",
     "UnauthorizedError",
+    "UploadedVideo",
     "Video",
     "WaitTimeoutError",
 ]

@@ -15,6 +15,7 @@ import httpx
 from keymask.connection import Cert, Proxy, Verify, client_arguments, opened
 from keymask.download import Download
 from keymask.errors import (
+    ConflictError,
     JobCanceledError,
     JobFailedError,
     KeymaskError,
@@ -32,11 +33,14 @@ from keymask.protocol import (
     Call,
     JobLike,
     Upload,
+    UploadedVideo,
+    VideoFile,
     VideoLike,
     advanced,
     cancel_call,
     check_ended,
     correction_call,
+    frame_call,
     frame_of,
     has_all,
     job_path,
@@ -49,6 +53,7 @@ from keymask.protocol import (
     versions_of,
 )
 from keymask.retry import FOLLOW_SECONDS, Retry
+from keymask.upload import ChunkedUpload
 
 
 class Client:
@@ -340,7 +345,41 @@ class Client:
         finally:
             download.close()
 
-    def probe(self, video: VideoLike) -> Probe:
+    def frame(self, job: JobLike, index: int, *, width: int | None = None) -> bytes:
+        """Return one frame of the job's video as a JPEG file, in display orientation.
+
+        Args:
+            job: The job.
+            index: Presentation index of the frame, as in the masks.
+            width: Width in pixels; without it, the picture has the display size. It is never scaled up.
+
+        Raises:
+            NotFoundError: The video has no such frame.
+        """
+        return self._send(frame_call(job, index, width)).content
+
+    def upload(self, video: VideoFile) -> UploadedVideo:
+        """Upload a large video in chunks; a lost connection costs one chunk at most. `submit` takes the result.
+
+        Args:
+            video: Path, bytes, or seekable binary file object.
+
+        Raises:
+            ConnectionFailedError: The service has been unreachable for a minute.
+        """
+        upload = ChunkedUpload(video)
+        try:
+            upload.begun(self._send(upload.begin_call()))
+            while not upload.is_complete:
+                try:
+                    upload.sent(self._send(upload.chunk_call(), self._following()))
+                except ConflictError as conflict:  # an earlier attempt has arrived in part
+                    upload.resumed(self._send(upload.state_call(), self._following()), conflict)
+            return upload.finish()
+        finally:
+            upload.close()
+
+    def probe(self, video: VideoFile) -> Probe:
         """Report what a video's bitstream offers, without running a network."""
         return parsed(Probe, self._send(Call("POST", "/v1/probe", upload=Upload(video))))
 

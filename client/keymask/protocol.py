@@ -25,7 +25,7 @@ from keymask.mask_file import MaskLike, to_file
 from keymask.models import Frame, Job, JobStatus, Model, Progress
 from keymask.options import Options, checked
 
-VideoLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
+VideoFile: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 """Path, bytes, or seekable binary file object."""
 JobLike: TypeAlias = "Job | str"
 """A job, or its id."""
@@ -38,6 +38,21 @@ _CANCEL_SECONDS = 5.0
 """How long an interrupted call waits for the service to cancel its job."""
 _BUILD_SECONDS = 300.0
 """How much longer than other answers a result may take: some are sent only once they are made."""
+
+
+@dataclass(frozen=True)
+class UploadedVideo:
+    """A video that `upload` has sent. One job takes it; `prompt` takes it any number of times before.
+
+    Attributes:
+        id: Id of the upload.
+    """
+
+    id: str
+
+
+VideoLike: TypeAlias = "VideoFile | UploadedVideo"
+"""A video file, or what `upload` has returned."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +75,14 @@ class Upload:
     def opened(self) -> Iterator[dict[str, Any]]:
         """Yield `data` and `files` of an httpx request, small parts first, so that the service can refuse early."""
         files: dict[str, Any] = {}
+        texts = {"options": self.options, "prompt": self.prompt}
         if self.mask is not None:
             files["mask"] = ("mask", self.mask, "application/octet-stream")
         with self._content() as content:
-            files["video"] = (self._name(), content, "application/octet-stream")
-            texts = {"options": self.options, "prompt": self.prompt}
+            if isinstance(self.video, UploadedVideo):
+                files["upload"] = (None, self.video.id)
+            else:
+                files["video"] = (self._name(), content, "application/octet-stream")
             yield {"data": {name: text for name, text in texts.items() if text is not None}, "files": files}
 
     def _name(self) -> str:
@@ -75,7 +93,7 @@ class Upload:
     def _content(self) -> AbstractContextManager[Any]:
         if isinstance(self.video, str | os.PathLike):
             return Path(self.video).open("rb")
-        if not isinstance(self.video, bytes):
+        if not isinstance(self.video, bytes | UploadedVideo):
             self.video.seek(0)
         return nullcontext(self.video)
 
@@ -90,7 +108,7 @@ class Call:
         params: Query; None leaves a parameter out.
         headers: Headers.
         upload: Files of the body.
-        content: JSON text of the body, in place of files.
+        content: The body, in place of files.
         patience: Seconds that the answer may take beyond the time-out of the client.
         limit: Largest time-out in seconds, whatever the client's is.
     """
@@ -100,7 +118,7 @@ class Call:
     params: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     upload: Upload | None = None
-    content: str | None = None
+    content: str | bytes | None = None
     patience: float = 0.0
     limit: float = math.inf
 
@@ -113,7 +131,7 @@ class Call:
         """
         params = {name: value for name, value in self.params.items() if value is not None}
         allowed = min(timeout, self.limit)
-        body = {} if self.content is None else {"content": self.content.encode()}
+        body = {} if self.content is None else {"content": self.content}
         form: AbstractContextManager[dict[str, Any]] = self.upload.opened() if self.upload else nullcontext(body)
         with form as parts:
             yield {
@@ -179,6 +197,11 @@ def cancel_call(job: Job) -> Call:
 def result_call(job: JobLike, format: str, headers: dict[str, str]) -> Call:
     """Build GET /v1/jobs/{id}/result."""
     return Call("GET", job_path(job, "result"), {"format": format}, headers, patience=_BUILD_SECONDS)
+
+
+def frame_call(job: JobLike, index: int, width: int | None) -> Call:
+    """Build GET /v1/jobs/{id}/frames/{index}."""
+    return Call("GET", job_path(job, "frames", str(index)), {"width": width}, {"Accept": "image/jpeg"})
 
 
 def job_path(job: JobLike, *parts: str) -> str:

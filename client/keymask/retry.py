@@ -11,7 +11,7 @@ import httpx
 
 from keymask.errors import ConnectionFailedError, url_of
 
-_RETRIED = frozenset({429, 502, 503, 504})
+_RETRIED = frozenset({423, 429, 502, 503, 504})
 _PERHAPS_DONE = frozenset({502, 504})
 """Answers of a proxy that got none from the service."""
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)

@@ -349,3 +349,19 @@ def test_the_asynchronous_client_corrects_too(service: Served) -> None:
             return [version.id for version in versions if version.id != job.id] + [track.job.id]
 
     assert len(set(asyncio.run(corrected()))) == 1
+
+
+def test_a_large_video_goes_in_chunks_and_becomes_a_job(
+    client: Client, service: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is the same as of the file in one piece, and its frames can be read."""
+    monkeypatch.setattr("keymask.upload.CHUNK_BYTES", 1000)
+    uploaded = client.upload(service.clip)
+    job = client.wait(client.submit(uploaded, service.mask))
+    assert service.services.storage.job(job.id).video.read_bytes() == service.clip.read_bytes()
+    with Image.open(io.BytesIO(client.frame(job, 3, width=32))) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (32, 24))
+    with pytest.raises(keymask.NotFoundError, match=f"the video has {FRAMES} frames"):
+        client.frame(job, FRAMES)
+    with pytest.raises(keymask.NotFoundError):
+        client.submit(uploaded, service.mask)  # the job has adopted it

@@ -14,14 +14,16 @@ from filecmp import dircmp
 from pathlib import Path
 
 WEB = Path(__file__).resolve().parent.parent / "service" / "web"
+NODE = 20
+"""Lowest version of Node that the build tools run on."""
 
 
 def main() -> None:
     """Run the checks; exit with an error if one fails."""
-    if shutil.which("npm") is None:
+    if missing := _missing():
         if os.environ.get("TESTS_SKIP_NOTHING"):
-            sys.exit("the page cannot be checked: npm is not installed")
-        print("the page is not checked: npm is not installed")
+            sys.exit(f"the page cannot be checked: {missing}")
+        print(f"the page is not checked: {missing}")
         return
     if not _is_installed():
         _npm("ci", "--no-audit", "--no-fund")
@@ -31,6 +33,14 @@ def main() -> None:
         _npm("run", "build", "--", "--outDir", fresh, "--emptyOutDir")
         if differing := _differences(dircmp(WEB / "dist", fresh)):
             sys.exit(f"service/web/dist is not built from its sources: {', '.join(differing)}. Run `make web`.")
+
+
+def _missing() -> str | None:
+    """Return what the checks need and this machine has not."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        return "node and npm are not installed"
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    return None if int(version.lstrip("v").split(".")[0]) >= NODE else f"node is {version}; {NODE} or newer is needed"
 
 
 def _is_installed() -> bool:

@@ -91,14 +91,22 @@ function Following() {
       )}
       {!state.running.value && <Finished />}
       {sends && (
-        <div class="buttons">
-          <button type="button" class="primary" disabled={!!state.busy.value} onClick={() => void sendCorrection()}>
-            Apply correction
-          </button>
-          <button type="button" onClick={clearEdits}>
-            Discard
-          </button>
-        </div>
+        <>
+          {job.status !== "succeeded" && <p class="hint">A job can be corrected once it has succeeded.</p>}
+          <div class="buttons">
+            <button
+              type="button"
+              class="primary"
+              disabled={!!state.busy.value || job.status !== "succeeded"}
+              onClick={() => void sendCorrection()}
+            >
+              Apply correction
+            </button>
+            <button type="button" onClick={clearEdits}>
+              Discard
+            </button>
+          </div>
+        </>
       )}
     </>
   );

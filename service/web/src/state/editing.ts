@@ -134,7 +134,7 @@ export function eraseSelected(): void {
 export async function markShape(shape: Pick<PromptEntry, "box" | "points">): Promise<void> {
   const origin = state.origin.value;
   const edit = editShownFrame();
-  if (!origin || !edit) return say("The video is still being uploaded. Draw with the brush, or wait a moment.");
+  if (!origin || !edit) return say("This frame is still being loaded. Try again in a moment.");
   const frame = state.frame.value;
   const object = state.selected.value;
   await attempt("Finding the object…", async () => {

@@ -49,7 +49,7 @@ function drawRuler(context: CanvasRenderingContext2D, width: number, { frames, c
     context.fillStyle = colors.line ?? "";
     context.fillRect(x, RULER - 5, 1, 5);
     context.fillStyle = colors.muted ?? "";
-    if (x < width - 40) context.fillText(`${frame}`, x + 3, 2);
+    if (x < width - 70) context.fillText(`${frame}`, x + 3, 2);
   }
   const seconds = `${(frames / fps).toFixed(1)} s`;
   context.textAlign = "right";

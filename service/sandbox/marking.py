@@ -8,8 +8,10 @@ import numpy as np
 from pydantic import Base64Bytes, JsonValue
 
 from codec.displayed_frame import DisplayedFrame, read_displayed_frame
+from codec.random_access import list_timestamps, read_frame_at
 from codec.reader import read_info
 from codec.types import FrameType, UInt8Array
+from service.problems import ProblemError
 from service.prompts.made_mask import make_mask
 from service.prompts.objects import PromptObject, objects_of
 from service.prompts.shapes import ShapePrompt, Shapes, frames_of, prompt_frame_of
@@ -158,7 +160,7 @@ def _encoded(video: Input, shapes: Shapes, size: tuple[int, int], limits: Upload
         check_objects("the prompt", len(marked), limits)
         with uploaded(video) as file:
             drawn = any(shape.rle is None and not shape.absent for shape in marked)
-            made = make_mask(read_displayed_frame(file, index).rgb if drawn else blank, marked)
+            made = make_mask(read_frame_at(file, index, list_timestamps(file)).rgb if drawn else blank, marked)
         found = {item.object: item for item in objects_of(made.labels, index, {})}
         for shape in marked:
             absent = PromptObject(shape.object, index, 0, (0, 0, 0, 0))
@@ -174,6 +176,12 @@ def _encoded(video: Input, shapes: Shapes, size: tuple[int, int], limits: Upload
 
 def _write(stored: StoredPrompts, prompts: OutputFile, limits: UploadLimits) -> None:
     check_objects("the prompt", len({shape.object for shape in stored.merged}), limits)
+    marked = {shape.object for shape in stored.merged if not shape.absent}
+    for shape in stored.merged:
+        if shape.object not in marked:
+            raise ProblemError(
+                "mask-unusable", f"object {shape.object} is absent in frame {shape.frame}, but no prompt marks it"
+            )
     with opened_output(prompts) as file:
         file.write(stored.to_json())
 

@@ -204,6 +204,7 @@ def test_shared_files_count_once(service: Served) -> None:
         ([{"frame": 1, "object": 1}], "invalid-request", "needs a box"),
         ([given(1, 1, block(0, 0)), given(1, 1, block(0, 0))], "invalid-request", "marks object 1 twice"),
         ([], "invalid-request", "at least 1 item"),
+        ([{"frame": 1, "object": 9, "absent": True}], "mask-unusable", "object 9 is absent in frame 1, but no prompt"),
         (
             [{"frame": 1, "object": 1, "rle": {"size": [48, 64], "counts": "oooooo0"}}],
             "mask-unusable",

@@ -122,8 +122,8 @@ def versions_of(folder: Path) -> list[int]:
 
 def clear_versions(folder: Path) -> None:
     """Delete all versions, and the prompts of corrections, before another result takes the place of this one."""
-    for number in versions_of(folder):
-        shutil.rmtree(folder / "versions" / str(number))
+    if versions_of(folder):
+        shutil.rmtree(folder / "versions")
     (folder / "corrections.json").unlink(missing_ok=True)
 
 
@@ -150,6 +150,8 @@ def undo(folder: Path) -> int:
             (folder / name).unlink(missing_ok=True)
     sync_files([*(folder / "masks").glob("*.png"), folder / "report.json"])
     shutil.rmtree(version)
+    if len(numbers) == 1:
+        shutil.rmtree(version.parent)
     return numbers[-1]
 
 

@@ -89,6 +89,18 @@ def test_a_video_in_three_requests_becomes_a_job(service: Served) -> None:
     assert service.client.head(there).status_code == 404
 
 
+def test_a_repeated_post_finds_its_job_although_the_upload_is_gone(service: Served) -> None:
+    """The answer to the first post was lost."""
+    form = {"upload": (None, upload(service).rpartition("/")[2]), "prompt": (None, BOX)}
+    first, again = (service.client.post("/v1/jobs", files=form, headers={"Idempotency-Key": "one"}) for _ in range(2))
+    assert (first.status_code, again.status_code) == (202, 202), again.text
+    assert again.json()["id"] == first.json()["id"]
+    other = service.client.post(
+        "/v1/jobs", files=form | {"upload": (None, "0" * 32)}, headers={"Idempotency-Key": "one"}
+    )
+    assert kind_of(other) == "idempotency-conflict"
+
+
 def test_an_upload_survives_a_lost_connection(service: Served) -> None:
     """What arrived before counts, and the upload continues there."""
     content = os.urandom(300_000)
@@ -117,7 +129,7 @@ def test_what_was_not_acknowledged_is_written_again(service: Served) -> None:
     assert patch(service, there, 0, b"0123456789").status_code == 204
     (video,) = service.services.storage.root.glob("uploads/*/video")
     with video.open("ab") as file:
-        file.write(b"\0\0\0\0\0")
+        file.write(b"\0" * 15)
     assert service.client.head(there).headers["upload-offset"] == "10"
     assert patch(service, there, 10, b"abcdefghij").status_code == 204
     assert video.read_bytes() == b"0123456789abcdefghij"

@@ -21,6 +21,8 @@ PYTHONS := python3.11 python3.12 python3.13 python3
 # Processes that share the tests, file by file; the networks of one process use about one core.
 TEST_PROCESSES ?= 2
 FAULTS ?= 1000
+# What the page is built and tested with; nothing without npm.
+PAGE_PACKAGES := service/web/node_modules/.package-lock.json
 
 .PHONY: demo serve web test test-long run-tests faults lint bench docker-smoke lock format clean
 
@@ -30,23 +32,23 @@ demo: $(VENV)/.run $(VENV)/.client
 serve: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask serve
 
-web:
-	cd service/web && npm ci --no-audit --no-fund && npm run build
+web: $(PAGE_PACKAGES)
+	cd service/web && npm run build
 
 # Type checks take one core for a minute, so lint and tests run side by side.
-test: $(VENV)/.readers
+test: $(VENV)/.readers $(PAGE_PACKAGES)
 	$(MAKE) --jobs=2 lint run-tests SELECTED='-m "not long"'
 
-test-long: $(VENV)/.readers
+test-long: $(VENV)/.readers $(PAGE_PACKAGES)
 	$(MAKE) --jobs=2 lint run-tests
 
-run-tests: $(VENV)/.readers
+run-tests: $(VENV)/.readers $(PAGE_PACKAGES)
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(SELECTED)
 
 faults: $(VENV)/.dev
 	KEYMASK_FAULTS=$(FAULTS) $(BIN)/python -m pytest -s tests/faults
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev $(PAGE_PACKAGES)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -84,6 +86,9 @@ $(VENV)/.dev: $(VENV)/.torch $(RECIPE) client/pyproject.toml
 $(VENV)/.readers: $(VENV)/.dev tests/readers.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/readers -r tests/readers.txt
 	@touch $@
+
+$(PAGE_PACKAGES): service/web/package-lock.json
+	@if command -v npm >/dev/null; then cd service/web && npm ci --no-audit --no-fund; fi
 
 $(VENV)/.client: $(BIN)/python client/pyproject.toml
 	$(BIN)/python -m pip install --quiet -e ./client

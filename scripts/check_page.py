@@ -25,8 +25,6 @@ def main() -> None:
             sys.exit(f"the page cannot be checked: {missing}")
         print(f"the page is not checked: {missing}")
         return
-    if not _is_installed():
-        _npm("ci", "--no-audit", "--no-fund")
     _npm("run", "types")
     _npm("run", "test")
     with tempfile.TemporaryDirectory() as fresh:
@@ -36,17 +34,11 @@ def main() -> None:
 
 
 def _missing() -> str | None:
-    """Return what the checks need and this machine has not."""
+    """Return what the checks need and this machine has not; `make` installs the packages."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         return "node and npm are not installed"
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
     return None if int(version.lstrip("v").split(".")[0]) >= NODE else f"node is {version}; {NODE} or newer is needed"
-
-
-def _is_installed() -> bool:
-    """Return whether node_modules is as the lock file says."""
-    installed = WEB / "node_modules" / ".package-lock.json"
-    return installed.exists() and installed.stat().st_mtime >= (WEB / "package-lock.json").stat().st_mtime
 
 
 def _npm(*arguments: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.support.browser import Guard, new_page
 from tests.support.page_robot import Robot
 from tests.support.paths import ROOT
 from tests.support.serving import Served, served
+from tests.support.syscall_log import DEMAND
 
 AXE = ROOT / "service" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 KEY = "a-key-for-the-tests-of-the-page"
@@ -27,6 +29,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def serious_findings(page: Page) -> list[str]:
     """Return what axe-core finds serious or worse."""
+    if not AXE.exists():
+        reason = "axe-core is not installed: run `npm ci` in service/web"
+        (pytest.fail if os.environ.get(DEMAND) else pytest.skip)(reason)
     page.evaluate(AXE.read_text())  # not a script of the page, so its policy does not apply
     found = page.evaluate("() => axe.run().then((result) => result.violations)")
     return [
@@ -37,7 +42,6 @@ def serious_findings(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci in service/web")
 @pytest.mark.parametrize(("scheme", "size"), [("dark", (1280, 800)), ("light", (390, 844))])
 def test_axe_has_no_serious_findings(
     browser: Browser, service: Served, guard: Guard, scheme: str, size: tuple[int, int]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.support.syscall_log import DEMAND
 
@@ -35,6 +35,7 @@ def chromium_path() -> str:
 def chromium() -> Iterator[Browser]:
     """Run the browser while the block runs."""
     path = chromium_path()
+    expect.set_options(timeout=_WAIT_MILLISECONDS)
     with sync_playwright() as playwright:
         # Chromium's own sandbox needs rights that containers lack; the pages are ours.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])

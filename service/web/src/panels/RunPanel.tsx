@@ -36,8 +36,8 @@ function Starting() {
       <label class="choice">
         <span>Frames</span>
         <select value={options.direction} onChange={(event) => change("direction", event.currentTarget.value)}>
-          <option value="both">Before and after the marked one</option>
-          <option value="forward">After the marked one</option>
+          <option value="both">Before and after</option>
+          <option value="forward">After only</option>
         </select>
       </label>
       {state.models.value.length > 1 && (

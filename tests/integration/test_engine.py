@@ -102,3 +102,15 @@ def test_a_finished_job_knows_the_number_of_frames(site: Site, estimate: int) ->
     assert running.progress.done <= running.progress.total
     done = site.finished(job)
     assert done.video.frames == done.progress.total == done.progress.done == FRAMES
+
+
+def test_a_job_covers_frames_before_its_prompt(site: Site) -> None:
+    """With masks propagated both ways, every frame has one, in presentation order, and the statistics count each once."""
+    engine = site.start()
+    done = site.finished(site.submit(engine, prompt_frame=FRAMES // 2, direction="both"))
+    assert done.status is JobStatus.SUCCEEDED
+    lines = [json.loads(line) for line in site.masks(done).decode().splitlines()]
+    assert [line["index"] for line in lines] == list(range(FRAMES))
+    assert [line["index"] for line in lines if line["source"] == "prompt"] == [FRAMES // 2]
+    assert (done.progress.done, done.progress.total) == (FRAMES, FRAMES)
+    assert done.report["sources"] == {"prompt": 1, "corrected": 0, "key": FRAMES - 1, "propagated": 0, "fallback": 0}

@@ -16,6 +16,7 @@ MODULES = {
     "proxy": "benchmarks.speed.proxy",
     "memory": "benchmarks.speed.memory",
     "speedup": "benchmarks.speed.speedup",
+    "correction": "benchmarks.speed.correction",
     "accuracy": "benchmarks.accuracy.measure",
     "http_service": "benchmarks.serving.http_service",
 }

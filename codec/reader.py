@@ -48,7 +48,7 @@ def open_video(
         motion: "bitstream" for the stream's own vectors, "proxy" for those of an H.264 re-encode, "auto" for the
             bitstream if it has vectors and the proxy otherwise.
         first: Presentation index of the first frame that is wanted. Reading begins at a key frame before it, if
-            `timestamps` tell where; frames before the wanted one may lack references.
+            `timestamps` tell where. Frames before the wanted one may lack references, and have no motion.
         timestamps: From `codec.random_access.list_timestamps`; needed for `first`.
 
     Raises:
@@ -64,12 +64,12 @@ def open_video(
         decoder = VideoDecoder(file, vectors=motion_source is MotionSource.BITSTREAM)
         info = _info(decoder, motion_source, short_side, max_side)
         if timestamps is None or not 0 < first < len(timestamps) or decoder.seek(first, timestamps):
-            return _read(decoder, info)
+            return _read(decoder, info, first)
     except BaseException:
         file.close()
         raise
     file.close()  # no seek finds the frame intact
-    return open_video(source, short_side=short_side, max_side=max_side, motion=motion)
+    return open_video(source, short_side=short_side, max_side=max_side, motion=motion, first=first)
 
 
 def read_info(source: VideoSource, *, short_side: int = _SHORT_SIDE, max_side: int | None = None) -> VideoInfo:
@@ -99,6 +99,7 @@ class VideoReader:
         scaler: Scales pictures to analysis size.
         close_source: Closes what `pictures` reads from.
         timeline: Where pictures lie in time; None if their clock cannot jump.
+        first: Presentation index of the first picture whose motion is wanted.
 
     Attributes:
         info: Properties of the video.
@@ -111,12 +112,14 @@ class VideoReader:
         scaler: Scaler,
         close_source: Callable[[], None] = lambda: None,
         timeline: Timeline | None = None,
+        *,
+        first: int = 0,
     ) -> None:
         # Imported here because it loads numba, which only analysis needs.
         from codec.motion.analyzer import FrameAnalyzer  # noqa: PLC0415
 
         self.info = info
-        self._analyzer = FrameAnalyzer(scaler)
+        self._analyzer = FrameAnalyzer(scaler, first)
         self._pictures: Prefetch[DecodedPicture] = Prefetch(pictures, _PICTURE_QUEUE_SIZE)
         self._frames: Prefetch[CompressedFrame] | None = None
         self._close_source = close_source
@@ -153,13 +156,13 @@ class VideoReader:
         self._close_source()
 
 
-def _read(decoder: VideoDecoder, info: VideoInfo) -> VideoReader:
+def _read(decoder: VideoDecoder, info: VideoInfo, first: int) -> VideoReader:
     scaler = Scaler((info.analysis_width, info.analysis_height))
     if info.motion_source is MotionSource.BITSTREAM:
         pictures = bitstream_pictures(decoder)
     else:
         pictures = proxy_pictures(presented_pictures(decoder), scaler)
-    return VideoReader(info, pictures, scaler, decoder.close, decoder.timeline)
+    return VideoReader(info, pictures, scaler, decoder.close, decoder.timeline, first=first)
 
 
 def _motion_source(file: VideoFile, motion: str) -> MotionSource:

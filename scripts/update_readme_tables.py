@@ -16,7 +16,7 @@ PAGES = {
     "README.md": ("benchmarks.comparison",),
     "docs/performance.md": (
         "benchmarks.table",
-        *("decode", "propagate", "proxy", "memory", "speedup", "http_service"),
+        *("decode", "propagate", "proxy", "memory", "speedup", "correction", "http_service"),
     ),
     "docs/accuracy.md": ("benchmarks.accuracy.tables",),
     "docs/model_card_compact.md": ("benchmarks.ablation.table",),

@@ -117,16 +117,29 @@ class VideoDecoder:
             Whether there is such a place. If not, the decoder cannot be used any more.
         """
         self.peek()
-        found = decode_range(self.file, timestamps[index : index + 1])
-        if found is None:
-            return False
+        target = int(timestamps[index])
+        if not self._starts_anew_at(target):
+            found = decode_range(self.file, timestamps[index : index + 1])
+            if found is None:
+                return False
+            target = found[0]
         self._pictures.close()
         self._peeked.clear()
-        self.file.container.seek(found[0], stream=self.file.stream)
+        self.file.container.seek(target, stream=self.file.stream)
         self.file.packets = Packets(self.file.container, self.file.stream)
         self._parser, self._sent, self._timestamps = PacketParser(self._context), [], timestamps
         self._pictures = self._decode()
         return True
+
+    def _starts_anew_at(self, target: int) -> bool:
+        """Whether a seek leads to an H.264 frame from which all frames decode (IDR), so that none need be tried."""
+        try:
+            self.file.container.seek(target, stream=self.file.stream)
+            packet = next(packet for packet in self.file.container.demux(self.file.stream))
+        except (av.error.FFmpegError, StopIteration):
+            return False
+        is_before = packet.pts is not None and packet.pts <= target
+        return is_before and bool(packet.size) and bool(PacketParser(self._context).parse(packet).is_idr)
 
     @property
     def delay(self) -> int:

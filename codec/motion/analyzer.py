@@ -22,10 +22,11 @@ class FrameAnalyzer:
 
     Args:
         scaler: Scales pictures to analysis size.
+        first: Presentation index of the first picture whose motion is wanted. Those before it may be references.
     """
 
-    def __init__(self, scaler: Scaler) -> None:
-        self._scaler = scaler
+    def __init__(self, scaler: Scaler, first: int = 0) -> None:
+        self._scaler, self._first = scaler, first
         self._references = ReferencePictures(scaler.size, MAX_NUM_REF_FRAMES)
         self._dpb = DecodedPictureBuffer(capacity=1)
         self._decode_index = 0
@@ -63,7 +64,7 @@ class FrameAnalyzer:
         """Motion field and residual of a picture."""
         geometry = GridGeometry.between(picture.vector_size, self._scaler.size, picture.vector_crop)
         frames = self._dpb.frames
-        if picture.vectors is None or not len(picture.vectors) or not frames:
+        if picture.index < self._first or picture.vectors is None or not len(picture.vectors) or not frames:
             return MotionField.empty(geometry.rows, geometry.columns), np.zeros(luma.shape, np.int16)
         grid = build_block_grid(picture.vectors, geometry)
         selector = ReferenceSelector(self._references, frames, picture.index)

@@ -252,7 +252,7 @@ def _check_options(options: JobOptions, prompt: Prompt, later: tuple[int, ...], 
     checks: tuple[tuple[str, Callable[[], bool], str], ...] = (
         ("prompt_frame", lambda: prompt.index < frames, f"less than {frames}, the number of frames"),
         ("start", lambda: options.start is None or least <= options.start < frames, f"from {named} to {last}"),
-        ("end", lambda: options.end is None or options.end > max(prompt.index, options.start or 0),
+        ("end", lambda: options.end is None or options.end > max(least, options.start or 0),
          f"more than start and prompt_frame, which are {options.start or prompt.index} and {prompt.index}"),
     )  # fmt: skip
     for name, is_valid, allowed in checks:

@@ -105,7 +105,7 @@ def test_a_finished_job_knows_the_number_of_frames(site: Site, estimate: int) ->
 
 
 def test_a_job_covers_frames_before_its_prompt(site: Site) -> None:
-    """With masks propagated both ways, every frame has one, in presentation order, and the statistics count each once."""
+    """With masks propagated both ways, every frame has one, in presentation order, and counts once."""
     engine = site.start()
     done = site.finished(site.submit(engine, prompt_frame=FRAMES // 2, direction="both"))
     assert done.status is JobStatus.SUCCEEDED

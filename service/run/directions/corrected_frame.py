@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from codec.types import UInt8Array
 from service.run.directions.join import ABSENT_SCORE, side_weight
@@ -14,7 +15,7 @@ from vos.types import GIVEN, FrameMask, MaskSource, Prompt
 
 AGREEING_IOU = 0.95
 """IoU from which a new mask agrees with the stored one."""
-AGREEING_FRAMES = 8
+AGREEING_FRAMES = 5
 """Frames in a row that agree with the stored masks, or keep them, after which a direction ends."""
 _MOST_REMEMBERED = 2
 """Prompt frames that the networks remember: the first one and the one nearest to the corrected frame."""
@@ -83,8 +84,8 @@ class CorrectedFrame:
         chosen = [k for k in self.prompt.given_ids if self._counts_more(k, new, stored)]
         agrees = all(_iou(new.labels == k, stored.labels == k) >= AGREEING_IOU for k in chosen)
         labels = stored.labels.copy()
-        labels[np.isin(labels, chosen)] = 0
-        taken = np.isin(new.labels, chosen)
+        labels[has_id(labels, chosen)] = 0
+        taken = has_id(new.labels, chosen)
         labels[taken] = new.labels[taken]
         if np.array_equal(labels, stored.labels):
             return None, agrees
@@ -109,7 +110,7 @@ class CorrectedFrame:
     def _mask(self) -> FrameMask:
         stored = self._stored.mask(self.index)
         assert stored is not None
-        labels: UInt8Array = np.where(np.isin(stored.labels, self.prompt.given_ids), np.uint8(0), stored.labels)
+        labels: UInt8Array = np.where(has_id(stored.labels, self.prompt.given_ids), np.uint8(0), stored.labels)
         labels = np.where(self.prompt.labels > 0, self.prompt.labels, labels)
         scores = stored.scores | dict.fromkeys(self.prompt.object_ids, 1.0) | dict.fromkeys(self.prompt.absent, 0.0)
         return replace(stored, labels=labels, scores=scores, source=MaskSource.CORRECTED)
@@ -138,6 +139,13 @@ def changes_of(corrected: CorrectedFrame, new: Iterator[FrameMask], stored: Stor
             return
 
 
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
+def has_id(labels: UInt8Array, ids: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Return which pixels have one of some ids; many times faster than `np.isin`."""
+    table = np.zeros(256, np.bool_)
+    table[list(ids)] = True
+    return np.asarray(table[labels])
+
+
+def _iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
     union = int((one | other).sum())
     return int((one & other).sum()) / union if union else 1.0

@@ -215,7 +215,8 @@ class Correction:
                 yield self._emit(waiting.popleft())
             if waiting and waiting[0] == mask.index:
                 waiting.popleft()
-            yield self._emit(mask.index)
+            self._changed[mask.source] += 1
+            yield mask
         for index in waiting or ():
             yield self._emit(index)
 

@@ -78,7 +78,6 @@ def test_json_has_run_lengths(service: Served) -> None:
         ([], "invalid-request", "at least 1 item"),
         ([{"object": 1}], "invalid-request", "needs a box"),
         ([{**PROMPT[0], "object": 0}], "invalid-request", "prompt.0.object is 0"),
-        ([PROMPT[0], {**PROMPT[1], "frame": 4}], "invalid-request", "marks frames 3, 4"),
         ([{**PROMPT[0], "frame": 12}], "invalid-options", "frame 12 does not exist: the video has 12 frames"),
         (NOTHING, "mask-unusable", "covers no pixel of the picture of 64x48"),
         ([{"object": i + 1, "box": [1, 1, 9, 9]} for i in range(4)], "too-many-objects", "4 objects; allowed: 3"),

@@ -59,6 +59,7 @@ def repeat(turn: bytes, file: Path) -> None:
             writing.mux(packet)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read by the resource module, which Windows lacks")
 def test_ten_thousand_frames_take_the_memory_of_one_thousand(tmp_path: Path) -> None:
     """From frame 1,000 to 10,000, peak memory grows by less than 12 MiB; keeping a picture per frame would take 50."""

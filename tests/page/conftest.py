@@ -1,4 +1,4 @@
-"""One browser for all tests of the page."""
+"""One browser for all tests of a module."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from playwright.sync_api import Browser
 from tests.support.browser import Guard, chromium
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium."""
+    """Headless Chromium.
+
+    It ends with the module: while it runs, playwright's event loop keeps other tests of the process from starting one.
+    """
     with chromium() as running:
         yield running
 

@@ -172,7 +172,8 @@ class Reviewer:
         self._since_key = 0 if source in (MaskSource.KEY, *GIVEN) else self._since_key + 1
         for object_id, facts in objects.items():
             track = self._tracks.setdefault(object_id, _Track())
-            found = None if source in GIVEN else self._judge(track, facts, after_cut=after_cut)
+            is_to_come = not facts.area and not track.areas  # a later prompt marks it
+            found = None if source in GIVEN or is_to_come else self._judge(track, facts, after_cut=after_cut)
             if found is not None:
                 self._extend(track, ReviewRange(index, index + 1, object_id, found[0], facts.score, found[1]))
             elif track.open is not None and index - track.open.end >= _GAP:

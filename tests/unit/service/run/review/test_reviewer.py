@@ -53,6 +53,16 @@ def test_each_reason_is_found(facts: ObjectFacts, reason: Reason) -> None:
     assert found.score == facts.score
 
 
+def test_an_object_of_a_later_prompt_is_not_lost_before_it() -> None:
+    """It is once it has been there."""
+    gone = ObjectFacts(0.0, False, 0.0)
+    reviewer = review(gone, gone)
+    reviewer.add(3, MaskSource.PROPAGATED, {1: FINE, 2: gone})
+    reviewer.add(4, MaskSource.PROMPT, {1: FINE, 2: FINE})
+    reviewer.add(5, MaskSource.PROPAGATED, {1: FINE, 2: gone})
+    assert [(r.object_id, r.first, r.end) for r in reviewer.ranges()] == [(1, 1, 3), (2, 5, 6)]
+
+
 def test_good_frames_need_no_review() -> None:
     """Neither does the prompt frame, whatever it looks like."""
     reviewer = Reviewer()

@@ -14,7 +14,7 @@ from codec.decode.colors import to_rgb
 from codec.decode.decoder import VideoDecoder
 from codec.demux.source import VideoFile, VideoSource
 from codec.errors import BrokenStreamError, NoSuchFrameError
-from codec.reader import video_info
+from codec.reader import presented_pictures, video_info
 from codec.types import MotionSource, UInt8Array, VideoInfo
 
 
@@ -71,7 +71,7 @@ def read_displayed_frames(source: VideoSource, first: int, count: int) -> Genera
         info = full_size_info(decoder)
         decoded = 0
         try:
-            for picture in decoder.pictures():
+            for picture in presented_pictures(decoder):
                 decoded = picture.index + 1
                 if picture.index >= first:
                     yield displayed(picture.frame, info, picture.index, picture.time)

@@ -18,6 +18,7 @@ from codec.decode.seeking import Timestamps, decode_range
 from codec.decode.timeline import LONGEST_STEP
 from codec.demux.source import VideoFile, VideoSource
 from codec.displayed_frame import DisplayedFrame, displayed, full_size_info, no_such_frame, read_displayed_frames
+from codec.reader import presented_pictures
 
 _VP8_SHOWN = 1 << 4
 """Bit `show_frame` in the first byte of a VP8 frame (RFC 6386, section 9.1)."""
@@ -93,13 +94,12 @@ def read_frames_at(
         if first >= len(timestamps):
             raise no_such_frame(first, len(timestamps))
         with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
-            info, stamps = full_size_info(decoder), timestamps[first : first + count]
-            times = decoder.times_of(stamps, timestamps)
-            found = decode_range(decoder.file, stamps)
-            if found is not None:
-                for index, (frame, time) in enumerate(zip(found[1], times, strict=True), first):
-                    yield displayed(frame, info, index, time)
-                return
+            info = full_size_info(decoder)
+            found = _decode_sought(decoder, first, first + count, timestamps)
+        if found is not None:
+            for picture in found:
+                yield displayed(picture.frame, info, picture.index, picture.time)
+            return
     yield from read_displayed_frames(source, first, count)
 
 
@@ -121,23 +121,33 @@ def read_range(source: VideoSource, first: int, stop: int, timestamps: Timestamp
         if stop > len(timestamps):
             raise no_such_frame(stop - 1, len(timestamps))
         with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
-            decoder.peek()
-            times = decoder.times_of(timestamps[first:stop], timestamps)
-            found = decode_range(decoder.file, timestamps[first:stop])
+            found = _decode_sought(decoder, first, stop, timestamps)
         if found is not None:
-            frames = zip(found[1], range(first, stop), times, strict=True)
-            return [PresentedPicture(frame, index, time, None) for frame, index, time in frames]
+            return found
     with closing(VideoDecoder(VideoFile(source), vectors=False)) as decoder:
         pictures: list[PresentedPicture] = []
         count = 0
-        for picture in decoder.pictures():
-            decoder.pop_sent()
+        for picture in presented_pictures(decoder):
             count = picture.index + 1
             if picture.index >= first:
                 pictures.append(picture)
             if count == stop:
                 return pictures
     raise no_such_frame(stop - 1, count)
+
+
+def _decode_sought(
+    decoder: VideoDecoder, first: int, stop: int, timestamps: Timestamps
+) -> list[PresentedPicture] | None:
+    """Decode the frames from `first` to before `stop` after a seek; None if no seek finds all of them intact."""
+    decoder.peek()
+    stamps = timestamps[first:stop]
+    times = decoder.times_of(stamps, timestamps)
+    found = decode_range(decoder.file, stamps)
+    if found is None:
+        return None
+    frames = enumerate(zip(found[1], times, strict=True), first)
+    return [PresentedPicture(frame, index, time, None) for index, (frame, time) in frames]
 
 
 def _is_shown(file: VideoFile, packet: av.Packet) -> bool:  # type: ignore[type-arg]

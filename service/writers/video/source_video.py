@@ -13,6 +13,7 @@ from codec.decode.timeline import Timeline
 from codec.demux.picture_files import find_pictures
 from codec.demux.source import VideoFile
 from codec.errors import CodecError
+from codec.reader import presented_pictures
 from service.errors import RunError
 
 
@@ -56,7 +57,7 @@ class FilePictures:
 
     def __init__(self, source: Path | BinaryIO) -> None:
         self._decoder = VideoDecoder(VideoFile(source), vectors=False)
-        self._pictures = self._decoder.pictures()
+        self._pictures = presented_pictures(self._decoder)
         self.timeline = self._decoder.timeline
         self.time_base = self.timeline.time_base
 
@@ -67,7 +68,6 @@ class FilePictures:
     def picture(self, index: int) -> PresentedPicture:
         """Decode up to the picture with this presentation index."""
         for picture in self._pictures:
-            self._decoder.pop_sent()
             if picture.index == index:
                 return picture
         raise RunError(f"frame {index} has a mask, but the overlay's own decode of the video ended before it")

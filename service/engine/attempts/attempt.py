@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from service.jobs.types import Job, JobProgress, LogSegment
 from service.run.model_loader import LoadedModel
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import MaskLog
+from vos.runtime.durable import write_durably
 from vos.types import Options, Stats
 
 
@@ -136,8 +138,11 @@ class Attempt(ABC):
                 f"the job has run for {self._limits.max_seconds:g} seconds, the time allowed for all attempts"
             )
 
-    def _finished(self) -> JobProgress:
-        return JobProgress(self._done, self._done, "finished", self._fps, self._seconds)
+    def _finished(self, report: dict[str, Any], frames: int | None) -> JobOutcome:
+        """Write the report, after which the job may be called succeeded; return the outcome."""
+        write_durably(self._files.report(self._fence), (json.dumps(report, indent=2) + "\n").encode())
+        progress = JobProgress(self._done, self._done, "finished", self._fps, self._seconds)
+        return JobOutcome(report, progress, frames)
 
     @property
     def _fps(self) -> float | None:
@@ -158,3 +163,8 @@ class Attempt(ABC):
     def _total(self) -> int | None:
         """Expected number of masks."""
         return self._job.options.mask_count(self._job.video.frames)
+
+
+def public_description(model: LoadedModel) -> dict[str, Any]:
+    """Return what reports say of a network: not where its weights lie on the server; their digest identifies them."""
+    return {name: value for name, value in model.description.items() if name != "weights"}

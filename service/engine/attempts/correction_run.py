@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from codec.types import VideoInfo
-from service.engine.attempts.attempt import Attempt, JobOutcome
+from service.engine.attempts.attempt import Attempt, JobOutcome, public_description
 from service.prompts.stored_prompts import StoredPrompts
 from service.run.directions.resegment import Correction, resegment
 from service.run.directions.stored_masks import IndexedMaskLines
@@ -19,7 +18,6 @@ from service.run.review.correction_review import CorrectionReview
 from service.storage.correction_files import ParentMasks, read_parent, read_prompts
 from service.storage.mask_log import MaskLog
 from service.writers.mask_line import index_of, parse_line
-from vos.runtime.durable import write_durably
 from vos.types import FrameMask, MaskSource, Stats
 
 
@@ -36,9 +34,7 @@ class CorrectionRun(Attempt):
     def __init__(self, *arguments: Any, compute: Callable[..., Correction] = resegment) -> None:
         super().__init__(*arguments)
         self._compute = compute
-        self._counts: Counter[MaskSource] = Counter()
         self._computed: Counter[MaskSource] = Counter()
-        self._changed: list[list[int]] = []
 
     def run(self) -> JobOutcome:
         """Run the correction.
@@ -84,46 +80,32 @@ class CorrectionRun(Attempt):
         if isinstance(item, bytes):
             line = parse_line(item)
             log.copy(line["index"], item)
-            self._counts[review.add_line(line, info)] += 1
+            review.add_line(line, info)
             return
         log.append(item)
-        review.add_mask(item)
-        self._counts[item.source] += 1
+        review.add_mask(item, is_new=True)
         self._computed[item.source] += 1
-        if not (self._changed and self._changed[-1][1] == item.index):
-            self._changed.append([item.index, item.index])
-        self._changed[-1][1] = item.index + 1
 
     def _finish(
         self, run: Correction, parent: ParentMasks, prompts: StoredPrompts, review: CorrectionReview
     ) -> JobOutcome:
         """Write the report: that of the parent, with what has changed. The job may be called succeeded from here on."""
-        stats = Stats(dict(self._counts), {})
+        stats = review.stats
         report = {
             **parent.report,
-            # The path of the weights is internal to the server; their digest identifies them.
-            "model": {name: value for name, value in run.model.description.items() if name != "weights"},
+            **review.entries(prompts.frames, corrects=self._job.corrects),
+            "model": public_description(run.model),
             "prompt": [item.to_json(self._job.options.labels) for item in self._job.prompt],
             "frames": stats.total,
-            "frames_written": stats.total,
-            "sources": {str(source): self._counts[source] for source in MaskSource},
             "key_share": round(stats.key_share, 4),
             "network_runs": stats.network_runs,
             "network_runs_saved": stats.segmented - stats.network_runs,
             "fps": self._fps,
             "seconds": {"total": round(time.monotonic() - self._began, 4)},
             "resumed": False,
-            "needs_review": [item.to_json() for item in review.ranges],
             "notes": [*parent.report.get("notes", []), *run.notes],
-            "correction": {
-                "corrects": self._job.corrects,
-                "frames": list(prompts.frames),
-                "changed": self._changed,
-                "frames_changed": self._computed.total(),
-            },
         }
-        write_durably(self._files.report(self._fence), (json.dumps(report, indent=2) + "\n").encode())
-        return JobOutcome(report, self._finished(), None)
+        return self._finished(report, None)
 
 
 def merged(lines: Iterator[bytes], changed: Iterator[FrameMask]) -> Iterator[bytes | FrameMask]:

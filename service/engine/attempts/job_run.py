@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from service.engine.attempts.attempt import Attempt, JobOutcome
+from service.engine.attempts.attempt import Attempt, JobOutcome, public_description
 from service.engine.reporting import DrainedError
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
@@ -21,7 +21,6 @@ from service.run.segment import Segmentation, segment
 from service.storage.correction_files import read_prompts
 from service.storage.mask_log import MaskLog, settle
 from service.storage.mask_log_view import MaskLogView
-from vos.runtime.durable import write_durably
 from vos.runtime.run_state import RunState
 from vos.types import FrameMask, MaskSource, Stats
 
@@ -138,15 +137,14 @@ class JobRun(Attempt):
     def _finish(self, run: Segmentation) -> JobOutcome:
         """Write the report. The job may be called succeeded from here on."""
         options = self._job.options
-        # The path of the weights is internal to the server; their digest identifies them.
-        model = {name: value for name, value in run.model.description.items() if name != "weights"}
         seconds = {"write": self._write_seconds, "total": time.monotonic() - self._began}
-        report = replace(run.report(seconds, resumed_at=self._resumed_at), model=model).to_json()
+        report = replace(
+            run.report(seconds, resumed_at=self._resumed_at), model=public_description(run.model)
+        ).to_json()
         # HTTP clients also read these names.
         report |= {"codec": run.bitstream.to_json(run.info), "frames": run.stats.total}
         report["options"]["model"] = options.model
-        write_durably(self._files.report(self._fence), (json.dumps(report, indent=2) + "\n").encode())
-        return JobOutcome(report, self._finished(), run.bitstream.frames if options.end is None else None)
+        return self._finished(report, run.bitstream.frames if options.end is None else None)
 
     def _fingerprint(self, model: LoadedModel) -> str:
         """Return a digest of everything that the masks depend on."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +18,6 @@ from service.prompts.shapes import ShapePrompt, Shapes
 from service.prompts.stored_prompts import StoredPrompts, given_mask
 from service.run.directions.resegment import Correction, resegment
 from service.run.directions.result_folder import ResultFolder
-from service.run.directions.stored_masks import ChangedMasks
 from service.run.model_loader import ModelLoader, load_model
 from service.run.options import RunOptions
 from service.run.resume.unfinished_run import UnfinishedRun
@@ -27,7 +25,6 @@ from service.run.review.correction_review import CorrectionReview
 from service.writers.png import encode_mask, mask_name
 from service.writers.report import ReportWriter
 from vos.runtime.durable import replacing, write_durably
-from vos.types import MaskSource, Stats
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,48 +80,33 @@ def correct_folder(
     options = _options_of(folder.report, request.device)
     earlier = folder.prompts().merged
     prompts = StoredPrompts(new=_shapes_of(request, video, options), earlier=earlier)
-    with ExitStack() as stack:
-        run = stack.enter_context(resegment(video, folder, earlier, prompts.new, options, settings=settings, load=load))
-        changed = stack.enter_context(closing(ChangedMasks(folder)))
-        for done, mask in enumerate(run, 1):
-            changed.change(mask)
+    with resegment(video, folder, earlier, prompts.new, options, settings=settings, load=load) as run:
+        for done, _ in enumerate(run, 1):
             on_progress(done, None)
-        return _write(folder, changed, prompts, run, started)
+        return _write(folder, prompts, run, started)
 
 
-def _write(
-    folder: ResultFolder, changed: ChangedMasks, prompts: StoredPrompts, run: Correction, started: float
-) -> dict[str, Any]:
+def _write(folder: ResultFolder, prompts: StoredPrompts, run: Correction, started: float) -> dict[str, Any]:
     """Keep the version before, then replace masks, prompts and, last, the report."""
     version = folder.keep_version()
-    new = set(changed.indices)
-    review, counts = CorrectionReview(prompts.merged, folder.report), Counter[MaskSource]()
+    new = set(run.masks.indices)
+    review = CorrectionReview(prompts.merged, folder.report)
     writer = ReportWriter(folder.folder / "report.json")
     with closing(writer):
         for index in sorted({*folder.indices, *new}):
-            mask = changed.mask(index)
+            mask = run.masks.mask(index)
             assert mask is not None
             if index in new:
                 with replacing(folder.masks / mask_name(index)) as file:
                     file.write(encode_mask(mask.labels))
             writer.write(mask)
-            review.add_mask(mask)
-            counts[mask.source] += 1
+            review.add_mask(mask, is_new=index in new)
         write_durably(folder.folder / "corrections.json", prompts.to_json())
-        stats = Stats(dict(counts), {})
-        report = folder.report | {
+        report = folder.report | review.entries(prompts.frames, version_before=version)
+        report |= {
             "model": run.model.description,
-            "frames_written": stats.total,
-            "sources": {str(source): counts[source] for source in MaskSource},
             "seconds": {"total": round(perf_counter() - started, 4)},
-            "needs_review": [item.to_json() for item in review.ranges],
             "notes": list(dict.fromkeys([*folder.report["notes"], *run.notes, *_stale(folder.report)])),
-            "correction": {
-                "version_before": version,
-                "frames": list(prompts.frames),
-                "changed": _ranges(sorted(new)),
-                "frames_changed": len(new),
-            },
         }
         writer.finish(report)
     return report
@@ -168,14 +150,3 @@ def _stale(report: Mapping[str, Any]) -> list[str]:
     outputs = report.get("outputs") or {}
     paths = [path for name, path in outputs.items() if path is not None and name not in ("masks", "prompt")]
     return [f"files from before the correction: {', '.join(paths)}"] if paths else []
-
-
-def _ranges(indices: list[int]) -> list[list[int]]:
-    """Return ascending indices as ranges [first, end]."""
-    ranges: list[list[int]] = []
-    for index in indices:
-        if ranges and ranges[-1][1] == index:
-            ranges[-1][1] = index + 1
-        else:
-            ranges.append([index, index + 1])
-    return ranges

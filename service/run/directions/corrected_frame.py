@@ -49,7 +49,7 @@ class CorrectedFrame:
     @property
     def whole(self) -> Prompt | None:
         """The masks of all objects in the frame; None if no object is known."""
-        labels = self._mask().labels
+        labels = self.mask.labels
         known = {number for prompt in self.remembered.values() for number in prompt.object_ids}
         shown = {int(number) for number in np.unique(labels) if number}
         absent = tuple(sorted(known - shown))
@@ -58,7 +58,12 @@ class CorrectedFrame:
     @property
     def mask(self) -> FrameMask:
         """The frame's new mask: the given objects exactly, others as they were."""
-        return self._mask()
+        stored = self._stored.mask(self.index)
+        assert stored is not None
+        labels: UInt8Array = np.where(has_id(stored.labels, self.prompt.given_ids), np.uint8(0), stored.labels)
+        labels = np.where(self.prompt.labels > 0, self.prompt.labels, labels)
+        scores = stored.scores | dict.fromkeys(self.prompt.object_ids, 1.0) | dict.fromkeys(self.prompt.absent, 0.0)
+        return replace(stored, labels=labels, scores=scores, source=MaskSource.CORRECTED)
 
     def last(self, first_frame: int) -> int:
         """Presentation index of the first frame that may change; the corrected one if only absences were given."""
@@ -106,14 +111,6 @@ class CorrectedFrame:
             score = ABSENT_SCORE
         distance, other = abs(index - self.index), abs(limit - index)
         return side_weight(score, distance, other) > side_weight(stored.scores.get(number, 0.0), other, distance)
-
-    def _mask(self) -> FrameMask:
-        stored = self._stored.mask(self.index)
-        assert stored is not None
-        labels: UInt8Array = np.where(has_id(stored.labels, self.prompt.given_ids), np.uint8(0), stored.labels)
-        labels = np.where(self.prompt.labels > 0, self.prompt.labels, labels)
-        scores = stored.scores | dict.fromkeys(self.prompt.object_ids, 1.0) | dict.fromkeys(self.prompt.absent, 0.0)
-        return replace(stored, labels=labels, scores=scores, source=MaskSource.CORRECTED)
 
 
 def changes_of(corrected: CorrectedFrame, new: Iterator[FrameMask], stored: StoredMasks) -> Iterator[FrameMask]:

@@ -159,6 +159,7 @@ class Correction:
         bitstream: What the bitstream has offered so far.
         notes: What the user should know, in plain words.
         objects: Objects of all prompts.
+        masks: The masks of the result, with those that changed so far.
     """
 
     def __init__(
@@ -177,7 +178,7 @@ class Correction:
         self.info, self.model, self.options, self.objects = info, model, source.options, objects
         self.notes = [note for read in reads for note in read.notes]
         self.bitstream = BitstreamStats()
-        self._source, self._masks, self._prompts = source, masks, prompts
+        self._source, self.masks, self._prompts = source, masks, prompts
         self._corrected = [read.prompt for read in reads]
         self._on_frame, self._seconds = on_frame, seconds
         self._done = 0
@@ -201,16 +202,16 @@ class Correction:
         """
         *others, final = self._corrected
         for prompt in self._corrected:  # exact in every walk, also of the other corrected frames
-            self._masks.change(self._frame(prompt).mask)
+            self.masks.change(self._frame(prompt).mask)
         for prompt in others:
             for mask in self._walks(prompt):
-                self._masks.change(mask)
+                self.masks.change(mask)
         waiting: deque[int] | None = None
         for mask in self._walks(final):
-            self._masks.change(mask)
+            self.masks.change(mask)
             if mask.index < final.index:
                 continue
-            waiting = deque(self._masks.indices) if waiting is None else waiting  # all before this frame are known now
+            waiting = deque(self.masks.indices) if waiting is None else waiting  # all before this frame are known now
             while waiting and waiting[0] < mask.index:
                 yield self._emit(waiting.popleft())
             if waiting and waiting[0] == mask.index:
@@ -246,7 +247,7 @@ class Correction:
 
     def close(self) -> None:
         """Remove temporary files."""
-        self._masks.close()
+        self.masks.close()
 
     @cached_property
     def _most(self) -> int | None:
@@ -263,10 +264,10 @@ class Correction:
         return total
 
     def _frame(self, prompt: Prompt) -> CorrectedFrame:
-        return CorrectedFrame(prompt, self._prompts, self._masks, both=self.options.direction == "both")
+        return CorrectedFrame(prompt, self._prompts, self.masks, both=self.options.direction == "both")
 
     def _emit(self, index: int) -> FrameMask:
-        mask = self._masks.mask(index)
+        mask = self.masks.mask(index)
         assert mask is not None
         self._changed[mask.source] += 1
         return mask
@@ -281,14 +282,14 @@ class Correction:
             turned = [(replace(frame, index=prompt.index - frame.index), given) for frame, given in remembered]
             segmenter = self.model.segmenter.beside(None, None)
             with closing(walk.masks(segmenter, self._count, turned)) as new:
-                yield from changes_of(corrected, self._counted(new), self._masks)
+                yield from changes_of(corrected, self._counted(new), self.masks)
             self._stages.update(segmenter.stats.seconds)
         yield corrected.mask
         if whole is not None:
             segmenter = self.model.segmenter.beside(None, end)
             with closing(self._source.open(prompt.index)) as reader:
                 masks = segmenter.run(self._observed(reader), self.info, whole, remembered=remembered)
-                yield from changes_of(corrected, self._counted(masks), self._masks)
+                yield from changes_of(corrected, self._counted(masks), self.masks)
             self._stages.update(segmenter.stats.seconds)
 
     def _counted(self, masks: Iterator[FrameMask]) -> Iterator[FrameMask]:

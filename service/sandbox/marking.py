@@ -156,11 +156,15 @@ def _encoded(video: Input, shapes: Shapes, size: tuple[int, int], limits: Upload
     objects: list[PromptObject] = []
     notes: list[str] = []
     blank = np.zeros((size[1], size[0], 3), np.uint8)
+    timestamps = None
+    if any(map(_needs_picture, shapes)):
+        with uploaded(video) as file:
+            timestamps = list_timestamps(file)
     for index, marked in frames_of(shapes).items():
         check_objects("the prompt", len(marked), limits)
         with uploaded(video) as file:
-            drawn = any(shape.rle is None and not shape.absent for shape in marked)
-            made = make_mask(read_frame_at(file, index, list_timestamps(file)).rgb if drawn else blank, marked)
+            picture = read_frame_at(file, index, timestamps).rgb if any(map(_needs_picture, marked)) else blank
+            made = make_mask(picture, marked)
         found = {item.object: item for item in objects_of(made.labels, index, {})}
         for shape in marked:
             absent = PromptObject(shape.object, index, 0, (0, 0, 0, 0))
@@ -172,6 +176,10 @@ def _encoded(video: Input, shapes: Shapes, size: tuple[int, int], limits: Upload
             )
         notes += made.notes
     return tuple(new), MarkedFrames(tuple(objects), tuple(notes))
+
+
+def _needs_picture(shape: ShapePrompt) -> bool:
+    return shape.rle is None and not shape.absent
 
 
 def _write(stored: StoredPrompts, prompts: OutputFile, limits: UploadLimits) -> None:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import anyio
-import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,8 +20,8 @@ from service.http.limits.body import receive_json
 from service.http.limits.disconnect import while_connected
 from service.http.limits.places import share_of
 from service.http.problem_responses import document_problems
-from service.http.routes.jobs import CREATED, POLL_SECONDS, IdempotencyKey, job_response
-from service.http.schemas import JobVersions, JobView, links_of
+from service.http.routes.jobs import CREATED, POLL_SECONDS, IdempotencyKey, headers_of, job_response
+from service.http.schemas import JobVersions, JobView
 from service.http.submission import MAX_PROMPT_BYTES, SubmittedJob, store_job
 from service.jobs.types import Job, JobProgress, JobStatus, new_job_id
 from service.problems import ProblemError
@@ -110,12 +109,7 @@ async def create_correction(
                 submitted = await _submit(
                     services, request, job, shapes, _new_job(job, shapes, digest, idempotency_key)
                 )
-    structlog.contextvars.bind_contextvars(job_id=submitted.job.id)
-    request.state.job_id = submitted.job.id
-    headers = {"Location": links_of(submitted.job.id, root_of(request))["self"], "Retry-After": POLL_SECONDS}
-    if not submitted.new:
-        headers["Idempotent-Replayed"] = "true"
-    return job_response(request, submitted.job, 202, headers)
+    return job_response(request, submitted.job, 202, headers_of(request, submitted) | {"Retry-After": POLL_SECONDS})
 
 
 @router.get(

@@ -17,7 +17,7 @@ from service.http.limits.places import share_of
 from service.http.openapi import PROMPT_SCHEMA, form_body
 from service.http.problem_responses import document_problems
 from service.http.schemas import JobPage, JobView, links_of
-from service.http.submission import submit_job
+from service.http.submission import SubmittedJob, submit_job
 from service.jobs.types import Job, JobStatus
 from service.problems import ProblemError
 from service.threads import in_thread
@@ -111,12 +111,7 @@ async def create_job(
 ) -> Response:
     """Post a video, and the mask of one of its frames or boxes and points on it. The answer is a job to follow."""
     submitted = await submit_job(services, request, caller, idempotency_key)
-    job = submitted.job
-    structlog.contextvars.bind_contextvars(job_id=job.id)
-    request.state.job_id = job.id
-    headers = {"Location": links_of(job.id, root_of(request))["self"]}
-    if not submitted.new:
-        headers["Idempotent-Replayed"] = "true"
+    job, headers = submitted.job, headers_of(request, submitted)
     seconds = _wait_seconds(prefer)
     if seconds is not None:
         # A client that waits is a follower; beyond the limit, the preference is ignored (RFC 7240, section 2).
@@ -175,6 +170,15 @@ async def delete_job(job: JobDep, services: ServicesDep) -> Response:
     services.watcher.changed(job.id)
     services.engine.wake()
     return Response(status_code=204)
+
+
+def headers_of(request: Request, submitted: SubmittedJob) -> dict[str, str]:
+    """Return the headers that tell of a submitted job, and name it in the request's log records."""
+    job_id = submitted.job.id
+    structlog.contextvars.bind_contextvars(job_id=job_id)
+    request.state.job_id = job_id
+    replayed = {} if submitted.new else {"Idempotent-Replayed": "true"}
+    return {"Location": links_of(job_id, root_of(request))["self"], **replayed}
 
 
 def job_response(request: Request, job: Job, status: int, headers: dict[str, str] | None = None) -> JSONResponse:

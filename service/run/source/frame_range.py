@@ -31,9 +31,8 @@ def check_frames(video: Video, options: JobOptions, last_prompt: int = 0) -> Non
         return
     frames = _exact_count(video)
     if frames is not None and first >= frames:
-        name = (
-            "the prompt frame" if first in (options.prompt_frame, last_prompt) else "start"
-        )  # as the segmenter says it at the end
+        is_prompt = first in (options.prompt_frame, last_prompt)
+        name = "the prompt frame" if is_prompt else "start"  # as the segmenter says it at the end
         raise OptionError(f"{name} is {first}; the video has {frames} frames, 0 to {frames - 1}")
 
 

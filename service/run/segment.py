@@ -6,9 +6,8 @@ differ only in what they do with each mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from time import perf_counter
 from types import TracebackType
@@ -30,12 +29,12 @@ from service.run.report import Report
 from service.run.review.cuts import CutDetector
 from service.run.review.reviewer import ObjectFacts, Reviewer, ReviewRange
 from service.run.source.analysis_size import requested_side, size_notes, sufficient_side
+from service.run.source.analyzed_video import AnalyzedVideo, FrameCallback
 from service.run.source.frame_range import check_frames, final_notes
-from service.run.source.video_input import Video, open_input, timestamps_of
+from service.run.source.video_input import Video, timestamps_of
 from vos.runtime.run_state import RunState
 from vos.types import FrameMask, MaskSource, Stats
 
-FrameCallback = Callable[[CompressedFrame], None]
 _MOST_JUMPS = 5
 """Jumps of the stream's clock that a note lists."""
 
@@ -82,7 +81,8 @@ def segment(
     timestamps = timestamps_of(video) if both or len(given) > 1 else None
     made = make_masks(video, given, timestamps)
     side = requested_side(options)
-    reader, notes = _open(video, options, side)
+    source = AnalyzedVideo(video, timestamps, side, options.max_side, options.motion)
+    reader, notes = source.open()
     try:
         prompts = read_prompts(made, reader.info, options)
         objects = marked_objects(prompts)
@@ -91,7 +91,8 @@ def segment(
         if options.analysis_side == "auto" and (larger := sufficient_side(objects, reader.info)) > side:
             reader.close()
             side = larger
-            reader, notes = _open(video, options, side)
+            source = replace(source, short_side=side)
+            reader, notes = source.open()
         notes += size_notes(options, side, objects, reader.info)
         opened = perf_counter()
         model = load(choice_of(options), options.for_segmenter(), settings)
@@ -99,11 +100,10 @@ def segment(
         joined = None
         if both or len(prompts) > 1:
             plain = [read.prompt for read in prompts]
-            walk = BackwardWalk(video, plain, options.first_frame, timestamps, side, options.max_side) if both else None
+            walk = BackwardWalk(source, plain, options.first_frame) if both else None
             walk = None if walk is None or walk.frames < 2 else walk
             joined = JoinedRun(model.segmenter, plain, walk, options.first_frame, options.end)
             notes += walk.notes if walk is not None else []
-        reopen = partial(_open, video, options, side)
         return Segmentation(
             reader,
             prompts,
@@ -113,7 +113,7 @@ def segment(
             seconds=seconds,
             notes=notes,
             joined=joined,
-            reopen=reopen,
+            source=source,
         )
     except BaseException:
         reader.close()
@@ -126,10 +126,6 @@ def _check_objects(count: int, allowed: int) -> None:
             f"the mask marks {count} objects; allowed: {allowed}, the setting KEYMASK_MAX_OBJECTS (at most 255); time "
             "and memory grow with the number of objects"
         )
-
-
-def _open(video: Video, options: RunOptions, side: int) -> tuple[VideoReader, list[str]]:
-    return open_input(video, short_side=side, max_side=options.max_side, motion=options.motion)
 
 
 class Segmentation:
@@ -157,7 +153,7 @@ class Segmentation:
         seconds: dict[str, float],
         notes: list[str],
         joined: JoinedRun | None,
-        reopen: Callable[[], tuple[VideoReader, list[str]]],
+        source: AnalyzedVideo,
     ) -> None:
         self.info: VideoInfo = reader.info
         self.model = model
@@ -170,7 +166,7 @@ class Segmentation:
         self._reviewer = Reviewer()
         self._cuts = CutDetector()
         self._reader = reader
-        self._reopen = reopen
+        self._source = source
         self._joined = joined
         self._frames_back = 0
         self._on_frame = on_frame
@@ -283,7 +279,7 @@ class Segmentation:
 
     def _frames_again(self) -> Iterator[CompressedFrame]:
         if self.walks_back:
-            self._reader, _ = self._reopen()
+            self._reader, _ = self._source.open()
         return self._frames()
 
     def _observe_back(self, frame: CompressedFrame) -> None:

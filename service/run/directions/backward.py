@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from codec.decode.seeking import Timestamps
 from codec.types import CompressedFrame
 from service.run.directions.given import with_known_absences
-from service.run.source.video_input import Video, open_backwards_input
+from service.run.source.analyzed_video import AnalyzedVideo, FrameCallback
 from vos.runtime.protocol import SegmenterLike
 from vos.types import FrameMask, Prompt, Remembered
 
@@ -19,20 +18,14 @@ class BackwardWalk:
     """The frames from the last prompt back to another frame.
 
     Attributes:
-        video: The video.
+        source: The video.
         prompts: Prompts in presentation order. The walk begins with the last of them that marks an object.
         last: Presentation index of the frame to end with.
-        timestamps: Timestamps of all frames; None if only decoding tells.
-        short_side: Limit for the shorter side of the analysis size in pixels.
-        max_side: Limit for the longer side in pixels, None for no limit.
     """
 
-    video: Video
+    source: AnalyzedVideo
     prompts: Sequence[Prompt]
     last: int
-    timestamps: Timestamps | None
-    short_side: int
-    max_side: int | None
 
     @property
     def first(self) -> int:
@@ -52,7 +45,7 @@ class BackwardWalk:
     def masks(
         self,
         segmenter: SegmenterLike,
-        on_frame: Callable[[CompressedFrame], None],
+        on_frame: FrameCallback,
         remembered: Sequence[Remembered] = (),
     ) -> Generator[FrameMask]:
         """Yield the masks of all frames, that of `first` first.
@@ -65,14 +58,7 @@ class BackwardWalk:
         first = self.first
         covered = with_known_absences(p for p in reversed(self.prompts) if self.last <= p.index <= first)
         prompts = [replace(prompt, index=first - prompt.index) for prompt in covered]
-        reader = open_backwards_input(
-            self.video,
-            first,
-            self.last,
-            timestamps=self.timestamps,
-            short_side=self.short_side,
-            max_side=self.max_side,
-        )
+        reader = self.source.open_backwards(first, self.last)
         with closing(reader):
 
             def observed() -> Iterator[CompressedFrame]:

@@ -13,11 +13,10 @@ from service.run.directions.backward import BackwardWalk
 from service.run.directions.given import with_known_absences
 from service.run.directions.join import PromptDistances, join
 from service.run.directions.spool import MaskSpool
+from service.run.source.analyzed_video import FrameCallback
 from vos.runtime.protocol import SegmenterLike
 from vos.runtime.run_state import RunState
 from vos.types import FrameMask, MaskSource, Prompt, Stats
-
-FrameCallback = Callable[[CompressedFrame], None]
 
 
 class JoinedRun:

@@ -8,15 +8,14 @@ the new masks agree with the stored ones.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-from codec.decode.seeking import Timestamps
 from codec.reader import VideoReader
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings, load_settings
@@ -38,12 +37,11 @@ from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_m
 from service.run.options import RunOptions
 from service.run.report import Report
 from service.run.source.analysis_size import requested_side, sufficient_side
+from service.run.source.analyzed_video import AnalyzedVideo, FrameCallback
 from service.run.source.frame_range import check_frames
-from service.run.source.video_input import Video, open_input, timestamps_of
+from service.run.source.video_input import Video, timestamps_of
 from vos.errors import OptionError
 from vos.types import FrameMask, MaskSource, Prompt, Stats
-
-FrameCallback = Callable[[CompressedFrame], None]
 
 
 def resegment(
@@ -86,11 +84,11 @@ def resegment(
     timestamps = timestamps_of(video)
     made, made_changes = make_masks(video, given, timestamps), make_masks(video, changes, timestamps)
     side = requested_side(options)
-    with closing(open_input(video, short_side=side, max_side=options.max_side, motion=options.motion)[0]) as reader:
-        info = reader.info
+    source = AnalyzedVideo(video, timestamps, side, options.max_side, options.motion)
+    info = source.info()
     before = read_prompts(made, info, options)
     if options.analysis_side == "auto":
-        side = sufficient_side(marked_objects(before), info)
+        source = replace(source, short_side=sufficient_side(marked_objects(before), info))
     reads = read_prompts(made_changes, info, options, before)
     for read in reads:
         if stored.mask(read.prompt.index) is None:
@@ -99,7 +97,8 @@ def resegment(
     model = load(choice_of(options), options.for_segmenter(), settings)
     seconds = {"open": opened - started, "load": perf_counter() - opened}
     return Correction(
-        _Source(video, timestamps, side, options),
+        source,
+        options,
         info,
         ChangedMasks(stored),
         joined_prompts([read.prompt for read in before], [read.prompt for read in reads]),
@@ -109,44 +108,6 @@ def resegment(
         on_frame=on_frame,
         seconds=seconds,
     )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Source:
-    """Where frames come from.
-
-    Attributes:
-        video: The video.
-        timestamps: Timestamps of all frames; None if only decoding tells.
-        side: Limit for the shorter side of the analysis size in pixels.
-        options: Options of the result.
-    """
-
-    video: Video
-    timestamps: Timestamps | None
-    side: int
-    options: RunOptions
-
-    def open(self, first: int) -> VideoReader:
-        """Open the video near a frame, to be read forwards."""
-        options = self.options
-        return open_input(
-            self.video,
-            short_side=self.side,
-            max_side=options.max_side,
-            motion=options.motion,
-            first=first,
-            timestamps=self.timestamps,
-        )[0]
-
-    def frame(self, index: int) -> CompressedFrame:
-        """Read one frame."""
-        with closing(self.open(index)) as reader:
-            return next(frame for frame in reader if frame.index == index)
-
-    def walk_back(self, prompt: Prompt, last: int) -> BackwardWalk:
-        """Return the walk from a prompt frame back to another one."""
-        return BackwardWalk(self.video, [prompt], last, self.timestamps, self.side, self.options.max_side)
 
 
 class Correction:
@@ -164,7 +125,8 @@ class Correction:
 
     def __init__(
         self,
-        source: _Source,
+        source: AnalyzedVideo,
+        options: RunOptions,
         info: VideoInfo,
         masks: ChangedMasks,
         prompts: Mapping[int, Prompt],
@@ -175,7 +137,7 @@ class Correction:
         on_frame: FrameCallback,
         seconds: dict[str, float],
     ) -> None:
-        self.info, self.model, self.options, self.objects = info, model, source.options, objects
+        self.info, self.model, self.options, self.objects = info, model, options, objects
         self.notes = [note for read in reads for note in read.notes]
         self.bitstream = BitstreamStats()
         self._source, self.masks, self._prompts = source, masks, prompts
@@ -278,7 +240,7 @@ class Correction:
         whole, last, end = corrected.whole, corrected.last(self.options.first_frame), corrected.end(self.options.end)
         remembered = [(self._source.frame(index), given) for index, given in corrected.remembered.items()]
         if whole is not None and last < prompt.index:
-            walk = self._source.walk_back(whole, last)
+            walk = BackwardWalk(self._source, [whole], last)
             turned = [(replace(frame, index=prompt.index - frame.index), given) for frame, given in remembered]
             segmenter = self.model.segmenter.beside(None, None)
             with closing(walk.masks(segmenter, self._count, turned)) as new:
@@ -287,7 +249,7 @@ class Correction:
         yield corrected.mask
         if whole is not None:
             segmenter = self.model.segmenter.beside(None, end)
-            with closing(self._source.open(prompt.index)) as reader:
+            with closing(self._source.open(prompt.index)[0]) as reader:
                 masks = segmenter.run(self._observed(reader), self.info, whole, remembered=remembered)
                 yield from changes_of(corrected, self._counted(masks), self.masks)
             self._stages.update(segmenter.stats.seconds)

@@ -8,9 +8,9 @@ import numpy as np
 
 from codec.types import UInt8Array
 from service.errors import AmbiguousMaskError
-from service.prompts.background import background_of
-from service.prompts.color_names import Rgb, rgb_of
-from service.prompts.exact_colors import ColorClasses
+from service.prompts.colors.background import background_of
+from service.prompts.colors.exact import ColorClasses
+from service.prompts.colors.names import Rgb, rgb_of
 from service.writers.palette import PALETTE
 
 VOID_COLOR = (224, 224, 192)

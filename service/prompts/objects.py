@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codec.types import UInt8Array
-from service.prompts.color_names import Rgb, hex_of, name_of, parse_hex
+from service.prompts.colors.names import Rgb, hex_of, name_of, parse_hex
 
 _LARGE_SHARE = 0.6
 _BORDER_SHARE = 0.5

@@ -10,15 +10,15 @@ import numpy as np
 
 from codec.types import UInt8Array
 from service.errors import AmbiguousMaskError
-from service.prompts.background import BORDER_SHARE, DARK
-from service.prompts.color_names import hex_of
-from service.prompts.exact_colors import exact_colors, is_smoothed
+from service.prompts.colors.background import BORDER_SHARE, DARK
+from service.prompts.colors.exact import exact_colors, is_smoothed
+from service.prompts.colors.names import hex_of
+from service.prompts.colors.plain import merge_to_plain
+from service.prompts.colors.read import read_colors, read_plain
 from service.prompts.labels import Labels, with_colors, without_void
 from service.prompts.modes import MaskMode
 from service.prompts.objects import border_share
 from service.prompts.picture import Picture
-from service.prompts.plain_colors import merge_to_plain
-from service.prompts.read_colors import read_colors, read_plain
 
 _BIMODAL_SHARE = 0.85
 

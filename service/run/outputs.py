@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import UsageError
-from service.prompts.color_names import parse_hex
+from service.prompts.colors.names import parse_hex
 from service.run.directions.result_folder import clear_versions
 from service.run.options import JobOptions
 from service.run.output_paths import check_paths, is_same, real

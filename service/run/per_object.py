@@ -71,7 +71,7 @@ def _parse(given: Any, example: str) -> dict[int, str] | None:
 def _hex_of(text: str) -> str:
     from PIL import ImageColor  # noqa: PLC0415 - only where a color is given
 
-    from service.prompts.color_names import hex_of  # noqa: PLC0415
+    from service.prompts.colors.names import hex_of  # noqa: PLC0415
 
     try:
         return hex_of(ImageColor.getrgb(text)[:3])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from service.prompts.color_names import name_of
+from service.prompts.colors.names import name_of
 from service.prompts.objects import PromptObject, objects_line, objects_of, suspicious
 
 LABELS = np.zeros((10, 20), np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.errors import UsageError
-from service.prompts.color_names import parse_hex
+from service.prompts.colors.names import parse_hex
 from service.run.options import JobOptions, RunOptions
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codec.types import UInt8Array
-from service.prompts.exact_colors import (
+from service.prompts.colors.exact import (
     ALL_COLORS,
     ColorClasses,
     distinct_colors,

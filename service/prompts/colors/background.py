@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from service.errors import AmbiguousMaskError
-from service.prompts.color_names import hex_of
-from service.prompts.exact_colors import ColorClasses
+from service.prompts.colors.exact import ColorClasses
+from service.prompts.colors.names import hex_of
 from service.prompts.objects import border_share
 
 DARK = 24

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from codec.types import UInt8Array
 from service.errors import AmbiguousMaskError
-from service.prompts.background import DARK
-from service.prompts.exact_colors import ColorClasses, exact_colors, is_smoothed
+from service.prompts.colors.background import DARK
+from service.prompts.colors.exact import ColorClasses, exact_colors, is_smoothed
+from service.prompts.colors.plain import merge_to_plain
 from service.prompts.labels import Labels, numbered
-from service.prompts.plain_colors import merge_to_plain
 
 _SHIFT = 8
 """How far JPEG moves a plain color at most, in any channel; colors of the DAVIS palette are at least 32 apart."""

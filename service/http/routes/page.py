@@ -10,7 +10,7 @@ import hashlib
 import mimetypes
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -130,7 +130,7 @@ def _files(folder: Path) -> dict[str, PageFile]:
     return {path.relative_to(folder).as_posix(): PageFile.of(path.name, path.read_bytes()) for path in paths}
 
 
-@cache
+@lru_cache(maxsize=8)
 def _index(folder: Path, root: str) -> PageFile | None:
     """Return the HTML, with the prefix under which a proxy offers the service; None if there is none."""
     found = _files(folder).get("index.html")

@@ -5,6 +5,7 @@ import { addObject, changeObject, removeObject } from "../state/editing";
 import * as state from "../state/state";
 import type { ObjectInfo } from "../state/state";
 import { Icon, IconButton } from "./icons";
+import { ShareSlider } from "./ShareSlider";
 
 export function ObjectsPanel() {
   return (
@@ -18,17 +19,7 @@ export function ObjectsPanel() {
       <button type="button" class="quiet add" onClick={addObject}>
         <Icon name="plus" /> Add an object
       </button>
-      <label class="slider">
-        <span>Opacity</span>
-        <input
-          type="range"
-          min="0"
-          max="1"
-          step="0.05"
-          value={state.opacity.value}
-          onInput={(event) => (state.opacity.value = Number(event.currentTarget.value))}
-        />
-      </label>
+      <ShareSlider label="Opacity" share={state.opacity} step="0.05" />
     </section>
   );
 }

@@ -4,6 +4,7 @@ import { goTo, goToReview } from "../state/player";
 import { showVersion, undoVersion } from "../state/working";
 import * as state from "../state/state";
 import type { Compare } from "../state/state";
+import { ShareSlider } from "./ShareSlider";
 import { reasonText } from "./text";
 
 export function ReviewPanel() {
@@ -82,19 +83,7 @@ function Versions() {
           </button>
         ))}
       </div>
-      {state.compare.value === "split" && (
-        <label class="slider">
-          <span>Before | now</span>
-          <input
-            type="range"
-            min="0"
-            max="1"
-            step="0.01"
-            value={state.split.value}
-            onInput={(event) => (state.split.value = Number(event.currentTarget.value))}
-          />
-        </label>
-      )}
+      {state.compare.value === "split" && <ShareSlider label="Before | now" share={state.split} step="0.01" />}
       {job?.corrects && (
         <button type="button" disabled={!!state.busy.value} onClick={() => void undoVersion()}>
           Undo this correction

@@ -133,6 +133,9 @@ def served(folder: Path, **settings: Any) -> Iterator[Served]:
     )
     clip, mask = write_clip(folder / "clip.mp4"), write_mask(folder / "mask.png")
     with listening(app, own) as address, httpx.Client(base_url=address, timeout=240) as client:
+        # FastAPI completes its routes when a request passes them, and ignores a warning for all threads meanwhile. Once
+        # others run, they may restore the filter that makes it an error.
+        client.get("/nowhere")
         yield Served(client, app, engines[0], clip, mask)
 
 

@@ -16,6 +16,8 @@ ServiceError
 ├── JobTooLongError          a job would clearly take longer than allowed
 ├── JobTimeoutError          a job ran longer than allowed
 ├── StorageFullError         the quota or the disk is used up
+├── UrlNotAllowedError       a URL leads where the service may not connect to
+├── UrlUnavailableError      a URL cannot be read
 ├── ProblemError             names its HTTP problem itself, see `service.problems`
 └── RunError                 a run could not be finished
     └── WorkerDiedError      the worker of a job died twice
@@ -115,6 +117,14 @@ class StorageFullError(ServiceError):
     """The quota or the disk is used up."""
 
 
+class UrlNotAllowedError(ServiceError):
+    """The URL leads where the service may not connect to."""
+
+
+class UrlUnavailableError(ServiceError):
+    """The server of the URL does not answer, or not with what is expected."""
+
+
 class RunError(ServiceError):
     """A run failed, but not because of its input."""
 
@@ -174,6 +184,8 @@ ERROR_MAPPINGS: tuple[tuple[type[BaseException], ErrorMapping], ...] = (
     (JobTooLongError, ErrorMapping(BAD_INPUT, "job-too-long")),
     (JobTimeoutError, ErrorMapping(FAILED, "job-timeout")),
     (StorageFullError, ErrorMapping(FAILED, "storage-full")),
+    (UrlNotAllowedError, ErrorMapping(BAD_INPUT, "url-not-allowed")),
+    (UrlUnavailableError, ErrorMapping(FAILED, "url-unavailable")),
     (WorkerDiedError, ErrorMapping(FAILED, "worker-died")),
     (RunError, ErrorMapping(FAILED, "run-failed")),
     (ServiceError, ErrorMapping(BAD_INPUT, "invalid-request")),

@@ -49,6 +49,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "not-found": ProblemType(HTTPStatus.NOT_FOUND, "There is nothing at this address"),
     "method-not-allowed": ProblemType(HTTPStatus.METHOD_NOT_ALLOWED, "This address does not support this method"),
     "bad-request": ProblemType(HTTPStatus.BAD_REQUEST, "The request cannot be understood"),
+    # addresses of other servers
+    "url-not-allowed": ProblemType(_BAD, "The service may not connect to this URL"),
+    "url-unavailable": ProblemType(_BAD, "The URL cannot be read"),
     # the video
     "video-unreadable": ProblemType(_BAD, "The file is not a video that can be read"),
     "no-video-stream": ProblemType(_BAD, "The file has no video stream"),

@@ -108,7 +108,6 @@ def _place(network: _AnyModule, device: torch.device, dtype: torch.dtype) -> _An
         compile_kernels()
     if device.type == "cpu" and can_pack(dtype):
         pack_convolutions(network)
-        return network
     return convert_conv2d_weight_memory_format(network, torch.channels_last)
 
 

@@ -84,10 +84,15 @@ def convolve(layer: nn.Module, x: Tensor, *, add: Tensor | None = None, activati
 
 @torch.no_grad()
 def pack_convolutions(network: nn.Module) -> None:
-    """Pack every `Conv2d` of a network on a CPU, in place; its state dict then lacks the convolution weights."""
+    """Pack the `Conv2d` layers of a network on a CPU, in place; its state dict then lacks their weights.
+
+    Without AVX-512, oneDNN chooses the layout of dense kernels by the width of the map. With weights packed for another
+    width, each call would reorder them, which takes up to sixty times as long as the convolution, so they stay plain.
+    """
+    packs_all = "AVX512" in torch.backends.cpu.get_cpu_capability()
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d):
+            if isinstance(child, nn.Conv2d) and (packs_all or child.groups > 1 or child.kernel_size == (1, 1)):
                 setattr(parent, name, PackedConv2d(child))
 
 

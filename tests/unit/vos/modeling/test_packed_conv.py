@@ -49,6 +49,15 @@ def test_a_packed_convolution_is_the_three_steps(name: str, activation: str, wit
         )
 
 
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+def test_dense_kernels_are_packed_only_with_avx512(capability: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without AVX-512 the layout of dense kernels depends on the map, so only the other layers are packed."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    network = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1))
+    pack_convolutions(network)
+    assert [isinstance(layer, PackedConv2d) for layer in network] == [capability == "AVX512", True, True]
+
+
 def test_unsupported_padding_is_refused() -> None:
     """A convolution that does not pad with zeros is refused with its description."""
     with pytest.raises(ValueError, match=r"padding_mode=reflect.*must be numeric and of zeros"):

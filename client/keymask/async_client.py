@@ -310,8 +310,8 @@ class AsyncClient:
 
         Args:
             job: The job.
-            format: "png" (zip of indexed PNGs), "binary-png", "coco", "polygons", "ytvis", "labelstudio", "overlay"
-                (mp4), "matte" (mp4), "prores4444" (mov) or "vp9-alpha" (webm).
+            format: "png" (zip of indexed PNGs), "binary-png", "coco", "polygons", "ytvis", "labelstudio",
+                "labelstudio-brush", "overlay" (mp4), "matte" (mp4), "prores4444" (mov) or "vp9-alpha" (webm).
             path: File to write; it appears only once it is complete.
 
         Raises:

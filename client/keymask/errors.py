@@ -2,6 +2,7 @@
 
 KeymaskError
 ├── InvalidArgumentError       an argument cannot be used, nothing was sent; also a ValueError
+├── PackageMissingError        an optional package is not installed; also an ImportError
 ├── ConnectionFailedError      the service is unreachable, or the connection broke
 ├── InvalidResponseError       the answer is not one of a keymask service, such as broken JSON
 ├── WaitTimeoutError           the job did not end within the timeout
@@ -39,6 +40,10 @@ class KeymaskError(Exception):
 
 class InvalidArgumentError(KeymaskError, ValueError):
     """An argument cannot be used; nothing was sent."""
+
+
+class PackageMissingError(KeymaskError, ImportError):
+    """An optional package that a call needs is not installed."""
 
 
 class InsecureConnectionWarning(UserWarning):

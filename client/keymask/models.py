@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from keymask import rle
+from keymask.detections import to_detections
 from keymask.errors import InvalidArgumentError
 from keymask.mask_file import davis_palette, encode
 
@@ -273,6 +274,19 @@ class Frame(_Response):
     def mask(self) -> npt.NDArray[np.uint8]:
         """Labels uint8 [height, width]: 0 background, other values object ids. Decoded at each access."""
         return _labels(self.objects, self.height, self.width)
+
+    def to_detections(self, labels: Mapping[int, str] | None = None) -> Any:
+        """Return the masks as `supervision.Detections`: `tracker_id` is the object's id, `confidence` its score.
+
+        The masks stay run lengths (`supervision.CompactMask`) where the installed version takes them.
+
+        Args:
+            labels: Object id -> name, which becomes `data["class_name"]`; objects of one name are of one class.
+
+        Raises:
+            PackageMissingError: supervision is not installed.
+        """
+        return to_detections(self, labels)
 
 
 def _labels(objects: tuple[ObjectMask, ...], height: int, width: int) -> npt.NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from service.errors import UsageError
 
 EXPORTS = (
-    *("png", "binary-png", "coco", "polygons", "ytvis", "labelstudio"),
+    *("png", "binary-png", "coco", "polygons", "ytvis", "labelstudio", "labelstudio-brush"),
     *("overlay", "matte", "prores4444", "vp9-alpha"),
 )
 """Names of `service.writers.formats.FORMATS`, which help must not import: av takes a second."""

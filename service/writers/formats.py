@@ -10,18 +10,19 @@ from typing import Any, BinaryIO
 
 from codec.types import VideoInfo
 from service.errors import UsageError
+from service.writers.annotations.coco import CocoWriter
+from service.writers.annotations.label_studio import LabelStudioWriter
+from service.writers.annotations.label_studio_brush import LabelStudioBrushWriter
+from service.writers.annotations.polygons import TOLERANCE, PolygonWriter
+from service.writers.annotations.ytvis import YtvisWriter
 from service.writers.binary_png import BinaryPngWriter
 from service.writers.categories import Categories
-from service.writers.coco import CocoWriter
-from service.writers.label_studio import LabelStudioWriter
 from service.writers.png import ZipWriter
-from service.writers.polygons import TOLERANCE, PolygonWriter
 from service.writers.video.cutout import PRORES_4444, VP9_ALPHA, CutoutWriter
 from service.writers.video.film import Encoding
 from service.writers.video.matte import MatteWriter
 from service.writers.video.overlay import CONTAINERS, Look, OverlayWriter
 from service.writers.writer import MakeTemporary, ResultWriter, Target
-from service.writers.ytvis import YtvisWriter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,10 @@ def _boxes(target: Target, given: Material) -> ResultWriter:
     return LabelStudioWriter(target, given.size, given.categories, given.name, given.temporary)
 
 
+def _brush(target: Target, given: Material) -> ResultWriter:
+    return LabelStudioBrushWriter(target, given.size, given.categories, given.name)
+
+
 def _cutout(encoding: Encoding, target: Target, given: Material) -> ResultWriter:
     return CutoutWriter(given.source, target, given.read_info(), encoding, given.sound)
 
@@ -152,6 +157,14 @@ FORMATS: Mapping[str, Format] = {
         _boxes,
         (".json",),
         temporary_files=_per_object,
+    ),
+    "labelstudio-brush": Format(
+        "labelstudio_brush.json",
+        "application/json",
+        "Label Studio task per frame with a brush mask per object",
+        _brush,
+        (".json",),
+        grows=True,
     ),
     "overlay": Format(
         "overlay.mp4",

@@ -1,4 +1,4 @@
-"""docs/howto/annotate.md, run with datumaro and Label Studio's converter as readers.
+"""docs/howto/annotate.md, run with datumaro, Label Studio's converter and supervision as readers.
 
 They are installed by `make test` in a folder beside the other packages (`tests/readers.txt`), and run in processes of
 their own, since they change settings of NumPy and Pillow.
@@ -141,18 +141,67 @@ def test_datumaro_reads_and_converts_coco(folder: Path, service: Served) -> None
         assert (np.asarray(picture.convert("RGB")).any(axis=2) == (two_objects() > 0)).all()
 
 
-def test_label_studio_decodes_the_predictions(folder: Path, service: Served) -> None:
-    """Label Studio's decoder returns each mask of the predictions that the page makes."""
+def test_label_studio_decodes_the_brush_masks(folder: Path, service: Served) -> None:
+    """Label Studio's decoder returns each mask of the file that the page downloads."""
     run(block("Label Studio"), folder, service)
-    predictions = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
-    assert [entry["frame"] for entry in predictions] == list(range(1, FRAMES + 1))
     decode = """
 import json
 from label_studio_sdk.converter import brush
-found = [r for p in json.load(open("predictions.json")) for r in p["result"]]
-print(json.dumps([[r["value"]["brushlabels"][0], brush.decode_rle(r["value"]["rle"])[3::4].tolist()] for r in found]))
+found = []
+for task in json.load(open("tasks.json")):
+    for r in task["predictions"][0]["result"]:
+        (layer,) = brush.decode_from_annotation("brush", [r | r["value"]]).values()
+        found.append([task["data"]["frame"], r["value"]["brushlabels"][0], layer.shape, layer.ravel().tolist()])
+print(json.dumps(found))
 """
     found = json.loads(run(decode, folder, service))
-    assert len(found) == 2 * FRAMES
-    for name, alpha in found:
-        assert ((np.array(alpha) > 0).reshape(48, 64) == (two_objects() == {"dog": 1, "person": 2}[name])).all()
+    expected = {"dog": two_objects() == 1, "person": two_objects() == 2}
+    assert [(frame, name) for frame, name, _, _ in found] == [(i, name) for i in range(FRAMES) for name in expected]
+    for _, name, shape, alpha in found:
+        assert shape == [48, 64]
+        assert np.array_equal(np.array(alpha).reshape(48, 64), np.where(expected[name], 255, 0))
+
+
+def test_label_studio_decodes_runs_of_any_length(folder: Path, service: Served) -> None:
+    """Runs of one pixel, of whole pictures, and those at the limits of the four kinds of lengths."""
+    compare = """
+import numpy
+from label_studio_sdk.converter import brush
+from service.writers.annotations.label_studio_brush import packed
+random = numpy.random.default_rng(1)
+lengths = numpy.repeat(numpy.array([1, 2, 3, 4, 5, 63, 64, 65, 16383, 16384, 16385, 40000]), 2)
+runs = numpy.repeat(numpy.arange(len(lengths)) % 2 == 1, lengths)
+masks = [numpy.zeros((3, 5), bool), numpy.ones((150, 200), bool), random.random((9, 7)) < 0.5, runs.reshape(1, -1)]
+for mask in masks:
+    decoded = brush.decode_rle(packed(mask)).reshape(*mask.shape, 4)
+    assert (decoded == numpy.where(mask, 255, 0)[..., None]).all(), mask.shape
+"""
+    run(compare, folder, service)
+
+
+def test_supervision_takes_the_masks(folder: Path, service: Served) -> None:
+    """Detections have the masks, boxes, scores and names of the objects, as run lengths and as dense masks."""
+    describe = """
+import json
+def described(found):
+    masks = [supervision.mask_to_xyxy(numpy.asarray(found.mask)).tolist(), numpy.asarray(found.mask).tolist()]
+    names = found.data["class_name"].tolist()
+    return [names, found.tracker_id.tolist(), found.class_id.tolist(), found.xyxy.tolist(), *masks]
+import numpy
+compact = track[-1].to_detections(names)
+assert isinstance(compact.mask, supervision.CompactMask)
+assert numpy.allclose(compact.confidence, [item.score for item in track[-1].objects])
+del supervision.CompactMask.from_coco_rle
+dense = track[-1].to_detections({1: "dog", 2: "dog"})
+assert isinstance(dense.mask, numpy.ndarray)
+empty = track[-1].model_copy(update={"objects": ()}).to_detections()
+print(json.dumps([described(compact), described(dense), len(empty)]))
+"""
+    compact, dense, empty = json.loads(run(block("supervision") + describe, folder, service))
+    masks = np.array([two_objects() == 1, two_objects() == 2])
+    boxes = [[31, 25, 59, 39], [8, 4, 29, 19]]
+    assert compact[:-1] == [["dog", "person"], [1, 2], [1, 2], boxes, boxes]
+    assert dense[:-1] == [["dog", "dog"], [1, 2], [1, 1], boxes, boxes]
+    assert np.array_equal(compact[-1], masks)
+    assert np.array_equal(dense[-1], masks)
+    assert empty == 0

@@ -67,7 +67,17 @@ _PROBLEMS = (
 
 Format: TypeAlias = Annotated[
     Literal[
-        "png", "binary-png", "coco", "polygons", "ytvis", "labelstudio", "overlay", "matte", "prores4444", "vp9-alpha"
+        "png",
+        "binary-png",
+        "coco",
+        "polygons",
+        "ytvis",
+        "labelstudio",
+        "labelstudio-brush",
+        "overlay",
+        "matte",
+        "prores4444",
+        "vp9-alpha",
     ],
     Query(alias="format", description="Format of the file."),
 ]

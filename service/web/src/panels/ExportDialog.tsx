@@ -24,7 +24,8 @@ const FORMATS: [heading: string, formats: Format[]][] = [
     { format: "coco", label: "COCO, run lengths", text: "Instances per frame (JSON)" },
     { format: "polygons", label: "COCO, polygons", text: "Outlines per frame (JSON)" },
     { format: "ytvis", label: "YouTube-VIS", text: "Tracks (JSON)" },
-    { format: "labelstudio", label: "Label Studio", text: "Boxes over time (JSON)" },
+    { format: "labelstudio", label: "Label Studio, boxes", text: "Boxes over time (JSON)" },
+    { format: "labelstudio-brush", label: "Label Studio, brush", text: "A task with masks per frame (JSON)" },
     { format: "overlay", label: "Overlay", text: "The video with coloured masks, to look at (MP4)" },
   ]],
 ];

@@ -19,9 +19,9 @@ from codec.reader import open_video
 from codec.types import FrameType, UInt8Array
 from service.cli.exports import EXPORTS
 from service.errors import UsageError
+from service.writers.annotations.polygons import polygons_of
 from service.writers.categories import Categories
 from service.writers.formats import FORMATS, Material
-from service.writers.polygons import polygons_of
 from service.writers.video.film import FilmWriter
 from tests.support.media import write_clip
 from vos.types import FrameMask, MaskSource

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, TextIO
 
+from service.writers.annotations.coco import copy_text, write_item
 from service.writers.categories import Categories
-from service.writers.coco import copy_text, write_item
 from service.writers.mask_line import frame_line
 from service.writers.writer import MakeTemporary, Target, as_text, opened, temporary_beside
 from vos.types import FrameMask

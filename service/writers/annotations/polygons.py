@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from service.writers.annotations.coco import CocoWriter
 from service.writers.categories import Categories
-from service.writers.coco import CocoWriter
 from service.writers.mask_line import decode_rle
 from service.writers.writer import MakeTemporary, Target
 

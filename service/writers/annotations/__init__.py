@@ -1,0 +1,1 @@
+"""Writers of annotation files, as data sets and annotation programs read them."""

@@ -84,7 +84,7 @@ class Session:
         marked = (*prompts, *(prompt for _, prompt in remembered))
         self._given = GivenMasks(prompts, info, self._size, self._device, object_ids_of(marked))
         self._prompts, self._first, self._object_ids = self._given.by_frame, self._given.first, self._given.object_ids
-        self._labeler = Labeler(self._object_ids, info, timer, options.edges == "refined")
+        self._labeler = Labeler(self._object_ids, info, timer, options.edges == "refined", options.soft)
         self._known = torch.zeros(len(self._object_ids), dtype=torch.bool)
         self._presence, self._scene = Presence(len(self._object_ids)), SceneWatch()
         self._history = KeyframeHistory(self._first, len(self._object_ids), self._device)

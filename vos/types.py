@@ -106,6 +106,7 @@ class Options:
         max_key_share: Maximum share of key frames among the frames so far under `adaptive`, above 0 to 1.
         edges: "refined" lets the edges of masks follow the picture at its full size, "raw" leaves them as the networks
             made them, smoothly enlarged.
+        soft: Whether masks keep the soft masks that they are made from.
     """
 
     keyframes: str = "adaptive"
@@ -117,6 +118,7 @@ class Options:
     quality: str = "balanced"
     max_key_share: float = 1.0
     edges: str = "refined"
+    soft: bool = False
 
     def __post_init__(self) -> None:
         if self.start is not None and self.start < 0:
@@ -134,6 +136,21 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SoftMasks:
+    """The soft masks of one frame, as the networks or the propagation made them.
+
+    Attributes:
+        object_ids: Id of each of the K objects.
+        values: uint8 [K, rows, columns] in coded orientation; 255 is a probability of 1.
+        stride: Analysis pixels per cell.
+    """
+
+    object_ids: tuple[int, ...]
+    values: UInt8Array
+    stride: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FrameMask:
     """The mask of one frame.
 
@@ -145,6 +162,7 @@ class FrameMask:
         source: Where the mask comes from.
         labels: uint8 [height, width] in display size and orientation; 0 is background, other values are object ids.
         scores: Object id -> confidence, 0 to 1; 0 for an object that is not in the frame.
+        soft: Soft masks that `labels` were made from, with the option `soft`; None where masks were given.
     """
 
     index: int
@@ -154,6 +172,7 @@ class FrameMask:
     source: MaskSource
     labels: UInt8Array
     scores: dict[int, float]
+    soft: SoftMasks | None = None
 
     def __repr__(self) -> str:
         height, width = self.labels.shape

@@ -35,10 +35,10 @@ def to_detections(frame: Frame, labels: Mapping[int, str] | None) -> Any:
 
 def _masks(supervision: Any, frame: Frame, corners: npt.NDArray[np.float32]) -> Any:
     """Return run lengths if the installed version takes them, otherwise bool [objects, height, width]."""
-    compact = getattr(supervision, "CompactMask", None)
-    if hasattr(compact, "from_coco_rle"):
+    from_runs = getattr(getattr(supervision, "CompactMask", None), "from_coco_rle", None)
+    if from_runs is not None:
         runs = [{"size": list(item.rle.size), "counts": item.rle.counts} for item in frame.objects]
-        return compact.from_coco_rle(runs, corners, (frame.height, frame.width))
+        return from_runs(runs, corners, (frame.height, frame.width))
     masks = np.zeros((len(frame.objects), frame.height, frame.width), np.bool_)
     for position, item in enumerate(frame.objects):
         masks[position] = item.mask

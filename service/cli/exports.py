@@ -8,7 +8,7 @@ from pathlib import Path
 from service.errors import UsageError
 
 EXPORTS = (
-    *("png", "binary-png", "coco", "polygons", "ytvis", "labelstudio", "labelstudio-brush"),
+    *("png", "binary-png", "coco", "polygons", "ytvis", "labelstudio", "labelstudio-brush", "npz"),
     *("overlay", "matte", "prores4444", "vp9-alpha"),
 )
 """Names of `service.writers.formats.FORMATS`, which help must not import: av takes a second."""

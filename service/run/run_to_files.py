@@ -122,9 +122,18 @@ def run_to_files(
         if run.walks_back:  # masks come only afterwards
             on_progress(*run.steps)
 
-    with segment(request.video, request.mask, request.options, settings=settings, load=load, on_frame=on_frame) as run:
+    soft = any(FORMATS[name].is_soft for name in request.outputs.formats)
+    segmentation = segment(
+        request.video, request.mask, request.options, settings=settings, load=load, on_frame=on_frame, soft=soft
+    )
+    with segmentation as run:
         digest = digest_of((), fingerprint, run.model.description)
         with closing(ResumableRun(unfinished, run, digest, state_seconds, request.resume)) as progress:
+            if soft and progress.resumed_at is not None:
+                raise UsageError(
+                    "the soft masks (npz) from before the run was cut off are lost: start again with --force, or "
+                    "continue without --export npz"
+                )
             masks = iter(run)
             first = next(masks, None)
             on_prompt(run.prompt)

@@ -18,6 +18,7 @@ from service.writers.annotations.ytvis import YtvisWriter
 from service.writers.binary_png import BinaryPngWriter
 from service.writers.categories import Categories
 from service.writers.png import ZipWriter
+from service.writers.soft import SoftWriter
 from service.writers.video.cutout import PRORES_4444, VP9_ALPHA, CutoutWriter
 from service.writers.video.film import Encoding
 from service.writers.video.matte import MatteWriter
@@ -68,6 +69,7 @@ class Format:
         suffixes: Allowed endings of the file's name.
         grows: Whether the file is written from front to back, so that it can be sent while it is built.
         temporary_files: Number of temporary files that writing takes, given the number of objects.
+        is_soft: Whether it holds soft masks, which only a run has: jobs keep label masks.
     """
 
     file: str
@@ -77,6 +79,7 @@ class Format:
     suffixes: tuple[str, ...]
     grows: bool = False
     temporary_files: Callable[[int], int] = lambda _objects: 0
+    is_soft: bool = False
 
 
 def _annotations(kind: type[CocoWriter | YtvisWriter], target: Target, given: Material) -> ResultWriter:
@@ -166,6 +169,14 @@ FORMATS: Mapping[str, Format] = {
         (".json",),
         grows=True,
     ),
+    "npz": Format(
+        "soft.npz",
+        "application/zip",
+        "soft masks, a NumPy array per object and frame",
+        lambda target, given: SoftWriter(target, given.read_info(), given.objects),
+        (".npz",),
+        is_soft=True,
+    ),
     "overlay": Format(
         "overlay.mp4",
         "video/mp4",
@@ -192,6 +203,8 @@ FORMATS: Mapping[str, Format] = {
     ),
 }
 """Name -> format."""
+JOB_FORMATS = {name: form for name, form in FORMATS.items() if not form.is_soft}
+"""Those that the service makes from a finished job."""
 
 
 def check_suffix(name: str, path: Path) -> None:

@@ -1,7 +1,7 @@
 """A zip written from front to back (PKWARE APPNOTE 6.3.10), so that it can be sent while it is being made.
 
 `zipfile` seeks back to complete each entry, or puts its size into a trailing record that some readers do not know. Here
-each entry is complete when it is added, so its size and checksum precede it. Nothing is compressed.
+each entry is complete when it is added, so its size and checksum precede it. Entries are compressed only on request.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import zlib
 from typing import BinaryIO
 
 _VERSION, _VERSION_64 = 20, 45
+_STORED, _DEFLATED = 0, 8
 _DATE = 1 << 5 | 1
 """1980-01-01, the earliest date: the same entries give the same bytes."""
 _MODE = 0o100644 << 16
@@ -32,10 +33,13 @@ class StoredZip:
         self._directory = bytearray()
         self._count = 0
 
-    def add(self, name: str, data: bytes) -> None:
-        """Write an entry of less than 4 GiB with an ASCII name."""
+    def add(self, name: str, data: bytes, *, deflate: bool = False) -> None:
+        """Write an entry of less than 4 GiB with an ASCII name, compressed with `deflate`."""
         encoded = name.encode("ascii")
-        about = struct.pack("<4H3L", 0, 0, 0, _DATE, zlib.crc32(data), len(data), len(data))
+        method, size, checksum = (_DEFLATED if deflate else _STORED), len(data), zlib.crc32(data)
+        if deflate:
+            data = zlib.compress(data, level=1, wbits=-zlib.MAX_WBITS)
+        about = struct.pack("<4H3L", 0, method, 0, _DATE, checksum, len(data), size)
         self._file.write(
             struct.pack("<4sH", b"PK\3\4", _VERSION) + about + struct.pack("<2H", len(encoded), 0) + encoded
         )

@@ -117,6 +117,43 @@ def test_masks_go_from_start_to_end(tmp_path: Path) -> None:
     assert names == ["00004.png", "00005.png", "00006.png"]
 
 
+@pytest.mark.parametrize("keyframes", ["every:4", "every:100"])
+def test_soft_masks_are_what_the_masks_are_made_from(tmp_path: Path, keyframes: str) -> None:
+    """Each array has probabilities in display size: where they are clear, the likeliest object is the mask's."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_clip(folder / "in.mp4", rotation=90)
+    labels = np.zeros((64, 48), np.uint8)
+    labels[10:30, 8:40], labels[40:60, 4:24] = 1, 3
+    Image.fromarray(labels).save(folder / "mask.png")
+    given = [str(folder / "in.mp4"), "--mask", str(folder / "mask.png"), "--out", str(folder / "out")]
+    more = ["--weights", "seeded", "--edges", "raw", "--keyframes", keyframes, "--export", f"npz={tmp_path}/soft.npz"]
+    assert main(["run", *given, *more]) == 0
+    clear = 0
+    with np.load(tmp_path / "soft.npz") as arrays:
+        assert sorted(arrays.files) == sorted(f"{i}/{frame:05d}" for i in (1, 3) for frame in range(12))
+        for frame in range(12):
+            soft = np.stack([arrays[f"{i}/{frame:05d}"] for i in (1, 3)])
+            assert (soft.dtype, soft.shape) == (np.dtype(np.uint8), (2, 64, 48))
+            shares = np.concatenate([255 - soft.sum(0, dtype=int)[None], soft])
+            ranked = np.sort(shares, axis=0)
+            likeliest = np.array([0, 1, 3])[shares.argmax(0)]
+            sure = ranked[-1] - ranked[-2] > 4  # rounding may decide between the others
+            clear += int(sure.sum())
+            with Image.open(folder / "out" / "masks" / f"{frame:05d}.png") as picture:
+                assert (np.asarray(picture) == likeliest)[sure].all()
+            assert frame or set(np.unique(soft)) == {0, 255}
+    assert clear > 0.7 * 12 * 64 * 48
+
+
+def test_soft_masks_of_both_directions_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names the option, and nothing is written."""
+    more = ["--prompt-frame", "4", "--direction", "both", "--export", f"npz={tmp_path}/soft.npz"]
+    assert main(arguments(tmp_path, *more)) == 2
+    assert "direction is both" in capsys.readouterr().err
+    assert not (tmp_path / "soft.npz").exists()
+
+
 def test_a_break_in_the_middle_fails_after_the_frames_before_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

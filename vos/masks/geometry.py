@@ -116,6 +116,11 @@ def soft_to_labels(soft: Float32Array, stride: int, object_ids: tuple[int, ...],
     return np.ascontiguousarray(info.to_display(labels)).astype(np.uint8, copy=False)
 
 
+def to_uint8(soft: Float32Array) -> UInt8Array:
+    """Probabilities 0 to 1 -> 0 to 255."""
+    return np.asarray(np.rint(np.clip(soft, 0, 1) * 255), np.uint8)
+
+
 def mask_confidence(soft: Float32Array) -> Float64Array:
     """Mean of each soft mask where it exceeds one half: float32 [K, h, w] -> float64 [K]; 0 where it never does."""
     means = np.empty(len(soft), np.float64)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from codec.types import STRIDE, CompressedFrame, UInt8Array, VideoInfo
 from vos.masks.edges import refined_labels
-from vos.masks.geometry import mask_confidence, soft_to_labels, to_grid
+from vos.masks.geometry import mask_confidence, soft_to_labels, to_grid, to_uint8
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import one_thread
-from vos.types import FrameMask, MaskSource, Prompt
+from vos.types import FrameMask, MaskSource, Prompt, SoftMasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,14 @@ class Labeler:
         info: Sizes and orientation of the video.
         timer: Takes the time of the stage "labels".
         refine_edges: Whether edges follow the picture at full size.
+        keep_soft: Whether masks keep the soft masks.
     """
 
     object_ids: tuple[int, ...]
     info: VideoInfo
     timer: StageTimer
     refine_edges: bool
+    keep_soft: bool = False
 
     @one_thread()
     def label(
@@ -50,7 +52,8 @@ class Labeler:
             scores = (mask_confidence(soft.numpy()) * confidence.cpu().numpy()).tolist()
             labels = self._labels(frame, soft, stride)
         scores_by_id = dict(zip(ids, scores, strict=True))
-        return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores_by_id)
+        kept = SoftMasks(ids, to_uint8(soft.numpy()), stride) if self.keep_soft else None
+        return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores_by_id, kept)
 
     def label_prompt(self, frame: CompressedFrame, prompt: Prompt, others: FrameMask | None) -> FrameMask:
         """Return the mask of a prompt frame: the given objects exactly, and what is known of others outside them.

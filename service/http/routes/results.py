@@ -23,7 +23,7 @@ from service.jobs.types import JobStatus
 from service.problems import ProblemError
 from service.storage.result_files import stat_result
 from service.threads import in_thread
-from service.writers.formats import FORMATS
+from service.writers.formats import JOB_FORMATS
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
@@ -38,16 +38,16 @@ _HEADERS: dict[str, Any] = {
 }
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "; ".join(f"`{name}`: {form.about}" for name, form in FORMATS.items()) + ".",
+        "description": "; ".join(f"`{name}`: {form.about}" for name, form in JOB_FORMATS.items()) + ".",
         "content": {
             form.media_type: {"schema": {"type": "object"}} if form.media_type == "application/json" else BINARY
-            for form in FORMATS.values()
+            for form in JOB_FORMATS.values()
         },
         "headers": _HEADERS,
     },
     206: {
         "description": "The part that `Range` selects.",
-        "content": {form.media_type: BINARY for form in FORMATS.values()} | {"multipart/byteranges": BINARY},
+        "content": {form.media_type: BINARY for form in JOB_FORMATS.values()} | {"multipart/byteranges": BINARY},
         "headers": _HEADERS,
     },
     304: {"description": "The client already has the file (`If-None-Match`)."},
@@ -145,7 +145,7 @@ async def read_result(
     if job.status is not JobStatus.SUCCEEDED:
         raise ProblemError("job-not-succeeded", f"the job is {job.status}; only a job that succeeded has a result")
     until_answered.enter_context(services.streams.take(share_of(request, caller)))
-    form = FORMATS[name]
+    form = JOB_FORMATS[name]
     filename = f"{job.id}-{form.file}"
     path = services.storage.job(job.id).result(form.file)
     # The masks of a finished job never change, and the same masks make the same file.

@@ -27,6 +27,9 @@ from service.writers.png import mask_name
 from vos.runtime.durable import make_folder, replacing, sync_files, write_durably
 from vos.types import FrameMask, MaskSource
 
+_ARRAYS = ("labels", "soft")
+"""What the log of frames leaves out of a mask."""
+
 
 class UnfinishedRun:
     """The traces of a run in its folder of results.
@@ -204,7 +207,7 @@ class ResumableRun:
 
 
 def _line(frame: FrameMask) -> bytes:
-    values = {field.name: getattr(frame, field.name) for field in fields(frame) if field.name != "labels"}
+    values = {field.name: getattr(frame, field.name) for field in fields(frame) if field.name not in _ARRAYS}
     values |= {"scores": list(frame.scores.items())}
     return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 

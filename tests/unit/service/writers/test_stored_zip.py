@@ -48,6 +48,19 @@ def test_entries_beyond_four_gibibytes(tmp_path: Path) -> None:
         assert (read.read("one.png"), read.read("two.png")) == (b"1" * 100, b"2" * 200)
 
 
+def test_entries_may_be_compressed() -> None:
+    """Compressed and stored entries are read back from one file, which the compressed ones make smaller."""
+    pipe = Pipe()
+    archive = StoredZip(pipe)
+    archive.add("soft.npy", bytes(100_000), deflate=True)
+    archive.add("one.png", b"1" * 100)
+    archive.close()
+    assert len(pipe.getvalue()) < 2000
+    with zipfile.ZipFile(io.BytesIO(pipe.getvalue())) as read:
+        assert read.testzip() is None
+        assert (read.read("soft.npy"), read.read("one.png")) == (bytes(100_000), b"1" * 100)
+
+
 def test_the_same_entries_give_the_same_bytes() -> None:
     """The file depends on nothing but its entries, not even on the time."""
 

@@ -122,6 +122,20 @@ def test_a_lost_mask_is_computed_anew(folder: Path) -> None:
     assert results(out) == results(folder / "whole")
 
 
+def test_lost_soft_masks_are_not_left_out(folder: Path) -> None:
+    """Soft masks from before the interruption are not kept: the run is not continued with them, but can start again."""
+    out = folder / "cut"
+    request = request_of(folder, out)
+    soft = replace(request, outputs=replace(request.outputs, exports={"npz": out / "soft.npz"}))
+    with pytest.raises(KeyboardInterrupt):
+        run(soft, interrupt_after(5))
+    with pytest.raises(UsageError, match="start again with --force, or continue without --export npz"):
+        run(replace(soft, resume=True))
+    run(replace(soft, force=True))
+    with np.load(out / "soft.npz") as arrays:
+        assert arrays.files == [f"1/{index:05d}" for index in range(2, FRAMES)]
+
+
 def test_another_request_is_not_continued(folder: Path) -> None:
     """Other options, another mask or another video are refused, with or without a finished run."""
     out = folder / "cut"

@@ -15,8 +15,7 @@ from vos.types import FrameMask, MaskSource, Stats
 class CorrectionReview:
     """Counts and reviews the masks of a corrected result, which come in presentation order.
 
-    Frames that are not computed are not decoded either, so cuts are those that the parent found. An object is missed
-    only from where it was first seen or marked, and not after it was marked as absent.
+    Frames that are not computed are not decoded either, so cuts are those that the parent found.
 
     Args:
         prompts: The prompts of all versions.
@@ -32,13 +31,13 @@ class CorrectionReview:
         self.changed: list[list[int]] = []
         self._reviewer = Reviewer()
         self._prompts = frames_of(prompts)
-        self._known: set[int] = set()
+        self._seen: set[int] = set()
         ranges = [found for found in report.get("needs_review", []) if found["reason"] == Reason.CUT]
         self._after_cut = {index for found in ranges for index in range(found["from"], found["to"])}
 
     def add_line(self, line: dict[str, Any], info: VideoInfo) -> None:
         """Add a mask of the version before, as a parsed line."""
-        self._add(line["index"], MaskSource(line["source"]), facts_of_line(line, tuple(self._known), info))
+        self._add(line["index"], MaskSource(line["source"]), facts_of_line(line, tuple(self._seen), info))
 
     def add_mask(self, mask: FrameMask, *, is_new: bool) -> None:
         """Add a mask that was computed, or one of the version before."""
@@ -74,8 +73,6 @@ class CorrectionReview:
 
     def _add(self, index: int, source: MaskSource, facts: dict[int, ObjectFacts]) -> None:
         self.counts[source] += 1
-        marks = self._prompts.get(index, ())
-        self._known -= {mark.object for mark in marks if mark.absent}
-        self._known |= {number for number, found in facts.items() if found.area > 0}
-        judged = {number: found for number, found in facts.items() if number in self._known}
-        self._reviewer.add(index, source, judged, 0 if index in self._after_cut else None)
+        absent = {mark.object for mark in self._prompts.get(index, ()) if mark.absent}
+        self._seen |= {number for number, found in facts.items() if found.area > 0}
+        self._reviewer.add(index, source, facts, 0 if index in self._after_cut else None, absent)

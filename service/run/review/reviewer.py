@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
@@ -141,10 +141,11 @@ def review_line(ranges: Sequence[ReviewRange]) -> str:
 
 @dataclass(slots=True)
 class _Track:
-    """One object so far: areas of recent frames, and its open range."""
+    """One object so far: areas of recent frames, whether it was marked as absent since, and its open range."""
 
     areas: deque[float] = field(default_factory=lambda: deque(maxlen=_AREA_FRAMES))
     touched_border: bool = False
+    is_absent: bool = False
     open: ReviewRange | None = None
 
 
@@ -158,7 +159,12 @@ class Reviewer:
         self._since_key = 0
 
     def add(
-        self, index: int, source: MaskSource, objects: Mapping[int, ObjectFacts], since_cut: int | None = None
+        self,
+        index: int,
+        source: MaskSource,
+        objects: Mapping[int, ObjectFacts],
+        since_cut: int | None = None,
+        absent: Collection[int] = (),
     ) -> None:
         """Judge the next frame.
 
@@ -167,13 +173,16 @@ class Reviewer:
             source: Where the mask comes from.
             objects: Object id -> facts.
             since_cut: Frames since the last cut; None if there was none.
+            absent: Objects that the frame's prompt marks as absent. They are not missed until they are seen again.
         """
         after_cut = source is MaskSource.FALLBACK or (since_cut is not None and since_cut < AFTER_CUT)
         self._since_key = 0 if source in (MaskSource.KEY, *GIVEN) else self._since_key + 1
         for object_id, facts in objects.items():
             track = self._tracks.setdefault(object_id, _Track())
+            track.is_absent = not facts.area and (track.is_absent or object_id in absent)
             is_to_come = not facts.area and not track.areas  # a later prompt marks it
-            found = None if source in GIVEN or is_to_come else self._judge(track, facts, after_cut=after_cut)
+            is_judged = source not in GIVEN and not is_to_come and not track.is_absent
+            found = self._judge(track, facts, after_cut=after_cut) if is_judged else None
             if found is not None:
                 self._extend(track, ReviewRange(index, index + 1, object_id, found[0], facts.score, found[1]))
             elif track.open is not None and index - track.open.end >= _GAP:

@@ -63,6 +63,16 @@ def test_an_object_of_a_later_prompt_is_not_lost_before_it() -> None:
     assert [(r.object_id, r.first, r.end) for r in reviewer.ranges()] == [(1, 1, 3), (2, 5, 6)]
 
 
+def test_an_object_that_was_marked_as_absent_is_not_missed_until_it_is_seen_again() -> None:
+    """Runs and corrections judge it in the same way, from masks and from lines."""
+    gone = ObjectFacts(0.0, False, 0.0)
+    reviewer = review(FINE)
+    reviewer.add(2, MaskSource.CORRECTED, {1: gone}, absent=(1,))
+    for index, facts in enumerate((gone, gone, FINE, gone), 3):
+        reviewer.add(index, MaskSource.PROPAGATED, {1: facts})
+    assert [(r.object_id, r.first, r.end) for r in reviewer.ranges()] == [(1, 6, 7)]
+
+
 def test_good_frames_need_no_review() -> None:
     """Neither does the prompt frame, whatever it looks like."""
     reviewer = Reviewer()

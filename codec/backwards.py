@@ -1,8 +1,8 @@
 """Open a video as if it ran backwards, for masks that are propagated to the frames before the prompt.
 
 Codecs predict pictures from earlier ones, so a video decodes forwards only. It is decoded in passes: the last frames
-first, from a key frame before them, in passes so short that their pictures fit into memory. Motion from a picture to
-the one that was shown after it comes from the proxy, as for codecs without vectors.
+first, from a key frame before them, in passes so short that their pictures fit into memory. Motion comes from a proxy,
+as for codecs without vectors. Where the stream has B frames, the proxy has them, too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from codec.decode.decoder import PresentedPicture
-from codec.decode.pictures import proxy_pictures
+from codec.decode.pictures import reordered_proxy_pictures
 from codec.decode.scaler import Scaler, check_side_limits
 from codec.decode.seeking import Timestamps
 from codec.demux.source import VideoSource
@@ -36,8 +36,9 @@ def open_backwards(
 ) -> VideoReader:
     """Open a video to read its frames backwards.
 
-    Frames have the times, timestamps and types that `codec.open_video` gives them, but their `index` counts from 0 in
-    the order in which they come: frame `first` has index 0, the one before it 1.
+    Frames have the times, timestamps and types that `codec.open_video` gives them, but their `index` counts backwards:
+    frame `first` has index 0, the one before it 1. A frame that is no reference refers to frames on both sides of it.
+    It comes after these, as in the decode order of a video that runs forwards.
 
     Args:
         source: Path, bytes, or seekable binary file object. A file object stays open.
@@ -56,7 +57,7 @@ def open_backwards(
     info = replace(read_info(source, short_side=short_side, max_side=max_side), motion_source=MotionSource.PROXY)
     scaler = Scaler((info.analysis_width, info.analysis_height))
     pictures = _pictures_backwards(source, first, last, timestamps, _pass_length(info))
-    return VideoReader(info, proxy_pictures(pictures, scaler), scaler)
+    return VideoReader(info, reordered_proxy_pictures(pictures, scaler), scaler)
 
 
 def _pass_length(info: VideoInfo) -> int:

@@ -10,12 +10,17 @@ to 8x8 and some sub-pixel search help.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import av.error
 import numpy as np
+from av.packet import Packet
+from av.video.frame import PictureType
 
 from codec.decode.side_data import exported_vectors
 from codec.errors import MotionError, UnsupportedSizeError
@@ -41,6 +46,9 @@ ENCODER_OPTIONS: Mapping[str, str] = {
     "x264-params": "bframes=0:ref=1:keyint=infinite:scenecut=40:partitions=p8x8:subme=1:aq-mode=1",
 }
 """Options of libx264. Any replacement must use one reference frame, no B frames and no delay."""
+
+MOST_B_FRAMES = 3
+"""Largest number of B frames in a row in a `ReorderingProxy`; that of libx264 by default."""
 
 
 def resolve_motion_source(motion: str, codec: str, *, intra_only: bool = False) -> MotionSource:
@@ -82,16 +90,10 @@ class MotionProxy:
     """
 
     def __init__(self, width: int, height: int, options: Mapping[str, str] = ENCODER_OPTIONS) -> None:
-        if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
-            raise UnsupportedSizeError(
-                f"the analysis size is {width}x{height}; a motion proxy allows 1x1 to {MAX_SIDE}x{MAX_SIDE} pixels"
-            )
         self._shape = (height, width)
         self._pictures = 0
         self._encoder = _open_encoder(width, height, options)
-        self._decoder = av.CodecContext.create("h264", "r")
-        self._decoder.thread_count = 1
-        self._decoder.options = {"flags2": "+export_mvs"}
+        self._decoder = _open_decoder()
 
     def vectors(self, luma: UInt8Array) -> VectorArray | None:
         """Encode the next picture and return the motion vectors of its blocks.
@@ -108,15 +110,89 @@ class MotionProxy:
         """
         if luma.shape != self._shape:
             raise ValueError(f"luma has shape {luma.shape}; allowed: {self._shape}, the shape of the proxy")
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(luma), format="gray")
-        picture.pts = self._pictures
+        picture = _gray(luma, self._pictures)
         self._pictures += 1
         (decoded,) = [frame for packet in self._encoder.encode(picture) for frame in self._decoder.decode(packet)]
         return exported_vectors(decoded)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ProxyPicture:
+    """Motion of a picture in a sequence with B frames.
+
+    Attributes:
+        number: Position in presentation order, from 0.
+        is_reference: Whether later pictures may refer to it. B frames are no references.
+        vectors: AVMotionVector records [n] in pixels of the picture, with source -1 (list 0) or 1 (list 1); None if the
+            picture is intra coded.
+    """
+
+    number: int
+    is_reference: bool
+    vectors: VectorArray | None
+
+
+class ReorderingProxy:
+    """Estimates motion as in a stream with B frames, which refer to the pictures on both sides of them.
+
+    Masks of frames that no other frame refers to take less work. All other frames refer to the one before, as in
+    `MotionProxy`.
+
+    Args:
+        width: Width of every picture in pixels, 1 to 16384.
+        height: Height of every picture in pixels, 1 to 16384.
+
+    Raises:
+        UnsupportedSizeError, MotionError: As for `MotionProxy`.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        parameters = ENCODER_OPTIONS["x264-params"].replace("bframes=0", f"bframes={MOST_B_FRAMES}:b-adapt=0")
+        options = dict(ENCODER_OPTIONS) | {"x264-params": f"{parameters}:b-pyramid=none:sync-lookahead=0"}
+        del options["tune"]  # it allows no B frames
+        self._encoder = _open_encoder(width, height, options)
+        self._decoder = _open_decoder()
+        self._pictures = self._b_frames = 0
+        self._order: deque[int] = deque()
+        self._decoded: dict[int, ProxyPicture] = {}
+
+    def push(self, luma: UInt8Array, *, is_b: bool) -> Iterator[ProxyPicture]:
+        """Encode the next picture; yield the pictures whose motion is known now, in decode order.
+
+        Args:
+            luma: uint8 [height, width].
+            is_b: Whether it may be a B frame. It is none after `MOST_B_FRAMES` of them, nor at the start and the end.
+        """
+        picture = _gray(luma, self._pictures)
+        self._b_frames = self._b_frames + 1 if is_b and self._pictures and self._b_frames < MOST_B_FRAMES else 0
+        if self._pictures:
+            picture.pict_type = PictureType.B if self._b_frames else PictureType.P
+        self._pictures += 1
+        yield from self._decode(self._encoder.encode(picture))
+
+    def flush(self) -> Iterator[ProxyPicture]:
+        """Yield the pictures that are left, in decode order."""
+        yield from self._decode([*self._encoder.encode(None), None])
+
+    def _decode(self, packets: Sequence[Packet[Any] | None]) -> Iterator[ProxyPicture]:
+        for packet in packets:
+            if packet is not None:
+                assert packet.pts is not None
+                self._order.append(packet.pts)
+            for frame in self._decoder.decode(packet):
+                assert frame.pts is not None
+                is_reference = PictureType(frame.pict_type) is not PictureType.B
+                self._decoded[frame.pts] = ProxyPicture(frame.pts, is_reference, exported_vectors(frame))
+            while self._order and self._order[0] in self._decoded:
+                yield self._decoded.pop(self._order.popleft())
+
+
 def _open_encoder(width: int, height: int, options: Mapping[str, str]) -> av.VideoCodecContext:
     """Open libx264 for gray pictures. Chroma has half the resolution and would cost a third more."""
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise UnsupportedSizeError(
+            f"the analysis size is {width}x{height}; a motion proxy allows 1x1 to {MAX_SIDE}x{MAX_SIDE} pixels"
+        )
     try:
         encoder = av.CodecContext.create("libx264", "w")
     except av.error.FFmpegError as error:
@@ -129,3 +205,16 @@ def _open_encoder(width: int, height: int, options: Mapping[str, str]) -> av.Vid
     encoder.options = dict(options)
     encoder.open()
     return encoder
+
+
+def _open_decoder() -> av.VideoCodecContext:
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    decoder.options = {"flags2": "+export_mvs"}
+    return decoder
+
+
+def _gray(luma: UInt8Array, number: int) -> av.VideoFrame:
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(luma), format="gray")
+    picture.pts = number
+    return picture

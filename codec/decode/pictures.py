@@ -8,13 +8,13 @@ import av
 
 from codec.decode.decoded_picture import DecodedPicture
 from codec.decode.decoder import PresentedPicture, VideoDecoder
-from codec.decode.motion_proxy import MotionProxy
+from codec.decode.motion_proxy import MotionProxy, ProxyPicture, ReorderingProxy
 from codec.decode.packet_info import PacketInfo
 from codec.decode.reorder import DecodeOrderBuffer
 from codec.decode.scaler import Scaler
 from codec.decode.side_data import exported_vectors
 from codec.errors import CodecError
-from codec.types import FrameType, VectorArray
+from codec.types import FrameType, UInt8Array, VectorArray
 
 _MPEG_REFERENCE_FRAMES = 2
 _MAX_REORDERED_FRAMES = 16
@@ -57,20 +57,54 @@ def proxy_pictures(pictures: Iterable[PresentedPicture], scaler: Scaler) -> Iter
     proxy = MotionProxy(*scaler.size)
     for picture in pictures:
         luma = scaler.luma(picture.frame)
-        yield DecodedPicture(
-            frame=picture.frame,
-            index=picture.index,
-            pts=picture.frame.pts,
-            time=picture.time,
-            type=_coded_type(picture.frame),
-            is_reference=True,
-            is_idr=False,
-            vectors=proxy.vectors(luma),
-            vector_size=scaler.size,
-            vector_crop=(0, 0),
-            max_reference_frames=1,
-            luma=luma,
-        )
+        yield _with_proxy(picture, luma, proxy.vectors(luma), is_reference=True, references=1)
+
+
+def reordered_proxy_pictures(pictures: Iterable[PresentedPicture], scaler: Scaler) -> Iterator[DecodedPicture]:
+    """Yield pictures in decode order with a proxy's vectors. Only B frames of the stream are B frames of the proxy.
+
+    Masks of the same stream thus take about the same work in both directions, and I and P frames, which may all be key
+    frames, are references in both. A B frame of the proxy is no reference.
+
+    Raises:
+        BrokenStreamError: Decoding stopped early. All pictures before the break have been yielded.
+    """
+    proxy = ReorderingProxy(*scaler.size)
+    held: dict[int, tuple[PresentedPicture, UInt8Array]] = {}
+
+    def due(found: Iterator[ProxyPicture]) -> Iterator[DecodedPicture]:
+        for motion in found:
+            picture, luma = held.pop(motion.number)
+            yield _with_proxy(picture, luma, motion.vectors, is_reference=motion.is_reference, references=2)
+
+    try:
+        for number, picture in enumerate(pictures):
+            luma = scaler.luma(picture.frame)
+            held[number] = picture, luma
+            yield from due(proxy.push(luma, is_b=_coded_type(picture.frame) is FrameType.B))
+    except CodecError:
+        yield from due(proxy.flush())
+        raise
+    yield from due(proxy.flush())
+
+
+def _with_proxy(
+    picture: PresentedPicture, luma: UInt8Array, vectors: VectorArray | None, *, is_reference: bool, references: int
+) -> DecodedPicture:
+    return DecodedPicture(
+        frame=picture.frame,
+        index=picture.index,
+        pts=picture.frame.pts,
+        time=picture.time,
+        type=_coded_type(picture.frame),
+        is_reference=is_reference,
+        is_idr=False,
+        vectors=vectors,
+        vector_size=(luma.shape[1], luma.shape[0]),
+        vector_crop=(0, 0),
+        max_reference_frames=references,
+        luma=luma,
+    )
 
 
 def _coded_type(frame: av.VideoFrame) -> FrameType:

@@ -14,7 +14,7 @@ from codec.backwards import open_backwards
 from codec.picture_sequence import open_pictures
 from codec.random_access import list_timestamps
 from codec.reader import open_video
-from codec.types import CompressedFrame, MotionSource
+from codec.types import CompressedFrame, FrameType, MotionSource
 from tests.support.odd_streams import ODD_STREAMS
 from tests.support.synthetic import encode, pan, x264
 
@@ -41,7 +41,7 @@ def test_odd_streams_backwards_and_from_the_middle(name: str, tmp_path: Path, mo
     truth = forwards(path)
     timestamps, first = list_timestamps(path), len(truth) * 2 // 3
     with open_backwards(path, len(truth) - 1, timestamps=timestamps) as reader:
-        frames = list(reader)
+        frames = sorted(reader, key=lambda frame: frame.index)
     assert [frame.index for frame in frames] == list(range(len(truth)))
     assert [seen(frame) for frame in frames] == truth[::-1]
     with open_video(path, first=first, timestamps=timestamps) as reader:
@@ -65,7 +65,7 @@ def test_motion_behind_a_seek_is_that_of_the_whole_stream() -> None:
 
 def test_motion_points_to_the_frame_shown_after() -> None:
     """A pan that moves 3 pixels per frame moves as much the other way when it runs backwards."""
-    video = encode(pan(12, (128, 96), (3.0, 0.0)).frames, "libx264", x264(bframes=2), container="mp4")
+    video = encode(pan(12, (128, 96), (3.0, 0.0)).frames, "libx264", x264(bframes=0), container="mp4")
     with open_backwards(video, 11, 2, timestamps=list_timestamps(video)) as reader:
         frames = list(reader)
         assert reader.info.motion_source is MotionSource.PROXY
@@ -75,6 +75,35 @@ def test_motion_points_to_the_frame_shown_after() -> None:
     back = [np.median(frame.motion.vectors[0, 4:-4, 8:-8, 0]) for frame in frames][1:]
     assert abs(np.median(ahead)) == pytest.approx(3, abs=0.5)
     assert np.median(back) == pytest.approx(-np.median(ahead), abs=0.5)
+
+
+def test_b_frames_refer_to_both_sides_and_no_frame_refers_to_them() -> None:
+    """Those of the stream, up to three in a row. References come first, and vectors span their distance."""
+    video = encode(pan(24, (128, 96), (2.0, 0.0)).frames, "libx264", x264(bframes=3), container="mp4")
+    with open_video(video) as reader:
+        types = {23 - frame.index: frame.type for frame in reader}
+    with open_backwards(video, 23, timestamps=list_timestamps(video)) as reader:
+        frames = list(reader)
+    assert {frame.index: frame.type for frame in frames} == types
+    assert {frame.index for frame in frames if not frame.is_reference} <= {
+        index for index, kind in types.items() if kind is FrameType.B
+    }
+    assert sum(frame.is_reference for frame in frames) < len(frames) / 2
+    seen: dict[int, CompressedFrame] = {}
+    for frame in frames:
+        near = [seen[number] for number in frame.motion.references]
+        assert all(other.is_reference for other in near)
+        for other in near:
+            assert abs(other.index - frame.index) <= 4
+            for which in (0, 1):
+                inside = frame.motion.reference[which, 4:-4, 12:-12] == other.decode_index
+                if inside.mean() > 0.5:
+                    moved = np.median(frame.motion.vectors[which, 4:-4, 12:-12, 0][inside])
+                    assert moved == pytest.approx(2 * (other.index - frame.index), abs=0.6)
+        if not frame.is_reference:
+            sides = {other.index > frame.index for other in near}
+            assert sides == {False, True}
+        seen[frame.decode_index] = frame
 
 
 def test_memory_does_not_grow_with_the_group_of_pictures(monkeypatch: pytest.MonkeyPatch) -> None:

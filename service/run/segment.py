@@ -16,11 +16,18 @@ from typing import Any
 from codec.reader import VideoReader
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings, load_settings
-from service.errors import RunError, TooManyObjectsError, UsageError
+from service.errors import RunError, UsageError
 from service.prompts.read_prompt import ReadPrompt
 from service.run.bitstream_stats import BitstreamStats
 from service.run.directions.backward import BackwardWalk
-from service.run.directions.given import Given, given_by_frame, make_masks, marked_objects, read_prompts
+from service.run.directions.given import (
+    Given,
+    check_objects,
+    given_by_frame,
+    make_masks,
+    marked_objects,
+    read_prompts,
+)
 from service.run.directions.joined_run import JoinedRun
 from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
 from service.run.options import RunOptions
@@ -92,7 +99,7 @@ def segment(
     try:
         prompts = read_prompts(made, reader.info, options)
         objects = marked_objects(prompts)
-        _check_objects(len(objects), settings.max_objects)
+        check_objects(len(objects), settings.max_objects)
         check_labels(options.labels, [item.object for item in objects])
         if options.analysis_side == "auto" and (larger := sufficient_side(objects, reader.info)) > side:
             reader.close()
@@ -124,14 +131,6 @@ def segment(
     except BaseException:
         reader.close()
         raise
-
-
-def _check_objects(count: int, allowed: int) -> None:
-    if count > allowed:
-        raise TooManyObjectsError(
-            f"the mask marks {count} objects; allowed: {allowed}, the setting KEYMASK_MAX_OBJECTS (at most 255); time "
-            "and memory grow with the number of objects"
-        )
 
 
 class Segmentation:
@@ -170,6 +169,7 @@ class Segmentation:
         self.prompts = prompts
         self.prompt = replace(prompts[0], objects=marked_objects(prompts))
         self._reviewer = Reviewer()
+        self._absent = {prompt.prompt.index: prompt.prompt.absent for prompt in prompts}
         self._cuts = CutDetector()
         self._reader = reader
         self._source = source
@@ -210,7 +210,7 @@ class Segmentation:
 
     def add_to_review(self, index: int, source: MaskSource, objects: Mapping[int, ObjectFacts]) -> None:
         """Judge whether a frame needs review. Call this for each mask in presentation order, also of an earlier run."""
-        self._reviewer.add(index, source, objects, self._cuts.since_cut(index))
+        self._reviewer.add(index, source, objects, self._cuts.since_cut(index), self._absent.get(index, ()))
 
     @property
     def review(self) -> tuple[ReviewRange, ...]:
@@ -246,9 +246,14 @@ class Segmentation:
     @property
     def steps(self) -> tuple[int, int | None]:
         """Frames read so far in either direction, and how many there are by the video's header; None if unknown."""
-        back = 0 if self._joined is None else self._joined.frames_back
+        done, back = self.back_steps
         ends = [end for end in (self.options.end, self.info.frames_from_header) if end is not None]
-        return self._frames_back + self.bitstream.frames, back + min(ends) if ends else None
+        return done + self.bitstream.frames, back + min(ends) if ends else None
+
+    @property
+    def back_steps(self) -> tuple[int, int]:
+        """Frames of the walk back that were read so far, and how many there are; both 0 without such a walk."""
+        return self._frames_back, 0 if self._joined is None else self._joined.frames_back
 
     @property
     def mask_count(self) -> int | None:

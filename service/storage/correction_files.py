@@ -1,10 +1,11 @@
 """What a job stores of its prompts on several frames, and of the job that it corrects.
 
-A correction has hard links to the video and the mask log of the job that it corrects, whose files no longer change. So
-it needs that job no more: the job may expire or be deleted.
+A correction has hard links to the video and the mask log of the job that it corrects. So it needs that job no more: the
+job may expire or be deleted. Lines of a log never change. Those that a job writes after it was corrected do not count.
 
     prompts.json          the prompts, each object's mask run-length encoded
-    parent.json           {"sizes": bytes that count of each parent-<n>.ndjson, "report": the report of the parent}
+    parent.json           {"sizes": bytes that count of each parent-<n>.ndjson, "report": the report of the parent,
+                           "whole": whether the parent had succeeded}
     parent-<n>.ndjson     the segments of the parent's mask log
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import JobNotFoundError
-from service.jobs.types import Job
+from service.jobs.types import Job, JobStatus
 from service.prompts.stored_prompts import StoredPrompts
 from service.storage.job_files import JobFiles
 from service.storage.mask_log_view import MaskLogView
@@ -30,15 +31,17 @@ class ParentMasks:
 
     Attributes:
         lines: The files of its mask log, and how many bytes of each count.
-        report: Its report.
+        report: Its report; empty if it has not succeeded.
+        is_whole: Whether it has succeeded, so that no frame lacks a mask.
     """
 
     lines: tuple[tuple[Path, int], ...]
     report: Mapping[str, Any]
+    is_whole: bool = True
 
 
 def link_parent(parent: Job, files: JobFiles, upload: JobFiles) -> None:
-    """Link the video and the masks of a job that has succeeded to the files of its correction.
+    """Link the video and the masks of a job to the files of its correction: the masks that exist now.
 
     Args:
         parent: The job.
@@ -55,7 +58,8 @@ def link_parent(parent: Job, files: JobFiles, upload: JobFiles) -> None:
             os.link(path, upload.parent_log(number))
     except FileNotFoundError:
         raise JobNotFoundError(f"job {parent.id} was deleted or has expired") from None
-    about = {"sizes": [size for _, size in lines], "report": dict(parent.report or {})}
+    is_whole = parent.status is JobStatus.SUCCEEDED
+    about = {"sizes": [size for _, size in lines], "report": dict(parent.report or {}), "whole": is_whole}
     upload.parent.write_text(json.dumps(about), encoding="utf-8")
 
 
@@ -63,7 +67,7 @@ def read_parent(files: JobFiles) -> ParentMasks:
     """Return the result of the job that a correction corrects."""
     about = json.loads(files.parent.read_text(encoding="utf-8"))
     lines = tuple((files.parent_log(number), size) for number, size in enumerate(about["sizes"]))
-    return ParentMasks(lines, about["report"])
+    return ParentMasks(lines, about["report"], about.get("whole", True))
 
 
 def delete_parent_log(files: JobFiles) -> None:

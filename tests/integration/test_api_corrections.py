@@ -236,13 +236,65 @@ def test_a_body_that_is_no_correction_is_refused(service: Served, parent: str) -
     assert service.client.post(path, content=b" " * (1 << 21), headers=headers).status_code == 413
 
 
-def test_only_a_job_that_has_succeeded_is_corrected(service: Served) -> None:
-    """A job that runs is refused with 409."""
-    with service.held(at=3):
+def test_a_job_without_a_mask_is_not_corrected(service: Served) -> None:
+    """A job that waits is refused with 409."""
+    service.engine.paused.set()
+    waiting = service.post().json()["id"]
+    answer = correct(service, waiting, given(1, 1, block(0, 0)))
+    service.engine.paused.clear()
+    service.engine.wake()
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/job-not-succeeded")
+    assert "queued and has no mask" in answer.json()["detail"]
+    service.until(waiting, "succeeded")
+
+
+def test_a_job_that_runs_is_corrected(service: Served) -> None:
+    """The correction has the masks that existed when it was posted, and computes the others; the job goes on."""
+    with service.held(at=6):
         running = service.post().json()["id"]
-        answer = correct(service, running, given(1, 1, block(0, 0)))
-        assert (answer.status_code, answer.json()["type"]) == (409, "/problems/job-not-succeeded")
+        wait_for(lambda: service.client.get(f"/v1/jobs/{running}").json()["progress"]["done"] == 6)
+        late = correct(service, running, given(6, 1, block(0, 0)))
+        assert (late.status_code, "frames 0 to 5" in late.json()["detail"]) == (422, True)
+        answer = correct(service, running, given(2, 1, block(3, 3)))
+        job = answer.json()
+        assert answer.status_code == 202, job
+        assert (job["corrects"], job["status"], job["progress"]["total"]) == (running, "queued", FRAMES)
     service.until(running, "succeeded")
+    done = service.until(job["id"], "succeeded", "failed")
+    assert done["status"] == "succeeded", done["error"]
+    before, after = lines(service, running), lines(service, job["id"])
+    assert after[:2] + after[3:6] == before[:2] + before[3:6]
+    np.testing.assert_array_equal(labels(after[2]), block(3, 3))
+    assert [json.loads(line)["index"] for line in after] == list(range(FRAMES))
+    assert done["report"]["correction"]["changed"] == [[2, 3], [6, FRAMES]]
+    assert done["report"]["codec"]["codec"] == "h264"
+    assert "secret" not in json.dumps(done["report"])
+    assert service.client.get(f"/v1/jobs/{job['id']}/versions").json()["versions"][0]["id"] == running
+
+
+@pytest.mark.parametrize("status", ["failed", "canceled"])
+def test_a_job_that_ended_early_is_corrected(service: Served, status: str) -> None:
+    """Its masks are used and those after them are computed; it stays as it is, and undo goes back to it."""
+    service.engine.failing = status == "failed"
+    try:
+        with service.held(at=0 if status == "failed" else 3) as gate:
+            ended = service.post().json()["id"]
+            if status == "failed":
+                gate.set()
+            else:
+                wait_for(lambda: service.client.get(f"/v1/jobs/{ended}").json()["progress"]["done"] == 3)
+                service.client.post(f"/v1/jobs/{ended}/cancel")
+            service.until(ended, status)
+    finally:
+        service.engine.failing = False
+    count = len(lines(service, ended))
+    assert 0 < count < FRAMES
+    done = corrected(service, ended, given(0, 1, block(3, 3)))
+    assert done["status"] == "succeeded", done["error"]
+    assert done["report"]["correction"]["changed"] == [[0, 1], [count, FRAMES]]
+    assert done["progress"]["done"] == len(lines(service, done["id"])) == FRAMES
+    assert service.client.post(f"/v1/jobs/{done['id']}/undo").json()["id"] == ended
+    assert len(lines(service, ended)) == count
 
 
 def test_the_same_key_gives_the_same_correction(service: Served, parent: str) -> None:

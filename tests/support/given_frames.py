@@ -11,18 +11,25 @@ from typing import Any
 from codec.reader import open_video
 from codec.types import VideoInfo
 from service.prompts.shapes import Shapes, frames_of
+from service.run.bitstream_stats import BitstreamStats
 from service.run.model_loader import LoadedModel
+from service.run.options import RunOptions
+from service.run.report import Report
 from tests.support.still_engine import StillSegmenter
-from vos.types import FrameMask, MaskSource, Options
+from vos.types import FrameMask, MaskSource, Options, Stats
 
 
 @dataclass
 class GivenFrames:
-    """Yields the given frames: the stored mask with the objects that are given in place of its own."""
+    """Yields the given frames: the stored mask with the objects that are given in place of its own.
+
+    Frames that the result lacks get its last mask.
+    """
 
     info: VideoInfo
     stored: Any
     new: Shapes
+    missing: range
     notes: tuple[str, ...] = ()
 
     def __enter__(self) -> GivenFrames:
@@ -48,11 +55,31 @@ class GivenFrames:
                 if shape.rle is not None:
                     labels[shape.rle.mask()] = shape.object
             yield replace(mask, source=MaskSource.CORRECTED, labels=labels, scores=scores)
+        for index in self.missing:
+            last = self.stored.mask(self.missing.start - 1)
+            yield replace(last, index=index, pts=index, source=MaskSource.PROPAGATED)
+
+    def report(self, seconds: dict[str, float]) -> Report:
+        """The report of a run without a network."""
+        return Report(
+            codec={},
+            model=self.model.description,
+            options=RunOptions(),
+            stats=Stats({}, {}),
+            seconds=seconds,
+            pixels=self.info.display_width * self.info.display_height,
+        )
+
+    @property
+    def bitstream(self) -> BitstreamStats:
+        """Nothing was decoded."""
+        return BitstreamStats()
 
 
 def correct_given_frames(
-    video: Any, stored: Any, _earlier: Shapes, new: Shapes, _options: Any, **_other: Any
+    video: Any, stored: Any, _earlier: Shapes, new: Shapes, _options: Any, *, rest_from: int | None, **_other: Any
 ) -> GivenFrames:
     """Replace `service.run.directions.resegment.resegment`."""
     with closing(open_video(video)) as reader:
-        return GivenFrames(reader.info, stored, new)
+        frames = reader.info.frames_from_header or 0
+        return GivenFrames(reader.info, stored, new, range(frames if rest_from is None else rest_from, frames))

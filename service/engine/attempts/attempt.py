@@ -117,7 +117,7 @@ class Attempt(ABC):
         if frame.index >= self._limits.max_frames:
             raise TooManyFramesError(f"the video has more than the {self._limits.max_frames} frames allowed")
         if not self._new:
-            self._report("resuming" if self.resumed else "segmenting")
+            self._report(self._stage)
 
     def _check_size(self, log: MaskLog) -> None:
         """Enforce the limit of the mask log after a line was written."""
@@ -145,6 +145,11 @@ class Attempt(ABC):
         return JobOutcome(report, progress, frames)
 
     @property
+    def _stage(self) -> str:
+        """What the attempt is doing before its first mask."""
+        return "resuming" if self.resumed else "segmenting"
+
+    @property
     def _fps(self) -> float | None:
         """Masks per second of this attempt, None before the first one."""
         return round(self._new / max(1e-6, time.monotonic() - self._began), 2) if self._new else None
@@ -168,3 +173,8 @@ class Attempt(ABC):
 def public_description(model: LoadedModel) -> dict[str, Any]:
     """Return what reports say of a network: not where its weights lie on the server; their digest identifies them."""
     return {name: value for name, value in model.description.items() if name != "weights"}
+
+
+def stage_with_share(name: str, done: int, total: int) -> str:
+    """Return the name of a stage with how much of it is done, in steps of 5 %: each new stage is stored at once."""
+    return f"{name}: {5 * int(20 * done / total)} %"

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from codec.types import VideoInfo
-from service.engine.attempts.attempt import Attempt, JobOutcome, public_description
+from service.engine.attempts.attempt import Attempt, JobOutcome, public_description, stage_with_share
 from service.prompts.stored_prompts import StoredPrompts
 from service.run.directions.resegment import Correction, resegment
 from service.run.directions.stored_masks import IndexedMaskLines
@@ -35,6 +35,7 @@ class CorrectionRun(Attempt):
         super().__init__(*arguments)
         self._compute = compute
         self._computed: Counter[MaskSource] = Counter()
+        self._run: Correction | None = None
 
     def run(self) -> JobOutcome:
         """Run the correction.
@@ -45,19 +46,21 @@ class CorrectionRun(Attempt):
         self._report("loading")
         parent, prompts = read_parent(self._files), read_prompts(self._files)
         assert prompts is not None, "a correction has stored prompts"
+        masks = IndexedMaskLines(parent.lines)
         run = self._compute(
             self._files.video,
-            IndexedMaskLines(parent.lines),
+            masks,
             prompts.earlier,
             prompts.new,
             RunOptions(**self._job.options.model_dump(exclude={"model", "mask_mode"})),
+            rest_from=None if parent.is_whole else masks.end,
             load=lambda _choice, options, _settings: self._load(options),
             on_frame=self._check_frame,
         )
         log = MaskLog(self._files.mask_log(self._fence))
         with run, closing(log):
             self._keep(())
-            self._log = log
+            self._run, self._log = run, log
             review = CorrectionReview(prompts.merged, parent.report)
             try:
                 for item in merged(_lines(parent), iter(run)):
@@ -75,6 +78,12 @@ class CorrectionRun(Attempt):
         """Frames that this attempt has computed so far, None before the first one."""
         return Stats(dict(self._computed), {}) if self._computed else None
 
+    @property
+    def _stage(self) -> str:
+        """What the attempt is doing before its first mask, which comes after the walk back."""
+        done, total = (0, None) if self._run is None else self._run.steps
+        return stage_with_share("propagating backwards", done, total) if total else super()._stage
+
     def _write(self, item: bytes | FrameMask, log: MaskLog, review: CorrectionReview, info: VideoInfo) -> None:
         """Write a line of the parent as it is, or a new mask."""
         if isinstance(item, bytes):
@@ -91,8 +100,9 @@ class CorrectionRun(Attempt):
     ) -> JobOutcome:
         """Write the report: that of the parent, with what has changed. The job may be called succeeded from here on."""
         stats = review.stats
+        before = parent.report if parent.is_whole else self._first_report(run)
         report = {
-            **parent.report,
+            **before,
             **review.entries(prompts.frames, corrects=self._job.corrects),
             "model": public_description(run.model),
             "prompt": [item.to_json(self._job.options.labels) for item in self._job.prompt],
@@ -106,6 +116,13 @@ class CorrectionRun(Attempt):
             "notes": [*parent.report.get("notes", []), *run.notes],
         }
         return self._finished(report, None)
+
+    def _first_report(self, run: Correction) -> dict[str, Any]:
+        """Return what the parent, which has none, would report."""
+        report = run.report({"write": 0.0, "total": 0.0}).to_json()
+        report["codec"] = run.bitstream.to_json(run.info)
+        report["options"]["model"] = self._job.options.model
+        return report
 
 
 def merged(lines: Iterator[bytes], changed: Iterator[FrameMask]) -> Iterator[bytes | FrameMask]:
@@ -133,6 +150,6 @@ def _lines(parent: ParentMasks) -> Iterator[bytes]:
             end = 0
             for line in file:
                 end += len(line)
-                if end > size:
+                if end > size or not line.endswith(b"\n"):
                     break
                 yield line.rstrip(b"\n")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from service.engine.attempts.attempt import Attempt, JobOutcome, public_description
+from service.engine.attempts.attempt import Attempt, JobOutcome, public_description, stage_with_share
 from service.engine.reporting import DrainedError
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
@@ -92,6 +92,12 @@ class JobRun(Attempt):
     def resumed(self) -> bool:
         """Whether this attempt resumed from the masks of an earlier one."""
         return self._resumed_at is not None
+
+    @property
+    def _stage(self) -> str:
+        """What the attempt is doing before its first mask; `done` counts masks, so it says nothing of a walk back."""
+        done, total = (0, 0) if self._run is None else self._run.back_steps
+        return stage_with_share("propagating backwards", done, total) if 0 < done < total else super()._stage
 
     def _restore(self, state: ResumeState, log: MaskLog) -> None:
         """Resume where an earlier attempt stopped, if possible, and decide what counts of the mask log."""

@@ -89,10 +89,11 @@ class _Body(BaseModel):
 async def create_correction(
     request: Request, job: JobDep, services: ServicesDep, caller: CallerDep, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Give masks, boxes or points of objects on frames of a job that has succeeded.
+    """Give masks, boxes or points of objects on frames of a job that have masks.
 
     The answer is a new job. It computes the frames that the correction can change; the other masks are those of the
-    job before, which stays as it is.
+    job before, which stays as it is. Of a job that runs, failed or was canceled, it takes the masks that exist now, and
+    computes all frames after them, too. A job that runs goes on.
     """
     with services.uploads.take(share_of(request, caller)):
         rate = int(services.settings.min_upload_rate)
@@ -155,8 +156,8 @@ def _read(body: bytes, job: Job) -> Shapes:
         UsageError: It is not such a body.
         ProblemError: The job cannot be corrected, or not on these frames.
     """
-    if job.status is not JobStatus.SUCCEEDED:
-        raise ProblemError("job-not-succeeded", f"the job is {job.status}; it can be corrected once it has succeeded")
+    if not job.progress.done:
+        raise ProblemError("job-not-succeeded", f"the job is {job.status} and has no mask to correct")
     try:
         parsed = _Body.model_validate_json(body)
     except ValidationError as error:
@@ -182,12 +183,19 @@ def _new_job(job: Job, shapes: Shapes, digest: str, key: str | None) -> Job:
         video=job.video,
         payload_sha256=digest,
         created_at=datetime.now(UTC),
-        progress=JobProgress(total=job.progress.done),
+        progress=JobProgress(total=_frames_of(job)),
         api_key_id=job.api_key_id,
         idempotency_key=key,
         corrects=job.id,
         origin=job.origin or job.id,
     )
+
+
+def _frames_of(job: Job) -> int | None:
+    """Return how many masks a correction of the job has; None if unknown."""
+    if job.status is JobStatus.SUCCEEDED:
+        return job.progress.done
+    return job.options.mask_count(job.video.frames)
 
 
 def _with_names(options: JobOptions, shapes: Shapes) -> JobOptions:

@@ -10,7 +10,7 @@ import numpy as np
 
 from codec.decode.seeking import Timestamps
 from codec.types import VideoInfo
-from service.errors import UsageError
+from service.errors import TooManyObjectsError, UsageError
 from service.prompts.made_mask import make_mask
 from service.prompts.objects import PromptObject
 from service.prompts.read_prompt import Mask, ReadPrompt, read_prompt
@@ -152,6 +152,19 @@ def marked_objects(prompts: Iterable[ReadPrompt]) -> tuple[PromptObject, ...]:
         for item in prompt.objects:
             found.setdefault(item.object, item)
     return tuple(found[number] for number in sorted(found))
+
+
+def check_objects(count: int, allowed: int) -> None:
+    """Check the number of objects of all prompts.
+
+    Raises:
+        TooManyObjectsError: There are more than the setting `max_objects` allows.
+    """
+    if count > allowed:
+        raise TooManyObjectsError(
+            f"the mask marks {count} objects; allowed: {allowed}, the setting KEYMASK_MAX_OBJECTS (at most 255); time "
+            "and memory grow with the number of objects"
+        )
 
 
 def joined_prompts(earlier: Iterable[Prompt], new: Iterable[Prompt]) -> dict[int, Prompt]:

@@ -26,12 +26,14 @@ from service.run.directions.backward import BackwardWalk
 from service.run.directions.corrected_frame import CorrectedFrame, changes_of
 from service.run.directions.given import (
     Given,
+    check_objects,
     given_by_frame,
     joined_prompts,
     make_masks,
     marked_objects,
     read_prompts,
 )
+from service.run.directions.remaining_frames import continuation_of
 from service.run.directions.stored_masks import ChangedMasks, StoredMasks
 from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
 from service.run.options import RunOptions
@@ -51,6 +53,7 @@ def resegment(
     new: Given,
     options: RunOptions | None = None,
     *,
+    rest_from: int | None = None,
     settings: Settings | None = None,
     load: ModelLoader = load_model,
     on_frame: FrameCallback = lambda _frame: None,
@@ -63,6 +66,8 @@ def resegment(
         earlier: Prompts of the result, and of corrections before this one.
         new: Prompts of this correction. Objects that they do not give keep their masks.
         options: Those of the result.
+        rest_from: Presentation index of the first frame that the result lacks, because its run ended early. Frames from
+            it on are computed, too. None for a whole result.
         settings: As for `segment`.
         load: Loads the network.
         on_frame: Called with each frame that is decoded for a walk; it may raise to stop the correction.
@@ -71,6 +76,7 @@ def resegment(
         CodecError: The video cannot be read.
         VosError: A prompt, an option or the weights cannot be used.
         MaskFileError: A mask file cannot be used.
+        TooManyObjectsError: The masks mark more objects than the setting `max_objects` allows.
         UsageError: An object is marked twice in a frame.
         OptionError: A corrected frame is not in the result.
     """
@@ -93,6 +99,8 @@ def resegment(
     for read in reads:
         if stored.mask(read.prompt.index) is None:
             raise OptionError(f"frame {read.prompt.index} has no mask in the result, so it cannot be corrected")
+    objects = marked_objects((*before, *reads))
+    check_objects(len(objects), settings.max_objects)
     opened = perf_counter()
     model = load(choice_of(options), options.for_segmenter(), settings)
     seconds = {"open": opened - started, "load": perf_counter() - opened}
@@ -104,7 +112,8 @@ def resegment(
         joined_prompts([read.prompt for read in before], [read.prompt for read in reads]),
         model=model,
         reads=reads,
-        objects=marked_objects((*before, *reads)),
+        objects=objects,
+        rest_from=rest_from,
         on_frame=on_frame,
         seconds=seconds,
     )
@@ -134,6 +143,7 @@ class Correction:
         model: LoadedModel,
         reads: Sequence[ReadPrompt],
         objects: tuple[PromptObject, ...],
+        rest_from: int | None,
         on_frame: FrameCallback,
         seconds: dict[str, float],
     ) -> None:
@@ -142,6 +152,7 @@ class Correction:
         self.bitstream = BitstreamStats()
         self._source, self.masks, self._prompts = source, masks, prompts
         self._corrected = [read.prompt for read in reads]
+        self._rest_from = rest_from
         self._on_frame, self._seconds = on_frame, seconds
         self._done = 0
         self._stages: Counter[str] = Counter()
@@ -182,6 +193,8 @@ class Correction:
             yield mask
         for index in waiting or ():
             yield self._emit(index)
+        if self._rest_from is not None and (self.options.end is None or self._rest_from < self.options.end):
+            yield from self._rest(self._rest_from)
 
     @property
     def steps(self) -> tuple[int, int | None]:
@@ -214,15 +227,19 @@ class Correction:
     @cached_property
     def _most(self) -> int | None:
         """Frames that are read if no direction ends early."""
+        timestamps = self._source.timestamps
+        count = self.info.frames_from_header if timestamps is None else len(timestamps)
         total = 0
         for prompt in self._corrected:
-            corrected, timestamps = self._frame(prompt), self._source.timestamps
+            corrected = self._frame(prompt)
             end = corrected.end(self.options.end)
-            count = self.info.frames_from_header if timestamps is None else len(timestamps)
-            ends = [number for number in (end, count) if number is not None]
+            ends = [number for number in (end, count, self._rest_from) if number is not None]
             if not ends:
                 return None
-            total += prompt.index - corrected.last(self.options.first_frame) + min(ends) - prompt.index
+            total += min(ends) - corrected.last(self.options.first_frame)
+        if self._rest_from is not None:
+            ends = [number for number in (self.options.end, count) if number is not None]
+            total += max(0, min(ends) - self._rest_from) if ends else 0
         return total
 
     def _frame(self, prompt: Prompt) -> CorrectedFrame:
@@ -253,6 +270,23 @@ class Correction:
                 masks = segmenter.run(self._observed(reader), self.info, whole, remembered=remembered)
                 yield from changes_of(corrected, self._counted(masks), self.masks)
             self._stages.update(segmenter.stats.seconds)
+
+    def _rest(self, end: int) -> Iterator[FrameMask]:
+        """Yield the masks of the frames that the result lacks, from `end` on. They are propagated forwards."""
+        going_on = continuation_of(self.masks, self._prompts, end)
+        self.notes.append(
+            f"masks of the frames from {end} on were computed with this correction; the result ended there"
+        )
+        remembered = [(self._source.frame(index), given) for index, given in going_on.remembered.items()]
+        segmenter = self.model.segmenter.beside(None, self.options.end)
+        with closing(self._source.open(end - 1)[0]) as reader:
+            frames = self._observed(reader)
+            masks = segmenter.run(frames, self.info, going_on.prompt, later=going_on.later, remembered=remembered)
+            for mask in self._counted(masks):
+                if mask.index >= end:
+                    self._changed[mask.source] += 1
+                    yield mask
+        self._stages.update(segmenter.stats.seconds)
 
     def _counted(self, masks: Iterator[FrameMask]) -> Iterator[FrameMask]:
         for mask in masks:

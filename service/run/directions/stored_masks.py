@@ -48,6 +48,11 @@ class IndexedMaskLines:
             line = file.read(self._sizes[place])
         return mask_of(parse_line(line), *self._size)
 
+    @property
+    def end(self) -> int:
+        """Presentation index after the last frame; 0 without a frame."""
+        return self._indices[-1] + 1 if self._indices else 0
+
     def _scan(self, path: Path, count: int) -> None:
         self._paths.append(path)
         start = 0

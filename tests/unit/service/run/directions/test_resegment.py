@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from codec.types import UInt8Array
+from service.config import load_settings
+from service.errors import TooManyObjectsError
 from service.run.directions.resegment import resegment
 from service.run.directions.stored_masks import IndexedMaskLines
 from service.run.options import RunOptions
@@ -52,12 +54,17 @@ def run(clip: bytes, prompts: dict[int, UInt8Array], options: RunOptions = PROXY
 
 
 def correct(
-    clip: bytes, stored: Stored, earlier: dict[int, UInt8Array], new: object, options: RunOptions = PROXY
+    clip: bytes,
+    stored: Stored,
+    earlier: dict[int, UInt8Array],
+    new: object,
+    options: RunOptions = PROXY,
+    **more: object,
 ) -> tuple[dict[int, FrameMask], set[int]]:
     """The changed masks, and the frames that were read."""
     read: set[int] = set()
     with resegment(
-        clip, stored, earlier, new, options, load=load_brightness(), on_frame=lambda frame: read.add(frame.index)
+        clip, stored, earlier, new, options, load=load_brightness(), on_frame=lambda f: read.add(f.index), **more
     ) as correction:
         masks = list(correction)
         assert correction.steps[0] <= (correction.steps[1] or 0)
@@ -142,6 +149,38 @@ def test_an_absent_object_is_gone_afterwards(clip: bytes) -> None:
     assert list(changed) == list(range(12, COUNT))
     assert not any((mask.labels == 1).any() for mask in changed.values())
     assert changed[12].scores.get(1, 0) == 0
+
+
+def test_the_rest_of_a_result_that_ends_early_is_computed(clip: bytes) -> None:
+    """From its last frame on: corrected objects as corrected, others as they were, and later prompts count."""
+    truth = true_masks(COUNT)
+    both = truth.copy()
+    both[:, 50:60, 100:120] = 2
+    given = {0: np.where(upper(truth[0]) > 0, 1, both[0] * (both[0] == 2)).astype(np.uint8)}
+    whole = run(clip, given)
+    stored = Stored([whole.masks[index] for index in range(12)])
+    changed, _ = correct(clip, stored, given, {8: truth[8]}, rest_from=12)
+    assert set(range(8, COUNT)) <= changed.keys()
+    for index in (8, 11, 12, 13, COUNT - 1):
+        assert iou(changed[index].labels == 1, truth[index]) > 0.75
+        assert iou(changed[index].labels == 2, both[index] == 2) > 0.75
+    for index in (8, 11):
+        assert np.array_equal(changed[index].labels == 2, stored.masks[index].labels == 2)
+    late, _ = correct(clip, stored, given | {18: both[18]}, {2: upper(truth[2])}, rest_from=12)
+    assert set(late) >= {2, *range(12, COUNT)}
+    assert iou(late[17].labels == 1, upper(truth[17])) > 0.75
+    assert iou(late[19].labels == 1, truth[19]) > 0.75
+    ended, _ = correct(clip, stored, given, {8: truth[8]}, RunOptions(motion="proxy", end=12), rest_from=12)
+    assert max(ended) == 11
+
+
+def test_more_objects_than_are_allowed_are_refused(clip: bytes) -> None:
+    """All objects of all versions count, as in a run."""
+    truth = true_masks(COUNT)
+    settings = load_settings().model_copy(update={"max_objects": 1})
+    stored = run(clip, {0: truth[0]})
+    with pytest.raises(TooManyObjectsError, match="marks 2 objects; allowed: 1"):
+        correct(clip, stored, {0: truth[0]}, {8: truth[8] * 2}, settings=settings)
 
 
 def test_bad_corrections(clip: bytes) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import typer
 
-from service.cli.commands import keys, models, train
+from service.cli.commands import export, keys, models, train
 from service.cli.commands.batch import batch_command
 from service.cli.commands.bench import bench_command
 from service.cli.commands.correct import correct_command
@@ -60,6 +60,7 @@ def root(
 
 app.command("run", cls=Command)(run_command)
 app.command("correct", cls=Command)(correct_command)
+app.add_typer(export.app, name="export")
 app.command("frame", cls=Command)(frame_command)
 app.command("batch", cls=Command)(batch_command)
 app.command("probe", cls=Command)(probe_command)

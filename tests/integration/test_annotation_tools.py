@@ -19,10 +19,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec.types import UInt8Array
-from service.writers.png import encode_mask
+from codec.types import FrameType, UInt8Array
+from service.writers.ndjson import RleWriter
+from service.writers.png import PngWriter, encode_mask
+from service.writers.report import ReportWriter
+from tests.support.fake_cvat import TASK, TOKEN, fake_cvat
 from tests.support.paths import ROOT
 from tests.support.serving import FRAMES, Served, served
+from vos.types import FrameMask, MaskSource
 
 READERS = Path(sys.prefix) / "readers"
 PAGE = ROOT / "docs" / "howto" / "annotate.md"
@@ -205,3 +209,64 @@ print(json.dumps([described(compact), described(dense), len(empty)]))
     assert np.array_equal(compact[-1], masks)
     assert np.array_equal(dense[-1], masks)
     assert empty == 0
+
+
+def test_masks_are_uploaded_into_a_task_of_cvat(tmp_path: Path) -> None:
+    """Every frame that the task has gets the masks under the labels of their names; other annotations are replaced."""
+    write_result(tmp_path)
+    meta: dict[str, Any] = {"start_frame": 2, "size": 4, "frame_filter": "step=2"}
+    labels = {"person": "any", "dog": "mask"}
+    with fake_cvat(labels, **meta) as one, fake_cvat(labels, **meta) as other:
+        one.shapes.append({"frame": 0})
+        calls = [[tmp_path, "--url", one.url, "--replace"], [tmp_path / "masks.ndjson", "--url", other.url]]
+        done = export_cvat(*([*call, "--labels", "1=dog,2=person"] for call in calls))
+        assert done.stdout.splitlines()[-1] == "[0, 0]", done.stderr
+        assert done.stdout.count("8 masks in 4 frames of task 7; 8 frames are not in the task") == 2
+        for cvat in (one, other):
+            found = cvat.masks(48, 64)
+            assert sorted(found) == [(frame, label) for frame in range(4) for label in (11, 12)]
+            for (frame, label), mask in found.items():
+                assert np.array_equal(mask, np.roll(two_objects(), 2 + 2 * frame, axis=1) == {11: 2, 12: 1}[label])
+            assert all(shape["score"] == 0.5 for shape in cvat.shapes)
+
+
+def test_what_cvat_does_not_take_is_one_line(tmp_path: Path) -> None:
+    """A missing label names both sides, as does a label of another type; nothing is sent."""
+    write_result(tmp_path)
+    cases = {
+        ("--labels", "1=cat,2=dog"): "the objects are cat, dog; the labels of task 7 are dog (mask), boat (polygon)",
+        ("--labels", "1=dog,2=boat"): "the objects are dog, boat; the labels of task 7 are dog (mask), boat (polygon)",
+        ("--labels", "1=dog,2=dog", "--token", "wrong"): "answers 401: ",
+        ("--labels", "1=dog,2=dog", "--task", "8"): "answers 404: ",
+        ("--labels", "1=dog,2=dog", "--url", "http://127.0.0.1:9"): "cannot be used: ",
+    }
+    with fake_cvat({"dog": "mask", "boat": "polygon"}) as cvat:
+        done = export_cvat(*([tmp_path, "--url", cvat.url, *given] for given in cases))
+    assert done.stdout.strip() == "[2, 2, 1, 1, 1]"
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(cases), lines
+    assert all(said in line for said, line in zip(cases.values(), lines, strict=True)), lines
+    assert not cvat.shapes
+
+
+def write_result(folder: Path) -> None:
+    """Write a folder of results and JSON lines, in which both objects move by a pixel per frame."""
+    report = ReportWriter(folder / "report.json")
+    writers = [RleWriter(folder / "masks.ndjson"), PngWriter(folder / "masks"), report]
+    for index in range(FRAMES):
+        labels = np.roll(two_objects(), index, axis=1)
+        mask = FrameMask(index, index, index / 25, FrameType.P, MaskSource.KEY, labels, {1: 0.5, 2: 0.5})
+        for writer in writers:
+            writer.write(mask)
+    report.finish({"complete": True, "prompt": [{"object": 1}, {"object": 2}], "options": {}})
+    for writer in writers:
+        writer.close()
+
+
+def export_cvat(*calls: list[Any]) -> subprocess.CompletedProcess[str]:
+    """Run `keymask export cvat` with CVAT's SDK, once per call, in one process; it prints the exit codes at last."""
+    given = [["export", "cvat", "--task", str(TASK), "--token", TOKEN, *map(str, call)] for call in calls]
+    program = "import json, sys; from service.cli.main import main; print([main(c) for c in json.loads(sys.argv[1])])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, READERS)))}
+    command = [sys.executable, "-c", program, json.dumps(given)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

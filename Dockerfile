@@ -1,4 +1,5 @@
 # The service with its embedded networks, for CPUs. For NVIDIA GPUs: --build-arg TORCH_INDEX=https://pypi.org/simple
+# With other base networks: --build-arg EXTRAS=cutie,sam2
 # docs/howto/deploy.md says how to run it and how to build it behind a package mirror.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -32,7 +33,11 @@ COPY service service
 COPY docker/entrypoint /opt/keymask/bin/entrypoint
 # The demo compiles the kernels for the processor that builds the image.
 # Built with the setuptools of the lock file, not with one of its own.
+# Packages of extras have no hashes in the lock file. Some need a build that fits torch's, from the same index.
+ARG EXTRAS=
 RUN pip install --no-deps --no-build-isolation . \
+    && if [ -n "${EXTRAS}" ]; then \
+         pip install --no-build-isolation --extra-index-url "${TORCH_INDEX}" -c constraints.txt ".[${EXTRAS}]"; fi \
     && NUMBA_CACHE_DIR=/opt/keymask/kernels keymask demo --out /tmp/demo
 
 

@@ -16,9 +16,11 @@ MODULES = {
     "proxy": "benchmarks.speed.proxy",
     "memory": "benchmarks.speed.memory",
     "speedup": "benchmarks.speed.speedup",
+    "networks": "benchmarks.speed.networks",
     "correction": "benchmarks.speed.correction",
     "accuracy": "benchmarks.accuracy.measure",
     "http_service": "benchmarks.serving.http_service",
+    "half_open": "benchmarks.serving.half_open",
 }
 """Module that measures each result, by the result's name, in table order."""
 ORDER = tuple(MODULES)

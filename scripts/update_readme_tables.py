@@ -16,7 +16,7 @@ PAGES = {
     "README.md": ("benchmarks.comparison",),
     "docs/performance.md": (
         "benchmarks.table",
-        *("decode", "propagate", "proxy", "memory", "speedup", "correction", "http_service"),
+        *("decode", "propagate", "proxy", "memory", "speedup", "networks", "correction", "http_service", "half_open"),
     ),
     "docs/accuracy.md": ("benchmarks.accuracy.tables",),
     "docs/model_card_compact.md": ("benchmarks.ablation.table",),

@@ -70,9 +70,18 @@ def main() -> None:
     options.add_argument("--precision", default="auto")
     arguments: argparse.Namespace = options.parse_args()
     report = Report("speedup", arguments)
-    frames, rounds = (4, 1) if arguments.quick else (37, 3)
+    report.details, seconds = measure(arguments.model, arguments, frames=37, rounds=3)
+    report.rows = rows(arguments.model, seconds)
+    report.write()
+
+
+def measure(
+    model: str, arguments: argparse.Namespace, frames: int, rounds: int
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Time a network; return what lies behind the figures, and the seconds of each method's rounds."""
+    frames, rounds = (4, 1) if arguments.quick else (frames, rounds)
     chosen = {"device": arguments.device, "precision": arguments.precision}
-    network = echoing(load_network(arguments.model, weights=SEEDED, **chosen))
+    network = echoing(load_network(model, weights=SEEDED, **chosen))
     refiner = load_refiner(**chosen)
     video_bytes = clip(arguments, SEQUENCE, frames).read_bytes()
     prompt = Prompt(first_labels(arguments, SEQUENCE))
@@ -87,10 +96,10 @@ def main() -> None:
 
     seconds = interleave({name: partial(task, name) for name in METHODS}, rounds, warm_up)
     parameter = next(network.parameters())
-    report.details = {
+    details = {
         "sequence": SEQUENCE,
         "frames": frames,
-        "model": arguments.model,
+        "model": model,
         "device": str(parameter.device),
         "precision": str(getattr(network, "compute_dtype", parameter.dtype)).removeprefix("torch."),
         "threads": get_num_threads(),
@@ -100,8 +109,7 @@ def main() -> None:
             policy: asdict(Spread.of(frames / value for value in values)) for policy, values in seconds.items()
         },
     }
-    report.rows = rows(arguments.model, seconds)
-    report.write()
+    return details, seconds
 
 
 def rows(model: str, seconds: dict[str, list[float]]) -> list[Row]:

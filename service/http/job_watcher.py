@@ -22,6 +22,9 @@ from service.threads import in_large_thread, in_thread
 
 PERIOD_SECONDS = 0.1
 """Time between two polls of a job, unless a change is announced earlier."""
+SECONDS_PER_FOLLOWER = 0.001
+"""Least time between two polls of a job, for each follower of any job. To send the changes to a follower takes about a
+third of it, so that the event loop has time for other requests, however many follow and however fast frames come."""
 _MAX_PAUSE_SECONDS = 5.0
 """Longest time between two polls that fail."""
 
@@ -183,6 +186,7 @@ class JobWatcher:
                 defect = None if isinstance(error, SQLAlchemyError) else error
                 extra = {"job_id": job_id, "reason": f"{type(error).__name__}: {error}"[:200]}
                 _log.warning("cannot poll a job", extra=extra, exc_info=defect)
+            await asyncio.sleep(self.followers * SECONDS_PER_FOLLOWER)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await watch.poll_now.wait()

@@ -3,6 +3,8 @@
 Except for the base network, it uses the defaults of `keymask run`: the adaptive policy, the refiner, and the writers of
 masks and report. It also writes run-length masks. `benchmarks/speed/memory.py` covers the overlay, which decodes the
 video a second time.
+
+Arguments: video, mask, folder, name of the network, and the frame at which memory is read for the first time.
 """
 
 from __future__ import annotations
@@ -16,17 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.speed.stub_networks import echoing
 from service.config import Settings
 from service.run.model_loader import LoadedModel, ModelChoice
 from service.run.outputs import Outputs
 from service.run.run_to_files import RunRequest, run_to_files
+from vos.keyframes.base_network import BaseNetwork
 from vos.modeling.memory_read import l2_affinity, read_top_k
 from vos.modeling.network import Features, Memory, VOSNetwork
 from vos.modeling.refiner import Refiner
 from vos.segmenter import Segmenter
 from vos.types import Options
 from vos.weights.catalog import PACKAGE_FOLDER, REFINER
-from vos.weights.load import read_weights
+from vos.weights.load import SEEDED, load_network, read_weights
 
 
 class ColorNetwork(VOSNetwork):
@@ -58,22 +62,36 @@ class ColorNetwork(VOSNetwork):
         return read.view(-1, 1, rows, columns).clamp(0.01, 0.99).logit()
 
 
-def load(_choice: ModelChoice, options: Options, _settings: Settings) -> LoadedModel:
-    """Return the light network with the shipped refiner, not packed, because packing is slow for such small maps."""
+def build(name: str) -> VOSNetwork | BaseNetwork:
+    """Return a network. Of those without weights the propagated masks replace the result, so the object is not lost."""
+    torch.manual_seed(0)
+    if name == "cutie-small":
+        return echoing(load_network(name, weights=SEEDED))
+    if name in ("sam2.1-tiny", "edgetam"):
+        from tests.support.tiny_sam2 import edgetam_config, sam2_config
+        from vos.keyframes.adapters.sam2 import EdgeTamNetwork, Sam2Network
+
+        network = EdgeTamNetwork(edgetam_config()) if name == "edgetam" else Sam2Network("tiny", sam2_config())
+        return echoing(network.eval().requires_grad_(False))
+    return ColorNetwork().eval()
+
+
+def load(choice: ModelChoice, options: Options, _settings: Settings) -> LoadedModel:
+    """Return a network with the shipped refiner, not packed, because packing is slow for such small maps."""
     refiner = Refiner().eval().to(memory_format=torch.channels_last)
     refiner.load_state_dict(read_weights(refiner, PACKAGE_FOLDER / REFINER.file, REFINER.name))
-    return LoadedModel(Segmenter(ColorNetwork().eval(), options, refiner), {"name": "colour"})
+    return LoadedModel(Segmenter(build(sys.argv[4]), options, refiner), {"name": choice.model})
 
 
 def main() -> None:
-    """Segment the video sys.argv[1] from the mask sys.argv[2] into the folder sys.argv[3]."""
-    video, mask, folder = (Path(argument) for argument in sys.argv[1:])
+    """Segment the video and print sources of masks, seconds by stage and peak memory."""
+    video, mask, folder = (Path(argument) for argument in sys.argv[1:4])
     torch.set_num_threads(1)  # on such small pictures several threads mostly wait for each other
     peaks = {}
 
     def watch(done: int, _total: int | None) -> None:
-        if done == 1000:
-            peaks["1000"] = peak_kib()
+        if done == int(sys.argv[5]):
+            peaks["early"] = peak_kib()
 
     outputs = Outputs(folder, rle=folder / "masks.ndjson")
     settings = Settings(home=folder / "home")

@@ -162,8 +162,9 @@ class CutieSession(BaseSession[CutieFeatures]):
     """
 
     def __init__(self, network: CutieNetwork, setup: VideoSetup) -> None:
-        # The core pads pictures itself.
-        super().__init__(PaddedSize.of(setup.height, setup.width, 1), setup.pools, setup.timer)
+        # The core pads pictures itself. No threads to prefetch: to encode takes much longer than to refine the frames
+        # before, and beside them, on half of the cores, it would end later than after them, on all cores.
+        super().__init__(PaddedSize.of(setup.height, setup.width, 1), None, setup.timer)
         self._network = network
         self._device = network.device
         positions = -(-setup.height // _STRIDE) * -(-setup.width // _STRIDE)

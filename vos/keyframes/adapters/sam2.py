@@ -176,7 +176,9 @@ class Sam2Session(BaseSession[Sam2Features]):
     """
 
     def __init__(self, network: Sam2Network, setup: VideoSetup) -> None:
-        super().__init__(PaddedSize.of(setup.height, setup.width, 1), setup.pools, setup.timer)
+        # To encode takes much longer than to refine the frames before. Beside them, on half of the cores, it would end
+        # later than after them, on all cores.
+        super().__init__(PaddedSize.of(setup.height, setup.width, 1), None, setup.timer)
         self._model, self._device, self._dtype = network.model, network.device, network.compute_dtype
         self._side = int(network.model.image_size)
         statistics = torch.tensor([_MEAN, _DEVIATION], device=self._device)

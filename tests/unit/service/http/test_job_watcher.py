@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -246,3 +249,30 @@ def test_followers_at_the_same_place_share_one_read(
 
     asyncio.run(main())
     assert reads == [0, 0, 13]
+
+
+@pytest.mark.usefixtures("slow_polls")
+def test_many_followers_get_frequent_changes_together(
+    watcher: JobWatcher, store: JobStore, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a job changes, the time between two polls grows with the number of followers."""
+    monkeypatch.setattr("service.http.job_watcher.SECONDS_PER_FOLLOWER", 0.01)
+    polls: list[float] = []
+    get = store.get
+
+    def timed(job_id: str) -> Job:
+        polls.append(time.monotonic())
+        return get(job_id)
+
+    monkeypatch.setattr(store, "get", timed)
+
+    async def main() -> None:
+        async with AsyncExitStack() as followers:
+            for _ in range(20):
+                await followers.enter_async_context(watcher.follow(job))
+            while len(polls) < 4:
+                watcher.changed(job.id)
+                await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(polls))

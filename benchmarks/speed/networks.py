@@ -1,6 +1,6 @@
 """Times the other base networks as `speedup.py` times STM: every sixth frame a key frame against every frame.
 
-Takes about 20 minutes on two idle cores. The file is written after each network, so a run that is stopped loses nothing.
+Takes about 20 minutes on two idle cores. The file is written after each network: a run that is stopped loses nothing.
 """
 
 from __future__ import annotations

@@ -76,11 +76,11 @@ def build(name: str) -> VOSNetwork | BaseNetwork:
     return ColorNetwork().eval()
 
 
-def load(choice: ModelChoice, options: Options, _settings: Settings) -> LoadedModel:
+def load(_choice: ModelChoice, options: Options, _settings: Settings) -> LoadedModel:
     """Return a network with the shipped refiner, not packed, because packing is slow for such small maps."""
     refiner = Refiner().eval().to(memory_format=torch.channels_last)
     refiner.load_state_dict(read_weights(refiner, PACKAGE_FOLDER / REFINER.file, REFINER.name))
-    return LoadedModel(Segmenter(build(sys.argv[4]), options, refiner), {"name": choice.model})
+    return LoadedModel(Segmenter(build(sys.argv[4]), options, refiner), {"name": sys.argv[4]})
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import resource
 from typing import Any
 
@@ -20,7 +21,10 @@ from service.http.problem_responses import problem_response
 from service.problems import MEDIA_TYPE, problem_document
 
 HEADER_SECONDS = 15.0
-"""Time until a connection has sent the whole header of a request, from its start or from the header's first byte."""
+"""Longest time until a connection has sent the whole header of a request, from its start or the header's first byte."""
+_SPREAD = 0.2
+"""Share of `HEADER_SECONDS` by which deadlines differ. Connections that came together would otherwise end together, and
+come back together, which delays all other requests."""
 _FILES_PER_CONNECTION = 2
 """The connection, and the file that it receives or sends."""
 _OWN_FILES = 512
@@ -123,7 +127,8 @@ class Connection(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _wait_for_header(self) -> None:
-        self._header_timer = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+        seconds = HEADER_SECONDS * random.uniform(1 - _SPREAD, 1)
+        self._header_timer = self.loop.call_later(seconds, self.transport.abort)
 
     def _stop_waiting(self) -> None:
         if self._header_timer is not None:

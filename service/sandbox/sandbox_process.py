@@ -96,7 +96,8 @@ class SandboxProcess:
         """Wait until the decoders are imported, which the time limit of a call does not include.
 
         Raises:
-            RunError: The process ended before.
+            SandboxKilledError: The process was killed from outside before, or is not ready in time.
+            RunError: It ended on its own.
         """
         if self._is_ready:
             return
@@ -105,6 +106,10 @@ class SandboxProcess:
             self._is_ready = self._control.recv(1) == READY
         if not self._is_ready:
             self._is_broken = True
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_MARGIN_SECONDS)  # its end of the connection closes a moment before it has ended
+            if self._process.returncode in (None, *_FROM_OUTSIDE):
+                raise SandboxKilledError(_KILLED)
             raise RunError("a sandbox process could not be started")
 
     def call(self, call: Call, seconds: float) -> Any:

@@ -22,6 +22,7 @@ from service.sandbox.pool import (
     SandboxKilledError,
     SandboxTimeoutError,
 )
+from service.sandbox.sandbox_process import SandboxProcess
 from tests.support.fakes import inject_fault
 from tests.support.waiting import wait_for
 
@@ -137,6 +138,33 @@ def test_what_is_killed_from_outside_is_tried_once_more(
         with pytest.raises(SandboxKilledError, match="try again"):
             call.result(60)
     assert sandbox.call(double, 1) == 2
+
+
+@pytest.mark.parametrize("killed", [1, 2])
+def test_a_process_that_is_killed_while_it_starts_is_tried_once_more(
+    monkeypatch: pytest.MonkeyPatch, killed: int
+) -> None:
+    """Before it is ready, too, an end from outside says nothing about the call."""
+    started = []
+    wait = SandboxProcess.wait_until_ready
+
+    def kill_first(process: SandboxProcess) -> None:
+        started.append(process)
+        if len(started) <= killed:
+            os.killpg(process._process.pid, signal.SIGKILL)
+        wait(process)
+
+    monkeypatch.setattr(SandboxProcess, "wait_until_ready", kill_first)
+    sandbox = Sandbox(1, timeout=60, modules=MODULES)
+    try:
+        if killed == 1:
+            assert sandbox.call(double, 1) == 2
+        else:
+            with pytest.raises(SandboxKilledError, match="try again"):
+                sandbox.call(double, 1)
+    finally:
+        sandbox.close()
+    assert len(started) == 2
 
 
 def test_calls_wait_for_a_free_process(sandbox: Sandbox) -> None:

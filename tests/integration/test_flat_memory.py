@@ -62,6 +62,7 @@ def repeat(turn: bytes, file: Path, frames: int) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read by the resource module, which Windows lacks")
 @pytest.mark.parametrize(
     ("network", "early", "frames", "growth"),

@@ -1,7 +1,7 @@
 """A device "virtual:0" that computes on the CPU, to find mixed devices and count transfers where there is no GPU.
 
-Tensors on it are wrappers. As on CUDA, an operation on tensors of both devices is an error, and
-NumPy cannot read them. Results are those of the CPU.
+Tensors on it are wrappers. As on CUDA, an operation on tensors of both devices is an error, and NumPy cannot read them.
+Results are those of the CPU.
 """
 
 from __future__ import annotations

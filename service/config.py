@@ -231,7 +231,7 @@ class Settings(BaseSettings):
         ),
     ] = "auto"
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], Field(description="precision of the networks")
+        Literal["auto", "float32", "bfloat16", "float16", "int8"], Field(description="precision of the networks")
     ] = "auto"
     grace_seconds: Annotated[
         float, Field(ge=0, description="how long running jobs may take to reach a safe point at shutdown, in seconds")

@@ -69,7 +69,7 @@ class LocalOptions(Options, total=False):
     refine: bool
     motion: Literal["auto", "bitstream", "proxy"]
     device: str
-    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 
 _OPTIONS: TypeAdapter[Options] = TypeAdapter(Options)

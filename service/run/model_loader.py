@@ -28,7 +28,7 @@ class ModelChoice:
         name: Base network, a name that `keymask models list` shows.
         weights: Weights file of the base network, "seeded" for seeded values, or None for its own.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto", "float32", "bfloat16" or "float16".
+        precision: "auto", "float32", "bfloat16", "float16" or "int8".
         refine: Whether the refiner refines propagated masks.
     """
 
@@ -51,11 +51,15 @@ class LoadedModel:
     Attributes:
         segmenter: Segments one video after another.
         description: The report's part on the networks.
+        notes: What the user should know, in plain words.
     """
 
     segmenter: SegmenterLike
     description: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
+
+_SLOW = "the networks run in float32; with OpenVINO (keymask-server[openvino]) this CPU runs them faster, in int8"
 
 ModelLoader: TypeAlias = Callable[[ModelChoice, Options, Settings], LoadedModel]
 
@@ -68,11 +72,13 @@ def load_model(choice: ModelChoice, options: Options, settings: Settings) -> Loa
         WeightsError: The weights are missing or damaged.
     """
     from vos.segmenter import Segmenter  # noqa: PLC0415 - torch takes seconds; `keymask --help` must not pay for it
+    from vos.weights.load import lacks_openvino  # noqa: PLC0415
 
     network, description = _load_network(replace(choice, refine=True), settings.weights_dir)
     refiner = _load_refiner(choice.device, choice.precision) if choice.refine else None
     description = {**description, "refine": choice.refine}
-    return LoadedModel(Segmenter(network, options, refiner), description)
+    slow = choice.precision == "auto" and choice.weights is None and lacks_openvino(network)
+    return LoadedModel(Segmenter(network, options, refiner), description, (_SLOW,) if slow else ())
 
 
 @lru_cache(maxsize=1)
@@ -90,7 +96,7 @@ def _load_network(choice: ModelChoice, store: Path) -> tuple[VOSNetwork | BaseNe
         **asdict(choice),
         "weights_sha256": None if own is None or choice.weights == SEEDED else _sha256(own),
         "device": str(parameter.device),
-        "precision": str(getattr(network, "compute_dtype", parameter.dtype)).removeprefix("torch."),
+        "precision": str(network.compute_dtype or parameter.dtype).removeprefix("torch."),
     }
     return network, description
 

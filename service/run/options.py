@@ -210,7 +210,7 @@ class RunOptions(JobOptions):
         str, Field(description="Device: auto, cpu, cuda or cuda:N.", examples=["auto", "cpu", "cuda", "cuda:0"])
     ] = "auto"
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], Field(description="Precision of the networks.")
+        Literal["auto", "float32", "bfloat16", "float16", "int8"], Field(description="Precision of the networks.")
     ] = "auto"
 
     @classmethod

@@ -109,6 +109,7 @@ def segment(
         notes += size_notes(options, side, objects, reader.info)
         opened = perf_counter()
         model = load(choice_of(options), replace(options.for_segmenter(), soft=soft), settings)
+        notes += model.notes
         seconds = {"open": opened - started, "load": perf_counter() - opened}
         joined = None
         if both or len(prompts) > 1:

@@ -31,6 +31,7 @@ class CompactNetwork(VOSNetwork):
 
     name = "compact"
     optional = ("presence",)
+    int8_parts = ("maps", "value.forward", "decoder.forward")
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,11 +73,16 @@ class CompactNetwork(VOSNetwork):
 
     def encode(self, image: Tensor) -> Features:
         """Normalized pictures [B, 3, H, W] -> key [B, 64, h, w] and maps of 24, 32 and 128 channels at 4, 8, 16."""
+        stride4, stride8, stride16, key = self.maps(image)
+        return Features(image=image, key=key, maps={4: stride4, 8: stride8, 16: stride16})
+
+    def maps(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Normalized pictures [B, 3, H, W] -> maps at strides 4, 8 and 16, and key, see `encode`."""
         taps = list(self.backbone(image))
         if not self.folded:
             taps = [tap * scale for tap, scale in zip(taps, self.tap_scale, strict=True)]
         shared = convolve(self.shared, torch.cat(taps[2:], dim=1), activation="relu")
-        return Features(image=image, key=self.key(shared), maps={4: taps[0], 8: taps[1], 16: shared})
+        return taps[0], taps[1], shared, self.key(shared)
 
     def memorize(self, features: Features, masks: Tensor) -> Memory:
         """Features of B pictures, masks [B*K, 1, H, W] -> key [B, 64, h*w], value [B*K, 144, h*w]."""

@@ -62,6 +62,10 @@ class VOSNetwork(nn.Module, ABC):
     name: str
     optional: tuple[str, ...] = ()
     """Modules that weights may lack; the network works without them."""
+    int8_parts: tuple[str, ...] = ()
+    """Methods that `vos.modeling.cpu.int8` may run; they take and return nothing but tensors."""
+    compute_dtype: str | None = None
+    """Precision of these parts, if it is not that of the parameters."""
     stride = 16
     """Input height and width must be multiples of this."""
 

@@ -90,6 +90,10 @@ class RefinerDecoder(MaskDecoder):
 class Refiner(nn.Module):
     """Refines propagated masks: `encode` and `memorize` key regions, then `confidence` and `refine` per frame."""
 
+    int8_parts = ("maps", "decoder.decode")
+    compute_dtype: str | None = None
+    """See `VOSNetwork`."""
+
     def __init__(self) -> None:
         super().__init__()
         backbone = MobileNetV2()
@@ -147,14 +151,18 @@ class Refiner(nn.Module):
             left: Column of the picture where the regions begin, in pixels.
             step: Pixels of the picture per pixel of the region, down and across; above 1 for a downscaled region.
         """
+        stride4, stride8, stride16, appearance, light = self.maps(image)
+        key = torch.cat([appearance, self._positions(appearance, (top / STRIDE, left / STRIDE), step)], dim=1)
+        light = functional.normalize(light.float(), dim=1).to(appearance.dtype)
+        return RefinerFeatures({4: stride4, 8: stride8, 16: stride16}, key, light)
+
+    def maps(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Normalized regions [B, 3, H, W] -> maps at strides 4, 8 and 16, appearance key, light features."""
         taps = self.taps(image)
         if not self.folded:
             taps = [tap * scale for tap, scale in zip(taps, self.tap_scale, strict=True)]
         shared = convolve(self.shared, taps[2], activation="relu")
-        appearance = self.key(shared)
-        key = torch.cat([appearance, self._positions(appearance, (top / STRIDE, left / STRIDE), step)], dim=1)
-        light = functional.normalize(self.light(taps[0]).float(), dim=1).to(appearance.dtype)
-        return RefinerFeatures({4: taps[0], 8: taps[1], 16: shared}, key, light)
+        return taps[0], taps[1], shared, self.key(shared), self.light(taps[0])
 
     def memorize(self, features: RefinerFeatures, soft: Tensor) -> Memory:
         """Key regions and soft masks [B*K, 1, 4h, 4w] -> key [B, 66, h*w], value [B*K, 144, h*w]."""

@@ -8,6 +8,8 @@ from vos.errors import OptionError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Name -> type; "auto" selects one of them for the device."""
+INT8 = "int8"
+"""Precision of networks that OpenVINO runs on a CPU; what torch still computes is float32."""
 
 
 def resolve_device(device: str = "auto") -> torch.device:
@@ -32,21 +34,30 @@ def resolve_device(device: str = "auto") -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Return a number type by name: "auto", "float32", "bfloat16" or "float16".
+    """Return torch's number type by name: "auto", "float32", "bfloat16", "float16", or "int8", for which it is float32.
 
     "auto" is bfloat16 if the device supports it natively, else float16 on CUDA and float32 on a CPU. Since bfloat16 has
     the range of float32, no network overflows in it.
 
     Raises:
-        OptionError: The name is none of these, or it is float16 for a CPU.
+        OptionError: The name is none of these, or it is float16 for a CPU or int8 for another device.
     """
     if precision == "auto":
         return _fastest(device)
+    if precision == INT8:
+        if device.type != "cpu":
+            raise OptionError(f"precision is 'int8', which runs on a CPU only, but the device is {device}; use auto")
+        return torch.float32
     if precision not in PRECISIONS:
-        raise OptionError(f"precision is {precision!r}; it must be auto, {', '.join(PRECISIONS)}")
+        raise OptionError(f"precision is {precision!r}; it must be auto, {', '.join(PRECISIONS)}, {INT8}")
     if precision == "float16" and device.type == "cpu":
         raise OptionError("precision is 'float16', which a CPU only emulates; use auto, float32 or bfloat16")
     return PRECISIONS[precision]
+
+
+def wants_int8(precision: str, device: torch.device) -> bool:
+    """Whether int8 is asked for, or "auto" on a CPU without bfloat16; against bfloat16 it has not been measured."""
+    return precision == INT8 or (precision == "auto" and device.type == "cpu" and not cpu_has_bfloat16())
 
 
 def _fastest(device: torch.device) -> torch.dtype:

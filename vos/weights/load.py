@@ -21,15 +21,25 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from vos.errors import OptionError, WeightsError
 from vos.keyframes.base_network import BaseNetwork
+from vos.modeling.cpu import int8
 from vos.modeling.cpu.packed_conv import can_pack, pack_convolutions
 from vos.modeling.cpu.topk_read import compile_kernels
 from vos.modeling.network import VOSNetwork
 from vos.modeling.refiner import Refiner
 from vos.modeling.seeded import seeded_state
-from vos.runtime.device import resolve_device, resolve_precision
+from vos.runtime.device import INT8, resolve_device, resolve_precision, wants_int8
 from vos.runtime.durable import make_folder, write_durably
 from vos.weights.build import build_network
-from vos.weights.catalog import PACKAGE_FOLDER, REFINER, Record, find_model, find_weights, read_record, weights_path
+from vos.weights.catalog import (
+    PACKAGE_FOLDER,
+    REFINER,
+    Record,
+    find_model,
+    find_weights,
+    is_unchanged,
+    read_record,
+    weights_path,
+)
 from vos.weights.checkpoint import check_state, read_checkpoint
 
 _AnyModule = TypeVar("_AnyModule", bound=nn.Module)
@@ -50,7 +60,8 @@ def load_network(
     Args:
         name: Key of `vos.weights.catalog.MODELS`.
         device: See `vos.runtime.device.resolve_device`.
-        precision: See `vos.runtime.device.resolve_precision`.
+        precision: See `vos.runtime.device.resolve_precision`. "auto" is int8 on a CPU without bfloat16 if OpenVINO is
+            installed and the weights have an int8 form.
         weights: Weights file, "seeded" for seeded weights, or None for the model's own.
         store: Folder of pulled weights.
 
@@ -62,6 +73,7 @@ def load_network(
     dtype = resolve_precision(precision, where)
     network = build_network(name)
     model = parameters_of(network)
+    path = None
     if weights == SEEDED:
         model.load_state_dict(seeded_state(model.state_dict()))
     else:
@@ -72,12 +84,13 @@ def load_network(
                 setattr(model, part, None)
         model.load_state_dict(state)
     network.eval()
+    int8_form = _int8_form(name, path, precision, where)
     if isinstance(network, BaseNetwork):
         network.requires_grad_(False).to(where)
         network.set_precision(dtype)
         return network
     network.fold()
-    return _place(network, where, dtype)
+    return _place(network, where, dtype, int8_form)
 
 
 def parameters_of(network: VOSNetwork | BaseNetwork) -> nn.Module:
@@ -95,16 +108,51 @@ def load_refiner(*, device: str = "auto", precision: str = "auto", weights: Path
         weights: Weights file; None for the refiner in this package.
     """
     where = resolve_device(device)
-    refiner = Refiner().eval()
-    refiner.load_state_dict(read_weights(refiner, weights or PACKAGE_FOLDER / REFINER.file, REFINER.name))
+    refiner, path = Refiner().eval(), weights or PACKAGE_FOLDER / REFINER.file
+    refiner.load_state_dict(read_weights(refiner, path, REFINER.name))
     refiner.fold()
-    return _place(refiner, where, resolve_precision(precision, where))
+    return _place(refiner, where, resolve_precision(precision, where), _int8_form(REFINER.name, path, precision, where))
 
 
-def _place(network: _AnyModule, device: torch.device, dtype: torch.dtype) -> _AnyModule:
-    """Move a network to its device, with weights in the fastest layout there."""
+def _int8_form(name: str, weights: Path | None, precision: str, device: torch.device) -> Path | None:
+    """Return the int8 form of weights, or None if it is not wanted, or missing and not asked for by name.
+
+    Raises:
+        OptionError: int8 is asked for by name, and these weights, this device or this installation lack it.
+        WeightsError: The int8 form has changed since it was recorded.
+    """
+    if not wants_int8(precision, device):
+        return None
+    path = None if weights is None else weights.with_name(name + int8.SUFFIX)
+    record = None if path is None or not path.is_file() else read_record(path)
+    source = None if weights is None else read_record(weights)
+    if path is None or record is None or source is None or record.origin_sha256 != source.sha256:
+        reason = f"these weights of {name} have no int8 form"
+    elif not int8.is_available():
+        reason = "OpenVINO is not installed; install keymask-server[openvino]"
+    elif not is_unchanged(path, record):
+        raise WeightsError(f"{path} has changed since it was recorded: its SHA-256 must be {record.sha256}")
+    else:
+        return path
+    if precision == INT8:
+        raise OptionError(f"precision is {INT8!r}, but {reason}; use auto or float32")
+    return None
+
+
+def lacks_openvino(network: VOSNetwork | BaseNetwork) -> bool:
+    """Whether a network loaded with precision "auto" would run in int8 if OpenVINO were installed."""
+    if not isinstance(network, VOSNetwork) or not network.int8_parts or int8.is_available():
+        return False
+    return wants_int8("auto", next(network.parameters()).device)
+
+
+def _place(network: _AnyModule, device: torch.device, dtype: torch.dtype, int8_form: Path | None) -> _AnyModule:
+    """Move a network to its device, with weights in the fastest layout there, or run by OpenVINO."""
     network = network.requires_grad_(False).to(device, dtype)
-    if device.type == "cpu" and dtype == torch.bfloat16:
+    if int8_form is not None and isinstance(network, VOSNetwork | Refiner):
+        int8.run_in_int8(network, network.int8_parts, int8_form)
+        network.compute_dtype = INT8
+    if device.type == "cpu":
         compile_kernels()
     if device.type == "cpu" and can_pack(dtype):
         pack_convolutions(network)

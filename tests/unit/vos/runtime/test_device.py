@@ -73,7 +73,7 @@ def test_auto_precision_is_the_native_one(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_unknown_and_emulated_precisions_are_refused() -> None:
     """An unknown precision is refused, and so is float16 on a CPU; the error says what is allowed."""
-    with pytest.raises(OptionError, match="must be auto, float32, bfloat16, float16"):
+    with pytest.raises(OptionError, match="must be auto, float32, bfloat16, float16, int8"):
         resolve_precision("fp8", CPU)
     with pytest.raises(OptionError, match="a CPU only emulates; use auto, float32 or bfloat16"):
         resolve_precision("float16", CPU)

@@ -16,7 +16,10 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-KERNELS = ("codec.kernels", "vos.kernels", "vos.modeling.cpu.topk_kernels")
+KERNELS = (
+    *("codec.kernels", "vos.kernels"),
+    *("vos.modeling.cpu.topk_kernels", "vos.modeling.cpu.topk_kernels_float32"),
+)
 """Modules that compile when they are imported."""
 
 

@@ -41,6 +41,18 @@ def test_reading_equals_a_full_sort(positions: int, k: int) -> None:
     torch.testing.assert_close(read.double(), full_sort_read(key, value, query, k), rtol=2**-8, atol=1e-3)
 
 
+@pytest.mark.parametrize(("positions", "k"), [(1, 1), (7, 7), (100, 3), (997, 20), (3000, 20), (4099, 1), (60, 14)])
+def test_float32_reading_equals_a_full_sort(positions: int, k: int) -> None:
+    """In float32 the k nearest of any keys are read; keys far from zero cost little precision."""
+    generator = torch.Generator().manual_seed(positions)
+    key, query, value = (
+        torch.randn(n, c, generator=generator) for n, c in ((positions, 16), (33, 16), (positions, 10))
+    )
+    read = read_rows(key + 30, value, query + 30, k)
+    assert read.dtype == torch.float32
+    torch.testing.assert_close(read.double(), full_sort_read(key, value, query, k), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_blocks_and_threads_do_not_change_the_result(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Queries in small blocks, by any number of threads, read the same values."""
@@ -70,7 +82,9 @@ def test_unsupported_inputs_are_recognized() -> None:
     """Gradients, more than one picture and other dtypes are left to the plain read."""
     key = noise(1, 8, 20, seed=1)
     assert can_read_rows(key, key)
-    assert not can_read_rows(key.float(), key.float())
+    assert can_read_rows(key.float(), key.float())
+    assert not can_read_rows(key.half(), key.half())
+    assert not can_read_rows(key.float(), key)
     assert not can_read_rows(key.expand(2, -1, -1), key.expand(2, -1, -1))
     trained = key.clone().requires_grad_()
     assert not can_read_rows(trained, key)

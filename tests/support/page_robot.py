@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,18 @@ class Robot:
         mouse.down()
         mouse.move(*self.at(*end), steps=6)
         mouse.up()
+
+    def touch(self, moments: Sequence[Sequence[tuple[float, float]]]) -> None:
+        """Touch the screen: at each moment, the positions of the fingers in the video; lift them at the end."""
+        session = self.page.context.new_cdp_session(self.page)
+        places = [[self.at(*finger) for finger in fingers] for fingers in moments]  # before the picture is zoomed
+        down = 0
+        for fingers in [*places, []]:
+            kind = "touchStart" if len(fingers) > down else "touchMove" if fingers else "touchEnd"
+            touches = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(fingers)]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+            down = len(fingers)
+        session.detach()
 
     def pixels(self, layer: str) -> UInt8Array:
         """Return what a canvas (`picture` or `masks`) shows as RGBA uint8 [height, width, 4]."""

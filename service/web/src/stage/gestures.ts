@@ -17,6 +17,13 @@ interface Stroke {
   last: Point;
 }
 
+/** A mask that was made from a box, and what is drawn on its frame since: points refine it while that is all. */
+interface BoxMask {
+  object: number;
+  box: [number, number, number, number];
+  edit: FrameEdit | undefined;
+}
+
 const CLICK_PIXELS = 4;
 
 export class Gestures {
@@ -29,6 +36,7 @@ export class Gestures {
   private readonly pointers = new Map<number, Point>();
   private start_: Point | null = null;
   private stroke: Stroke | null = null;
+  private boxMask: BoxMask | null = null;
   private panning = false;
   private spaceHeld = false;
 
@@ -126,7 +134,8 @@ export class Gestures {
     const box = this.box.value;
     const scale = (state.video.value?.width ?? 1) / stageSize.value.width;
     if (box && Math.min(box.width, box.height) > (CLICK_PIXELS * scale) / state.view.value.zoom) {
-      void markShape({ box: [box.x, box.y, box.width, box.height] }).finally(() => (this.box.value = null));
+      this.points.value = [];
+      void this.mark([box.x, box.y, box.width, box.height]).finally(() => (this.box.value = null));
     } else this.box.value = null;
     this.start_ = null;
     if (!this.pointers.size) this.panning = false;
@@ -157,8 +166,19 @@ export class Gestures {
 
   private addPoint(at: Point, inside: 0 | 1): void {
     this.points.value = [...this.points.value, [at, inside]];
-    if (!this.points.value.some(([, one]) => one)) return;
-    void markShape({ points: this.points.value.map(([p, one]) => [Math.floor(p.x), Math.floor(p.y), one]) });
+    const made = this.boxMask;
+    const isLatest = made?.object === state.selected.value && made.edit === state.edits.value.get(state.frame.value);
+    const box = made && isLatest ? made.box : undefined;
+    if (box || this.points.value.some(([, one]) => one)) void this.mark(box);
+  }
+
+  /** Mark the selected object by a box, by the points, or by both. */
+  private async mark(box?: BoxMask["box"]): Promise<void> {
+    const { value: frame } = state.frame;
+    const object = state.selected.value;
+    const points = this.points.value.map(([p, one]): [number, number, 0 | 1] => [Math.floor(p.x), Math.floor(p.y), one]);
+    await markShape({ ...(box && { box }), ...(points.length && { points }) });
+    this.boxMask = box ? { object, box, edit: state.edits.value.get(frame) } : null;
   }
 
   private addCorner(at: Point): void {

@@ -7,9 +7,13 @@ import { decodeMask, revision, trackOf } from "../masks/tracks";
 import { reportError } from "../state/messages";
 import * as state from "../state/state";
 import type { Rect, Size } from "./geometry";
+import type { Origin } from "../api/jobs";
 import { frameIfReady, loadFrame, prefetch, widthFor } from "./frames";
 
 const AHEAD = 8;
+const WANTED_AT_ONCE = 2;
+/** How long a frame is shown before those after it are fetched ahead: a seek passes over most frames. */
+const REST_MILLISECONDS = 120;
 
 /** Masks of the frame on the stage: what is drawn and edited, and what was there before. */
 export interface ShownMasks {
@@ -37,7 +41,16 @@ export function startRenderer(picture: HTMLCanvasElement, masks: HTMLCanvasEleme
   };
 }
 
-let wantedPicture = "";
+interface WantedPicture {
+  origin: Origin;
+  index: number;
+  width: number;
+  isLoading: boolean;
+}
+
+let wanted: WantedPicture | null = null;
+let loading = 0;
+let rest = 0;
 
 function drawPicture(canvas: HTMLCanvasElement, stageWidth: number): void {
   const origin = state.origin.value;
@@ -45,20 +58,38 @@ function drawPicture(canvas: HTMLCanvasElement, stageWidth: number): void {
   const index = state.frame.value;
   if (!origin || !video) return;
   pictureWidth = widthFor(stageWidth * Math.min(2, Math.max(1, state.view.value.zoom)), video.width);
-  const wanted = `${origin.id}/${index}/${pictureWidth}`;
-  if (wanted === wantedPicture && canvas.width > 300) return;
-  wantedPicture = wanted;
+  const isWanted = wanted?.origin.id === origin.id && wanted.index === index && wanted.width === pictureWidth;
+  if (isWanted && canvas.width > 300) return;
+  wanted = { origin, index, width: pictureWidth, isLoading: false };
   const ready = frameIfReady(origin, index, pictureWidth);
   if (ready) putPicture(canvas, ready);
-  else {
-    loadFrame(origin, index, pictureWidth).then(
-      (bitmap) => wantedPicture === wanted && putPicture(canvas, bitmap),
-      (error: unknown) => wantedPicture === wanted && missingPicture(error),
-    );
-  }
-  const last = (video.frames ?? Infinity) - 1;
-  const next = Array.from({ length: state.playing.value ? 3 * AHEAD : AHEAD }, (_, i) => index + 1 + i);
-  prefetch(origin, [...next.filter((i) => i <= last), index - 1].filter((i) => i >= 0), pictureWidth);
+  else loadWanted(canvas);
+  clearTimeout(rest);
+  if (state.playing.value) prefetchFrom(wanted, video.frames);
+  else rest = window.setTimeout(prefetchFrom, REST_MILLISECONDS, wanted, video.frames);
+}
+
+/** Load the picture that is wanted now. During a seek, frames that it has passed over by then are not loaded. */
+function loadWanted(canvas: HTMLCanvasElement): void {
+  const one = wanted;
+  if (!one || one.isLoading || loading >= WANTED_AT_ONCE) return;
+  one.isLoading = true;
+  loading += 1;
+  loadFrame(one.origin, one.index, one.width)
+    .then(
+      (bitmap) => one === wanted && putPicture(canvas, bitmap),
+      (error: unknown) => one === wanted && missingPicture(error),
+    )
+    .finally(() => {
+      loading -= 1;
+      loadWanted(canvas);
+    });
+}
+
+function prefetchFrom({ origin, index, width }: WantedPicture, frames: number | null | undefined): void {
+  const last = (frames ?? Infinity) - 1;
+  const next = Array.from({ length: state.playing.peek() ? 3 * AHEAD : AHEAD }, (_, i) => index + 1 + i);
+  prefetch(origin, [...next.filter((i) => i <= last), index - 1].filter((i) => i >= 0), width);
 }
 
 function putPicture(canvas: HTMLCanvasElement, bitmap: ImageBitmap): void {
@@ -72,7 +103,7 @@ function putPicture(canvas: HTMLCanvasElement, bitmap: ImageBitmap): void {
 
 /** The container's count of frames may be an estimate; the service knows better once it has looked. */
 function missingPicture(error: unknown): void {
-  wantedPicture = "";
+  wanted = null;
   const video = state.video.value;
   const index = state.frame.value;
   if (error instanceof ServiceError && error.kind === "frame-not-found" && video && index > 0) {

@@ -18,7 +18,7 @@ function colorsOf(element: Element): Record<string, string> {
   return Object.fromEntries(COLOR_NAMES.map((name) => [name, style.getPropertyValue(`--timeline-${name}`).trim()]));
 }
 
-function currentPicture(element: Element): Picture {
+function currentPicture(colors: Record<string, string>): Picture {
   void revision.value;
   const job = state.job.value;
   return {
@@ -29,7 +29,7 @@ function currentPicture(element: Element): Picture {
     track: job ? trackOf(job.id) : null,
     review: state.review.value,
     edited: [...state.edits.value.keys()],
-    colors: colorsOf(element),
+    colors,
   };
 }
 
@@ -41,9 +41,10 @@ export function Timeline() {
     const context = element?.getContext("2d");
     if (!element || !context) return;
     let planned = 0;
+    let colors = colorsOf(element);
     const draw = (): void => {
       planned = 0;
-      const picture = currentPicture(element);
+      const picture = currentPicture(colors);
       const [width, height] = [element.clientWidth, heightFor(picture.objects.length)];
       element.style.height = `${height}px`;
       element.width = Math.round(width * devicePixelRatio);
@@ -56,19 +57,23 @@ export function Timeline() {
     };
     // Reading the signals here is what draws again; several changes within one frame are drawn once.
     const stop = effect(() => {
-      currentPicture(element);
+      currentPicture(colors);
       plan();
     });
+    const recolor = (): void => {
+      colors = colorsOf(element);
+      plan();
+    };
     const observer = new ResizeObserver(plan);
     observer.observe(element);
     const scheme = matchMedia("(prefers-color-scheme: dark)");
-    scheme.addEventListener("change", plan);
-    addEventListener("keymask-theme", plan);
+    scheme.addEventListener("change", recolor);
+    addEventListener("keymask-theme", recolor);
     return () => {
       stop();
       observer.disconnect();
-      scheme.removeEventListener("change", plan);
-      removeEventListener("keymask-theme", plan);
+      scheme.removeEventListener("change", recolor);
+      removeEventListener("keymask-theme", recolor);
       cancelAnimationFrame(planned);
     };
   }, []);

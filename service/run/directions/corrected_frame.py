@@ -10,11 +10,15 @@ import numpy.typing as npt
 
 from codec.types import UInt8Array
 from service.run.directions.join import ABSENT_SCORE, side_weight
-from service.run.directions.stored_masks import StoredMasks
+from service.run.directions.stored_masks import ChangedMasks, StoredMasks
 from vos.types import GIVEN, FrameMask, MaskSource, Prompt
 
 AGREEING_IOU = 0.95
-"""IoU from which a new mask agrees with the stored one."""
+"""IoU from which a new mask agrees with the stored one, unless the correction is small."""
+_REMAINING = 0.25
+"""Share of what a small correction changes in its frame that may remain of it where masks agree."""
+_CONFIRMING_IOU = 0.98
+"""IoU of given and stored mask from which a correction confirms the stored one, so that nothing of it has to travel."""
 AGREEING_FRAMES = 5
 """Frames in a row that agree with the stored masks, or keep them, after which a direction ends."""
 _MOST_REMEMBERED = 2
@@ -27,11 +31,11 @@ class CorrectedFrame:
     Args:
         prompt: What was given for the frame.
         prompts: All prompts by presentation index, also that of the frame.
-        stored: Masks before the correction.
+        stored: Masks before the correction, with what other frames of it have changed.
         both: Whether stored masks may come from the prompt after a frame, too.
     """
 
-    def __init__(self, prompt: Prompt, prompts: Mapping[int, Prompt], stored: StoredMasks, *, both: bool) -> None:
+    def __init__(self, prompt: Prompt, prompts: Mapping[int, Prompt], stored: ChangedMasks, *, both: bool) -> None:
         self.index, self.prompt = prompt.index, prompt
         self._stored, self._both = stored, both
         others = {i: other for i, other in prompts.items() if i != prompt.index}
@@ -45,6 +49,7 @@ class CorrectedFrame:
         chosen = {*frames[:1], *sorted(frames, key=lambda i: abs(i - self.index))[: _MOST_REMEMBERED - 1]}
         masks = ((i, stored.mask(i)) for i in sorted(chosen))
         self.remembered = {i: Prompt(mask.labels) for i, mask in masks if mask is not None and mask.labels.any()}
+        self._agreeing = {number: self._agreeing_iou(number) for number in prompt.given_ids}
 
     @property
     def whole(self) -> Prompt | None:
@@ -87,7 +92,7 @@ class CorrectedFrame:
             stored one counts more.
         """
         chosen = [k for k in self.prompt.given_ids if self._counts_more(k, new, stored)]
-        agrees = all(_iou(new.labels == k, stored.labels == k) >= AGREEING_IOU for k in chosen)
+        agrees = all(_iou(new.labels == k, stored.labels == k) >= self._agreeing[k] for k in chosen)
         labels = stored.labels.copy()
         labels[has_id(labels, chosen)] = 0
         taken = has_id(new.labels, chosen)
@@ -97,6 +102,13 @@ class CorrectedFrame:
         scores = stored.scores | {k: new.scores.get(k, 0.0) for k in chosen}
         source = stored.source if stored.source in GIVEN else new.source
         return replace(stored, labels=labels, scores=scores, source=source), agrees
+
+    def _agreeing_iou(self, number: int) -> float:
+        """IoU from which masks of an object agree. A small part that a correction adds is to travel, too."""
+        before = self._stored.original(self.index)
+        assert before is not None
+        same = _iou(self.prompt.labels == number, before.labels == number)
+        return AGREEING_IOU if same >= _CONFIRMING_IOU else max(AGREEING_IOU, 1 - _REMAINING * (1 - same))
 
     def _counts_more(self, number: int, new: FrameMask, stored: FrameMask) -> bool:
         """Whether the new mask of an object counts more than the stored one, by the rule of `join`."""

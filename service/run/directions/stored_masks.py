@@ -100,6 +100,10 @@ class ChangedMasks:
         self._file.seek(start)
         return mask_of(parse_line(self._file.read(size)), *self._size)
 
+    def original(self, index: int) -> FrameMask | None:
+        """Return the mask of a frame in the other version."""
+        return self._stored.mask(index)
+
     @property
     def indices(self) -> Iterator[int]:
         """Presentation indices of the changed frames, ascending."""

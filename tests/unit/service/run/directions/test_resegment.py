@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from codec.types import UInt8Array
+from codec.types import FrameType, UInt8Array
 from service.config import load_settings
 from service.errors import TooManyObjectsError
+from service.run.directions.corrected_frame import CorrectedFrame
 from service.run.directions.resegment import resegment
-from service.run.directions.stored_masks import IndexedMaskLines
+from service.run.directions.stored_masks import ChangedMasks, IndexedMaskLines
 from service.run.options import RunOptions
 from service.run.segment import segment
 from service.writers.mask_line import encode_line
 from tests.support.squares import coded, iou, load_brightness, moving_square, true_masks
 from vos.errors import OptionError, PromptError
-from vos.types import FrameMask, MaskSource
+from vos.types import FrameMask, MaskSource, Prompt
 
 COUNT = 24
 PROXY = RunOptions(motion="proxy")
@@ -110,6 +112,21 @@ def test_a_correction_that_changes_little_ends_early(clip: bytes) -> None:
     changed, read = correct(long, stored, {0: truth[0]}, {12: truth[12]})
     assert set(read) <= set(range(3, 22))
     assert len(changed) <= 3
+
+
+@pytest.mark.parametrize(("rows", "goes_on"), [(10, True), (2, True), (0, False)])
+def test_a_small_correction_travels_as_a_large_one(rows: int, goes_on: bool) -> None:
+    """A walk goes on while new masks differ by what the correction changed, be it only 4 % of the object."""
+    before, fixed = (np.zeros((64, 128), np.uint8) for _ in range(2))
+    before[rows:50] = fixed[:50] = 1
+    masks = [FrameMask(i, i, i / 25, FrameType.P, MaskSource.PROPAGATED, before, {1: 0.9}) for i in range(3)]
+    stored = ChangedMasks(Stored(masks))
+    given = Prompt(fixed, 1, source=MaskSource.CORRECTED)
+    stored.change(replace(masks[1], labels=fixed))
+    corrected = CorrectedFrame(given, {0: Prompt(before), 1: given}, stored, both=False)
+    assert corrected.joined(replace(masks[2], labels=fixed), masks[2])[1] != goes_on
+    assert corrected.joined(masks[2], masks[2])[1]
+    stored.close()
 
 
 def test_the_next_prompt_ends_a_correction(clip: bytes) -> None:

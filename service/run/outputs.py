@@ -133,15 +133,21 @@ class Outputs:
     def _old_files(self) -> list[Path]:
         """Return the files on request that the earlier run in the folder wrote and nobody has changed since."""
         try:
-            written = json.loads(self.report.read_bytes())["written"]
-        except (OSError, ValueError, KeyError, TypeError):  # no report, or not one of this version
+            report = json.loads(self.report.read_bytes())
+        except (OSError, ValueError):
             return []
-        entries = [entry for entry in written if isinstance(entry, dict)] if isinstance(written, list) else []
-        paths = [(Path(entry["path"]), entry) for entry in entries if isinstance(entry.get("path"), str)]
-        return [path for path, entry in paths if path.is_file() and _described(path) == entry]
+        return unchanged_files(report) if isinstance(report, dict) else []
 
     def _old_masks(self) -> list[Path]:
         return [path for path in self.masks.glob("*.png") if self._is_mask(path)]
+
+
+def unchanged_files(report: Mapping[str, Any]) -> list[Path]:
+    """Return the files on request that a run wrote, by its report, and nobody has changed since."""
+    written = report.get("written")  # reports of earlier versions lack it
+    entries = [entry for entry in written if isinstance(entry, dict)] if isinstance(written, list) else []
+    paths = [(Path(entry["path"]), entry) for entry in entries if isinstance(entry.get("path"), str)]
+    return [path for path, entry in paths if path.is_file() and _described(path) == entry]
 
 
 def look_of(options: JobOptions) -> Look:

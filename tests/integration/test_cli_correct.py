@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from codec.reader import VideoReader, open_video
 from service.cli.main import main
 from service.config import Settings
 from service.errors import UsageError
@@ -21,14 +23,15 @@ from tests.support.media import write_clip, write_mask
 from tests.support.still_engine import load_still
 
 FRAMES = 12
+OPTIONS = RunOptions(labels={1: "dog"})
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A finished result, with run-length encoded masks beside it."""
+    """A finished result with an overlay, and run-length encoded masks beside it."""
     video, mask = write_clip(tmp_path / "in.mp4"), write_mask(tmp_path / "mask.png")
     folder = tmp_path / "out"
-    request = RunRequest(video, mask, Outputs(folder, rle=tmp_path / "masks.ndjson"), RunOptions(labels={1: "dog"}))
+    request = RunRequest(video, mask, Outputs(folder, folder / "overlay.mp4", tmp_path / "masks.ndjson"), OPTIONS)
     run_to_files(request, Settings(), load=load_still)
     return folder
 
@@ -59,6 +62,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_a_correction_keeps_the_version_before_and_can_be_undone(out: Path, fix: Path) -> None:
     """The given frame is as given, the version before is complete, and undo restores every byte."""
     before, masks = tree(out), masks_in(out)
+    lines = (out.parent / "masks.ndjson").read_bytes()
     report = correct_folder(CorrectRequest(out, {5: fix}), Settings(), load=load_still)
     after = masks_in(out)
     with Image.open(fix) as picture:
@@ -68,15 +72,46 @@ def test_a_correction_keeps_the_version_before_and_can_be_undone(out: Path, fix:
     first, end = report["correction"]["changed"][0]
     assert 5 in changed
     assert set(changed) <= set(range(first, end))
-    assert {path.removeprefix("versions/1/"): data for path, data in tree(out).items() if "versions" in path} == before
+    kept = {path.removeprefix("versions/1/"): data for path, data in tree(out).items() if "versions" in path}
+    assert kept.pop("exports/rle") == lines
+    assert kept.pop("exports/overlay") == before["overlay.mp4"]
+    assert kept == {path: data for path, data in before.items() if path != "overlay.mp4"}
     stored = json.loads((out / "report.json").read_text())
     assert stored.pop("frames")[5]["source"] == "corrected"
     assert stored == report
     assert report["sources"]["corrected"] == 1
-    assert any("masks.ndjson" in note for note in report["notes"])
+    assert not any("before the correction" in note for note in report["notes"])
     assert main(["correct", str(out), "--undo"]) == 0
     assert tree(out) == before
+    assert (out.parent / "masks.ndjson").read_bytes() == lines
     assert not (out / "corrections.json").exists()
+
+
+def test_exports_are_written_again(out: Path, fix: Path) -> None:
+    """They show the corrected masks. A second correction replaces them as well; a file that a user changed stays."""
+    for turn in range(2):
+        report = correct_folder(CorrectRequest(out, {5 + turn: fix}), Settings(), load=load_still)
+        after = masks_in(out)
+        found = [json.loads(line) for line in (out.parent / "masks.ndjson").read_text().splitlines()]
+        assert [line["index"] for line in found] == list(range(FRAMES))
+        areas = [sum(entry["area"] for entry in line["objects"]) for line in found]
+        assert areas == [int((labels > 0).sum()) for labels in after]
+        assert report["notes"] == []
+    with closing(open_video(out / "overlay.mp4")) as overlay, closing(open_video(out.parent / "in.mp4")) as video:
+        pairs = list(zip(_pictures(overlay), _pictures(video), strict=True))
+    assert len(pairs) == FRAMES
+    tinted = np.abs(pairs[5][0] - pairs[5][1])[..., 2] + np.abs(pairs[5][0] - pairs[5][1])[..., 0]
+    assert tinted[masks_in(out)[5] > 0].mean() > 3 * tinted[masks_in(out)[5] == 0].mean()
+    (out.parent / "masks.ndjson").write_text("mine")
+    report = correct_folder(CorrectRequest(out, {8: fix}), Settings(), load=load_still)
+    assert (out.parent / "masks.ndjson").read_text() == "mine"
+    assert [note for note in report["notes"] if "before the correction" in note and "masks.ndjson" in note]
+    assert not list(out.parent.rglob("*.part*"))
+
+
+def _pictures(reader: VideoReader) -> list[np.ndarray]:
+    """Return all pictures in presentation order, float [height, width, 3]."""
+    return [frame.rgb().astype(float) for frame in sorted(reader, key=lambda frame: frame.index)]
 
 
 def test_a_new_run_removes_versions_and_corrections(tmp_path: Path, out: Path, fix: Path) -> None:

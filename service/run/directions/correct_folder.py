@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from service.prompts.shapes import ShapePrompt, Shapes
 from service.prompts.stored_prompts import StoredPrompts, given_mask
 from service.run.directions.resegment import Correction, resegment
 from service.run.directions.result_folder import ResultFolder
+from service.run.directions.rewritten_exports import RewrittenExports, outputs_of, rewrite_exports
 from service.run.model_loader import ModelLoader, load_model
 from service.run.options import RunOptions
 from service.run.resume.unfinished_run import UnfinishedRun
@@ -25,6 +26,7 @@ from service.run.review.correction_review import CorrectionReview
 from service.writers.png import encode_mask, mask_name
 from service.writers.report import ReportWriter
 from vos.runtime.durable import replacing, write_durably
+from vos.types import FrameMask
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +85,53 @@ def correct_folder(
     with resegment(video, folder, earlier, prompts.new, options, settings=settings, load=load) as run:
         for done, _ in enumerate(run, 1):
             on_progress(done, None)
-        return _write(folder, prompts, run, started)
+        outputs = outputs_of(folder.folder, folder.report)
+        exports = rewrite_exports(
+            outputs,
+            folder.report,
+            lambda: _masks(folder, run),
+            video=video,
+            info=run.info,
+            objects=tuple(item.object for item in run.objects),
+            options=options,
+        )
+        try:
+            return _write(folder, prompts, run, exports, started)
+        finally:
+            exports.discard()
 
 
-def _write(folder: ResultFolder, prompts: StoredPrompts, run: Correction, started: float) -> dict[str, Any]:
-    """Keep the version before, then replace masks, prompts and, last, the report."""
-    version = folder.keep_version()
+def _masks(folder: ResultFolder, run: Correction) -> Iterator[FrameMask]:
+    """Yield all masks of the corrected result, in presentation order."""
+    for index in sorted({*folder.indices, *run.masks.indices}):
+        mask = run.masks.mask(index)
+        assert mask is not None
+        yield mask
+
+
+def _write(
+    folder: ResultFolder, prompts: StoredPrompts, run: Correction, exports: RewrittenExports, started: float
+) -> dict[str, Any]:
+    """Keep the version before, then replace masks, exports, prompts and, last, the report."""
+    version = folder.keep_version(exports.files)
     new = set(run.masks.indices)
     review = CorrectionReview(prompts.merged, folder.report)
     writer = ReportWriter(folder.folder / "report.json")
     with closing(writer):
-        for index in sorted({*folder.indices, *new}):
-            mask = run.masks.mask(index)
-            assert mask is not None
-            if index in new:
-                with replacing(folder.masks / mask_name(index)) as file:
+        for mask in _masks(folder, run):
+            if mask.index in new:
+                with replacing(folder.masks / mask_name(mask.index)) as file:
                     file.write(encode_mask(mask.labels))
             writer.write(mask)
-            review.add_mask(mask, is_new=index in new)
+            review.add_mask(mask, is_new=mask.index in new)
+        exports.replace()
         write_durably(folder.folder / "corrections.json", prompts.to_json())
         report = folder.report | review.entries(prompts.frames, version_before=version)
         report |= {
             "model": run.model.description,
             "seconds": {"total": round(perf_counter() - started, 4)},
-            "notes": list(dict.fromkeys([*folder.report["notes"], *run.notes, *_stale(folder.report)])),
+            "notes": list(dict.fromkeys([*folder.report["notes"], *run.notes, *exports.notes])),
+            "written": outputs_of(folder.folder, folder.report).written(),
         }
         writer.finish(report)
     return report
@@ -143,10 +168,3 @@ def _options_of(report: Mapping[str, Any], device: str) -> RunOptions:
     chosen = {name: value for name, value in report["options"].items() if name in RunOptions.model_fields}
     model = {name: report["model"][name] for name in ("weights", "refine") if name in report["model"]}
     return RunOptions.checked(**chosen | model | {"device": device})
-
-
-def _stale(report: Mapping[str, Any]) -> list[str]:
-    """Name the other files of the run, which are not written again."""
-    outputs = report.get("outputs") or {}
-    paths = [path for name, path in outputs.items() if path is not None and name not in ("masks", "prompt")]
-    return [f"files from before the correction: {', '.join(paths)}"] if paths else []

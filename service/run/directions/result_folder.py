@@ -1,10 +1,11 @@
 """A folder of results of `keymask run`, and the versions before its corrections.
 
     OUT/{masks/00000.png ..., report.json, corrections.json}
-    OUT/versions/<n>/{masks/00000.png ..., report.json, corrections.json}
+    OUT/versions/<n>/{masks/00000.png ..., report.json, corrections.json, exports/<format>...}
 
 A version shares its files with the current result by hard links, where the file system has them, so that it takes the
-space of what changed. `corrections.json` has the prompts of the result once it was corrected.
+space of what changed. `corrections.json` has the prompts of the result once it was corrected. `exports` has files that
+a correction wrote again, such as an overlay.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from vos.runtime.durable import make_folder, sync_files
 from vos.types import GIVEN, FrameMask, MaskSource
 
 _FILES = ("report.json", "corrections.json")
+_EXPORTS = "exports"
 
 
 class ResultFolder:
@@ -99,18 +102,28 @@ class ResultFolder:
             raise UsageError(f"the result in {self.folder} begins after its prompt frame, so it cannot be corrected")
         return StoredPrompts(new=tuple(shapes))
 
-    def keep_version(self) -> int:
-        """Keep the result as the next version, durably; return its number, from 1."""
+    def keep_version(self, exports: Mapping[str, Path]) -> int:
+        """Keep the result as the next version, durably.
+
+        Args:
+            exports: Files on request that are about to be replaced, by format.
+
+        Returns:
+            The number of the version, from 1.
+        """
         number = max(versions_of(self.folder), default=0) + 1
         target = self.folder / "versions" / str(number)
         shutil.rmtree(target, ignore_errors=True)
         make_folder(target / "masks")
         for index in self.indices:
             _link(self.masks / mask_name(index), target / "masks" / mask_name(index))
+        for name, path in exports.items():
+            make_folder(target / _EXPORTS)
+            _link(path, target / _EXPORTS / name)
         for name in reversed(_FILES):  # with its report, the version counts
             if (self.folder / name).exists():
                 _link(self.folder / name, target / name)
-        sync_files([*(target / "masks").iterdir(), *(path for path in target.iterdir() if path.is_file())])
+        sync_files(path for path in target.rglob("*") if path.is_file())
         return number
 
 
@@ -143,6 +156,10 @@ def undo(folder: Path) -> int:
     for path in (folder / "masks").glob("*.png"):
         if path.stem.isdecimal() and path.name not in kept:
             path.unlink()
+    outputs = json.loads((version / "report.json").read_bytes()).get("outputs") or {}
+    for path in (version / _EXPORTS).glob("*"):
+        if outputs.get(path.name) is not None and Path(outputs[path.name]).parent.is_dir():
+            _link(path, Path(outputs[path.name]))
     for name in reversed(_FILES):
         if (version / name).exists():
             _link(version / name, folder / name)

@@ -32,7 +32,8 @@ def main() -> int:
     if uv is None:
         print("make_lock: uv is not installed; install it with `pip install uv`", file=sys.stderr)
         return 1
-    command = [uv, "pip", "compile", "pyproject.toml", "--extra", "postgres", "--constraint", "constraints.txt"]
+    command = [uv, "pip", "compile", "pyproject.toml", "--constraint", "constraints.txt"]
+    command += ["--extra", "postgres", "--extra", "s3"]
     command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--quiet"]
     lock = subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout
     LOCK.write_text(HEADER + without_torch(lock), encoding="utf-8")

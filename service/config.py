@@ -24,6 +24,8 @@ PATH_PREFIX = re.compile(r"(?:/[\w.~-]{1,64}){1,8}", re.ASCII)
 """A path under which a proxy may offer the service."""
 _OTHER_VARIABLES = {"KEYMASK_URL", "KEYMASK_API_KEY", "KEYMASK_SHARED_DIR"}
 """Variables that the Python client and the tests read."""
+_CREDENTIAL_FILES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+"""Variables with the path of a file that libraries of object stores read."""
 _LIBRARY_VARIABLES = (
     "HOME", "LANG", "LC_", "TZ", "TMPDIR", "XDG_CACHE_HOME", "LD_LIBRARY_PATH", "NUMBA_", "OMP_", "OPENBLAS_",
     "MALLOC_",
@@ -130,11 +132,22 @@ class Settings(BaseSettings):
     storage_dir: Annotated[
         Path | None, Field(description="folder of videos and masks; by default `KEYMASK_HOME`/service/files")
     ] = None
+    storage: Annotated[
+        str | None,
+        Field(
+            description="object store of videos and masks, such as s3://bucket/prefix; its endpoint, region and "
+            "credentials are those of the variables `AWS_*`. `KEYMASK_STORAGE_DIR` then only has copies"
+        ),
+    ] = None
+    storage_redirects: Annotated[
+        bool,
+        Field(description="redirect downloads of results to the object store, with a URL that holds for five minutes"),
+    ] = False
     storage_quota: Annotated[
         ByteSize | None,
         Field(
             description="largest size of all jobs, uploads and results together, such as 50GiB",
-            json_schema_extra={"shown": "80% of the disk"},
+            json_schema_extra={"shown": "80% of the disk; 1 TiB in an object store"},
         ),
     ] = None
     storage_share: Annotated[
@@ -204,6 +217,18 @@ class Settings(BaseSettings):
         ByteSize,
         Field(gt=0, description="least bytes per second of an upload, which may fall behind by 30 seconds"),
     ] = ByteSize(2 << 10)
+
+    url_hosts: Annotated[
+        str,
+        Field(
+            description="hosts whose https:// URLs may be given in place of a video, separated by commas: names, "
+            "*.example.com for all below one, * for every public host; s3://bucket for objects of a bucket. Without "
+            "any, no URL is read"
+        ),
+    ] = ""
+    url_seconds: Annotated[
+        float, Field(gt=0, description="time limit for reading a URL that was given in place of a video, in seconds")
+    ] = 600.0
 
     inspect_processes: Annotated[
         int,
@@ -285,6 +310,11 @@ class Settings(BaseSettings):
         return tuple(name.lower() for name in _items(self.allowed_hosts))
 
     @property
+    def url_host_list(self) -> tuple[str, ...]:
+        """Hosts and buckets whose URLs may be given in place of a video."""
+        return tuple(_items(self.url_hosts))
+
+    @property
     def only_local(self) -> bool:
         """Whether only this machine can reach the service."""
         host = self.host if self.published is None else self.published.rpartition(":")[0].strip("[]")
@@ -344,6 +374,11 @@ def library_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(_LIBRARY_VARIABLES)} | {
         "OPENBLAS_NUM_THREADS": "1"  # its threads would start at the import, before the process is confined
     }
+
+
+def credential_folders() -> list[Path]:
+    """Return the folders of files that the libraries of object stores read credentials from, such as those of pods."""
+    return [Path(os.environ[name]).parent for name in _CREDENTIAL_FILES if os.environ.get(name)]
 
 
 def digest_of_key(key: str) -> str:

@@ -16,6 +16,7 @@ ServiceError
 ├── JobTooLongError          a job would clearly take longer than allowed
 ├── JobTimeoutError          a job ran longer than allowed
 ├── StorageFullError         the quota or the disk is used up
+├── StorageUnavailableError  the object store does not answer at the moment
 ├── UrlNotAllowedError       a URL leads where the service may not connect to
 ├── UrlUnavailableError      a URL cannot be read
 ├── ProblemError             names its HTTP problem itself, see `service.problems`
@@ -117,6 +118,10 @@ class StorageFullError(ServiceError):
     """The quota or the disk is used up."""
 
 
+class StorageUnavailableError(ServiceError):
+    """The object store does not answer at the moment."""
+
+
 class UrlNotAllowedError(ServiceError):
     """The URL leads where the service may not connect to."""
 
@@ -184,6 +189,7 @@ ERROR_MAPPINGS: tuple[tuple[type[BaseException], ErrorMapping], ...] = (
     (JobTooLongError, ErrorMapping(BAD_INPUT, "job-too-long")),
     (JobTimeoutError, ErrorMapping(FAILED, "job-timeout")),
     (StorageFullError, ErrorMapping(FAILED, "storage-full")),
+    (StorageUnavailableError, ErrorMapping(FAILED, "storage-unavailable")),
     (UrlNotAllowedError, ErrorMapping(BAD_INPUT, "url-not-allowed")),
     (UrlUnavailableError, ErrorMapping(FAILED, "url-unavailable")),
     (WorkerDiedError, ErrorMapping(FAILED, "worker-died")),

@@ -110,6 +110,9 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "database-unavailable": ProblemType(
         HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer at the moment", retry_after=5
     ),
+    "storage-unavailable": ProblemType(
+        HTTPStatus.SERVICE_UNAVAILABLE, "The object store does not answer at the moment", retry_after=5
+    ),
     "internal-error": ProblemType(HTTPStatus.INTERNAL_SERVER_ERROR, "The service failed; its log has the details"),
 }
 

@@ -18,8 +18,11 @@ THREADS = 4
 """Concurrent brief calls per event loop."""
 LARGE_THREADS = 2
 """Concurrent calls per event loop that hold a large piece of a file in memory."""
+WAITING_THREADS = 16
+"""Concurrent calls per event loop that wait for other servers; further ones wait for these."""
 _limiter: RunVar[CapacityLimiter] = RunVar("keymask_threads")
 _large_limiter: RunVar[CapacityLimiter] = RunVar("keymask_large_threads")
+_waiting_limiter: RunVar[CapacityLimiter] = RunVar("keymask_waiting_threads")
 
 
 def brief_calls() -> CapacityLimiter:
@@ -51,4 +54,13 @@ async def in_large_thread(function: Callable[Args, Result], *args: Args.args, **
     """Run a function that holds a large piece of a file in memory in one of few threads, which delay no brief call."""
     call: Callable[[], Any] = partial(function, *args, **kwargs)
     result: Result = await anyio.to_thread.run_sync(call, limiter=_get_limiter(_large_limiter, LARGE_THREADS))
+    return result
+
+
+async def in_waiting_thread(function: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
+    """Run a function that waits for another server for long. Who cancels it does not wait; it must end by itself."""
+    call: Callable[[], Any] = partial(function, *args, **kwargs)
+    result: Result = await anyio.to_thread.run_sync(
+        call, limiter=_get_limiter(_waiting_limiter, WAITING_THREADS), abandon_on_cancel=True
+    )
     return result

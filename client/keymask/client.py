@@ -119,7 +119,8 @@ class Client:
         The job is canceled if this call is interrupted, for example by Ctrl-C.
 
         Args:
-            video: Path, bytes or binary file object of a video.
+            video: Path, bytes or binary file object of a video; or its URL, "https://..." or "s3://...", if the
+                service reads from there.
             mask: Path or bytes of a picture, PIL image, or array, such as object ids [height, width]. Without it,
                 `prompt`, `prompts`, `box` or `boxes` marks the objects.
             progress: True shows a line on the terminal; a function is called with the job at every change.

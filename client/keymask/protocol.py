@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
+from typing import Any, BinaryIO, TypeAlias, TypeGuard, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
@@ -52,7 +52,8 @@ class UploadedVideo:
 
 
 VideoLike: TypeAlias = "VideoFile | UploadedVideo"
-"""A video file, or what `upload` has returned."""
+"""A video file, a URL that the service reads ("https://..." or "s3://..."), or what `upload` has returned."""
+_URL_BEGINNINGS = ("https://", "s3://")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Upload:
         with self._content() as content:
             if isinstance(self.video, UploadedVideo):
                 files["upload"] = (None, self.video.id)
+            elif is_url(self.video):
+                files["url"] = (None, self.video)
             else:
                 files["video"] = (self._name(), content, "application/octet-stream")
             yield {"data": {name: text for name, text in texts.items() if text is not None}, "files": files}
@@ -91,11 +94,18 @@ class Upload:
         return name.encode(errors="replace").decode()  # a name that is not UTF-8 can be opened, but not sent
 
     def _content(self) -> AbstractContextManager[Any]:
+        if is_url(self.video):
+            return nullcontext()
         if isinstance(self.video, str | os.PathLike):
             return Path(self.video).open("rb")
         if not isinstance(self.video, bytes | UploadedVideo):
             self.video.seek(0)
         return nullcontext(self.video)
+
+
+def is_url(video: VideoLike) -> TypeGuard[str]:
+    """Return whether a video is named by a URL, which the service reads."""
+    return isinstance(video, str) and video.startswith(_URL_BEGINNINGS)
 
 
 @dataclass(frozen=True)

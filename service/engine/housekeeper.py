@@ -9,7 +9,7 @@ from contextlib import suppress
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.engine.wall_clock import SettledClock
-from service.errors import JobNotFoundError
+from service.errors import JobNotFoundError, StorageUnavailableError
 from service.jobs.store import JobStore
 from service.storage.job_files import Storage
 
@@ -63,12 +63,13 @@ def _for_each(job_ids: Iterable[str], action: Callable[[str], None]) -> int:
 
     Raises:
         SQLAlchemyError: The database fails, which is no fault of a job.
+        StorageUnavailableError: The object store is away.
     """
     done = 0
     for job_id in job_ids:
         try:
             action(job_id)
-        except SQLAlchemyError:
+        except (SQLAlchemyError, StorageUnavailableError):
             raise
         except Exception:
             _log.warning("housekeeping of a job failed", extra={"job_id": job_id}, exc_info=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from service.config import credential_folders
 from service.engine.messages import Assignment
 from service.logs import configure_logging
 from service.processes import become_child
@@ -57,7 +58,7 @@ def _confine(assignment: Assignment) -> None:
     if is_file and url.database:
         writable += [Path(url.database).absolute().parent, Path(url.database).resolve().parent]
     try:
-        confine_worker(_readable(assignment), writable, network=not is_file)
+        confine_worker(_readable(assignment), writable, network=not is_file or settings.storage is not None)
     except OSError as error:
         _log.warning("the worker is not confined", extra={"reason": str(error)})
 
@@ -69,5 +70,7 @@ def _readable(assignment: Assignment) -> Iterator[Path]:
         yield Path(assignment.config.model.weights).expanduser().absolute()
     yield assignment.config.settings.weights_dir
     yield from (Path.home() / name for name in _DATABASE_FILES)
+    if assignment.config.settings.storage is not None:
+        yield from credential_folders()
     for value in make_url(assignment.database_url).query.values():  # such as sslrootcert
         yield from (Path(text) for text in ((value,) if isinstance(value, str) else value) if text.startswith("/"))

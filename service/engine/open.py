@@ -18,6 +18,7 @@ from service.errors import UsageError
 from service.jobs.store import JobStore
 from service.run.model_loader import ModelChoice
 from service.storage.job_files import Storage
+from service.storage.open import open_storage
 from vos.runtime.durable import make_folder
 
 
@@ -51,9 +52,8 @@ def open_store(settings: Settings) -> tuple[JobStore, Storage]:
         store = JobStore(settings.database, retention=timedelta(seconds=settings.retention_seconds))
     except (SQLAlchemyError, ImportError) as error:
         raise UsageError(f"the job database cannot be opened: {error}") from error
-    storage = Storage(
-        settings.files_dir,
-        quota=settings.storage_quota,
+    storage = open_storage(
+        settings,
         share=settings.storage_share,
         owners=store.owners,
         lease_seconds=settings.lease_seconds,

@@ -225,7 +225,8 @@ class Supervisor:
         del self._releases[name]
 
     def _release_claim(self, claim: Claim, why: Release) -> None:
-        segments = None if claim.segments is None else settle(self._storage.job(claim.job_id), claim.segments)[0]
+        files = self._storage.job(claim.job_id)
+        segments = None if claim.segments is None or files.is_copy else settle(files, claim.segments)[0]
         job = self._store.release(claim, why, segments=segments)
         if job is None:
             return

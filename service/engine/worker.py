@@ -19,17 +19,26 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.engine.attempts.attempt import Attempt, AttemptLimits
 from service.engine.attempts.correction_run import CorrectionRun
 from service.engine.attempts.job_run import JobRun
+from service.engine.attempts.publishing import tolerate
 from service.engine.lease import Lease
 from service.engine.messages import Assignment, Ended, Heartbeat, NotReady, Ready
 from service.engine.reporting import CanceledError, DrainedError, Inbox, Observer, retry_change
-from service.errors import DISK_FULL, LostJobError, RunError, StorageFullError, error_mapping, message_of
+from service.errors import (
+    DISK_FULL,
+    LostJobError,
+    RunError,
+    StorageFullError,
+    StorageUnavailableError,
+    error_mapping,
+    message_of,
+)
 from service.jobs.claims import Release
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobStatus
 from service.run.model_loader import LoadedModel, ModelLoader
 from service.run.resume.state import delete_state
 from service.storage.correction_files import delete_parent_log
-from service.storage.job_files import Storage
+from service.storage.open import open_storage
 from vos.runtime.durable import remove_parts
 from vos.types import Options
 
@@ -68,7 +77,7 @@ class Worker:
             max_seconds=settings.job_seconds,
         )
         self._store = JobStore(assignment.database_url, retention=assignment.retention, migrate=False)
-        self._storage = Storage(assignment.storage_root)
+        self._storage = open_storage(settings, root=assignment.storage_root)
         self._needs_replacement = False
         self._load: ModelLoader = _import(assignment.config.loader)
         signal.signal(signal.SIGTERM, self._on_terminate)
@@ -148,6 +157,10 @@ class Worker:
             return partial(self._store.release, job.claim, Release.RETURNED, segments=run.segments)
         except CanceledError:
             return partial(move, JobStatus.CANCELED, segments=run.segments)
+        except StorageUnavailableError as error:  # where it could not be left out; the job is not at fault
+            _log.warning("job returned", extra={"job_id": job.id, "reason": str(error)[:200]})
+            self._inbox.wait(_MAX_IDLE_SECONDS)
+            return partial(self._store.release, job.claim, Release.RETURNED, segments=run.segments)
         except Exception as error:
             failure = self._failure(job, error)
             if failure.is_final:
@@ -184,6 +197,7 @@ class Worker:
         for fence in files.attempts("state", before=job.fence + 1):
             delete_state(files.state(fence))
         delete_parent_log(files)
+        tolerate(files.discard_states)
         remove_parts(files.folder)
 
     def _load_for(self, job: Job, options: Options) -> LoadedModel:

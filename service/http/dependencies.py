@@ -24,7 +24,7 @@ _bearer = HTTPBearer(auto_error=False, description="An API key, if the service r
 
 COMMON = (
     "invalid-request", "unauthorized", "host-not-allowed", "origin-not-allowed", "bad-request", "method-not-allowed",
-    "database-unavailable", "internal-error",
+    "database-unavailable", "storage-unavailable", "internal-error",
 )  # fmt: skip
 """Problem types that any call may be answered with."""
 VIDEO_UPLOAD = (

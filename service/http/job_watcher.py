@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.errors import JobNotFoundError
+from service.errors import JobNotFoundError, StorageUnavailableError
+from service.http.streaming.fetched import in_files_thread
 from service.jobs.store import JobStore
 from service.jobs.types import Job
 from service.problems import ProblemError
@@ -179,11 +180,11 @@ class JobWatcher:
         while not watch.snapshot.final and not self.closing:
             watch.poll_now.clear()
             try:
-                watch.publish(await in_thread(self._poll, job_id))
+                watch.publish(await in_files_thread(self._storage.job(job_id), self._poll, job_id))
                 pause = PERIOD_SECONDS
             except Exception as error:  # for example a database that is away for a moment: the next poll may succeed
                 pause = min(2 * pause, _MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
-                defect = None if isinstance(error, SQLAlchemyError) else error
+                defect = None if isinstance(error, (SQLAlchemyError, StorageUnavailableError)) else error
                 extra = {"job_id": job_id, "reason": f"{type(error).__name__}: {error}"[:200]}
                 _log.warning("cannot poll a job", extra=extra, exc_info=defect)
             await asyncio.sleep(self.followers * SECONDS_PER_FOLLOWER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -11,13 +12,15 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
-from service.errors import IdempotencyConflictError, QueueFullError, TooManyJobsError
+from service.errors import IdempotencyConflictError, QueueFullError, StorageUnavailableError, TooManyJobsError
 from service.http.context import Services
 from service.http.limits.disconnect import while_connected
 from service.http.limits.places import share_of
 from service.http.multipart import Part, announced_bytes, receive_form
 from service.http.streaming.form_video import MAX_ID_BYTES, find_upload, link_video
+from service.http.streaming.url_video import receive_url
 from service.jobs.types import Job, JobProgress, new_job_id
+from service.net.input_urls import MAX_URL_BYTES
 from service.problems import ProblemError
 from service.prompts.shapes import Shapes, frames_of, parse_shapes
 from service.run.options import JobOptions, on_marked_frame
@@ -76,6 +79,7 @@ async def _receive_job(
         parts = {
             "video": Part(int(services.settings.max_upload_bytes), files.video, required=False),
             "upload": Part(MAX_ID_BYTES, required=False),
+            "url": Part(MAX_URL_BYTES, required=False),
             "mask": Part(int(services.settings.max_mask_bytes), files.mask, required=False),
             "prompt": Part(MAX_PROMPT_BYTES, required=False),
             "options": Part(_MAX_OPTIONS_BYTES, required=False),
@@ -88,6 +92,9 @@ async def _receive_job(
         upload = await find_upload(services, caller, parts)
         if upload is not None:
             await in_thread(link_video, upload, files)
+        if parts["url"].given:
+            url = bytes(parts["url"].text).decode("utf-8", "replace").strip()
+            await while_connected(request, receive_url(url, files.video, services.settings, space.charge))
         options = read_options(bytes(parts["options"].text))
         check_model(services, options)
         notes: tuple[str, ...] = ()
@@ -111,7 +118,8 @@ async def _receive_job(
         job = _new_job(options, replace(inspected, notes=notes + inspected.notes), digest, caller, key)
         settings = services.settings
         await in_thread(services.store.check_time, job, options.model or settings.model, settings.job_seconds)
-        await anyio.to_thread.run_sync(files.sync)  # a long wait, so in no thread for brief calls
+        # a long wait, so in no thread for brief calls
+        await anyio.to_thread.run_sync(services.storage.persist, files, job.id)
         stored = await in_thread(store_job, services, files, space, job)
         if upload is not None:
             await in_thread(services.storage.uploads.delete, upload.id)
@@ -212,12 +220,14 @@ def store_job(services: Services, files: JobFiles, space: Reservation, job: Job)
     try:
         stored, new = _create(services, job)
     except _REFUSALS:
-        services.storage.delete(job.id)
+        with suppress(StorageUnavailableError):  # the sweep deletes them later
+            services.storage.delete(job.id)
         raise
     if new:
         services.engine.wake()
     else:
-        services.storage.delete(job.id)
+        with suppress(StorageUnavailableError):
+            services.storage.delete(job.id)
     return SubmittedJob(stored, new)
 
 

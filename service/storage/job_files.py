@@ -23,9 +23,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import ClassVar
 
+from service.jobs.types import LogSegment
 from service.storage.change_watch import ChangeWatch
+from service.storage.job_sizes import JobSizes, Sizes
 from service.storage.pulse import Pulse, latest_touch
+from service.storage.result_files import stat_result, store_result
 from service.storage.space import Reservation, Space
 from service.storage.uploads import StoredUpload, Uploads
 from vos.runtime.durable import is_part, make_folder, sync_files, sync_folder
@@ -36,9 +40,16 @@ _PROCESS = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True, slots=True)
 class JobFiles:
-    """Paths of the files of one job or upload."""
+    """Paths of the files of one job or upload.
+
+    Attributes:
+        folder: Their folder.
+        is_copy: Whether it only has copies of what counts, on this machine (`service.storage.objects`). Without that,
+            the methods that fetch and publish have nothing to do.
+    """
 
     folder: Path
+    is_copy: ClassVar[bool] = False
 
     @property
     def video(self) -> Path:
@@ -104,12 +115,71 @@ class JobFiles:
         """Wait until all files of an upload are on the disk."""
         sync_files(self.folder.iterdir())
 
+    def fetch(self, on_block: Callable[[], None] = lambda: None, *, parent_masks: bool = False) -> None:
+        """Wait until the inputs of the job are in the folder.
+
+        Args:
+            on_block: Called from time to time.
+            parent_masks: Whether the masks of the job that a correction corrects are needed, too.
+
+        Raises:
+            FileNotFoundError: The job was deleted.
+            StorageUnavailableError: The inputs cannot be read at the moment.
+        """
+
+    def log_size(self, segment: LogSegment) -> int:
+        """Return how many bytes of a segment of the mask log count and are in the folder, if need be after a while.
+
+        Raises:
+            StorageUnavailableError: The masks cannot be read at the moment.
+        """
+        try:
+            size = self.mask_log(segment.fence).stat().st_size
+        except FileNotFoundError:
+            size = 0
+        return size if segment.bytes is None else min(size, segment.bytes)
+
+    def fetch_states(self, before: int) -> None:
+        """Wait until the resume states of the attempts with lower fences are in the folder."""
+
+    def publish_masks(self, fence: int, start: int, end: int) -> None:
+        """Store the bytes from `start` to `end` of the masks of an attempt, so that they can be counted.
+
+        Raises:
+            LostJobError: Another process writes with this fence.
+            StorageUnavailableError: They cannot be stored at the moment.
+        """
+
+    def publish_state(self, fence: int) -> None:
+        """Store the resume state of an attempt.
+
+        Raises:
+            StorageUnavailableError: It cannot be stored at the moment.
+        """
+
+    def discard_states(self) -> None:
+        """Delete what only attempts need, where other machines see it."""
+
+    def find_result(self, name: str) -> os.stat_result | None:
+        """Return the stat of a result file that is whole and in the folder, None if there is none."""
+        return stat_result(self.result(name))
+
+    def store_result(self, part: Path, name: str, media_type: str) -> None:  # noqa: ARG002
+        """Give a complete result file its name."""
+        store_result(part, self.result(name))
+
+    def sign_result(self, name: str) -> str | None:  # noqa: ARG002
+        """Return a URL at which anybody can read a result for a few minutes, None if there is none."""
+        return None
+
 
 class Storage:
     """All files of the service.
 
     Args:
         root: Folder of all files, created if missing.
+        uploads: Folder of uploads in several requests, by default in that folder.
+        sizes: Sizes of the jobs, by default of their folders.
         quota: Largest total size of all files in bytes; None sets a share of the disk.
         share: Largest share of the quota for one API key.
         reserve: Bytes to keep free on the disk for the database and running jobs.
@@ -125,6 +195,8 @@ class Storage:
         self,
         root: Path,
         *,
+        uploads: Path | None = None,
+        sizes: Sizes | None = None,
         quota: int | None = None,
         share: float = 1.0,
         reserve: int = 64 << 20,
@@ -145,14 +217,14 @@ class Storage:
         self._parts: ChangeWatch[Path] = ChangeWatch()
         self._parts_due = 0.0
         published = self._own.with_name(f"{self._own.name}.reserved")
-        self.uploads = Uploads(self.root / "uploads", upload_seconds)
+        self.uploads = Uploads(uploads or self.root / "uploads", upload_seconds)
         self.space = Space(
             self.root,
             published,
+            sizes or JobSizes(self._jobs, owners),
             quota=quota,
             share=share,
             reserve=reserve,
-            owners=owners,
             promised=self.uploads.promised,
         )
 
@@ -204,11 +276,18 @@ class Storage:
             raise
         return upload
 
-    def adopt(self, upload: JobFiles, job_id: str) -> JobFiles:
-        """Move an upload to the folder of a job, in one durable rename, before the job is created in the store.
+    def persist(self, upload: JobFiles, job_id: str, *, video_of: str | None = None) -> None:  # noqa: ARG002
+        """Wait until the files of an upload are stored for a job, which `adopt` requires. This may take long.
 
-        The files of the upload must be on the disk (`JobFiles.sync`).
+        Args:
+            upload: The upload.
+            job_id: Id of the job.
+            video_of: Id of a job whose video is the same file.
         """
+        upload.sync()
+
+    def adopt(self, upload: JobFiles, job_id: str) -> JobFiles:
+        """Move an upload to the folder of a job, in one durable rename, before the job is created in the store."""
         files = self.job(job_id)
         upload.folder.rename(files.folder)
         sync_folder(self._jobs)
@@ -220,7 +299,10 @@ class Storage:
         self.space.forget(job_id)
 
     def job_ids(self) -> list[str]:
-        """Return the ids of all jobs that have a folder."""
+        """Return the ids of all jobs that have files."""
+        return self._folders()
+
+    def _folders(self) -> list[str]:
         return [entry.name for entry in os.scandir(self._jobs) if _JOB_ID.fullmatch(entry.name)]
 
     def sweep(self, owned: Collection[str], candidates: Collection[str]) -> list[str]:
@@ -264,7 +346,7 @@ class Storage:
         if (now := time.monotonic()) < self._parts_due:
             return
         self._parts_due = now + 5 * self._lease_seconds
-        parts = {path: change for job_id in self.job_ids() for path, change in _parts_of(self.job(job_id))}
+        parts = {path: change for job_id in self._folders() for path, change in _parts_of(self.job(job_id))}
         for path, age in self._parts.observe(parts).items():
             if age >= 10 * self._lease_seconds:
                 path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from vos.runtime.durable import is_part
 
@@ -28,6 +29,16 @@ class _Measured:
     size: int
     changed: tuple[int, ...]
     at: float
+
+
+class Sizes(Protocol):
+    """Sizes of all jobs; `JobSizes` documents the methods."""
+
+    def total(self) -> int: ...  # noqa: D102
+    def total_of(self, owner: str) -> int: ...  # noqa: D102
+    def measure(self, name: str, owner: str | None) -> None: ...  # noqa: D102
+    def forget(self, name: str) -> None: ...  # noqa: D102
+    def refresh(self, *, shared: bool = False) -> None: ...  # noqa: D102
 
 
 class JobSizes:

@@ -172,12 +172,7 @@ class MaskLogView:
         """Yield what counts of each file at this moment."""
         start = 0
         for segment in self.segments:
-            path = self.files.mask_log(segment.fence)
-            try:
-                size = path.stat().st_size
-            except FileNotFoundError:
-                size = 0
-            part = _Part(path, start, size if segment.bytes is None else min(size, segment.bytes))
+            part = _Part(self.files.mask_log(segment.fence), start, self.files.log_size(segment))
             yield part
             start += part.size
 

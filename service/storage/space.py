@@ -16,14 +16,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 
 from service.errors import DISK_FULL, StorageFullError
-from service.storage.job_sizes import JobSizes
+from service.storage.job_sizes import Sizes
 
 DISK_SHARE = 0.8
 """Share of the disk that all files may use if no quota is set."""
@@ -37,10 +37,10 @@ class Space:
     Args:
         root: Folder of all files.
         published: File that shows other processes what this one has reserved.
+        sizes: Sizes of the jobs.
         quota: Largest total size in bytes. None sets `DISK_SHARE` of the disk.
         share: Largest share of the quota that the jobs and uploads of one API key may use.
         reserve: Bytes to keep free on the disk.
-        owners: Returns the API key of each of the given jobs that exist, "" for a job without a key.
         promised: Returns the bytes that uploads will have when they are complete, per API key, and how many of all are
             not yet written.
     """
@@ -49,11 +49,11 @@ class Space:
         self,
         root: Path,
         published: Path,
+        sizes: Sizes,
         *,
         quota: int | None,
         share: float,
         reserve: int,
-        owners: Callable[[Collection[str]], Mapping[str, str]],
         promised: Callable[[], tuple[Counter[str], int]] = lambda: (Counter(), 0),
     ) -> None:
         self._root = root
@@ -62,7 +62,7 @@ class Space:
         self._share = share
         self._reserve = reserve
         self._promised = promised
-        self._sizes = JobSizes(root / "jobs", owners)
+        self._sizes = sizes
         self._open: set[Reservation] = set()
         # One reservation is decided at a time, which may take a measurement; releasing must not wait for that.
         self._deciding = Lock()

@@ -22,7 +22,8 @@ def batch_command(
     videos: Annotated[
         list[str],
         typer.Argument(
-            help="Videos, folders of numbered pictures, folders of these, or patterns such as 'clips/*.mp4'.",
+            help="Videos, folders of numbered pictures, folders of these, patterns such as 'clips/*.mp4', or URLs from "
+            "KEYMASK_URL_HOSTS.",
             show_default=False,
         ),
     ],
@@ -73,7 +74,7 @@ def batch_command(
     if options.changes_polygons and "polygons" not in writes:
         raise UsageError("--polygon-tolerance changes polygons; give --export polygons too")
     tasks = plan_batch(videos, masks, out, options, writes=writes, force=force, resume=resume)
-    inputs = [path for task in tasks for path in (task.video, task.mask)]
+    inputs = [path for task in tasks for path in (None if task.url else task.video, task.mask)]
     check_paths(inputs, {REPORT_NAME: out / REPORT_NAME, "--json": json_path(json_file)})
     settings, console = load_settings(), text_console(json_file)
     compile_once(settings)

@@ -42,7 +42,8 @@ def worker_command(
         devices_here = [worker.device for worker in engine.workers()]
         console = text_console(json_file)
         console.print(
-            f"keymask is running jobs on {', '.join(devices_here)}, files in {settings.files_dir}; stop it with Ctrl-C"
+            f"keymask is running jobs on {', '.join(devices_here)}, files in {settings.storage or settings.files_dir}; "
+            "stop it with Ctrl-C"
         )
         write_json({"devices": devices_here, "pid": os.getpid()}, json_file)
         while not stop.wait(0.5):

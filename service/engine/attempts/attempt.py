@@ -7,9 +7,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from codec.types import CompressedFrame
+from service.engine.attempts.publishing import Publisher, insist, tolerate
 from service.engine.reporting import Observer
 from service.errors import JobTimeoutError, MasksTooLargeError, TooManyFramesError
 from service.jobs.types import Job, JobProgress, LogSegment
@@ -78,6 +80,7 @@ class Attempt(ABC):
         self._limits = limits
         self._fence = job.fence
         self._log: MaskLog | None = None
+        self._publisher = Publisher(files, job.fence, self._count)
         self._earlier: tuple[LogSegment, ...] | None = None
         self._began = time.monotonic()
         self._new = 0
@@ -105,12 +108,39 @@ class Attempt(ABC):
         """What counts of the mask log when this attempt ends now."""
         if self._earlier is None or self._log is None:
             return self._job.segments
-        return (*self._earlier, LogSegment(self._fence, self._log.size)) if self._log.size else self._earlier
+        size = self._publisher.published if self._files.is_copy else self._log.size
+        return (*self._earlier, LogSegment(self._fence, size)) if size else self._earlier
 
     def _keep(self, earlier: tuple[LogSegment, ...]) -> None:
         """Decide what counts of the mask log beside the segment of this attempt."""
-        self._observer.set_segments((*earlier, LogSegment(self._fence)))
+        # In files that only this machine sees, nothing counts before it is published.
+        self._observer.set_segments((*earlier, LogSegment(self._fence, 0 if self._files.is_copy else None)))
         self._earlier = earlier
+
+    def _count(self, size: int) -> None:
+        self._observer.set_segments((*(self._earlier or ()), LogSegment(self._fence, size)))
+
+    def _fetch(self) -> None:
+        """Wait until everything that the attempt reads is in the job's folder."""
+
+        def fetch() -> None:
+            self._files.fetch(report, parent_masks=True)
+            self._files.fetch_states(self._fence)
+            for segment in self._job.segments:
+                self._files.log_size(segment)
+
+        report = partial(self._report, "loading")
+        insist(fetch, report)
+
+    def _sync(self, log: MaskLog) -> None:
+        """Wait until all masks so far are on the disk and count."""
+        log.sync()
+        self._publisher.publish(log)
+
+    def _end(self, log: MaskLog) -> None:
+        """Wait until the masks of an attempt that ends are on the disk, and let them count if that is possible now."""
+        log.sync()
+        tolerate(partial(self._publisher.publish, log))
 
     def _check_frame(self, frame: CompressedFrame) -> None:
         """Enforce the limit of frames, and report before the first mask too, so the job can be stopped at any time."""
@@ -140,6 +170,8 @@ class Attempt(ABC):
 
     def _finished(self, report: dict[str, Any], frames: int | None) -> JobOutcome:
         """Write the report, after which the job may be called succeeded; return the outcome."""
+        assert self._log is not None
+        insist(partial(self._publisher.publish, self._log), partial(self._report, "segmenting"))
         write_durably(self._files.report(self._fence), (json.dumps(report, indent=2) + "\n").encode())
         progress = JobProgress(self._done, self._done, "finished", self._fps, self._seconds)
         return JobOutcome(report, progress, frames)

@@ -44,6 +44,7 @@ class CorrectionRun(Attempt):
             CodecError, VosError, ServiceError: The job fails.
         """
         self._report("loading")
+        self._fetch()
         parent, prompts = read_parent(self._files), read_prompts(self._files)
         assert prompts is not None, "a correction has stored prompts"
         masks = IndexedMaskLines(parent.lines)
@@ -67,10 +68,11 @@ class CorrectionRun(Attempt):
                     self._observer.check_claim()
                     self._write(item, log, review, run.info)
                     self._check_size(log)
+                    self._publisher.publish_if_due(log)
                     self._new += 1
                     self._report("segmenting")
             finally:
-                log.sync()
+                self._end(log)
             return self._finish(run, parent, prompts, review)
 
     @property

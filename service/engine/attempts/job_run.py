@@ -8,10 +8,12 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from service.engine.attempts.attempt import Attempt, JobOutcome, public_description, stage_with_share
+from service.engine.attempts.publishing import tolerate
 from service.engine.reporting import DrainedError
 from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
@@ -46,6 +48,7 @@ class JobRun(Attempt):
             CodecError, VosError, ServiceError: The job fails.
         """
         self._report("loading")
+        self._fetch()
         stored = read_prompts(self._files)
         run = segment(
             self._files.video,
@@ -62,7 +65,8 @@ class JobRun(Attempt):
                 run,
                 fingerprint=self._fingerprint(run.model),
                 min_seconds=self._limits.state_seconds,
-                sync=log.sync,
+                sync=partial(self._sync, log),
+                on_saved=self._publisher.publish_state,
             )
             self._restore(state, log)
             try:
@@ -74,10 +78,10 @@ class JobRun(Attempt):
                     self._report("segmenting")
             except DrainedError:
                 self._observer.check_claim()
-                state.save()
+                tolerate(state.save)
                 raise
             finally:
-                log.sync()
+                self._end(log)
             return self._finish(run)
 
     @property
@@ -137,7 +141,8 @@ class JobRun(Attempt):
         log.append(mask)
         self._check_size(log)
         self._new += 1
-        state.save_if_due()
+        self._publisher.publish_if_due(log)
+        tolerate(state.save_if_due)
         self._write_seconds += time.monotonic() - began
 
     def _finish(self, run: Segmentation) -> JobOutcome:

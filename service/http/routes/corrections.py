@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import anyio
@@ -22,6 +23,7 @@ from service.http.limits.places import share_of
 from service.http.problem_responses import document_problems
 from service.http.routes.jobs import CREATED, POLL_SECONDS, IdempotencyKey, headers_of, job_response
 from service.http.schemas import JobVersions, JobView
+from service.http.streaming.fetched import fetch_inputs, fetch_masks
 from service.http.submission import MAX_PROMPT_BYTES, SubmittedJob, store_job
 from service.jobs.types import Job, JobProgress, JobStatus, new_job_id
 from service.problems import ProblemError
@@ -30,6 +32,7 @@ from service.run.options import JobOptions
 from service.sandbox.handles import Output
 from service.sandbox.marking import store_correction
 from service.storage.correction_files import link_parent
+from service.storage.mask_log_view import MaskLogView
 from service.threads import in_thread
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -208,6 +211,11 @@ async def _submit(services: Services, request: Request, job: Job, shapes: Shapes
     """Link the files of the job, store the prompts, and queue the correction."""
     parent = services.storage.job(job.id)
     with services.storage.upload() as files, services.storage.reserve(job.api_key_id) as space:
+        try:
+            await fetch_inputs(parent)
+        except FileNotFoundError:
+            raise JobNotFoundError(f"job {job.id} was deleted or has expired") from None
+        await fetch_masks(MaskLogView(parent, job.segments))
         await in_thread(link_parent, job, parent, files)
         several = await in_thread(parent.prompts.exists)
         storing = services.inspection_pool.call(
@@ -228,5 +236,5 @@ async def _submit(services: Services, request: Request, job: Job, shapes: Shapes
         replaced = {(item.frame, item.object) for item in marked.objects}
         kept = tuple(item for item in job.prompt if (item.frame, item.object) not in replaced)
         new = replace(new, prompt=kept + marked.objects, notes=marked.notes)
-        await anyio.to_thread.run_sync(files.sync)
+        await anyio.to_thread.run_sync(partial(services.storage.persist, files, new.id, video_of=job.id))
         return await in_thread(store_job, services, files, space, new)

@@ -14,11 +14,12 @@ from service.http.context import Services
 from service.http.dependencies import COMMON, JobDep, ServicesDep, root_of, take_stream_place
 from service.http.problem_responses import document_problems
 from service.http.schemas import JobView
+from service.http.streaming.fetched import fetch_masks
 from service.http.streaming.mask_stream import follow_masks
 from service.jobs.types import Job, JobStatus
 from service.problems import problem_document
 from service.run.options import MAX_INDEX
-from service.storage.mask_log_view import LongLine, frame_of
+from service.storage.mask_log_view import LongLine, MaskLogView, frame_of
 from service.writers.mask_line import EXAMPLE, without_masks
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
@@ -63,6 +64,7 @@ async def read_events(
     request: Request, job: JobDep, services: ServicesDep, last_event_id: LastEventId = None
 ) -> StreamingResponse:
     """The events of a job from its first frame on, or after `Last-Event-ID`."""
+    await fetch_masks(MaskLogView(services.storage.job(job.id), job.segments))  # before the answer begins
     last = last_event_id or ""
     after = int(last) if last.isascii() and last.isdecimal() and len(last) < 10 else -1
     events = _events(services, job, min(after, MAX_INDEX) + 1, root_of(request))

@@ -13,6 +13,7 @@ from service.http.limits.disconnect import while_connected
 from service.http.limits.places import share_of
 from service.http.openapi import BINARY
 from service.http.problem_responses import document_problems
+from service.http.streaming.fetched import fetch_inputs
 from service.http.streaming.frame_pictures import StoredVideo, WantedPicture, make_picture, read_listed_frames
 from service.problems import ProblemError
 from service.run.options import MAX_INDEX
@@ -91,9 +92,9 @@ async def read_job_frame(
 
     Sixteen frames are made at a time, so the neighbors of a frame are answered at once.
     """
-    video = StoredVideo(job.id, services.storage.job(job.id).video)
-    wanted = WantedPicture(video, index, width, format_of(accept))
     try:
+        video = StoredVideo(job.id, (await fetch_inputs(services.storage.job(job.id))).video)
+        wanted = WantedPicture(video, index, width, format_of(accept))
         return await picture_response(request, services, caller, wanted, if_none_match)
     except FileNotFoundError:
         raise ProblemError("job-not-found", f"the job {job.id} was deleted") from None
@@ -108,8 +109,8 @@ async def analyze_job_frame(
     request: Request, job: JobDep, services: ServicesDep, caller: CallerDep, index: FrameIndex
 ) -> Response:
     """What the bitstream says about a frame, from which key frames are chosen. Decodes from the key frame before it."""
-    video = StoredVideo(job.id, services.storage.job(job.id).video)
     try:
+        video = StoredVideo(job.id, (await fetch_inputs(services.storage.job(job.id))).video)
         return await analysis_response(request, services, caller, video, index)
     except FileNotFoundError:
         raise ProblemError("job-not-found", f"the job {job.id} was deleted") from None

@@ -34,6 +34,12 @@ _CREATE_BODY = form_body(
             "type": "string",
             "description": "In place of `video`: id of a complete resumable upload, which then belongs to the job.",
         },
+        "url": {
+            "type": "string",
+            "format": "uri",
+            "description": "In place of `video`: its https:// or s3:// URL, if the service reads from there "
+            "(`KEYMASK_URL_HOSTS`).",
+        },
         "mask": {
             "type": "string",
             "format": "binary",
@@ -59,7 +65,7 @@ _CREATE_BODY = form_body(
     },
 )
 _CREATE_PROBLEMS = (
-    *VIDEO_UPLOAD, "upload-not-found", "upload-incomplete", "invalid-options",
+    *VIDEO_UPLOAD, "upload-not-found", "upload-incomplete", "url-not-allowed", "url-unavailable", "invalid-options",
     "too-many-frames", "video-too-long", "mask-unreadable", "mask-ambiguous",
     "mask-size-mismatch", "mask-unusable", "too-many-objects", "job-too-long", "model-unavailable",
     "idempotency-conflict", "queue-full", "too-many-jobs",

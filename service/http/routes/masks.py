@@ -15,6 +15,7 @@ from service.http.limits.disconnect import while_connected
 from service.http.limits.places import share_of
 from service.http.openapi import BINARY
 from service.http.problem_responses import document_problems
+from service.http.streaming.fetched import fetch_masks
 from service.http.streaming.mask_stream import follow_masks
 from service.jobs.types import Job
 from service.problems import ProblemError
@@ -66,6 +67,7 @@ ToFrame: TypeAlias = Annotated[int | None, Query(ge=0, le=MAX_INDEX, description
 )
 async def stream_masks(job: JobDep, services: ServicesDep, first: FromFrame = 0, to: ToFrame = None) -> Response:
     """Run-length encoded masks of the frames `from` to `to`, exclusive."""
+    await fetch_masks(MaskLogView(services.storage.job(job.id), job.segments))  # before the answer begins
     lines = _lines(services, job, first, MAX_INDEX + 1 if to is None else to)
     return StreamingResponse(lines, media_type="application/x-ndjson", headers=_HEADERS)
 
@@ -101,7 +103,8 @@ async def read_mask_picture(
     if_none_match: Annotated[str | None, Header(description="ETags that the client has.")] = None,
 ) -> Response:
     """The mask of one frame, as soon as it is computed."""
-    log, width, height = MaskLogView(services.storage.job(job.id), job.segments), job.video.width, job.video.height
+    log = await fetch_masks(MaskLogView(services.storage.job(job.id), job.segments))
+    width, height = job.video.width, job.video.height
     line = await in_large_thread(log.find_line, index)
     if line is None:
         state = f"is {job.status} and has no such frame" if job.status.finished else "has not reached it"

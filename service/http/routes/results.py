@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import FileResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
@@ -18,11 +18,10 @@ from service.http.limits.places import share_of
 from service.http.openapi import BINARY
 from service.http.problem_responses import document_problems, problem_response
 from service.http.schemas import ReviewRangeView
+from service.http.streaming.fetched import in_files_thread
 from service.http.streaming.result_build import has_content, joined_build, read_growing
 from service.jobs.types import JobStatus
 from service.problems import ProblemError
-from service.storage.result_files import stat_result
-from service.threads import in_thread
 from service.writers.formats import JOB_FORMATS
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
@@ -51,6 +50,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "headers": _HEADERS,
     },
     304: {"description": "The client already has the file (`If-None-Match`)."},
+    307: {"description": "The file is at `Location`, for five minutes (`KEYMASK_STORAGE_REDIRECTS`)."},
 }
 _REVIEW: dict[int | str, dict[str, Any]] = {
     200: {
@@ -147,10 +147,13 @@ async def read_result(
     until_answered.enter_context(services.streams.take(share_of(request, caller)))
     form = JOB_FORMATS[name]
     filename = f"{job.id}-{form.file}"
-    path = services.storage.job(job.id).result(form.file)
+    files = services.storage.job(job.id)
+    path = files.result(form.file)
+    if services.settings.storage_redirects and (url := await in_files_thread(files, files.sign_result, form.file)):
+        return RedirectResponse(url, headers={"Cache-Control": "no-store"})
     # The masks of a finished job never change, and the same masks make the same file.
     headers = {"ETag": f'"{job.id}-{name}"', "Cache-Control": "private, no-cache"}
-    stat = await in_thread(stat_result, path)
+    stat = await in_files_thread(files, files.find_result, form.file)
     if stat is None:
         with ExitStack() as held:
             held.enter_context(services.builds.take(share_of(request, caller)))
@@ -160,7 +163,7 @@ async def read_result(
                 headers["Content-Disposition"] = f'attachment; filename="{filename}"'
                 return StreamingResponse(read_growing(build, path), media_type=form.media_type, headers=headers)
             await while_connected(request, asyncio.shield(build.task))
-        stat = await in_thread(stat_result, path)
+        stat = await in_files_thread(files, files.find_result, form.file)
     if stat is None:
         raise ProblemError("job-not-found", f"the job {job.id} was deleted")
     return ResultFile(path, media_type=form.media_type, filename=filename, stat_result=stat, headers=headers)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from service.http.context import Services
 from service.http.multipart import Part
+from service.http.streaming.fetched import fetch_inputs
 from service.jobs.types import is_job_id
 from service.problems import ProblemError
 from service.storage.job_files import JobFiles
@@ -18,12 +19,12 @@ MAX_ID_BYTES = 64
 
 
 async def find_upload(services: Services, caller: str | None, parts: Mapping[str, Part]) -> StoredUpload | None:
-    """Return the upload that a form names in place of a video; None if the form has a video.
+    """Return the upload that a form names in place of a video; None if the form has a video or names its URL.
 
     Raises:
-        ProblemError: The form has both, or neither; or there is no such upload, or it is not complete.
+        ProblemError: The form has several of them, or none; or there is no such upload, or it is not complete.
     """
-    if _given(parts, ("video", "upload")) == "video":
+    if _given(parts, ("video", "upload", "url")) != "upload":
         return None
     return complete(await in_thread(services.storage.uploads.get, _text(parts["upload"]), caller))
 
@@ -41,7 +42,11 @@ async def find_video(services: Services, caller: str | None, parts: Mapping[str,
         job_id = _text(parts["job"])
         if not is_job_id(job_id):
             raise video_gone(parts)
-        return services.storage.job((await in_thread(services.store.get, job_id, caller)).id).video
+        job = await in_thread(services.store.get, job_id, caller)
+        try:
+            return (await fetch_inputs(services.storage.job(job.id))).video
+        except FileNotFoundError:
+            raise video_gone(parts) from None
     return files.video
 
 

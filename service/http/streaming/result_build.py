@@ -12,10 +12,10 @@ import anyio
 
 from service.errors import StorageFullError
 from service.http.context import ResultBuild, Services
+from service.http.streaming.fetched import fetch_inputs, fetch_masks
 from service.jobs.types import Job
 from service.sandbox.export import render, render_files
 from service.storage.mask_log_view import MaskLogView
-from service.storage.result_files import store_result
 from service.storage.space import Reservation
 from service.threads import in_thread
 from service.writers.formats import FORMATS
@@ -102,13 +102,15 @@ async def _build(services: Services, job: Job, name: str, part: Path, caller: st
     files = services.storage.job(job.id)
     with services.storage.reserve(job.api_key_id) as space:
         try:
-            await in_thread(space.cover, await in_thread(_estimate, MaskLogView(files, job.segments), name))
+            log = await fetch_masks(MaskLogView((await fetch_inputs(files)), job.segments))
+            await in_thread(space.cover, await in_thread(_estimate, log, name))
             await in_thread(partial(part.parent.mkdir, exist_ok=True))
             async with services.export_pool.turn() as call:
                 services.result_builds[job.id, name].begun = True
                 building = call(render, job, name, render_files(job, files, name, part))
                 await _charge_growth(building, part, space)
-            await anyio.to_thread.run_sync(store_result, part, files.result(FORMATS[name].file))
+            form = FORMATS[name]
+            await anyio.to_thread.run_sync(files.store_result, part, form.file, form.media_type)
             await in_thread(space.keep, job.id)
         except Exception:
             await in_thread(services.store.get, job.id, caller)  # if the job was deleted meanwhile, raise that instead

@@ -11,6 +11,7 @@ from pathlib import Path
 from codec.demux.picture_files import find_pictures
 from codec.errors import UnreadableError
 from service.errors import UsageError
+from service.net.input_urls import file_name_of, is_url
 from service.run.options import RunOptions
 from service.run.output_paths import is_same
 from service.run.outputs import Outputs
@@ -46,6 +47,7 @@ class BatchTask:
         writes: What to write besides masks and report: "rle", and names of `service.writers.formats.FORMATS`.
         force: Whether to replace an earlier result.
         resume: Whether to skip a finished video and continue one that was cut off.
+        url: URL that the video is copied from, to a file of the name in `video`; None for a video of this machine.
     """
 
     name: str
@@ -57,6 +59,12 @@ class BatchTask:
     writes: tuple[str, ...] = ()
     force: bool = False
     resume: bool = False
+    url: str | None = None
+
+    @property
+    def source(self) -> str:
+        """Where the video is from, as it was given."""
+        return self.url or str(self.video)
 
     def request(self) -> RunRequest:
         """Return the run of this task.
@@ -84,7 +92,7 @@ def plan_batch(
     """Plan a batch, in the order in which the videos are given.
 
     Args:
-        videos: Video files, folders of pictures, folders of these, or patterns such as "clips/*.mp4".
+        videos: Video files, folders of pictures, folders of these, patterns such as "clips/*.mp4", or URLs.
         masks: Folder with the mask of each video: NAME.png (or another ending), or NAME/00000.png.
         out: Folder of the results, one folder per video.
         options: How to segment.
@@ -95,7 +103,11 @@ def plan_batch(
     Raises:
         UsageError: There is no video or no mask at all, two videos have the same name, or results are in the way.
     """
-    found = list(dict.fromkeys(video for given in videos for video in _expand(given)))
+    urls = {Path(name): url for url in videos if is_url(url) and (name := file_name_of(url))}
+    if len(urls) < len({url for url in videos if is_url(url)}):
+        raise UsageError("several URLs end in the same name, or one has none; run them in two batches")
+    here = (video for given in videos if not is_url(given) for video in _expand(given))
+    found = [*urls, *dict.fromkeys(here)]
     if not found:
         raise UsageError(f"there is no video in {', '.join(videos)}")
     if not masks.is_dir():
@@ -109,7 +121,8 @@ def plan_batch(
     for video in found:
         name = name_of(video)
         mask, problem = find_mask(masks, name, options.prompt_frame)
-        tasks.append(BatchTask(name, video, mask, problem, out / name, options, writes, force, resume))
+        url = urls.get(video)
+        tasks.append(BatchTask(name, video, mask, problem, out / name, options, writes, force, resume, url))
     if all(task.mask is None for task in tasks):
         raise UsageError(f"no video has a mask: {tasks[0].problem}")
     return tasks

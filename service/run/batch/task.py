@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, Literal
 
 from service.config import Settings
 from service.errors import message_of
+from service.net.input_urls import copy_url
 from service.run.batch.plan import BatchTask
 from service.run.model_loader import ModelLoader, load_model
-from service.run.run_to_files import is_finished, run_to_files
+from service.run.run_to_files import RunRequest, is_finished, run_to_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class TaskResult:
         task = self.task
         return {
             "name": task.name,
-            "video": str(task.video),
+            "video": task.source,
             "mask": None if task.mask is None else str(task.mask),
             "out": str(task.folder),
             "status": self.status,
@@ -64,13 +68,25 @@ def run_task(
     """
     started = perf_counter()
     try:
-        request = task.request()
-        if task.resume and is_finished(request):
-            return TaskResult(task, "skipped")
-        report = run_to_files(request, settings, on_progress=lambda _done, _total: on_frame(), load=load)
+        with _on_this_machine(task, settings) as request:
+            if task.resume and is_finished(request):
+                return TaskResult(task, "skipped")
+            report = run_to_files(request, settings, on_progress=lambda _done, _total: on_frame(), load=load)
     except Exception as error:
         return failed(task, message_of(error), perf_counter() - started)
     return TaskResult(task, "done", None, perf_counter() - started, report.to_json())
+
+
+@contextmanager
+def _on_this_machine(task: BatchTask, settings: Settings) -> Iterator[RunRequest]:
+    """Yield the run of a task, whose video is copied first if it has a URL."""
+    if task.url is None:
+        yield task.request()
+        return
+    with TemporaryDirectory(prefix="keymask-") as folder:
+        video = Path(folder) / task.video
+        copy_url(task.url, video, settings)
+        yield replace(task, video=video).request()
 
 
 def failed(task: BatchTask, reason: str, seconds: float = 0.0) -> TaskResult:

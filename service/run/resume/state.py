@@ -22,16 +22,25 @@ class ResumeState:
         fingerprint: Digest of everything that the masks depend on.
         min_seconds: Shortest time between two saves.
         sync: Waits until all masks so far are on the disk: a state must never be ahead of the masks.
+        on_saved: Called after the state was saved.
     """
 
     def __init__(
-        self, path: Path, run: Segmentation, *, fingerprint: str, min_seconds: float, sync: Callable[[], None]
+        self,
+        path: Path,
+        run: Segmentation,
+        *,
+        fingerprint: str,
+        min_seconds: float,
+        sync: Callable[[], None],
+        on_saved: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
         self._run = run
         self._fingerprint = fingerprint
         self._min_seconds = min_seconds
         self._sync = sync
+        self._on_saved = on_saved
         self._due: float | None = None
 
     def restore(self, last: int, path: Path | None = None) -> RunState | None:
@@ -54,9 +63,11 @@ class ResumeState:
         if self._due is None:  # a client waits for the first mask, and there is little to lose yet
             self._due = now + self._min_seconds
         if now >= self._due:
-            self.save()
-            spent = time.monotonic() - now
-            self._due = now + max(self._min_seconds, spent / _MAX_TIME_SHARE)
+            try:
+                self.save()
+            finally:
+                spent = time.monotonic() - now
+                self._due = now + max(self._min_seconds, spent / _MAX_TIME_SHARE)
 
     def save(self) -> None:
         """Save the state if the run has begun."""
@@ -64,6 +75,7 @@ class ResumeState:
         if state is not None:
             self._sync()
             state.save(self._path, self._fingerprint)
+            self._on_saved()
 
 
 def delete_state(path: Path) -> None:

@@ -143,7 +143,7 @@ def test_the_limits_page_matches_settings_and_problems() -> None:
     rows = re.findall(r"^\| .* \| `(\w+)` \| ([^|]+) \| (\d+) `([\w-]+)` \|$", text, flags=re.MULTILINE)
     shown = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", settings_table(), flags=re.MULTILINE)
     defaults = {name: default.strip("`") for name, default in shown}
-    assert len(rows) == 18
+    assert len(rows) == 19
     for name, default, status, kind in rows:
         assert defaults[f"KEYMASK_{name}"] == default, name
         assert PROBLEMS[kind].status == int(status), kind

@@ -118,3 +118,27 @@ def test_bad_options_are_named(site: Path, more: list[str], message: str, capsys
     """Before anything runs, with exit code 2 and one line."""
     assert batch(site, *more) == (2, [])
     assert message in capsys.readouterr().err
+
+
+def test_a_video_by_url_is_copied_for_its_run(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its masks are those of the file, a second run is skipped, and a URL that is not allowed fails alone."""
+    url = "https://media.example.com/a.mp4"
+    options = RunOptions(keyframes="every:3")
+    (refused,) = plan_batch([url], site / "masks", site / "refused", options)
+    result = run_task(refused, Settings(), load=load_memory)
+    assert result.status == "failed"
+    assert "KEYMASK_URL_HOSTS" in str(result.error)
+
+    def copy_here(_url: str, target: Path, _settings: Settings) -> None:
+        target.write_bytes((site / "clips" / target.name).read_bytes())
+
+    monkeypatch.setattr("service.run.batch.task.copy_url", copy_here)
+    (here,) = plan_batch([str(site / "clips/a.mp4")], site / "masks", site / "here", options)
+    (there,) = plan_batch([url], site / "masks", site / "there", options)
+    done = [run_task(task, Settings(), load=load_memory) for task in (here, there)]
+    assert [result.status for result in done] == ["done", "done"]
+    assert done[1].to_json()["video"] == url
+    masks = [{path.name: path.read_bytes() for path in task.folder.glob("*.png")} for task in (here, there)]
+    assert masks[0] == masks[1]
+    (again,) = plan_batch([url], site / "masks", site / "there", options, resume=True)
+    assert run_task(again, Settings(), load=load_memory).status == "skipped"

@@ -81,3 +81,18 @@ def test_what_cannot_be_meant_is_refused_before_anything_runs(site: Path) -> Non
     (site / "out" / "report.jsonl").touch()
     with pytest.raises(UsageError, match="continue it with --resume, or replace with --force"):
         plan(site, "clips/c.ts")
+
+
+def test_a_url_is_a_video_of_the_name_in_it(site: Path) -> None:
+    """The last part of its path names mask and results; the query does not."""
+    urls = ["https://media.example.com/x/a.mp4?key=1", "s3://videos/d.mov"]
+    tasks = plan_batch([*urls, str(site / "clips/c.ts")], site / "masks", site / "out", RunOptions())
+    assert [(task.name, task.source) for task in tasks] == [
+        ("a", urls[0]),
+        ("d", urls[1]),
+        ("c", str(site / "clips/c.ts")),
+    ]
+    with pytest.raises(UsageError, match="same name"):
+        plan_batch([urls[0], "s3://videos/a.mp4"], site / "masks", site / "out", RunOptions())
+    with pytest.raises(UsageError, match="one has none"):
+        plan_batch(["https://media.example.com/"], site / "masks", site / "out", RunOptions())

@@ -1,0 +1,129 @@
+"""The files of the service in an object store, with copies in a scratch folder of this process and its workers.
+
+FOLDER/scratch/<process>/       jobs, incoming: as `service.storage.job_files` describes
+FOLDER/scratch/<process>.lock   held while the process exists
+FOLDER/uploads/                 uploads in several requests, which stay on this machine until a job adopts them
+
+A process begins with an empty folder: nothing of it counts, and after a power cut nothing of it could be trusted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from service.jobs.types import is_job_id
+from service.storage.change_watch import ChangeWatch
+from service.storage.job_files import JobFiles, Storage
+from service.storage.objects.job_objects import JobObjects
+from service.storage.objects.object_sizes import ObjectSizes
+from service.storage.objects.scratch_files import ScratchFiles
+from vos.runtime.durable import make_folder
+
+_KEEP_SECONDS = 900.0
+"""How long copies stay that nobody uses."""
+
+
+class ObjectStorage(Storage):
+    """All files of the service. `Storage` documents the methods.
+
+    Args:
+        folder: Folder of scratch folders and uploads.
+        objects: The objects of jobs.
+        root: Scratch folder of another process, for its workers; None makes one.
+        owners: As for `Storage`.
+        limits: Further arguments of `Storage`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        objects: JobObjects,
+        *,
+        root: Path | None = None,
+        owners: Callable[[Collection[str]], Mapping[str, str]] = lambda _: {},
+        **limits: Any,
+    ) -> None:
+        self._objects = objects
+        self._lock_file = -1
+        self._unused: ChangeWatch[Path] = ChangeWatch()
+        uploads = None
+        if root is None:
+            uploads = folder.absolute() / "uploads"
+            root = self._make_root(folder.absolute() / "scratch")
+        super().__init__(root, uploads=uploads, sizes=ObjectSizes(objects, owners), owners=owners, **limits)
+
+    def _make_root(self, scratch: Path) -> Path:
+        """Make an empty folder, and delete those of processes that are gone."""
+        make_folder(scratch)
+        for lock in scratch.glob("*.lock"):
+            if _is_free(lock):
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                lock.unlink(missing_ok=True)
+        root = scratch / secrets.token_hex(8)
+        self._lock_file = os.open(root.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+        return root
+
+    def close(self) -> None:
+        """Delete the scratch folder of this process."""
+        super().close()
+        if self._lock_file >= 0:
+            shutil.rmtree(self.root, ignore_errors=True)
+            self.root.with_suffix(".lock").unlink(missing_ok=True)
+            os.close(self._lock_file)
+            self._lock_file = -1
+
+    def job(self, job_id: str) -> ScratchFiles:
+        """Return the paths of the copies of a job's files."""
+        return ScratchFiles(super().job(job_id).folder, self._objects)
+
+    def persist(self, upload: JobFiles, job_id: str, *, video_of: str | None = None) -> None:
+        """Store the files of an upload as objects of a job."""
+        self._objects.put_inputs(job_id, upload.folder, video_of)
+
+    def delete(self, job_id: str) -> None:
+        """Delete the objects of a job, and the copies of this process.
+
+        Raises:
+            StorageUnavailableError: The objects cannot be deleted at the moment.
+        """
+        self._objects.delete(job_id)
+        super().delete(job_id)
+
+    def job_ids(self) -> list[str]:
+        """Return the ids of all jobs that have objects."""
+        return [name for name in self._objects.job_ids() if is_job_id(name)]
+
+    def sweep(self, owned: Collection[str], candidates: Collection[str]) -> list[str]:
+        """Delete orphaned objects as `Storage.sweep` does, and copies that nobody has used for a while."""
+        swept = super().sweep(owned, candidates)
+        used = {}
+        for folder in (self.job(name).folder for name in self._folders()):
+            with suppress(FileNotFoundError):
+                used[folder] = folder.stat().st_mtime_ns
+        for folder, age in self._unused.observe(used).items():
+            if age >= _KEEP_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+        return swept
+
+
+def _is_free(lock: Path) -> bool:
+    """Return whether the process that made a lock file is gone."""
+    try:
+        file = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return True

@@ -1,0 +1,198 @@
+"""A service whose API and workers share a database and an object store, and no folder."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from service.config import Settings
+from service.run.options import RunOptions
+from service.run.segment import segment
+from service.writers.mask_line import encode_line
+from tests.support.fakes import load
+from tests.support.machines import Machine
+from tests.support.media import write_mask
+from tests.support.object_stores import S3Server, SwitchedProxy, s3_server
+from tests.support.synthetic import encode, pan, x264
+from tests.support.waiting import wait_for
+from vos.types import Options
+
+FRAMES = 40
+
+
+@dataclass
+class Cluster:
+    """A service of several machines.
+
+    Attributes:
+        folder: Folder of the database and the machines.
+        proxy: What stands between the machines and the object store.
+        store: The object store, seen from here.
+        api: The API process.
+        worker: The host of a worker.
+        client: A client of the API.
+    """
+
+    folder: Path
+    proxy: SwitchedProxy
+    store: S3Server
+    api: Machine
+    worker: Machine
+    client: httpx.Client
+    clip: Path
+    mask: Path
+
+    def start_worker(self, name: str) -> Machine:
+        """Start a host with an empty folder."""
+        return Machine("worker", self.folder / name, f"sqlite:///{self.folder}/jobs.db", S3Server(self.proxy.port))
+
+    def post(self) -> httpx.Response:
+        """Post a job."""
+        files = {"video": self.clip.read_bytes(), "mask": ("mask.png", self.mask.read_bytes())}
+        return self.client.post("/v1/jobs", files=files)
+
+    def until(self, job_id: str, *statuses: str) -> dict[str, Any]:
+        """Wait until a job has one of the statuses; return it."""
+        found: dict[str, Any] = wait_for(
+            lambda: (job := self.client.get(f"/v1/jobs/{job_id}").json()).get("status") in statuses and job
+        )
+        return found
+
+    def objects(self, job_id: str) -> list[str]:
+        """Return the names of the objects of a job."""
+        prefix = f"jobs/{job_id}/"
+        return [entry.key.removeprefix(prefix) for entry in self.store.open("keymask").entries(prefix)]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Run an API process and a host with a worker."""
+    folder = tmp_path_factory.mktemp("cluster")
+    clip, mask = folder / "clip.mp4", write_mask(folder / "mask.png")
+    moving = pan(FRAMES, (64, 48), velocity=(1.0, 0.5)).frames
+    clip.write_bytes(encode(moving, options=x264(bframes=0), container="mp4"))  # as the segmenter of `fakes` needs it
+    with ExitStack() as stack:
+        store = stack.enter_context(s3_server())
+        proxy = stack.enter_context(closing(SwitchedProxy(store.port)))
+        database, seen = f"sqlite:///{folder}/jobs.db", S3Server(proxy.port)
+        api = stack.enter_context(Machine("api", folder / "api", database, seen))
+        client = stack.enter_context(httpx.Client(base_url=api.address, timeout=120))
+        worker = Machine("worker", folder / "worker-1", database, seen)
+        running = Cluster(folder, proxy, store, api, worker, client, clip, mask)
+        stack.callback(lambda: running.worker.kill())  # noqa: PLW0108 - tests replace the worker
+        yield running
+
+
+@pytest.fixture(scope="module")
+def expected(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """The lines of the masks of the clip, computed here."""
+    settings = Settings(home=tmp_path_factory.mktemp("home"))
+
+    def load_here(choice: Any, options: Options, _settings: object) -> Any:
+        return load(choice, options, settings)
+
+    with segment(cluster.clip, cluster.mask, RunOptions(), load=load_here) as run:
+        return [encode_line(mask) for mask in run]
+
+
+def test_a_job_of_machines_without_a_shared_folder(cluster: Cluster, expected: list[bytes]) -> None:
+    """A job is posted, followed, read as frames and results, corrected, undone and deleted; its objects go with it."""
+    cluster.worker.behave(seconds=0.03)
+    job_id = cluster.post().json()["id"]
+    with cluster.client.stream("GET", f"/v1/jobs/{job_id}/masks") as stream:
+        first_at, lines = 0.0, []
+        for line in stream.iter_lines():
+            first_at = first_at or time.monotonic()
+            lines.append(line.encode())
+    assert lines == expected
+    assert time.monotonic() - first_at > 0.3  # they came while the job ran
+    job = cluster.until(job_id, "succeeded")
+    assert job["report"]["frames"] == FRAMES
+    names = cluster.objects(job_id)
+    assert {"inputs.json", "mask.png", "video", "1/000000000000.ndjson"} <= set(names)
+    assert not [name for name in names if name.endswith(".npz")]
+
+    picture = cluster.client.get(f"/v1/jobs/{job_id}/frames/3")
+    assert Image.open(io.BytesIO(picture.content)).size == (64, 48)
+    result = cluster.client.get(f"/v1/jobs/{job_id}/result", params={"format": "png"})
+    with zipfile.ZipFile(io.BytesIO(result.content)) as archive:
+        assert len([name for name in archive.namelist() if name.endswith(".png")]) == FRAMES
+    assert "results/masks.zip" in cluster.objects(job_id)
+    events = cluster.client.get(f"/v1/jobs/{job_id}/events").text
+    assert events.count("event: frame") == FRAMES
+
+    correction = {"prompt": [{"frame": 20, "object": 1, "box": [4, 4, 20, 20]}]}
+    corrected = cluster.client.post(f"/v1/jobs/{job_id}/corrections", json=correction)
+    assert corrected.status_code == 202, corrected.text
+    corrected_id = corrected.json()["id"]
+    assert cluster.until(corrected_id, "succeeded", "failed")["status"] == "succeeded"
+    masks = cluster.client.get(f"/v1/jobs/{corrected_id}/masks").content.splitlines()
+    assert len(masks) == FRAMES
+    assert masks != expected
+    assert not [name for name in cluster.objects(corrected_id) if name.startswith("parent-")]
+    undone = cluster.client.post(f"/v1/jobs/{corrected_id}/undo")
+    assert undone.json()["id"] == job_id
+    for deleted in (corrected_id, job_id):
+        cluster.client.delete(f"/v1/jobs/{deleted}")
+        wait_for(lambda deleted=deleted: not cluster.objects(deleted))  # type: ignore[misc]
+
+
+def test_a_job_resumes_on_another_machine(cluster: Cluster, expected: list[bytes]) -> None:
+    """When a host dies, another one with an empty folder resumes its job from the stored masks and state."""
+    cluster.worker.behave(seconds=0.15)
+    job_id = cluster.post().json()["id"]
+    wait_for(lambda: "1/state.npz" in cluster.objects(job_id))
+    cluster.worker.kill()
+    cluster.worker = cluster.start_worker("worker-2")
+    job = cluster.until(job_id, "succeeded", "failed")
+    assert job["report"]["resumed"] is True
+    assert job["report"]["frames"] < FRAMES + 1
+    assert cluster.client.get(f"/v1/jobs/{job_id}/masks").content.splitlines() == expected
+    assert [name for name in cluster.objects(job_id) if name.startswith("2/") and name.endswith(".ndjson")]
+
+
+def test_nothing_is_lost_while_the_store_is_away(cluster: Cluster, expected: list[bytes]) -> None:
+    """Clients get 503 with Retry-After, the running job goes on and ends, its follower misses nothing."""
+    cluster.worker.behave(seconds=0.1)
+    finished = cluster.post().json()["id"]
+    cluster.until(finished, "succeeded")
+    running = cluster.post().json()["id"]
+    followed: list[bytes] = []
+
+    def follow() -> None:
+        with httpx.Client(base_url=cluster.api.address, timeout=120) as client:
+            followed.extend(client.get(f"/v1/jobs/{running}/masks").content.splitlines())
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    wait_for(lambda: cluster.client.get(f"/v1/jobs/{running}").json()["progress"]["done"] > 3)
+    cluster.proxy.switch(False)
+    try:
+        refused = cluster.post()
+        unread = cluster.client.get(f"/v1/jobs/{finished}/masks")
+        for answer in (refused, unread):
+            assert answer.status_code == 503, answer.text
+            assert answer.json()["type"] == "/problems/storage-unavailable"
+            assert int(answer.headers["Retry-After"]) > 0
+        done = cluster.client.get(f"/v1/jobs/{running}").json()["progress"]["done"]
+        wait_for(lambda: cluster.client.get(f"/v1/jobs/{running}").json()["progress"]["done"] > done)
+        time.sleep(3)
+        assert cluster.client.get(f"/v1/jobs/{running}").json()["status"] == "running"
+    finally:
+        cluster.proxy.switch(True)
+    assert cluster.until(running, "succeeded", "failed")["status"] == "succeeded"
+    follower.join(60)
+    assert followed == expected
+    assert cluster.client.get(f"/v1/jobs/{finished}/masks").content.splitlines() == expected
+    assert cluster.post().status_code == 202

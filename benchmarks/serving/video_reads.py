@@ -31,7 +31,7 @@ def make_video(source: Path, target: Path, size: int) -> None:
     with av.open(str(source)) as first, av.open(str(target), "w", format="mp4") as out:
         stream = out.add_stream_from_template(first.streams.video[0])
         packets = [packet for packet in first.demux(video=0) if packet.dts is not None]
-        content = [(bytes(packet), packet.pts, packet.dts, packet.is_keyframe) for packet in packets]
+        content = [(bytes(p), p.pts or 0, p.dts or 0, p.is_keyframe) for p in packets]
         length = content[-1][2] - content[0][2] + (content[1][2] - content[0][2])
         for turn in range(max(1, size // source.stat().st_size)):
             for data, pts, dts, is_keyframe in content:

@@ -18,6 +18,7 @@ from service.jobs.types import LogSegment, new_job_id
 from service.storage.job_files import JobFiles, Storage
 from service.storage.mask_log import MaskLog, settle
 from service.storage.mask_log_view import BLOCK, LongLine, MaskLogView
+from service.storage.objects.object_store import ObjectStore
 from tests.support.object_stores import S3Server, Storages, s3_server, storages
 
 VIDEO = secrets.token_bytes(300_000)
@@ -196,6 +197,25 @@ def test_a_fence_has_one_writer(stores: Storages) -> None:
     Writer(there.job(job_id), 1).write(line_of(0))
     with pytest.raises(LostJobError):
         Writer(stores.machine("third").job(job_id), 1).write(line_of(0, 50))
+
+
+def test_a_lost_answer_does_no_harm(stores: Storages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks whose storing seemed to fail, and more masks after it, are stored and counted once the store answers."""
+    here = stores.machine("here")
+    writer = Writer(here.job(submit(here)), 1)
+    put = ObjectStore.create
+
+    def lose(store: ObjectStore, key: str, content: bytes) -> bool:
+        put(store, key, content)
+        raise StorageUnavailableError("the answer was lost")
+
+    with monkeypatch.context() as losing:
+        losing.setattr(ObjectStore, "create", lose)
+        with pytest.raises(StorageUnavailableError):
+            writer.write(line_of(0))
+    writer.write(line_of(1))
+    log = MaskLogView(stores.machine("there").job(here.job_ids()[0]), writer.segments)
+    assert [line["index"] for line in log.iter_lines()] == [0, 1]
 
 
 def test_resume_states_of_earlier_attempts_are_found(kinds: Storages) -> None:

@@ -42,6 +42,7 @@ class Publisher:
         self._fence = fence
         self._count = count
         self._due = 0.0
+        self._end = 0
         self.published = 0
 
     def publish(self, log: MaskLog) -> None:
@@ -51,12 +52,12 @@ class Publisher:
             LostJobError: Another worker has the job.
             StorageUnavailableError: The object store is away.
         """
-        size = log.size
-        if not self._files.is_copy or size == self.published:
-            return
-        self._files.publish_masks(self._fence, self.published, size)
-        self._count(size)
-        self.published = size
+        while self._files.is_copy and self.published < log.size:
+            # What an earlier try may have stored, although its answer was lost, is stored again as it was.
+            self._end = self._end or log.size
+            self._files.publish_masks(self._fence, self.published, self._end)
+            self._count(self._end)
+            self.published, self._end = self._end, 0
 
     def publish_if_due(self, log: MaskLog) -> None:
         """Publish the masks, but not too often; an object store that is away does not matter now."""

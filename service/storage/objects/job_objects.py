@@ -11,7 +11,6 @@ The row of a job says how many bytes of each attempt's masks count, and so which
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -52,10 +51,8 @@ class JobObjects:
                 about["video"] = self.inputs(copy_video_of)["video"]
                 self._store.copy(_key(copy_video_of, "video"), _key(job_id, "video"))
                 continue
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            about[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
-            self._store.put_file(_key(job_id, path.name), path)
+            stored = self._store.put_file(_key(job_id, path.name), path)
+            about[path.name] = {"bytes": stored.size, "sha256": stored.sha256}
         self._store.put(_key(job_id, INPUTS), json.dumps(about).encode())
 
     def inputs(self, job_id: str) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ Every wait is bounded, and every failure that may pass is a `StorageUnavailableE
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore as Backend
 
 SCHEME = "s3://"
+_PART = 5 << 20
+"""Bytes of a part of a large object: the least that S3 allows."""
 BLOCK = 8 << 20
 """Bytes of a large object that are read at a time."""
 _SECONDS = timedelta(seconds=10)
@@ -43,6 +46,19 @@ class StoredObject:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """What was stored of a file.
+
+    Attributes:
+        size: Its bytes.
+        sha256: Their hexadecimal SHA-256.
+    """
+
+    size: int
+    sha256: str
+
+
 class ObjectStore:
     """Objects below a prefix.
 
@@ -57,16 +73,21 @@ class ObjectStore:
         self._backend = backend
         self._is_s3 = isinstance(backend, obstore.store.S3Store)
 
-    def put_file(self, key: str, path: Path, attributes: dict[str, str] | None = None) -> None:
-        """Store a file, whole, in parts that are sent side by side and carry checksums.
+    def put_file(self, key: str, path: Path, attributes: dict[str, str] | None = None) -> StoredFile:
+        """Store the bytes that a file has now, large ones in parts that are sent side by side and carry checksums.
 
         Args:
             key: Its key.
-            path: The file.
+            path: The file, which may grow meanwhile.
             attributes: Headers that S3 answers with when the object is read.
         """
-        with _failures(key):
-            self._api.put(self._backend, key, path, attributes=attributes if self._is_s3 else None)
+        digest = hashlib.sha256()
+        with path.open("rb") as file, _failures(key):
+            size = os.fstat(file.fileno()).st_size
+            blocks = _blocks_of(file, size, digest.update)
+            content = blocks if size > _PART else b"".join(blocks)
+            self._api.put(self._backend, key, content, attributes=attributes if self._is_s3 else None)
+        return StoredFile(size, digest.hexdigest())
 
     def put(self, key: str, content: bytes) -> None:
         """Store an object in place of an earlier one."""
@@ -221,6 +242,14 @@ def open_object_store(url: str, *, check: bool = True) -> ObjectStore:
     except (StorageUnavailableError, FileNotFoundError) as error:
         raise UsageError(f"KEYMASK_STORAGE {url} cannot be listed: {error}") from None
     return store
+
+
+def _blocks_of(file: BinaryIO, size: int, on_block: Callable[[bytes], object]) -> Iterator[bytes]:
+    """Yield the first `size` bytes of a file in the parts of an upload."""
+    while size > 0 and (block := file.read(min(size, _PART))):
+        size -= len(block)
+        on_block(block)
+        yield block
 
 
 @contextmanager

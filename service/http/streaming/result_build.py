@@ -113,6 +113,7 @@ async def _build(services: Services, job: Job, name: str, part: Path, caller: st
             await anyio.to_thread.run_sync(files.store_result, part, form.file, form.media_type)
             await in_thread(space.keep, job.id)
         except Exception:
+            await in_thread(part.unlink, missing_ok=True)  # first, so that nobody begins to read it
             await in_thread(services.store.get, job.id, caller)  # if the job was deleted meanwhile, raise that instead
             raise
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 
 from vos.errors import OptionError
@@ -56,8 +58,10 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def wants_int8(precision: str, device: torch.device) -> bool:
-    """Whether int8 is asked for, or "auto" on a CPU without bfloat16; against bfloat16 it has not been measured."""
-    return precision == INT8 or (precision == "auto" and device.type == "cpu" and not cpu_has_bfloat16())
+    """Whether int8 is asked for, or "auto" on an x86 CPU without bfloat16; elsewhere it has not been measured."""
+    if precision != "auto":
+        return precision == INT8
+    return device.type == "cpu" and platform.machine() in ("x86_64", "AMD64") and not cpu_has_bfloat16()
 
 
 def _fastest(device: torch.device) -> torch.dtype:

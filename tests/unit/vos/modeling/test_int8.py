@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -18,6 +21,7 @@ from torch.nn import functional
 
 from codec import open_video
 from tests.support.frames import assert_same, stored
+from tests.support.paths import ROOT
 from vos.errors import OptionError, WeightsError
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.cpu import int8
@@ -28,14 +32,15 @@ from vos.weights import load
 from vos.weights.catalog import PACKAGE_FOLDER, find_weights, is_unchanged, read_record
 from vos.weights.load import load_network, load_refiner
 
-SAMPLE = Path(__file__).parents[4] / "service/sample"
+SAMPLE = ROOT / "service/sample"
 needs_openvino = pytest.mark.skipif(not int8.is_available(), reason="needs the extra openvino")
 
 
 @pytest.fixture
 def without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CPU on which "auto" is int8."""
+    """A CPU on which "auto" is int8: x86 without bfloat16."""
     monkeypatch.setattr("vos.runtime.device.cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
 
 
 def compact(precision: str, weights: Path | None = None) -> CompactNetwork:
@@ -130,6 +135,14 @@ def test_without_openvino_auto_is_float32(monkeypatch: pytest.MonkeyPatch) -> No
     assert load_refiner(device="cpu").compute_dtype is None
     with pytest.raises(OptionError, match=r"OpenVINO is not installed; install keymask-server\[openvino\]"):
         compact("int8")
+
+
+@needs_openvino
+def test_openvino_writes_nothing_into_the_home_folder(tmp_path: Path) -> None:
+    """Its telemetry would, and a confined worker, which cannot, would fail."""
+    code = "from vos.weights.load import load_refiner; load_refiner(device='cpu', precision='int8')"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "HOME": str(tmp_path)}, cwd=ROOT, check=True)
+    assert not list(tmp_path.iterdir())
 
 
 @needs_openvino

@@ -60,8 +60,13 @@ def test_blocks_and_threads_do_not_change_the_result(threads: int, monkeypatch: 
     value = noise(500, 6, seed=3)
     expected = full_sort_read(key, value, query, 20)
     monkeypatch.setattr("vos.modeling.cpu.topk_read._BLOCK", 500 * 8)
+    monkeypatch.setattr("vos.modeling.cpu.topk_read._FLOAT32_BLOCK", 500 * 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _count: None)
     torch.testing.assert_close(read_rows(key, value, query, 20).double(), expected, rtol=2**-8, atol=1e-3)
+    exact = read_rows(key.float(), value.float(), query.float(), 20)
+    # Keys are so far from their centre here that float32 affinities, about 1,600, are exact to 0.0002.
+    torch.testing.assert_close(exact.double(), expected, rtol=0, atol=1e-3)
 
 
 def test_k_above_the_number_of_positions_reads_all() -> None:

@@ -21,6 +21,7 @@ MODULES = {
     "accuracy": "benchmarks.accuracy.measure",
     "http_service": "benchmarks.serving.http_service",
     "half_open": "benchmarks.serving.half_open",
+    "cluster": "benchmarks.cluster.cluster",
 }
 """Module that measures each result, by the result's name, in table order."""
 ORDER = tuple(MODULES)

@@ -16,7 +16,8 @@ PAGES = {
     "README.md": ("benchmarks.comparison",),
     "docs/performance.md": (
         "benchmarks.table",
-        *("decode", "propagate", "proxy", "memory", "speedup", "networks", "correction", "http_service", "half_open"),
+        *("decode", "propagate", "proxy", "memory", "speedup", "networks"),
+        *("correction", "http_service", "half_open", "cluster"),
     ),
     "docs/accuracy.md": ("benchmarks.accuracy.tables",),
     "docs/model_card_compact.md": ("benchmarks.ablation.table",),

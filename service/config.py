@@ -273,6 +273,40 @@ class Settings(BaseSettings):
         ),
     ] = 15.0
 
+    webhook_hosts: Annotated[
+        str,
+        Field(
+            description="hosts that events of jobs may be sent to, separated by commas, such as hooks.example.com, "
+            "*.example.com or *; no webhooks by default"
+        ),
+    ] = ""
+    webhook_secret: Annotated[
+        SecretStr | None,
+        Field(
+            min_length=24,
+            description="with `KEYMASK_WEBHOOK_HOSTS`: the secret that those of API keys are derived from, at least 24 "
+            "characters; the same in all processes of a service",
+        ),
+    ] = None
+    engine: Annotated[
+        Literal["local", "ray"],
+        Field(
+            description="where jobs run: `local`: in worker processes of this machine; `ray`: in actors that this "
+            "process starts in a Ray cluster"
+        ),
+    ] = "local"
+    ray_address: Annotated[
+        str, Field(description="address of the Ray cluster; `auto`: the one that a node on this machine belongs to")
+    ] = "auto"
+    ray_min_workers: Annotated[int, Field(ge=0, description="least number of workers in the Ray cluster")] = 1
+    ray_max_workers: Annotated[
+        int, Field(ge=1, description="largest number of workers in the Ray cluster; there is one per unfinished job")
+    ] = 8
+    ray_cpus: Annotated[float, Field(gt=0, description="processor cores that a worker in the Ray cluster takes")] = 2.0
+    ray_gpus: Annotated[
+        float, Field(ge=0, le=1, description="GPUs that a worker in the Ray cluster takes; 0: it runs on the CPU")
+    ] = 0.0
+
     @property
     def weights_dir(self) -> Path:
         """Folder where `keymask models pull` stores weights."""
@@ -303,6 +337,11 @@ class Settings(BaseSettings):
     def trusted_proxy_list(self) -> tuple[str, ...]:
         """Addresses and networks of trusted proxies."""
         return tuple(_items(self.trusted_proxies))
+
+    @property
+    def webhook_host_list(self) -> tuple[str, ...]:
+        """Hosts that events of jobs may be sent to."""
+        return tuple(_items(self.webhook_hosts))
 
     @property
     def host_names(self) -> tuple[str, ...]:
@@ -346,11 +385,14 @@ def load_settings() -> Settings:
         UsageError: The value of a variable is not allowed.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         raise UsageError(f"{name} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+    if settings.webhook_hosts and settings.webhook_secret is None:
+        raise UsageError(f"{PREFIX}WEBHOOK_HOSTS is set, but {PREFIX}WEBHOOK_SECRET, which signs webhooks, is not")
+    return settings
 
 
 def unknown_variables() -> list[str]:

@@ -36,6 +36,7 @@ from keymask.protocol import (
     UploadedVideo,
     VideoFile,
     VideoLike,
+    WebhookLike,
     advanced,
     cancel_call,
     check_ended,
@@ -165,6 +166,7 @@ class Client:
         *,
         idempotency_key: str | None = None,
         prefer_wait: int | None = None,
+        webhook: WebhookLike | None = None,
         **options: Unpack[JobOptions],
     ) -> Job:
         """Upload a video and a mask, and return the queued job.
@@ -174,9 +176,10 @@ class Client:
             mask: As for `segment`.
             idempotency_key: A repeated submission with the same key and files returns the same job.
             prefer_wait: Seconds, at most 60, that the service may wait for the job to end before it responds.
+            webhook: URL that the service tells when the job ends, or {"url": ..., "events": [...]}.
             **options: See `Options` and, for boxes and points, `Marks`; what is left out is left to the service.
         """
-        return self._job(submission(video, mask, options, idempotency_key, prefer_wait))
+        return self._job(submission(video, mask, options, idempotency_key, prefer_wait, webhook=webhook))
 
     def get(self, job: JobLike) -> Job:
         """Return the current state of a job."""

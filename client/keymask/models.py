@@ -103,6 +103,7 @@ class Job(_Response):
         notes: What you should know about the uploads, in plain words.
         corrects: Id of the job whose masks this one corrects; None for a job with its own masks.
         origin: Id of the first job of the versions; None in that one.
+        webhook: Where its events are sent, with `url` and `events`; None if nowhere.
     """
 
     id: str
@@ -118,6 +119,7 @@ class Job(_Response):
     notes: tuple[str, ...] = ()
     corrects: str | None = None
     origin: str | None = None
+    webhook: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
     error: Failure | None = None
     links: dict[str, str] = {}

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,8 @@ class UploadedVideo:
     id: str
 
 
+WebhookLike: TypeAlias = "str | Mapping[str, Any]"
+"""A URL, or {"url": ..., "events": [...]}."""
 VideoLike: TypeAlias = "VideoFile | UploadedVideo"
 """A video file, a URL that the service reads ("https://..." or "s3://..."), or what `upload` has returned."""
 _URL_BEGINNINGS = ("https://", "s3://")
@@ -65,18 +67,20 @@ class Upload:
         mask: Bytes of a mask file; None if only the video is uploaded.
         options: JSON text; None for the defaults.
         prompt: JSON text of boxes and points; None without them.
+        webhook: JSON text of where events are sent; None if nowhere.
     """
 
     video: VideoLike
     mask: bytes | None = None
     options: str | None = None
     prompt: str | None = None
+    webhook: str | None = None
 
     @contextmanager
     def opened(self) -> Iterator[dict[str, Any]]:
         """Yield `data` and `files` of an httpx request, small parts first, so that the service can refuse early."""
         files: dict[str, Any] = {}
-        texts = {"options": self.options, "prompt": self.prompt}
+        texts = {"options": self.options, "prompt": self.prompt, "webhook": self.webhook}
         if self.mask is not None:
             files["mask"] = ("mask", self.mask, "application/octet-stream")
         with self._content() as content:
@@ -155,7 +159,13 @@ class Call:
 
 
 def submission(
-    video: VideoLike, mask: MaskLike | None, given: JobOptions, idempotency_key: str | None, wait: int | None
+    video: VideoLike,
+    mask: MaskLike | None,
+    given: JobOptions,
+    idempotency_key: str | None,
+    wait: int | None,
+    *,
+    webhook: WebhookLike | None = None,
 ) -> Call:
     """Build POST /v1/jobs; it always carries an idempotency key, so that a retry never makes a second job.
 
@@ -177,6 +187,7 @@ def submission(
         None if mask is None else to_file(mask),
         json.dumps(chosen) if chosen else None,
         to_json(marks) if marks else None,
+        None if webhook is None else json.dumps({"url": webhook} if isinstance(webhook, str) else dict(webhook)),
     )
     return Call("POST", "/v1/jobs", headers=headers, upload=upload, patience=max(0, wait or 0))
 

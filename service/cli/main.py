@@ -28,6 +28,7 @@ from service.cli.commands.correct import correct_command
 from service.cli.commands.demo import demo_command
 from service.cli.commands.eval import eval_command
 from service.cli.commands.frame import frame_command
+from service.cli.commands.migrate import migrate_command
 from service.cli.commands.probe import probe_command
 from service.cli.commands.run import run_command
 from service.cli.commands.serve import serve_command
@@ -70,6 +71,7 @@ app.command("bench", cls=Command)(bench_command)
 app.add_typer(train.app, name="train")
 app.command("serve", cls=Command)(serve_command)
 app.command("worker", cls=Command)(worker_command)
+app.command("migrate", cls=Command)(migrate_command)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 

@@ -92,7 +92,7 @@ class LeaseWatch:
     """Finds the running jobs whose worker shows no sign of life, on whatever machine it runs.
 
     Args:
-        store: The job store.
+        claims: Returns the claims to observe.
         seconds: Length of the leases.
         clock: Returns monotonic seconds.
         now: Returns the time in UTC.
@@ -100,13 +100,13 @@ class LeaseWatch:
 
     def __init__(
         self,
-        store: JobStore,
+        claims: Callable[[], list[Claim]],
         seconds: float,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._store = store
+        self._claims = claims
         self._seconds = seconds
         self._now = now
         # After a time without a look, for instance because the database was away, workers get time to renew.
@@ -119,7 +119,7 @@ class LeaseWatch:
 
     def expired(self) -> list[Claim]:
         """Return the claims that were not renewed in time."""
-        claims = {claim.job_id: claim for claim in self._store.claims()}
+        claims = {claim.job_id: claim for claim in self._claims()}
         ages = self._watch.observe({claim.job_id: (claim.fence, claim.lease_until) for claim in claims.values()})
         return [claim for claim in claims.values() if self._has_expired(claim, ages[claim.job_id])]
 

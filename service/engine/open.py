@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -13,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.config import Settings
 from service.engine.supervisor import Supervisor
-from service.engine.types import Engine, EngineConfig
+from service.engine.types import EngineConfig
 from service.errors import UsageError
 from service.jobs.store import JobStore
 from service.run.model_loader import ModelChoice
@@ -84,11 +86,30 @@ def check_writable(settings: Settings) -> None:
             raise UsageError(f"{name}: the folder {folder} cannot be written: {error.strerror or error}") from None
 
 
+def engine_class(settings: Settings) -> type[Supervisor]:
+    """Return the kind of engine that the settings ask for.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    if settings.engine == "local":
+        return Supervisor
+    if find_spec("ray") is None:
+        raise UsageError("KEYMASK_ENGINE is ray, which is not installed: pip install 'keymask-server[cluster]'")
+    from service.engine.ray_cluster.engine import RayEngine  # noqa: PLC0415 - not needed for local workers
+
+    return RayEngine
+
+
 @contextmanager
-def open_engine(settings: Settings) -> Iterator[Engine]:
-    """Run an engine in a process without an HTTP server; it stops at the end of the block."""
+def open_engine(settings: Settings) -> Iterator[Supervisor]:
+    """Run an engine in a process without an HTTP server; it stops at the end of the block.
+
+    There may be a thousand such processes, so each looks after its own jobs only.
+    """
+    make = engine_class(settings)
     store, storage = open_store(settings)
-    engine = Supervisor(engine_config(settings), store, storage)
+    engine = make(replace(engine_config(settings), caretaker=False), store, storage)
     engine.start()
     try:
         yield engine

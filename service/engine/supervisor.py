@@ -13,15 +13,15 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import wait
 
-from service.engine.housekeeping import Housekeeping
 from service.engine.lease import LeaseWatch
 from service.engine.messages import Command, Ended, Heartbeat
 from service.engine.steps import Steps
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
+from service.engine.upkeep.housekeeping import Housekeeping
 from service.engine.worker_process import WorkerProcess
 from service.jobs.claims import Release
 from service.jobs.store import JobStore
-from service.jobs.types import Claim
+from service.jobs.types import Claim, JobStatus
 from service.storage.job_files import Storage
 from service.storage.mask_log import settle
 
@@ -46,7 +46,7 @@ class Supervisor:
         self._store = store
         self._storage = storage
         self._housekeeping = Housekeeping(config, store, storage, self._has_ready_worker)
-        self._leases = LeaseWatch(store, config.lease_seconds)
+        self._leases = LeaseWatch(store.claims if config.caretaker else self._own_claims, config.lease_seconds)
         self._workers = [WorkerProcess(device, config, store, storage) for device in config.devices]
         self._lock = threading.Lock()
         self._frames: Counter[str] = Counter()
@@ -110,6 +110,11 @@ class Supervisor:
         failures = [worker.failure for worker in self.workers() if worker.failure]
         return failures[0] if failures else "no worker has loaded its network yet"
 
+    def has_work(self) -> bool:
+        """Return whether a job waits for any worker, or a worker of this engine has one; reads the database."""
+        waiting = self._store.counts()[JobStatus.QUEUED]
+        return bool(waiting) or any(self._store.claims(worker.name) for worker in self.workers() if worker.name)
+
     def workers(self) -> tuple[WorkerStatus, ...]:
         """Return the current status of all workers."""
         return tuple(worker.status for worker in self._workers)
@@ -118,7 +123,12 @@ class Supervisor:
         """Return the counters."""
         with self._lock:
             return EngineTotals(
-                dict(self._frames), dict(self._seconds), dict(self._jobs), self._restarts, self._resumed
+                dict(self._frames),
+                dict(self._seconds),
+                dict(self._jobs),
+                self._restarts,
+                self._resumed,
+                self._housekeeping.presence.count(),
             )
 
     def _has_ready_worker(self) -> bool:
@@ -166,7 +176,7 @@ class Supervisor:
             self._steps.run("check", partial(self._kill_if_hung, worker))
 
     def _take_over(self) -> None:
-        """Release the jobs of workers of any machine that no longer renew their leases.
+        """Release the jobs of workers that no longer renew their leases, of any machine or of this one.
 
         Workers of our own are killed first: one that was stopped in the middle of a change locks the database.
         """
@@ -176,6 +186,11 @@ class Supervisor:
                 if (worker.status.name, worker.status.job_id) == (claim.worker, claim.job_id):
                     worker.kill()
             self._steps.run("release", partial(self._release_claim, claim, Release.LOST))
+
+    def _own_claims(self) -> list[Claim]:
+        """Return the claims of this engine's workers."""
+        names = [worker.name for worker in self.workers() if worker.name]
+        return [claim for name in names for claim in self._store.claims(name)]
 
     def _receive(self, worker: WorkerProcess) -> None:
         for message in worker.receive():

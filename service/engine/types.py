@@ -27,6 +27,8 @@ class EngineConfig:
         state_seconds: Shortest time between two saved resume states of a job.
         housekeeping_seconds: Interval at which expired jobs and orphaned files are removed.
         lease_seconds: How long a worker's claim on a job holds without being renewed, which it is three times as often.
+        caretaker: Whether the engine also looks after what no worker of its own has: it takes over jobs of workers of
+            other machines that are gone, and removes what has expired. API processes do, and there are few of them.
         settings: Settings of the service, passed to the loader.
     """
 
@@ -40,6 +42,7 @@ class EngineConfig:
     state_seconds: float = 2.0
     housekeeping_seconds: float = 30.0
     lease_seconds: float = 15.0
+    caretaker: bool = True
     settings: Settings = field(default_factory=Settings)
 
 
@@ -84,6 +87,7 @@ class EngineTotals:
         jobs: Number of finished jobs per status.
         worker_restarts: Number of replaced workers.
         resumed_jobs: Number of jobs that resumed from stored masks.
+        remote_processes: Number of other processes with workers that give signs of life, if this one has none.
     """
 
     frames: Mapping[str, int] = field(default_factory=dict)
@@ -91,6 +95,7 @@ class EngineTotals:
     jobs: Mapping[str, int] = field(default_factory=dict)
     worker_restarts: int = 0
     resumed_jobs: int = 0
+    remote_processes: int = 0
 
 
 class Engine(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import random
 import signal
 import sys
 from collections.abc import Callable
@@ -45,6 +46,7 @@ from vos.types import Options
 _log = logging.getLogger(__name__)
 
 _MAX_IDLE_SECONDS = 1.0
+"""Longest time between two looks of an idle worker for a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,17 @@ class Worker:
         return True
 
     def _run_jobs(self) -> None:
+        pause = first = min(self._config.poll_seconds, _MAX_IDLE_SECONDS)
         while not (self._inbox.draining or self._needs_replacement):
             job = self._claim()
             if job is None:
                 self._inbox.send(Heartbeat())
-                self._inbox.wait(min(self._config.poll_seconds, _MAX_IDLE_SECONDS))
+                # At random, so that the workers of a cluster do not all ask at once. The own supervisor wakes earlier.
+                self._inbox.wait(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, _MAX_IDLE_SECONDS)
             else:
                 self._run_job(job)
+                pause = first
 
     def _claim(self) -> Job | None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import select
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,6 +20,8 @@ from service.processes import SPAWN
 from service.storage.job_files import Storage
 
 _MAX_BACKOFF_SECONDS = 30.0
+_MAX_HOST = 40
+"""Characters of the host's name in that of a worker, which metrics and the log show."""
 
 
 class WorkerProcess:
@@ -66,7 +69,7 @@ class WorkerProcess:
         """
         if self._process is not None or time.monotonic() < self._start_at:
             return
-        name = f"worker-{secrets.token_hex(8)}"
+        name = f"{socket.gethostname()[:_MAX_HOST]}-{secrets.token_hex(8)}"
         assignment = Assignment(
             name, self.device, self._config, self._store.url, self._storage.root, self._store.retention
         )

@@ -34,6 +34,7 @@ from service.http.routes import (
     prompts,
     results,
     uploads,
+    webhooks,
 )
 from service.sandbox.confinement import available_confinement
 
@@ -69,7 +70,7 @@ def create_app(
     )
     for resource in (
         *(jobs, corrections, events, masks, results, frames, uploads),
-        *(probe, prompts, models, operations, docs, page),
+        *(webhooks, probe, prompts, models, operations, docs, page),
     ):
         app.include_router(resource.router)
     add_error_handlers(app)

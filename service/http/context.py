@@ -208,7 +208,7 @@ def build_services(
         storage=storage,
         engine=engine,
         watcher=watcher,
-        metrics=Metrics(store, storage, engine),
+        metrics=Metrics(store, storage, engine, settings.lease_seconds),
         inspection_pool=make_pool(settings.inspect_seconds),
         probe_pool=make_pool(settings.probe_seconds, modules=_PROBE_MODULES),
         export_pool=make_pool(settings.render_seconds, _RESULT_BYTES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -20,7 +21,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 class Metrics:
     """The metrics of one application, in a registry of its own."""
 
-    def __init__(self, store: JobStore, storage: Storage, engine: Engine) -> None:
+    def __init__(self, store: JobStore, storage: Storage, engine: Engine, lease_seconds: float) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "keymask_http_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
@@ -36,7 +37,7 @@ class Metrics:
         self.problems = Counter(
             "keymask_problems", "Errors answered, by problem type.", ("kind",), registry=self.registry
         )
-        self.registry.register(_StateCollector(store, storage, engine))
+        self.registry.register(_StateCollector(store, storage, engine, lease_seconds))
 
     def render(self) -> bytes:
         """Return all metrics as text; reads the database."""
@@ -46,10 +47,11 @@ class Metrics:
 class _StateCollector(Collector):
     """Reads its values at each scrape."""
 
-    def __init__(self, store: JobStore, storage: Storage, engine: Engine) -> None:
+    def __init__(self, store: JobStore, storage: Storage, engine: Engine, lease_seconds: float) -> None:
         self._store = store
         self._storage = storage
         self._engine = engine
+        self._lease_seconds = lease_seconds
 
     def describe(self) -> Iterator[Metric]:
         """Describe nothing, so that registering the collector does not read the database."""
@@ -63,8 +65,27 @@ class _StateCollector(Collector):
             jobs.add_metric([status], count)
         yield jobs
         yield GaugeMetricFamily("keymask_queue_length", "Jobs that wait for a worker.", counts[JobStatus.QUEUED])
+        yield from self._cluster_metrics()
         yield GaugeMetricFamily("keymask_storage_bytes", "Bytes of the files of all jobs.", self._storage.space.usage())
         yield from self._engine_metrics()
+
+    def _cluster_metrics(self) -> Iterator[Metric]:
+        """Read the database for what workers of all processes do. Ages are by this machine's clock."""
+        now = datetime.now(UTC)
+        since = self._store.queued_since()
+        age = 0.0 if since is None else max(0.0, (now - since).total_seconds())
+        yield GaugeMetricFamily("keymask_queue_age_seconds", "Age of the oldest job that waits for a worker.", age)
+        fps = GaugeMetricFamily("keymask_worker_fps", "Frames per second of the job it runs.", labels=["worker"])
+        leases = GaugeMetricFamily(
+            "keymask_worker_lease_age_seconds", "Seconds since it renewed its claim on its job.", labels=["worker"]
+        )
+        for running in self._store.running():
+            fps.add_metric([running.worker], running.fps or 0.0)
+            if running.lease_until is not None:
+                left = (running.lease_until - now).total_seconds()
+                leases.add_metric([running.worker], max(0.0, self._lease_seconds - left))
+        yield fps
+        yield leases
 
     def _engine_metrics(self) -> Iterator[Metric]:
         totals = self._engine.totals()
@@ -89,3 +110,8 @@ class _StateCollector(Collector):
         for state in WorkerState:
             workers.add_metric([state], states.count(state))
         yield workers
+        yield GaugeMetricFamily(
+            "keymask_remote_worker_processes",
+            "Processes with workers elsewhere that give signs of life, if this one has no workers.",
+            totals.remote_processes,
+        )

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.http.schemas import FrameLine, Options, ProblemView, links_of
+from service.http.schemas import FrameLine, Options, ProblemView, WebhookRequest, links_of
 from service.problems import PROBLEMS, type_of
 from service.prompts.shapes import ShapePrompt
 from service.writers.mask_line import EXAMPLE
@@ -60,6 +60,7 @@ _JOB: dict[str, Any] = {
     "notes": [],
     "corrects": None,
     "origin": None,
+    "webhook": {"url": "https://hooks.example.com/keymask", "events": ["job.succeeded", "job.failed"]},
     "report": None,
     "error": None,
     "links": links_of(_JOB_ID),
@@ -110,6 +111,20 @@ EXAMPLES: Mapping[str, Any] = {
     "ProblemKind": _PROBLEM,
     "PromptMask": _PROMPT_MASK,
     "Health": {"status": "ok"},
+    "WebhookSecret": {"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="},
+    "Deliveries": {
+        "deliveries": [
+            {
+                "id": f"msg_{_JOB_ID}_job.succeeded",
+                "event": "job.succeeded",
+                "created_at": "2026-11-20T12:00:04.100Z",
+                "attempts": 2,
+                "answer": "HTTP 200",
+                "delivered_at": "2026-11-20T12:00:10.000Z",
+                "next_attempt_at": None,
+            }
+        ]
+    },
     "UploadView": {
         "id": _JOB_ID,
         "offset": 8388608,
@@ -141,7 +156,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = schema["components"]["schemas"]
-        for model in (Options, FrameLine, ProblemView, ShapePrompt):  # no route names these in its signature
+        # No route names these in its signature.
+        for model in (Options, FrameLine, ProblemView, ShapePrompt, WebhookRequest):
             own = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(own.pop("$defs", {}))
             schemas[own["title"]] = own

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from service.jobs.types import Job, JobStatus
+from service.jobs.types import Delivery, Job, JobStatus
 from service.problems import type_of
 from service.run.options import JobOptions
 
@@ -71,6 +71,58 @@ class JobFailure(BaseModel):
     detail: str
 
 
+Event: TypeAlias = Literal["job.started", "job.succeeded", "job.failed", "job.canceled"]
+"""Events of a job."""
+
+
+class WebhookRequest(BaseModel):
+    """Where the events of a job shall be sent."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"url": "https://example.com/hook"}]})
+
+    url: Annotated[str, Field(max_length=2000, description="URL that events are posted to, signed.")]
+    events: Annotated[
+        list[Event], Field(min_length=1, description="Which events are sent; by default how the job ends.")
+    ] = ["job.succeeded", "job.failed", "job.canceled"]
+
+
+class WebhookView(BaseModel):
+    """Where the events of a job are sent."""
+
+    url: str
+    events: list[str]
+
+
+class DeliveryView(BaseModel):
+    """An event of a job on its way to the webhook."""
+
+    id: Annotated[str, Field(description="`webhook-id` of all attempts.")]
+    event: str
+    created_at: Annotated[Moment, Field(description="Time of the event.")]
+    attempts: int
+    answer: Annotated[str | None, Field(description="What came of the latest attempt; null before the first.")]
+    delivered_at: Annotated[Moment | None, Field(description="Time at which the receiver answered 2xx.")]
+    next_attempt_at: Annotated[Moment | None, Field(description="Null if it is delivered or was given up.")]
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> DeliveryView:
+        """Return a delivery as clients see it."""
+        fields = {name: getattr(delivery, name) for name in cls.model_fields if name != "next_attempt_at"}
+        return cls(**fields, next_attempt_at=delivery.send_at)
+
+
+class Deliveries(BaseModel):
+    """The events of a job for its webhook, in the order in which they happened."""
+
+    deliveries: list[DeliveryView]
+
+
+class WebhookSecret(BaseModel):
+    """What the caller's webhooks are signed with."""
+
+    secret: Annotated[str, Field(description="Secret of Standard Webhooks: `whsec_` and base64.")]
+
+
 class JobView(BaseModel):
     """A job."""
 
@@ -87,6 +139,7 @@ class JobView(BaseModel):
     notes: Annotated[list[str], Field(description="What you should know about the uploads, in plain words.")]
     corrects: Annotated[str | None, Field(description="Id of the job whose masks this one corrects.")]
     origin: Annotated[str | None, Field(description="Id of the first job of the versions; null in that one.")]
+    webhook: Annotated[WebhookView | None, Field(description="Where its events are sent.")]
     report: Annotated[dict[str, Any] | None, Field(description="Report of a finished run.")]
     error: JobFailure | None
     links: Annotated[
@@ -111,6 +164,7 @@ class JobView(BaseModel):
                 "notes": list(job.notes),
                 "corrects": job.corrects,
                 "origin": job.origin,
+                "webhook": None if job.webhook is None else {"url": job.webhook.url, "events": job.webhook.events},
                 "report": None if job.report is None else dict(job.report),
                 "error": None if job.error is None else {"type": type_of(job.error.type), "detail": job.error.detail},
                 "links": links_of(job.id, root),
@@ -135,6 +189,7 @@ def links_of(job_id: str, root: str = "") -> dict[str, str]:
         "cancel": f"{job}/cancel",
         "corrections": f"{job}/corrections",
         "versions": f"{job}/versions",
+        "deliveries": f"{job}/deliveries",
     }
 
 

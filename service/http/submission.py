@@ -17,10 +17,12 @@ from service.http.context import Services
 from service.http.limits.disconnect import while_connected
 from service.http.limits.places import share_of
 from service.http.multipart import Part, announced_bytes, receive_form
+from service.http.schemas import WebhookRequest
 from service.http.streaming.form_video import MAX_ID_BYTES, find_upload, link_video
 from service.http.streaming.url_video import receive_url
-from service.jobs.types import Job, JobProgress, new_job_id
+from service.jobs.types import Job, JobProgress, Webhook, new_job_id
 from service.net.input_urls import MAX_URL_BYTES
+from service.net.webhooks import rules_of
 from service.problems import ProblemError
 from service.prompts.shapes import Shapes, frames_of, parse_shapes
 from service.run.options import JobOptions, on_marked_frame
@@ -32,7 +34,7 @@ from service.storage.space import Reservation
 from service.threads import in_thread
 from vos.weights.catalog import MODELS, read_record, weights_path
 
-_MAX_OPTIONS_BYTES = 1 << 14
+_MAX_OPTIONS_BYTES = _MAX_WEBHOOK_BYTES = 1 << 14
 MAX_PROMPT_BYTES = 1 << 20
 """Largest `prompt`: hundreds of masks, or about 40,000 points."""
 _REFUSALS = (IdempotencyConflictError, QueueFullError, TooManyJobsError)
@@ -83,6 +85,7 @@ async def _receive_job(
             "mask": Part(int(services.settings.max_mask_bytes), files.mask, required=False),
             "prompt": Part(MAX_PROMPT_BYTES, required=False),
             "options": Part(_MAX_OPTIONS_BYTES, required=False),
+            "webhook": Part(_MAX_WEBHOOK_BYTES, required=False),
         }
         digest = await receive_upload(services, request, parts, space)
         if earlier is not None:
@@ -97,6 +100,7 @@ async def _receive_job(
             await while_connected(request, receive_url(url, files.video, services.settings, space.charge))
         options = read_options(bytes(parts["options"].text))
         check_model(services, options)
+        webhook = _read_webhook(services, bytes(parts["webhook"].text)) if parts["webhook"].given else None
         notes: tuple[str, ...] = ()
         shapes: Shapes = ()
         inspect = services.inspection_pool.call
@@ -115,7 +119,8 @@ async def _receive_job(
             storing = inspect(store_prompts, files.video, Output(files.prompts), shapes, size, services.limits)
             marked = await while_connected(request, storing)
             inspected, notes = replace(inspected, prompt=marked.objects), marked.notes
-        job = _new_job(options, replace(inspected, notes=notes + inspected.notes), digest, caller, key)
+        inspected = replace(inspected, notes=notes + inspected.notes)
+        job = replace(_new_job(options, inspected, digest, caller, key), webhook=webhook)
         settings = services.settings
         await in_thread(services.store.check_time, job, options.model or settings.model, settings.job_seconds)
         # a long wait, so in no thread for brief calls
@@ -196,6 +201,23 @@ def check_model(services: Services, options: JobOptions) -> None:
 def _check_same_payload(job: Job, digest: str) -> None:
     if job.payload_sha256 != digest:
         raise IdempotencyConflictError("this Idempotency-Key was used for another video, mask, prompt or options")
+
+
+def _read_webhook(services: Services, text: bytes) -> Webhook:
+    """Parse the form's part `webhook`.
+
+    Raises:
+        ProblemError: It is not such JSON.
+        UrlNotAllowedError: Nothing may be sent to its URL.
+    """
+    try:
+        asked = WebhookRequest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = ".".join(str(part) for part in ("webhook", *first["loc"]))
+        raise ProblemError("invalid-parts", f"{name} is {first['input']!r:.80}: {first['msg']}") from None
+    rules_of(services.settings).check(asked.url)
+    return Webhook(asked.url, tuple(dict.fromkeys(asked.events)))
 
 
 def _new_job(options: JobOptions, inspected: InspectedJob, digest: str, caller: str | None, key: str | None) -> Job:

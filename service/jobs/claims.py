@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from service.errors import LostJobError
 from service.jobs.fair_order import next_job, take_turn
+from service.jobs.outbox import note_event
 from service.jobs.reading import claim_of, unreadable_error
 from service.jobs.rows import QUEUED, RUNNING, Rows, no_earlier_than
 from service.jobs.schema import CLAIM, jobs, to_columns
@@ -72,6 +73,7 @@ class Claims(Rows):
                 return None
             claimed = self._change_in(connection, claim)
             if claimed:
+                note_event(connection, claimed[0])
                 take_turn(connection, claimed[0].api_key_id)
         return claimed[0] if claimed else None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, QueuePool, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
@@ -102,16 +103,29 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def migrate(engine: Engine) -> None:
-    """Migrate the schema to the newest version in one transaction, one process at a time."""
+    """Migrate the schema to the newest version in one transaction, one process at a time.
+
+    Raises:
+        UsageError: The schema is that of a newer keymask.
+    """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with _alembic, _patient(engine) as patient, patient.begin() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
+            # In the transaction too: behind a pooler, what the connection asked for at its start does not count.
+            for timeout in ("statement_timeout", "lock_timeout"):
+                connection.exec_driver_sql(f"SET LOCAL {timeout} = {int(1000 * _MIGRATION_SECONDS)}")
             _lock(connection, _MIGRATION_LOCK)
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:  # the revision in the database has no script here
+            raise UsageError(
+                f"the database has the schema of a newer keymask ({error}); run that version, or restore the backup "
+                "from before its first start"
+            ) from error
 
 
 @contextmanager

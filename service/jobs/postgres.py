@@ -135,6 +135,9 @@ def open_postgres(url: URL, statement_seconds: float = STATEMENT_SECONDS) -> Eng
         "connect_timeout": CONNECT_SECONDS,
         "tcp_user_timeout": int(1000 * (statement_seconds + _ANSWER_MARGIN_SECONDS)),
         "options": " ".join(f"-c {name}={int(1000 * seconds)}" for name, seconds in limits.items()),
+        # A prepared statement belongs to one connection of the server. Behind a pooler such as PgBouncer, the next
+        # transaction may run on another one.
+        "prepare_threshold": None,
         **_KEEPALIVE,
     }
     given = {name: value for name, value in url.query.items() if name in arguments}

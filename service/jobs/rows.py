@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Select, Update, case, func, literal, update
 
 from service.jobs.database import relaxed_transaction
+from service.jobs.outbox import note_event
 from service.jobs.reading import UtcDateTime, job_of
 from service.jobs.schema import jobs
 from service.jobs.types import Job, JobStatus
@@ -55,6 +56,9 @@ class Rows:
 
     def _change_in(self, connection: Connection, *changes: Update) -> list[Job]:
         changed = [job_of(row) for change in changes for row in connection.execute(change.returning(*jobs.c))]
+        for job in changed:
+            if job.status.finished:
+                note_event(connection, job)
         return [self._extend_expiry(connection, job) for job in changed]
 
     def _extend_expiry(self, connection: Connection, job: Job) -> Job:

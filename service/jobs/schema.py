@@ -63,6 +63,7 @@ jobs = Table(
     Column("deaths", Integer, nullable=False),
     Column("corrects", String(32)),
     Column("origin", String(32)),
+    Column("webhook", Document(none_as_null=True)),
     UniqueConstraint("api_key_id", "idempotency_key"),
     Index("ix_jobs_status_id", "status", "id"),
     Index("ix_jobs_worker", "worker"),
@@ -85,13 +86,27 @@ speeds = Table(
 )
 """The speed of each base network, measured by jobs."""
 
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("event", String(32), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("send_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False),
+    Column("answer", String(200)),
+    Column("delivered_at", UtcDateTime),
+    Index("ix_deliveries_send_at", "send_at"),
+)
+"""Events of jobs for their webhooks (see `service.jobs.outbox`)."""
+
 workers = Table(
     "workers",
     metadata,
     Column("name", String(16), primary_key=True),
     Column("sign", String(16), nullable=False),
 )
-"""The latest sign of life of each process with workers (see `service.engine.presence`)."""
+"""The latest sign of life of each process with workers (see `service.engine.upkeep.presence`)."""
 
 
 def to_columns(**attributes: Any) -> dict[str, Any]:
@@ -101,7 +116,7 @@ def to_columns(**attributes: Any) -> dict[str, Any]:
         columns |= asdict(columns.pop("progress"))
     if "options" in columns:
         columns["options"] = columns["options"].model_dump()
-    for name in ("video", "error"):
+    for name in ("video", "error", "webhook"):
         if columns.get(name) is not None:
             columns[name] = asdict(columns[name])
     if "prompt" in columns:

@@ -9,23 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, delete, literal_column, not_, select, update
+from sqlalchemy import and_, delete, literal_column, not_, select, text, update
 
 from service.jobs.claims import Claims
 from service.jobs.database import migrate as migrate_schema
-from service.jobs.database import open_database, relaxed_transaction, upsert
+from service.jobs.database import open_database
+from service.jobs.fleet import Fleet
 from service.jobs.job_time import JobTimes
+from service.jobs.outbox import claim_delivery, settle_delivery
 from service.jobs.requests import Requests
 from service.jobs.rows import RUNNING, VISIBLE
-from service.jobs.schema import jobs, workers
-from service.jobs.types import Job
+from service.jobs.schema import deliveries, jobs
+from service.jobs.types import Delivery, Job
 
 _MAX_PARAMETERS = 1000
 """Values in one statement; databases limit them."""
 
 
-class JobStore(Requests, Claims, JobTimes):
-    """All jobs, for clients (`Requests`), workers (`Claims`), estimates (`JobTimes`) and the housekeeper (below).
+class JobStore(Requests, Claims, JobTimes, Fleet):
+    """All jobs: for clients (`Requests`), workers (`Claims`, `Fleet`), estimates (`JobTimes`) and housekeeping (below).
 
     Args:
         url: SQLAlchemy URL, such as "sqlite:////var/lib/keymask/jobs.db", "sqlite://" (in memory) or
@@ -52,20 +54,10 @@ class JobStore(Requests, Claims, JobTimes):
         with self._engine.connect() as connection:
             connection.execute(select(literal_column("1")))
 
-    def announce_worker(self, name: str, sign: str) -> None:
-        """Store a sign of life of a process with workers."""
-        with relaxed_transaction(self._engine) as connection:
-            upsert(connection, workers, {"name": name}, {"sign": sign})
-
-    def announced_workers(self) -> dict[str, str]:
-        """Return name -> latest sign of life of each process with workers, dead or alive."""
+    def schema_version(self) -> str:
+        """Return the version of the database's schema: the newest migration it has."""
         with self._engine.connect() as connection:
-            return {row.name: row.sign for row in connection.execute(select(workers))}
-
-    def forget_worker(self, name: str) -> None:
-        """Delete the signs of life of a process."""
-        with self._engine.begin() as connection:
-            connection.execute(delete(workers).where(workers.c.name == name))
+            return str(connection.scalar(text("SELECT version_num FROM alembic_version")))
 
     def expired(self, now: datetime) -> list[Job]:
         """Return the finished jobs whose `expires_at` is not after `now`."""
@@ -83,9 +75,27 @@ class JobStore(Requests, Claims, JobTimes):
         with self._engine.connect() as connection:
             return list(connection.scalars(select(jobs.c.id).where(removable)))
 
+    def claim_delivery(self) -> tuple[Delivery, Job] | None:
+        """Claim an event that is due for sending, None if there is none."""
+        with self._engine.begin() as connection:
+            return claim_delivery(connection)
+
+    def settle_delivery(self, delivery: Delivery, answer: str, *, delivered: bool, final: bool = False) -> None:
+        """Note how an attempt to send an event ended; it is tried again unless it is delivered or this is final."""
+        with self._engine.begin() as connection:
+            settle_delivery(connection, delivery, answer, delivered=delivered, final=final)
+
+    def deliveries(self, job_id: str) -> list[Delivery]:
+        """Return the events of a job for its webhook, in the order in which they happened."""
+        query = select(deliveries).where(deliveries.c.job_id == job_id)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(deliveries.c.created_at, deliveries.c.event.desc()))
+            return [Delivery(**row._mapping) for row in rows]
+
     def remove(self, job_id: str) -> None:
         """Delete the row of a job whose files are already deleted."""
         with self._engine.begin() as connection:
+            connection.execute(delete(deliveries).where(deliveries.c.job_id == job_id))
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
 
     def known(self, job_ids: Iterable[str]) -> set[str]:

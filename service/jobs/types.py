@@ -112,6 +112,47 @@ class LogSegment:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where the events of a job are sent.
+
+    Attributes:
+        url: URL that they are posted to.
+        events: Names of the events, such as "job.succeeded" (`service.jobs.outbox.EVENTS`).
+    """
+
+    url: str
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event of a job on its way to the job's webhook.
+
+    Attributes:
+        job_id: Id of the job.
+        event: Name of the event.
+        created_at: Time of the event in UTC.
+        send_at: Time of the next attempt; None once it is delivered or given up.
+        attempts: Number of attempts so far.
+        answer: What came of the latest attempt, in one line; None before the first.
+        delivered_at: Time at which the receiver confirmed it, None before.
+    """
+
+    job_id: str
+    event: str
+    created_at: datetime
+    send_at: datetime | None
+    attempts: int
+    answer: str | None
+    delivered_at: datetime | None
+
+    @property
+    def id(self) -> str:
+        """Identifier that all attempts have in common."""
+        return f"msg_{self.job_id}_{self.event}"
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A worker's hold on a running job.
 
@@ -159,6 +200,7 @@ class Job:
         deaths: How many workers died while running the job.
         corrects: Id of the job whose masks this one corrects, which may be gone; None for a job with its own masks.
         origin: Id of the first job of the versions that this one is the latest of; None for a first job.
+        webhook: Where its events are sent, None if nowhere.
         unreadable: Attributes that could not be read from the database and have a substitute here.
     """
 
@@ -187,6 +229,7 @@ class Job:
     deaths: int = 0
     corrects: str | None = None
     origin: str | None = None
+    webhook: Webhook | None = None
     unreadable: tuple[str, ...] = ()
 
     @property

@@ -9,7 +9,7 @@ import httpx
 from sqlalchemy import create_engine, text
 
 from tests.faults.clients import ALL_FRAMES, ENDED, Ledger, frames_of
-from tests.faults.plant import Plant
+from tests.support.plant import Plant
 from tests.support.waiting import files_below, wait_for
 from vos.runtime.durable import is_part
 

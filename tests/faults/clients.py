@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.faults.plant import FRAMES, Member, Plant
+from tests.support.plant import FRAMES, Member, Plant
 
 PATIENCE_SECONDS = 300.0
 """Longest time that a job or an answer may take while faults are injected."""

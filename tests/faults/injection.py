@@ -17,7 +17,7 @@ from threading import Lock
 
 from sqlalchemy import create_engine
 
-from tests.faults.plant import LEASE_SECONDS, Member, Plant
+from tests.support.plant import LEASE_SECONDS, Member, Plant
 from tests.support.postgres import PostgresServer
 
 _STOPPED_SECONDS = 2.5 * LEASE_SECONDS

@@ -16,8 +16,8 @@ import pytest
 from tests.faults.audit import audit
 from tests.faults.clients import PATIENCE_SECONDS, Customer, Ledger, probe
 from tests.faults.injection import Injector
-from tests.faults.plant import LEASE_SECONDS, Plant
 from tests.support.fakes import behave
+from tests.support.plant import LEASE_SECONDS, Plant
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import wait_for
 

@@ -45,10 +45,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def own_process() -> Iterator[None]:
-    """Restore the configuration of the log, and the mode of new files, after the test."""
+    """Restore the configuration of the log, the mode of new files and signals after the test."""
     root = logging.getLogger()
     handlers, level, mask = list(root.handlers), root.level, os.umask(0o022)
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
+    for number, handler in signals.items():
+        signal.signal(number, handler)
     root.handlers[:] = handlers
     root.setLevel(level)
     os.umask(mask)
@@ -318,6 +321,29 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"keymask: error: {setting}: the folder {obstacle}/x")
     assert line.endswith("Not a directory")
+
+
+@pytest.mark.usefixtures("own_process")
+def test_a_worker_that_runs_once_ends_when_no_job_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an empty queue `keymask worker --once` ends at once and successfully."""
+    from service.cli.main import main
+
+    monkeypatch.setenv("KEYMASK_HOME", str(tmp_path))
+    monkeypatch.setenv("KEYMASK_GRACE_SECONDS", "0")
+    assert main(["worker", "--devices", "cpu", "--once"]) == 0
+
+
+def test_migrate_says_which_schema_the_database_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes the schema of this version, and names the database without its password."""
+    from service.cli.main import main
+
+    monkeypatch.setenv("KEYMASK_HOME", str(tmp_path))
+    assert main(["migrate", "--json", "-"]) == 0
+    migrations = ROOT / "service/jobs/migrations/versions"
+    newest = max(path.stem for path in migrations.glob("0*.py"))
+    assert json.loads(capsys.readouterr().out)["schema"] == newest.split("_")[0]
 
 
 def test_a_misspelt_variable_is_named_at_the_start(

@@ -37,6 +37,8 @@ OPERATIONS = [
     ("POST", "/v1/jobs/{job_id}/corrections"),
     ("GET", "/v1/jobs/{job_id}/versions"),
     ("POST", "/v1/jobs/{job_id}/undo"),
+    ("GET", "/v1/jobs/{job_id}/deliveries"),
+    ("GET", "/v1/webhook-secret"),
     ("GET", "/v1/jobs/{job_id}/events"),
     ("GET", "/v1/jobs/{job_id}/masks"),
     ("GET", "/v1/jobs/{job_id}/masks/{index}.png"),

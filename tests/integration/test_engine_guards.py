@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from service.engine import housekeeping as housekeeping_module
-from service.engine import presence as presence_module
 from service.engine import supervisor as supervisor_module
-from service.engine.housekeeper import Housekeeper
 from service.engine.lease import LeaseWatch
 from service.engine.supervisor import Supervisor
+from service.engine.upkeep import housekeeping as housekeeping_module
+from service.engine.upkeep import presence as presence_module
+from service.engine.upkeep.housekeeper import Housekeeper
 from service.engine.worker_process import WorkerProcess
 from service.jobs.store import JobStore
 from service.jobs.types import Claim, JobStatus

@@ -7,7 +7,10 @@ import signal
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 
+from service.engine.supervisor import Supervisor
 from service.jobs.types import Job, JobStatus
 from tests.support.engine_site import Site
 from tests.support.fakes import behave
@@ -94,6 +97,21 @@ def test_a_worker_stopped_in_the_middle_of_a_change_is_replaced_within_the_lease
     assert site.finished(job).status is JobStatus.SUCCEEDED
     assert site.masks(job) == expected
     assert engine.workers()[0].pid != stopped
+
+
+def test_only_a_caretaker_takes_over_jobs_of_other_machines(site: Site) -> None:
+    """A supervisor without HTTP leaves them alone, so that a thousand of them do not all look at a thousand leases."""
+    job = site.submit()
+    assert site.store.claim_next("a worker of a machine that is gone", timedelta(seconds=1)) is not None
+    engine = site.start(lease_seconds=1.0, caretaker=False)
+    time.sleep(3)
+    assert (site.store.get(job.id).status, site.store.get(job.id).fence) == (JobStatus.RUNNING, 1)
+    caretaker = Supervisor(replace(site.config, devices=(), lease_seconds=1.0), site.store, site.storage)
+    site.engines.append(caretaker)
+    caretaker.start()
+    done = site.finished(job)
+    assert (done.status, done.fence, done.deaths) == (JobStatus.SUCCEEDED, 2, 0)
+    assert done.worker == engine.workers()[0].name
 
 
 def test_a_slow_frame_loses_no_lease(site: Site) -> None:

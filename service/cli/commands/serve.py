@@ -41,7 +41,7 @@ def serve_command(
     """Serve jobs over HTTP until Ctrl-C. Settings come from KEYMASK_* variables; options override them."""
     given = {"host": host, "port": port, "auth": auth, "devices": devices, "model": model}
     settings = with_options(load_settings(), given)
-    from service.engine.open import check_writable  # noqa: PLC0415
+    from service.engine.open import check_writable, engine_class  # noqa: PLC0415
     from service.http.access.api_keys import ApiKeys  # noqa: PLC0415
     from service.http.app import create_app  # noqa: PLC0415
     from service.http.server import listen, run_server  # noqa: PLC0415
@@ -51,13 +51,14 @@ def serve_command(
     keep_files_private()
     keys = ApiKeys(settings)
     check_writable(settings)
+    make_engine = engine_class(settings)
     configure_logging(settings.log_level)
     socket, address = listen(settings)
     console = text_console(json_file)
     console.print(f"keymask is listening on {address} (documentation: {address}/docs); stop it with Ctrl-C")
     console.print(f"API keys: {', '.join(keys.names) or 'not required'}")
     write_json({"address": address, "pid": os.getpid()}, json_file)
-    run_server(create_app(settings), socket, settings)
+    run_server(create_app(settings, make_engine=make_engine), socket, settings)
 
 
 def with_options(settings: Settings, given: Mapping[str, object]) -> Settings:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.commands.serve import with_options
 from service.cli.console import JsonOption, text_console, write_json
 from service.config import load_settings
-from service.errors import UsageError
+from service.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from service.engine.supervisor import Supervisor
 
 
 def worker_command(
@@ -22,6 +25,10 @@ def worker_command(
         typer.Option(help="Devices with one worker each: cpu, cuda:0,cuda:1 or auto; KEYMASK_DEVICES by default."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Base network to keep loaded; KEYMASK_MODEL by default.")] = None,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Stop when no job is left, for schedulers that start workers for waiting jobs."),
+    ] = False,
     json_file: JsonOption = None,
 ) -> None:
     """Run jobs until Ctrl-C, for `keymask serve --devices none` with the same KEYMASK_DATABASE_URL and files."""
@@ -39,7 +46,7 @@ def worker_command(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with open_engine(settings) as engine:
-        devices_here = [worker.device for worker in engine.workers()]
+        devices_here = [worker.device for worker in engine.workers()] or [f"Ray at {settings.ray_address}"]
         console = text_console(json_file)
         console.print(
             f"keymask is running jobs on {', '.join(devices_here)}, files in {settings.storage or settings.files_dir}; "
@@ -47,4 +54,22 @@ def worker_command(
         )
         write_json({"devices": devices_here, "pid": os.getpid()}, json_file)
         while not stop.wait(0.5):
-            pass
+            if once and _has_finished(engine):
+                break
+
+
+def _has_finished(engine: Supervisor) -> bool:
+    """Return whether no job is left.
+
+    Raises:
+        RunError: No worker can start.
+    """
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    failures = [worker.failure for worker in engine.workers()]
+    if all(failures) and failures:
+        raise RunError(str(failures[0]))
+    try:
+        return not engine.has_work()
+    except SQLAlchemyError:
+        return False  # the engine says so in the log, and the database may come back

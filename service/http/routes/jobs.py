@@ -50,6 +50,7 @@ _CREATE_BODY = form_body(
         "prompt": PROMPT_SCHEMA
         | {"description": "In place of `mask`: boxes, points and masks of objects on one or more frames."},
         "options": {"$ref": "#/components/schemas/Options"},
+        "webhook": {"$ref": "#/components/schemas/WebhookRequest"},
     },
     required=[],
     example={
@@ -62,6 +63,7 @@ _CREATE_BODY = form_body(
         "mask": {"contentType": "image/*, application/octet-stream"},
         "prompt": {"contentType": "application/json"},
         "options": {"contentType": "application/json"},
+        "webhook": {"contentType": "application/json"},
     },
 )
 _CREATE_PROBLEMS = (

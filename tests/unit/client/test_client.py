@@ -42,6 +42,26 @@ def test_segment_uploads_streams_and_decodes(run: Run, tmp_path: Path) -> None:
     assert script.spent
 
 
+@pytest.mark.parametrize(
+    ("webhook", "sent"),
+    [
+        ("https://a.example/hook", b'{"url": "https://a.example/hook"}'),
+        (
+            {"url": "https://a.example/hook", "events": ["job.failed"]},
+            b'{"url": "https://a.example/hook", "events": ["job.failed"]}',
+        ),
+    ],
+)
+def test_submit_names_the_webhook_of_a_job(run: Run, webhook: object, sent: bytes) -> None:
+    """A URL alone leaves the events to the service; the job says what it took."""
+    answer = ok(job(webhook={"url": "https://a.example/hook", "events": ["job.failed"]}), 202)
+    script = Script(answer)
+    submitted = run(script, "submit", b"video bytes", MASK, webhook=webhook)
+    part = script.requests[0].content.split(b'name="webhook"')[1]
+    assert part.split(b"\r\n\r\n")[1].split(b"\r\n")[0] == sent
+    assert submitted.webhook["events"] == ["job.failed"]
+
+
 def test_a_lost_mask_stream_is_resumed_where_it_broke(run: Run) -> None:
     """After a lost connection the next request starts after the last frame received."""
     script = Script(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.housekeeper import Housekeeper
-from service.engine.wall_clock import SettledClock
+from service.engine.upkeep.housekeeper import Housekeeper
+from service.engine.upkeep.wall_clock import SettledClock
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobStatus, JobVideo, new_job_id
 from service.run.options import JobOptions

@@ -60,7 +60,7 @@ def clocks() -> Clocks:
 @pytest.fixture
 def watch(store: JobStore, clocks: Clocks) -> LeaseWatch:
     """An observer."""
-    return LeaseWatch(store, SECONDS, clock=lambda: clocks.monotonic, now=lambda: clocks.wall)
+    return LeaseWatch(store.claims, SECONDS, clock=lambda: clocks.monotonic, now=lambda: clocks.wall)
 
 
 def seconds_until_expired(watch: LeaseWatch, clocks: Clocks) -> float:

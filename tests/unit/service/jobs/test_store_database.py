@@ -78,11 +78,24 @@ def test_opening_waits_for_another_writer(tmp_path: Path) -> None:
     first.close()
 
 
-def test_several_processes_can_migrate_at_once(tmp_path: Path) -> None:
-    """Simultaneous first starts on one database all succeed."""
-    url = f"sqlite:///{tmp_path}/jobs.db"
+def test_several_processes_can_migrate_at_once(database_url: str) -> None:
+    """Simultaneous first starts on one database all succeed: the first one migrates, the others wait for it."""
+    if database_url == "sqlite://":
+        pytest.skip("each process has an in-memory database of its own")
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        assert list(pool.map(_open_and_count, [url] * 2)) == [0] * 2
+        assert list(pool.map(_open_and_count, [database_url] * 2)) == [0] * 2
+
+
+def test_the_schema_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """After a rollback, the error says what to do; nothing is changed."""
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    store = JobStore(url)
+    with store._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(UsageError, match=r"newer keymask.*9999"):
+        JobStore(url)
+    assert store.schema_version() == "9999"
+    store.close()
 
 
 def _open_and_count(url: str) -> int:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.engine.wall_clock import SettledClock
+from service.engine.upkeep.wall_clock import SettledClock
 from service.errors import JobNotFoundError, StorageUnavailableError
 from service.jobs.store import JobStore
 from service.storage.job_files import Storage

@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from service.engine.housekeeper import Housekeeper
-from service.engine.presence import PRESENCE_SECONDS, Presence
 from service.engine.steps import Steps
 from service.engine.types import EngineConfig
+from service.engine.upkeep.housekeeper import Housekeeper
+from service.engine.upkeep.presence import PRESENCE_SECONDS, Presence
+from service.engine.upkeep.webhook_sender import WebhookSender
 from service.jobs.store import JobStore
 from service.storage.job_files import Storage
 
@@ -43,12 +44,17 @@ class Housekeeping:
         self._steps = Steps()
         self._changed, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="keymask-housekeeping", daemon=True)
+        settings = config.settings
+        self._webhooks = WebhookSender(settings, store) if settings.webhook_hosts else None
 
     def start(self) -> None:
         """Remove what the last run of the process has left, then start the thread."""
-        self._steps.run("remove", self._housekeeper.remove_deleted)
-        self._steps.run("sweep", self._housekeeper.sweep)
+        if self._config.caretaker:
+            self._steps.run("remove", self._housekeeper.remove_deleted)
+            self._steps.run("sweep", self._housekeeper.sweep)
         self._thread.start()
+        if self._webhooks is not None:
+            self._webhooks.start()
 
     def wake(self) -> None:
         """Look for deleted jobs at once."""
@@ -60,6 +66,8 @@ class Housekeeping:
         self._changed.set()
         if self._thread.is_alive():
             self._thread.join(seconds)
+        if self._webhooks is not None:
+            self._webhooks.stop(seconds)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -67,12 +75,15 @@ class Housekeeping:
                 self._changed.clear()
                 self._steps.hasten("remove")
             self._tick()
-        self._steps.run("remove", self._housekeeper.remove_deleted)
+        if self._config.caretaker:
+            self._steps.run("remove", self._housekeeper.remove_deleted)
         self._steps.run("withdraw", self.presence.withdraw)
 
     def _tick(self) -> None:
         interval = self._config.housekeeping_seconds
         self._steps.every(PRESENCE_SECONDS, "presence", self._update_presence)
+        if not self._config.caretaker:
+            return
         self._steps.every(_REMOVAL_SECONDS, "remove", self._housekeeper.remove_deleted)
         self._steps.every(interval, "expire", self._housekeeper.expire)
         self._steps.every(min(interval, 2 * self._config.lease_seconds), "sweep", self._housekeeper.sweep)

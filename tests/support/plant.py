@@ -1,4 +1,4 @@
-"""A service of several processes that a test breaks: two API processes, two hosts with a worker each, one database."""
+"""A service of several processes that a test breaks: two API processes, hosts with a worker each, one database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Member:
     """One process of the plant.
 
     Attributes:
-        name: "api-0", "api-1", "host-0" or "host-1".
+        name: Such as "api-0" or "host-1".
         port: Port of an API process, 0 for a host.
         process: The running process.
     """
@@ -60,9 +60,10 @@ class Plant:
     Args:
         home: Folder of all files.
         database: URL of the database.
+        hosts: Number of hosts.
     """
 
-    def __init__(self, home: Path, database: str) -> None:
+    def __init__(self, home: Path, database: str, hosts: int = 2) -> None:
         self.home = home
         self.database = database
         self.files = home / "service" / "files"
@@ -72,7 +73,7 @@ class Plant:
         self.clip = encode(moving, options=x264(bframes=0), container="mp4")
         self.mask = write_mask(home / "mask.png").read_bytes()
         self.apis = [self._begin("api", number) for number in range(2)]
-        self.hosts = [self._begin("host", number) for number in range(2)]
+        self.hosts = [self._begin("host", number) for number in range(hosts)]
         for api in self.apis:
             wait_for(lambda api=api: answers(api))  # type: ignore[misc]
 
@@ -112,7 +113,7 @@ class Plant:
             "LOG_LEVEL": "warning",
         }
         environment = os.environ | {f"KEYMASK_{name}": value for name, value in own.items()} | {"PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "tests.faults.child", "api" if member.port else "worker"]
+        command = [sys.executable, "-m", "tests.support.plant_child", "api" if member.port else "worker"]
         with self.log.open("ab") as log:
             member.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True

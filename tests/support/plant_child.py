@@ -1,4 +1,4 @@
-"""One process of the service under faults, without a network: `python -m tests.faults.child api|worker`.
+"""One process of the service under faults, without a network: `python -m tests.support.plant_child api|worker`.
 
 Settings come from the environment. The process prints one JSON object with its address once it is up.
 """

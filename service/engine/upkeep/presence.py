@@ -34,7 +34,7 @@ class Presence:
         self._name = secrets.token_hex(8)
         self._announced = False
         self._seen: dict[str, tuple[str, float]] = {}
-        self._heard_at: float | None = None
+        self._heard: dict[str, float] = {}
 
     def announce(self) -> None:
         """Give a sign of life."""
@@ -53,16 +53,22 @@ class Presence:
         for name, sign in self._store.announced_workers().items():
             earlier, since = self._seen.get(name, (sign, now))
             if sign != earlier:
-                since = self._heard_at = now
+                since = self._heard[name] = now
             if now - since > _FORGET_SECONDS:
                 self._store.forget_worker(name)
             else:
                 seen[name] = (sign, since)
         self._seen = seen
+        self._heard = {name: at for name, at in self._heard.items() if now - at < ABSENCE_SECONDS}
+
+    def count(self) -> int:
+        """Return the number of other processes that have given a sign of life lately."""
+        now = self._clock()
+        return sum(now - at < ABSENCE_SECONDS for at in self._heard.values())
 
     def absence(self) -> str | None:
         """Return in one line that no other process has given a sign of life lately; None if one has."""
-        if self._heard_at is not None and self._clock() - self._heard_at < ABSENCE_SECONDS:
+        if self.count():
             return None
         return (
             f"no worker has shown a sign of life within {ABSENCE_SECONDS:g} s; start one with `keymask worker`, with "

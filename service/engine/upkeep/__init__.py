@@ -1,0 +1,1 @@
+"""What runs beside the supervisor and may wait: removal, expiry, sweeps and signs of life."""

@@ -330,6 +330,9 @@ class Storage:
             self.delete(job_id)
         return orphaned
 
+    def trim(self) -> None:
+        """Delete copies that this process has of files that are kept elsewhere; there are none in a folder."""
+
     def _sweep_uploads(self) -> None:
         """Delete the uploads of processes whose pulse has stood still for a whole lease."""
         found = {entry.name.partition(".")[0] for entry in os.scandir(self._incoming)}

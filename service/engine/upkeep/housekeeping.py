@@ -39,6 +39,7 @@ class Housekeeping:
     ) -> None:
         self.presence = Presence(store)
         self._config = config
+        self._storage = storage
         self._housekeeper = Housekeeper(store, storage)
         self._has_ready_worker = has_ready_worker
         self._steps = Steps()
@@ -83,6 +84,7 @@ class Housekeeping:
         interval = self._config.housekeeping_seconds
         self._steps.every(PRESENCE_SECONDS, "presence", self._update_presence)
         if not self._config.caretaker:
+            self._steps.every(interval, "trim", self._storage.trim)
             return
         self._steps.every(_REMOVAL_SECONDS, "remove", self._housekeeper.remove_deleted)
         self._steps.every(interval, "expire", self._housekeeper.expire)

@@ -102,8 +102,13 @@ class ObjectStorage(Storage):
         return [name for name in self._objects.job_ids() if is_job_id(name)]
 
     def sweep(self, owned: Collection[str], candidates: Collection[str]) -> list[str]:
-        """Delete orphaned objects as `Storage.sweep` does, and copies that nobody has used for a while."""
+        """Delete orphaned objects as `Storage.sweep` does, and copies as `trim` does."""
         swept = super().sweep(owned, candidates)
+        self.trim()
+        return swept
+
+    def trim(self) -> None:
+        """Delete copies that nobody has used for a while."""
         used = {}
         for folder in (self.job(name).folder for name in self._folders()):
             with suppress(FileNotFoundError):
@@ -111,7 +116,6 @@ class ObjectStorage(Storage):
         for folder, age in self._unused.observe(used).items():
             if age >= _KEEP_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
-        return swept
 
 
 def _is_free(lock: Path) -> bool:

@@ -140,6 +140,23 @@ def assert_drawn_over(clip: Path, overlay: Path, mask: np.ndarray) -> None:
     assert difference[mask].mean() > 3 * difference[~mask].mean()
 
 
+def test_a_running_job_can_be_corrected(page: Page, service: Served) -> None:
+    """A stroke on a frame that has its mask is a correction, while later masks are still computed."""
+    robot = Robot(page)
+    robot.open(service.clip)
+    with service.held(at=6):
+        first = mark_and_run(robot)
+        page.wait_for_selector("canvas.masks[data-frame='5']", state="attached")
+        robot.go_to(3)
+        robot.drag((45, 40), (55, 40))
+        page.get_by_role("button", name="Apply correction").click()
+        page.wait_for_url(lambda url: "#job=" in url and first not in url)
+        second = job_of(page)
+    expect(page.get_by_role("heading", name="Done")).to_be_visible()
+    assert service.client.get(f"/v1/jobs/{second}").json()["corrects"] == first
+    assert (labels_at(service, second, 3)[40, 46:54] > 0).all()
+
+
 def test_what_is_exported_are_the_masks(page: Page, service: Served) -> None:
     """Every format of the service is offered, and each download, read by other programs, holds the masks."""
     robot = Robot(page)

@@ -57,9 +57,9 @@ export function correctJob(id: string, prompt: PromptEntry[]): Promise<Job> {
 }
 
 /** Make masks from boxes and points; nothing is stored. */
-export function makeMasks(origin: Origin, prompt: PromptEntry[]): Promise<MadeMask> {
+export function makeMasks(origin: Origin, prompt: PromptEntry[], signal: AbortSignal): Promise<MadeMask> {
   const form = new FormData();
   form.append(origin.kind, origin.id);
   form.append("prompt", JSON.stringify(prompt));
-  return requestJson("v1/prompts?format=rle", { method: "POST", body: form });
+  return requestJson("v1/prompts?format=rle", { method: "POST", body: form, signal });
 }

@@ -67,6 +67,7 @@ function Following() {
   if (!job) return null;
   const { done, total } = job.progress;
   const sends = state.hasEdits.value;
+  const hasMasks = done > 0;
   return (
     <>
       <h2>{state.running.value ? (job.corrects ? "Correcting" : "Running") : ENDS[job.status]}</h2>
@@ -92,12 +93,12 @@ function Following() {
       {!state.running.value && <Finished />}
       {sends && (
         <>
-          {job.status !== "succeeded" && <p class="hint">A job can be corrected once it has succeeded.</p>}
+          {!hasMasks && <p class="hint">A job can be corrected once it has masks.</p>}
           <div class="buttons">
             <button
               type="button"
               class="primary"
-              disabled={!!state.busy.value || job.status !== "succeeded"}
+              disabled={!!state.busy.value || !hasMasks}
               onClick={() => void sendCorrection()}
             >
               Apply correction

@@ -130,15 +130,23 @@ export function eraseSelected(): void {
   commitEdit(state.frame.value, edit, before);
 }
 
-/** Ask the service for the mask of a box or of points, and draw it for the selected object. */
+const markings = new Map<string, AbortController>();
+
+/** Ask the service for the mask of a box or of points, and draw it for the selected object, unless it is marked anew. */
 export async function markShape(shape: Pick<PromptEntry, "box" | "points">): Promise<void> {
   const origin = state.origin.value;
   const edit = editShownFrame();
   if (!origin || !edit) return say("This frame is still being loaded. Try again in a moment.");
   const frame = state.frame.value;
   const object = state.selected.value;
+  const place = `${origin.id}/${frame}/${object}`;
+  const marking = new AbortController();
+  markings.get(place)?.abort();
+  markings.set(place, marking);
   await attempt("Finding the object…", async () => {
-    const made = await makeMasks(origin, [{ frame, object, ...shape }]);
+    const made = await makeMasks(origin, [{ frame, object, ...shape }], marking.signal);
+    if (marking.signal.aborted) return;
+    markings.delete(place);
     const mask = new Uint8Array(edit.map.length);
     for (const one of made.objects) fillRle(mask, one.rle, one.id);
     const now = state.edits.value.get(frame) ?? edit;

@@ -23,10 +23,13 @@ export function reportError(error: unknown): void {
   state.message.value = { text: text.charAt(0).toUpperCase() + text.slice(1), kind: "error" };
 }
 
+let latest = 0;
+
 /** Run an action; show what it waits for, and its error. Returns whether it worked. */
 export async function attempt(waitingFor: string, action: () => Promise<void>): Promise<boolean> {
   state.message.value = null;
   state.busy.value = waitingFor;
+  const mine = (latest += 1);
   try {
     await action();
     return true;
@@ -34,6 +37,6 @@ export async function attempt(waitingFor: string, action: () => Promise<void>): 
     reportError(error);
     return false;
   } finally {
-    state.busy.value = "";
+    if (mine === latest) state.busy.value = "";
   }
 }

@@ -193,7 +193,7 @@ def test_a_link_opens_the_job_and_the_list_has_it(page: Page, service: Served) -
     page.goto("about:blank")
     page.goto(f"/#job={job}")
     robot.wait_for_frame(0)
-    assert robot.masked().any()
+    wait_for(lambda: robot.masked().any(), 20)
     page.get_by_role("button", name="Jobs", exact=True).click()
     expect(page.locator(".job").first).to_contain_text("Object 1")
 

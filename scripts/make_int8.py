@@ -33,7 +33,7 @@ from vos.evaluation.evaluate import read_picture
 from vos.modeling.compact import CompactNetwork
 from vos.modeling.cpu.int8 import SUFFIX
 from vos.modeling.refiner import Refiner
-from vos.runtime.durable import write_durably
+from vos.runtime.durable import make_folder, write_durably
 from vos.segmenter import Segmenter
 from vos.types import Options, Prompt
 from vos.weights.catalog import PACKAGE_FOLDER, Record, find_weights
@@ -156,6 +156,7 @@ def quantized(part: _Part, calls: list[tuple[Tensor, ...]]) -> tuple[bytes, byte
 def write(name: str, content: bytes, folder: Path) -> None:
     """Write an int8 form and its record."""
     weights = find_weights(name)
+    make_folder(folder)
     path = folder / f"{name}{SUFFIX}"
     source = hashlib.sha256((PACKAGE_FOLDER / weights.file).read_bytes()).hexdigest()
     digest = hashlib.sha256(content).hexdigest()

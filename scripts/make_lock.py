@@ -33,7 +33,7 @@ def main() -> int:
         print("make_lock: uv is not installed; install it with `pip install uv`", file=sys.stderr)
         return 1
     command = [uv, "pip", "compile", "pyproject.toml", "--constraint", "constraints.txt"]
-    command += ["--extra", "postgres", "--extra", "s3"]
+    command += ["--extra", "openvino", "--extra", "postgres", "--extra", "s3"]
     command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--quiet"]
     lock = subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout
     LOCK.write_text(HEADER + without_torch(lock), encoding="utf-8")

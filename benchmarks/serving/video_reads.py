@@ -9,6 +9,7 @@ machine, which takes some 10 ms per request, as a store in the same network does
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import tempfile
 from functools import partial
@@ -52,8 +53,36 @@ def copied(store: ObjectStore, folder: Path, first: list[float]) -> None:
 def by_range(store: ObjectStore, first: list[float]) -> None:
     """Read the packets of the video from the store."""
     began = perf_counter()
-    with av.open(store.reader(KEY, _BUFFER), buffer_size=_BUFFER) as container:
+    with av.open(_RangeFile(store), buffer_size=_BUFFER) as container:
         _read(container, began, first)
+
+
+class _RangeFile:
+    """An object as a file that FFmpeg reads from; each read is a request."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._size = store.size(KEY) or 0
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        end = min(self._size, self._position + size)
+        if end <= self._position:
+            return b""
+        block = self._store.read_range(KEY, self._position, end)
+        self._position = end
+        return block
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to an offset."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        """Return the offset."""
+        return self._position
 
 
 def _read(container: Any, began: float, first: list[float]) -> None:

@@ -6,31 +6,42 @@ import json
 import os
 import secrets
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service.engine.attempts.publishing import Publisher
-from service.errors import LostJobError, RunError, StorageFullError, StorageUnavailableError
+from service.errors import LostJobError, RunError, StorageFullError, StorageUnavailableError, UsageError
 from service.jobs.types import LogSegment, new_job_id
 from service.storage.job_files import JobFiles, Storage
 from service.storage.mask_log import MaskLog, settle
 from service.storage.mask_log_view import BLOCK, LongLine, MaskLogView
-from service.storage.objects.object_store import ObjectStore
+from service.storage.objects.object_store import ObjectStore, open_object_store
 from tests.support.object_stores import S3Server, Storages, s3_server, storages
+from tests.support.paths import ROOT
 
 VIDEO = secrets.token_bytes(300_000)
-_opened: list[MaskLog] = []
+_opened: list[MaskLog | Storages] = []
 
 
 @pytest.fixture(autouse=True)
-def _close_logs() -> Iterator[None]:
-    """Close the logs that a test has opened."""
+def _close_all() -> Iterator[None]:
+    """Close what a test has opened."""
     yield
     while _opened:
         _opened.pop().close()
+
+
+def closing_at_end(made: Storages) -> Storages:
+    """Close storages at the end of the test."""
+    _opened.append(made)
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -41,17 +52,19 @@ def server() -> Iterator[S3Server]:
 
 
 @pytest.fixture(params=["folder", "memory", "local", "s3"])
-def kinds(request: pytest.FixtureRequest, tmp_path: Path) -> Storages:
+def kinds(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storages]:
     """A storage of each kind, empty."""
     kind: str = request.param
-    return storages(kind, tmp_path, request.getfixturevalue("server") if kind == "s3" else None)
+    with closing(storages(kind, tmp_path, request.getfixturevalue("server") if kind == "s3" else None)) as made:
+        yield made
 
 
 @pytest.fixture(params=["memory", "local", "s3"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Storages:
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storages]:
     """An object store of each kind, empty."""
     kind: str = request.param
-    return storages(kind, tmp_path, request.getfixturevalue("server") if kind == "s3" else None)
+    with closing(storages(kind, tmp_path, request.getfixturevalue("server") if kind == "s3" else None)) as made:
+        yield made
 
 
 def submit(storage: Storage, video: bytes = VIDEO, job_id: str | None = None) -> str:
@@ -265,6 +278,27 @@ def test_a_result_is_made_once(kinds: Storages) -> None:
     assert there.job(job_id).result("masks.zip").read_bytes() == b"zip"
 
 
+def test_a_stored_result_has_a_url(tmp_path: Path, server: S3Server) -> None:
+    """Anybody who has the URL of a result reads it from S3, with its name and media type; other stores have none."""
+    kinds = closing_at_end(storages("s3", tmp_path, server))
+    here = kinds.machine("here")
+    job_id = submit(here)
+    files = here.job(job_id)
+    files.result("").mkdir()
+    part = files.result("part")
+    part.write_bytes(b"{}")
+    assert files.sign_result("coco.json") is None
+    files.store_result(part, "coco.json", "application/json")
+    url = kinds.machine("there").job(job_id).sign_result("coco.json")
+    assert url is not None
+    answer = httpx.get(url)
+    assert answer.content == b"{}"
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{job_id}-coco.json"'
+    folder = closing_at_end(storages("folder", tmp_path)).machine("here")
+    assert folder.job(submit(folder)).sign_result("coco.json") is None
+
+
 def test_a_deleted_job_is_gone_everywhere(kinds: Storages) -> None:
     """After a deletion nothing of the job is found on any machine, and other jobs are untouched."""
     here, there = kinds.machine("here"), kinds.machine("there")
@@ -354,6 +388,7 @@ def test_folders_of_dead_processes_are_deleted(stores: Storages) -> None:
     submit(dead)
     assert isinstance(dead._lock_file, int)
     os.close(dead._lock_file)  # what the end of a process does
+    dead._lock_file = -1
     stores.machine("here")
     assert living.root.exists()
     assert not dead.root.exists()
@@ -363,7 +398,7 @@ def test_a_store_that_is_away_is_an_error_that_passes(tmp_path: Path) -> None:
     """Without an answer, each call fails with the error that clients see as 503, and changes nothing."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
-    away = Storages("s3", tmp_path, S3Server(port).open("away"))
+    away = closing_at_end(Storages("s3", tmp_path, S3Server(port).open("away")))
     storage = away.machine("here")
     files = storage.job(new_job_id())
     writer = Writer(files, 1)
@@ -380,3 +415,19 @@ def test_a_store_that_is_away_is_an_error_that_passes(tmp_path: Path) -> None:
         with pytest.raises(StorageUnavailableError):
             call()
     assert writer.segments == (LogSegment(1, 0),)
+
+
+def test_the_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without obstore, or with a URL of no bucket, one line says what is missing."""
+    for url in ("s3:bucket", "https://bucket/prefix", "s3://"):
+        with pytest.raises(UsageError, match="s3://bucket/prefix"):
+            open_object_store(url)
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(UsageError, match="keymask-server"):
+        open_object_store("s3://bucket/prefix")
+
+
+def test_a_folder_needs_no_obstore() -> None:
+    """What every process imports does not import obstore."""
+    code = "import service.http.app, service.engine.open, service.cli.main, sys; sys.exit('obstore' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

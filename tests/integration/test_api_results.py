@@ -20,6 +20,7 @@ from pycocotools import mask as coco
 from codec.types import UInt8Array
 from service.errors import StorageFullError
 from service.sandbox.export import render, render_files
+from service.storage.job_files import JobFiles
 from service.writers import png
 from service.writers.formats import FORMATS
 from service.writers.png import encode_mask
@@ -325,3 +326,20 @@ def test_a_range_beyond_the_file_is_answered_416(service: Served, result: str) -
     assert (answer.status_code, answer.headers["content-range"]) == (416, f"bytes */{size}")
     assert answer.json()["type"] == "/problems/range-not-satisfiable"
     assert service.client.get(result, headers={**beyond, "If-Range": '"old"'}).status_code == 200
+
+
+def test_results_with_a_url_are_redirected_to(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the setting, a result that the storage has a URL for is answered with it; one without is sent."""
+    monkeypatch.setattr(
+        JobFiles,
+        "sign_result",
+        lambda _files, name: f"https://store.test/{name}?signed" if name == "coco.json" else None,
+    )
+    with served(tmp_path_factory.mktemp("redirects"), storage_redirects=True) as service:
+        address = f"/v1/jobs/{service.run()}/result"
+        answer = service.client.get(address, params={"format": "coco"})
+        assert (answer.status_code, answer.headers["Location"]) == (307, "https://store.test/coco.json?signed")
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert service.client.get(address, params={"format": "ytvis"}).status_code == 200

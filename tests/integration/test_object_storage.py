@@ -162,6 +162,7 @@ def test_a_job_resumes_on_another_machine(cluster: Cluster, expected: list[bytes
     assert [name for name in cluster.objects(job_id) if name.startswith("2/") and name.endswith(".ndjson")]
 
 
+@pytest.mark.long
 def test_nothing_is_lost_while_the_store_is_away(cluster: Cluster, expected: list[bytes]) -> None:
     """Clients get 503 with Retry-After, the running job goes on and ends, its follower misses nothing."""
     cluster.worker.behave(seconds=0.1)

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def s3_server() -> Iterator[S3Server]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_for(lambda: process.poll() is not None or _make_bucket(port), seconds=60)
+        wait_for(lambda: process.poll() is not None or _make_bucket(port))
         assert process.poll() is None, "moto's server has ended"
         yield S3Server(port)
     finally:
@@ -96,18 +96,28 @@ class Storages:
         kind: "folder", "memory", "local" or "s3".
         folder: A folder for them.
         objects: The objects; None for a shared folder.
+        opened: Storages of machines so far.
     """
 
     kind: str
     folder: Path
     objects: ObjectStore | None
+    opened: list[Storage] = field(default_factory=list)
 
     def machine(self, name: str, **limits: Any) -> Storage:
         """Open the storage of a machine."""
         limits = {"reserve": 0, **limits}
         if self.objects is None:
-            return Storage(self.folder / "shared", **limits)
-        return ObjectStorage(self.folder / name, JobObjects(self.objects), **limits)
+            storage = Storage(self.folder / "shared", **limits)
+        else:
+            storage = ObjectStorage(self.folder / name, JobObjects(self.objects), **limits)
+        self.opened.append(storage)
+        return storage
+
+    def close(self) -> None:
+        """Close the storages of all machines."""
+        while self.opened:
+            self.opened.pop().close()
 
 
 def storages(kind: str, folder: Path, server: S3Server | None = None) -> Storages:

@@ -127,15 +127,16 @@ class ObjectStore:
         if size is None:
             raise FileNotFoundError(key)
         for start in range(0, size, BLOCK):
-            with _failures(key):
-                block = self._api.get_range(self._backend, key, start=start, end=min(size, start + BLOCK))
-            yield bytes(block)
+            yield self.read_range(key, start, min(size, start + BLOCK))
 
-    def reader(self, key: str, buffer: int) -> BinaryIO:
-        """Open an object as a file that is read by ranges, for measurements."""
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Return the bytes of an object from `start` to `end`, exclusive.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
         with _failures(key):
-            opened: BinaryIO = self._api.open_reader(self._backend, key, buffer_size=buffer)
-        return opened
+            return bytes(self._api.get_range(self._backend, key, start=start, end=end))
 
     def fetch(
         self, key: str, path: Path, sha256: str | None = None, on_block: Callable[[], None] = lambda: None

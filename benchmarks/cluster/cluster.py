@@ -170,7 +170,7 @@ def _process(command: list[str], environment: dict[str, str]) -> Iterator[dict[s
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield json.loads(process.stdout.readline())
+        yield json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
     finally:
         process.terminate()
         process.communicate()

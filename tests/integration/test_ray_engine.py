@@ -82,7 +82,7 @@ def test_a_node_and_the_head_that_are_killed_lose_no_job(site: Site) -> None:
         job = _begin(site)
         cluster.stop()
         assert not cluster.processes()
-        assert site.store.get(job.id).status is JobStatus.RUNNING
+        assert not site.store.get(job.id).status.finished
         cluster.start()
         _check_resumed(site, job, expected)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from service.jobs.fair_order import take_turn
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobStatus
+from tests.support.postgres import PostgresServer
 
 NewJob = Callable[..., Job]
 
@@ -22,6 +24,18 @@ def test_keys_take_turns(store: JobStore, new_job: NewJob) -> None:
     order = list(iter(lambda: store.claim_next("w"), None))
     assert "".join(job.api_key_id or "" for job in order) == "abcabaa"
     assert [job.id for job in order if job.api_key_id == "a"] == ids[:4]
+
+
+def test_claims_for_one_key_do_not_wait_for_each_other(postgres: PostgresServer, new_job: NewJob) -> None:
+    """A claim that is not committed yet delays no other one, so hundreds of workers may claim at once."""
+    store = JobStore(postgres.url)
+    for _ in range(2):
+        store.create(new_job(api_key_id="a"))
+    assert store.claim_next("first") is not None
+    with store._engine.begin() as connection:
+        take_turn(connection, "a")
+        assert store.claim_next("second") is not None  # else the database gives up its wait for the lock
+    store.close()
 
 
 def test_turns_outlast_jobs(store: JobStore, new_job: NewJob) -> None:

@@ -69,7 +69,7 @@ def test_a_node_and_the_head_that_are_killed_lose_no_job(site: Site) -> None:
     with ray_site(site, nodes=2) as (cluster, engine):
         expected = site.expected(engine)
         behave(site.home, seconds=0.5)
-        jobs = [site.submit() for _ in range(3)]
+        jobs = [site.submit() for _ in range(12)]  # they last for longer than a second actor needs to start
         wait_for(lambda: len({running.worker for running in site.store.running()}) == 2)
         cluster.remove(0)
         wait_for(lambda: len(cluster.processes(ACTOR)) == 1)

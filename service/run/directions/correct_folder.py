@@ -83,7 +83,8 @@ def correct_folder(
     earlier = folder.prompts().merged
     prompts = StoredPrompts(new=_shapes_of(request, video, options), earlier=earlier)
     with resegment(video, folder, earlier, prompts.new, options, settings=settings, load=load) as run:
-        for done, _ in enumerate(run, 1):
+        for done, mask in enumerate(run, 1):
+            run.masks.change(mask)
             on_progress(done, None)
         outputs = outputs_of(folder.folder, folder.report)
         exports = rewrite_exports(

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-from codec.reader import VideoReader
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings, load_settings
 from service.prompts.objects import PromptObject
@@ -129,7 +128,7 @@ class Correction:
         bitstream: What the bitstream has offered so far.
         notes: What the user should know, in plain words.
         objects: Objects of all prompts.
-        masks: The masks of the result, with those that changed so far.
+        masks: The masks of the result, with changes so far; but not all that are yielded, which the caller may add.
     """
 
     def __init__(
@@ -181,7 +180,8 @@ class Correction:
                 self.masks.change(mask)
         waiting: deque[int] | None = None
         for mask in self._walks(final):
-            self.masks.change(mask)
+            if mask.index < final.index or self._rest_from is not None:
+                self.masks.change(mask)
             if mask.index < final.index:
                 continue
             waiting = deque(self.masks.indices) if waiting is None else waiting  # all before this frame are known now
@@ -256,19 +256,25 @@ class Correction:
         corrected = self._frame(prompt)
         whole, last, end = corrected.whole, corrected.last(self.options.first_frame), corrected.end(self.options.end)
         remembered = [(self._source.frame(index), given) for index, given in corrected.remembered.items()]
-        if whole is not None and last < prompt.index:
-            walk = BackwardWalk(self._source, [whole], last)
-            turned = [(replace(frame, index=prompt.index - frame.index), given) for frame, given in remembered]
-            segmenter = self.model.segmenter.beside(None, None)
-            with closing(walk.masks(segmenter, self._count, turned)) as new:
-                yield from changes_of(corrected, self._counted(new), self.masks)
-            self._stages.update(segmenter.stats.seconds)
-        yield corrected.mask
-        if whole is not None:
+        if whole is None:
+            yield corrected.mask
+            return
+        with ExitStack() as stack:
+            if self._source.is_shared:  # decode up to the frame beside the walk back
+                frames = iter(stack.enter_context(self._source.open(prompt.index)[0]))
+            if last < prompt.index:
+                walk = BackwardWalk(self._source, [whole], last)
+                turned = [(replace(frame, index=prompt.index - frame.index), given) for frame, given in remembered]
+                segmenter = self.model.segmenter.beside(None, None)
+                with closing(walk.masks(segmenter, self._count, turned)) as new:
+                    yield from changes_of(corrected, self._counted(new), self.masks)
+                self._stages.update(segmenter.stats.seconds)
+            yield corrected.mask
+            if not self._source.is_shared:
+                frames = iter(stack.enter_context(self._source.open(prompt.index)[0]))
             segmenter = self.model.segmenter.beside(None, end)
-            with closing(self._source.open(prompt.index)[0]) as reader:
-                masks = segmenter.run(self._observed(reader), self.info, whole, remembered=remembered)
-                yield from changes_of(corrected, self._counted(masks), self.masks)
+            masks = segmenter.run(self._observed(frames), self.info, whole, remembered=remembered)
+            yield from changes_of(corrected, self._counted(masks), self.masks)
             self._stages.update(segmenter.stats.seconds)
 
     def _rest(self, end: int) -> Iterator[FrameMask]:
@@ -293,7 +299,7 @@ class Correction:
             self._segmented[mask.source] += 1
             yield mask
 
-    def _observed(self, reader: VideoReader) -> Iterator[CompressedFrame]:
+    def _observed(self, reader: Iterable[CompressedFrame]) -> Iterator[CompressedFrame]:
         for frame in self.bitstream.count(reader):
             self._count(frame)
             yield frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TypeAlias
 from codec.decode.seeking import Timestamps
 from codec.reader import VideoReader
 from codec.types import CompressedFrame, VideoInfo
-from service.run.source.video_input import Video, open_backwards_input, open_input
+from service.run.source.video_input import Video, is_file, open_backwards_input, open_input
 
 FrameCallback: TypeAlias = Callable[[CompressedFrame], None]
 """Called with each frame before it is segmented; it may raise to stop the run."""
@@ -33,6 +34,11 @@ class AnalyzedVideo:
     short_side: int
     max_side: int | None
     motion: str
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several readers can be open at a time, as of all videos but open files."""
+        return isinstance(self.video, str | os.PathLike | bytes) or not is_file(self.video)
 
     def open(self, first: int = 0) -> tuple[VideoReader, list[str]]:
         """Open the video to be read forwards, near a frame; return the reader and notes for the user.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.errors import StorageUnavailableError
 from service.logs import LogBudget
 
 _log = logging.getLogger(__name__)
@@ -48,6 +49,6 @@ class Steps:
         dropped = self._budget.take((name, type(error)))
         if dropped is None:
             return
-        is_expected = isinstance(error, SQLAlchemyError | OSError)
+        is_expected = isinstance(error, SQLAlchemyError | OSError | StorageUnavailableError)
         reason = {"step": name, "reason": f"{type(error).__name__}: {error}"[:200], "dropped": dropped}
         _log.warning("step failed", extra=reason, exc_info=None if is_expected else error)

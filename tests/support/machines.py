@@ -45,7 +45,7 @@ class Machine:
         self.home = home
         self._log = (home / "log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.child", kind],
+            [sys.executable, "-m", "tests.support.plant_child", kind],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import pytest
+
 from service.jobs.types import Job, JobStatus, JobVideo, new_job_id
 from service.run.model_loader import ModelChoice
 from service.run.options import JobOptions
@@ -28,10 +30,15 @@ def submit(site: Site, video: Path, mask: Path, options: JobOptions) -> Job:
     return job
 
 
-def test_a_killed_worker_changes_no_mask(site: Site) -> None:
+@pytest.mark.parametrize(("weights", "precision"), [("seeded", "float32"), (None, "int8")])
+def test_a_killed_worker_changes_no_mask(weights: str | None, precision: str, site: Site) -> None:
     """With a real memory bank and refiner, every line of the mask log equals that of an uninterrupted run."""
+    if precision == "int8":
+        pytest.importorskip("openvino")
     site.config = replace(
-        site.config, loader="tests.support.fakes:load_network", model=ModelChoice("compact", "seeded", "cpu", "float32")
+        site.config,
+        loader="tests.support.fakes:load_network",
+        model=ModelChoice("compact", weights, "cpu", precision),
     )
     site.start()
     options = JobOptions(keyframes="every:3", max_side=160)
@@ -48,6 +55,7 @@ def test_a_killed_worker_changes_no_mask(site: Site) -> None:
     assert site.masks(broken) == expected
     assert done.report is not None
     assert done.report["resumed"]
+    assert done.report["model"]["precision"] == precision
     assert sum(done.report["sources"].values()) == count
 
 

@@ -22,7 +22,7 @@ from service.errors import StorageFullError
 from service.sandbox.export import render, render_files
 from service.storage.job_files import JobFiles
 from service.writers import png
-from service.writers.formats import FORMATS
+from service.writers.formats import JOB_FORMATS
 from service.writers.png import encode_mask
 from tests.support.serving import FRAMES, Served, served
 from tests.support.thread_engine import REVIEW
@@ -123,12 +123,12 @@ def test_a_build_that_fails_aborts_its_response(service: Served, monkeypatch: py
     assert zipfile.ZipFile(io.BytesIO(service.client.get(address).content)).testzip() is None
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", JOB_FORMATS)
 def test_a_full_disk_is_reported_for_every_format(service: Served, result: str, name: str) -> None:
     """A build without disk space fails with `StorageFullError` and leaves no temporary file."""
     job = service.services.store.get(result.split("/")[3])
     files = service.services.storage.job(job.id)
-    full = files.result(f"full-{FORMATS[name].file}")
+    full = files.result(f"full-{JOB_FORMATS[name].file}")
     full.parent.mkdir(exist_ok=True)
     before = set(full.parent.iterdir())
     full.symlink_to("/dev/full")
@@ -242,25 +242,34 @@ def test_overlay(service: Served, result: str) -> None:
     assert (pictures[0].width, pictures[0].height) == (64, 48)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", JOB_FORMATS)
 def test_every_format_has_every_frame(service: Served, result: str, name: str) -> None:
     """Archives, annotations and videos hold the frames that have a mask, under the media type of the format."""
     answer = service.client.get(result, params={"format": name})
-    assert (answer.status_code, answer.headers["content-type"]) == (200, FORMATS[name].media_type)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, JOB_FORMATS[name].media_type)
     assert frame_count(name, answer.content) == FRAMES - 1
+
+
+def test_soft_masks_are_not_made_from_a_job(service: Served, result: str) -> None:
+    """A job keeps masks, not probabilities: the answer lists the formats that there are."""
+    answer = service.client.get(result, params={"format": "npz"})
+    assert answer.status_code == 422
+    assert all(name in answer.text for name in JOB_FORMATS)
 
 
 def frame_count(name: str, content: bytes) -> int:
     """Return the number of frames in a result file."""
-    if FORMATS[name].media_type.startswith("video/"):
+    if JOB_FORMATS[name].media_type.startswith("video/"):
         with av.open(io.BytesIO(content)) as container:
             return sum(1 for _ in container.decode(video=0))
-    if FORMATS[name].media_type == "application/zip":
+    if JOB_FORMATS[name].media_type == "application/zip":
         names = zipfile.ZipFile(io.BytesIO(content)).namelist()
         return len({entry.rpartition("/")[2] for entry in names})
     data = json.loads(content)
     if name == "ytvis":
         return len(data["videos"][0]["file_names"])
+    if name == "labelstudio-brush":
+        return len(data)
     if name == "labelstudio":
         return len(data[0]["predictions"][0]["result"][0]["value"]["sequence"])
     return len(data["images"])

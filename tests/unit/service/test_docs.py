@@ -22,7 +22,8 @@ def commands_of(page: Path) -> list[list[str]]:
     """Return the words of every `keymask ...` line in the page's shell blocks."""
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     lines = [line.strip().removeprefix(".venv/bin/") for block in blocks for line in block.splitlines()]
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("keymask ")]
+    commands = [line.partition(" < ")[0] for line in lines if line.startswith("keymask ")]  # without a redirection
+    return [shlex.split(command, comments=True)[1:] for command in commands]
 
 
 def parse(command: Any, name: str, words: list[str]) -> None:

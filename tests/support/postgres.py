@@ -52,7 +52,7 @@ class PostgresServer:
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server; "immediate" is a crash, "fast" closes all connections in order. A stopped one stays so."""
-        command = [self._programs / "pg_ctl", "-D", self._data, "-m", mode, "-t", "60", "stop"]
+        command: list[str | Path] = [self._programs / "pg_ctl", "-D", self._data, "-m", mode, "-t", "60", "stop"]
         subprocess.run([*self._as_user, *command], check=False, capture_output=True, cwd=self._folder, env=_LOCALE)
 
     def pause(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -113,7 +115,7 @@ def encode(pictures: Iterable[UInt8Array], encoder: Encoder) -> bytes:
     """
     buffer = BytesIO()
     try:
-        with av.open(buffer, "w", format=_CONTAINER) as container:
+        with same_scheduling(), av.open(buffer, "w", format=_CONTAINER) as container:
             _encode_into(container, pictures, encoder)
     except (av.FFmpegError, ValueError) as error:
         given = ",".join(f"{key}={value}" for key, value in encoder.all_options.items())
@@ -122,6 +124,24 @@ def encode(pictures: Iterable[UInt8Array], encoder: Encoder) -> bytes:
             f"encoder {encoder.name} rejects the options {given!r} or the pictures: {reason}"
         ) from error
     return buffer.getvalue()
+
+
+@contextmanager
+def same_scheduling() -> Iterator[None]:
+    """Give the calling thread its scheduling policy back at the end of the block.
+
+    SVT-AV1 makes the thread that opens it a real-time one if it may, as root. That thread, and all processes that it
+    starts later, would take the cores from others.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # Linux has it
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, parameters)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -80,3 +81,10 @@ def test_colors_survive_at_every_size(size: tuple[int, int], name: str) -> None:
     with open_video(module.encode([picture, picture], Encoder(name))) as video:
         first = next(iter(video)).rgb()
     assert first.reshape(-1, 3).mean(axis=0) == pytest.approx(color, abs=4)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="only Linux tells the scheduling policy")
+def test_an_encoder_makes_no_thread_a_real_time_one() -> None:
+    """SVT-AV1 does so as root, and the process and all that it starts would take the cores from others."""
+    module.encode([np.zeros((64, 64, 3), np.uint8)] * 3, Encoder("libsvtav1"))
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

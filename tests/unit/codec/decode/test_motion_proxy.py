@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from codec.decode.motion_proxy import VECTOR_CODECS, MotionProxy, resolve_motion_source
+from codec.encode import same_scheduling
 from codec.errors import MotionError, UnsupportedSizeError
 from codec.types import MotionSource, UInt8Array
 
@@ -115,7 +116,8 @@ def test_other_sizes_are_rejected() -> None:
 def test_vector_codecs_are_those_whose_decoder_exports_vectors(encoder: str) -> None:
     """A moving scene decoded with export_mvs has vectors if and only if `VECTOR_CODECS` lists the codec."""
     scene = texture(160, 200)
-    data = encode(encoder, [scene[i : i + 144, i : i + 176] for i in range(6)])
+    with same_scheduling():
+        data = encode(encoder, [scene[i : i + 144, i : i + 176] for i in range(6)])
     with av.open(io.BytesIO(data)) as container:
         stream = container.streams.video[0]
         stream.codec_context.options = {"flags2": "+export_mvs"}

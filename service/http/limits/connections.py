@@ -31,6 +31,8 @@ _OWN_FILES = 512
 """Database, sandboxes, log, and connections that are accepted before the first of them can be counted."""
 
 _log = logging.getLogger(__name__)
+_random = random.Random()
+"""Of its own: who seeds the one of the process gets its numbers in order."""
 
 
 class Connections:
@@ -127,7 +129,7 @@ class Connection(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _wait_for_header(self) -> None:
-        seconds = HEADER_SECONDS * random.uniform(1 - _SPREAD, 1)
+        seconds = HEADER_SECONDS * _random.uniform(1 - _SPREAD, 1)
         self._header_timer = self.loop.call_later(seconds, self.transport.abort)
 
     def _stop_waiting(self) -> None:

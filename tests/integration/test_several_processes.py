@@ -38,7 +38,7 @@ def test_any_api_process_follows_and_stops_jobs_of_a_worker_elsewhere(plant: Pla
     assert seen[0] == seen[1], "each process shows the same masks, and each frame as its own piece of the stream"
     assert sum(kind == "frame" for kind in events.result()) == FRAMES
     assert events.result()[-1] == "done"
-    assert 0 < values["keymask_worker_fps"] <= 10
+    assert 0 < values["keymask_worker_fps"] < 20  # a frame takes 0.1 s; the rate over the first few is rough
     assert 0 <= values["keymask_worker_lease_age_seconds"] < LEASE_SECONDS
     wait_for(lambda: _metrics(here)["keymask_remote_worker_processes"] == 1, 30)
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Unpack
+from typing import Literal, Unpack
 
 import httpx
 
@@ -266,6 +266,7 @@ class AsyncClient:
         absent: bool = False,
         label: str | None = None,
         idempotency_key: str | None = None,
+        webhook: WebhookLike | Literal[False] | None = None,
     ) -> Job:
         """Correct the masks of a job: say what objects are on one of its frames, or on several.
 
@@ -284,6 +285,7 @@ class AsyncClient:
             absent: True if the object is not in the frame.
             label: Name of the object.
             idempotency_key: As for `submit`.
+            webhook: As for `submit`; by default that of the job, False for none.
 
         Returns:
             The correction, which is a job of its own, queued; `track` returns its masks.
@@ -295,7 +297,7 @@ class AsyncClient:
         text = correction(
             prompt, frame=frame, object=object, mask=mask, box=box, points=points, absent=absent, label=label
         )
-        return await self._job(correction_call(job, text, idempotency_key))
+        return await self._job(correction_call(job, text, idempotency_key, webhook))
 
     async def versions(self, job: JobLike) -> list[Job]:
         """Return the first job and all its corrections that exist, the oldest first."""

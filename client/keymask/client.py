@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Unpack
+from typing import Literal, Unpack
 
 import httpx
 
@@ -276,6 +276,7 @@ class Client:
         absent: bool = False,
         label: str | None = None,
         idempotency_key: str | None = None,
+        webhook: WebhookLike | Literal[False] | None = None,
     ) -> Job:
         """Correct the masks of a job: say what objects are on one of its frames, or on several.
 
@@ -294,6 +295,7 @@ class Client:
             absent: True if the object is not in the frame.
             label: Name of the object.
             idempotency_key: As for `submit`.
+            webhook: As for `submit`; by default that of the job, False for none.
 
         Returns:
             The correction, which is a job of its own, queued; `track` returns its masks.
@@ -305,7 +307,7 @@ class Client:
         text = correction(
             prompt, frame=frame, object=object, mask=mask, box=box, points=points, absent=absent, label=label
         )
-        return self._job(correction_call(job, text, idempotency_key))
+        return self._job(correction_call(job, text, idempotency_key, webhook))
 
     def versions(self, job: JobLike) -> list[Job]:
         """Return the first job and all its corrections that exist, the oldest first."""

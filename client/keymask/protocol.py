@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, TypeGuard, TypeVar, cast
+from typing import Any, BinaryIO, Literal, TypeAlias, TypeGuard, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
@@ -187,7 +187,7 @@ def submission(
         None if mask is None else to_file(mask),
         json.dumps(chosen) if chosen else None,
         to_json(marks) if marks else None,
-        None if webhook is None else json.dumps({"url": webhook} if isinstance(webhook, str) else dict(webhook)),
+        None if webhook is None else _webhook_json(webhook),
     )
     return Call("POST", "/v1/jobs", headers=headers, upload=upload, patience=max(0, wait or 0))
 
@@ -204,10 +204,25 @@ def prompt_call(video: VideoLike, marks: Marks) -> Call:
     return Call("POST", "/v1/prompts", {"format": "rle"}, upload=Upload(video, prompt=to_json(ways)))
 
 
-def correction_call(job: JobLike, text: str, idempotency_key: str | None) -> Call:
-    """Build POST /v1/jobs/{id}/corrections; like a submission, it always carries an idempotency key."""
+def correction_call(
+    job: JobLike, text: str, idempotency_key: str | None, webhook: WebhookLike | Literal[False] | None = None
+) -> Call:
+    """Build POST /v1/jobs/{id}/corrections; like a submission, it always carries an idempotency key.
+
+    Args:
+        job: The job.
+        text: JSON object with the prompt.
+        idempotency_key: The key, None for a new one.
+        webhook: Where events are sent; None as those of the job, False nowhere.
+    """
     headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex, "Content-Type": "application/json"}
+    if webhook is not None:
+        text = f'{text[:-1]},"webhook":{_webhook_json(webhook) if webhook else "null"}}}'
     return Call("POST", job_path(job, "corrections"), headers=headers, content=text)
+
+
+def _webhook_json(webhook: WebhookLike) -> str:
+    return json.dumps({"url": webhook} if isinstance(webhook, str) else dict(webhook))
 
 
 def cancel_call(job: Job) -> Call:

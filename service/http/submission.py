@@ -216,6 +216,15 @@ def _read_webhook(services: Services, text: bytes) -> Webhook:
         first = error.errors(include_url=False, include_context=False)[0]
         name = ".".join(str(part) for part in ("webhook", *first["loc"]))
         raise ProblemError("invalid-parts", f"{name} is {first['input']!r:.80}: {first['msg']}") from None
+    return allowed_webhook(services, asked)
+
+
+def allowed_webhook(services: Services, asked: WebhookRequest) -> Webhook:
+    """Return the webhook that a client asks for.
+
+    Raises:
+        UrlNotAllowedError: Nothing may be sent to its URL.
+    """
     rules_of(services.settings).check(asked.url)
     return Webhook(asked.url, tuple(dict.fromkeys(asked.events)))
 

@@ -1,15 +1,17 @@
 """Webhooks that are to be sent: each event of a job is stored by the very transaction that changes the job.
 
-A sender claims one delivery at a time, for longer than sending takes. If it dies meanwhile, another one sends again, so
-a receiver gets each event at least once, with one id.
+A sender claims a delivery for longer than sending takes. If it dies meanwhile, another one sends again, so a receiver
+gets each event at least once, with one id. The end of a job is not sent before its start was tried.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, exists, not_, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.jobs.reading import job_of
@@ -28,8 +30,9 @@ _EVENTS = {
 }
 EVENTS = tuple(_EVENTS.values())
 """All events."""
-ENDS = EVENTS[1:]
-"""The events of which each job has exactly one, at its end."""
+STARTED = EVENTS[0]
+"""The only event that may come before others of its job."""
+_MAX_HOST = 255
 
 
 def note_event(connection: Connection, job: Job) -> None:
@@ -39,16 +42,33 @@ def note_event(connection: Connection, job: Job) -> None:
         return
     now = datetime.now(UTC)
     insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    values = {"job_id": job.id, "event": event, "created_at": now, "send_at": now, "attempts": 0}
+    host = (urlsplit(job.webhook.url).hostname or "")[:_MAX_HOST]
+    values = {"job_id": job.id, "event": event, "created_at": now, "send_at": now, "attempts": 0, "host": host}
     connection.execute(insert(deliveries).values(values).on_conflict_do_nothing())
 
 
-def claim_delivery(connection: Connection) -> tuple[Delivery, Job] | None:
-    """Claim the delivery that waits longest, if one is due; return it with its job."""
+def claim_delivery(connection: Connection, busy: Collection[str] = ()) -> tuple[Delivery, Job] | None:
+    """Claim the delivery that waits longest, if one is due; return it with its job.
+
+    Args:
+        connection: A transaction.
+        busy: Hosts that shall get nothing now.
+    """
     now = datetime.now(UTC)
+    start = deliveries.alias()
+    is_start_untried = exists().where(
+        start.c.job_id == deliveries.c.job_id,
+        start.c.event == STARTED,
+        start.c.answer.is_(None),
+        start.c.send_at.is_not(None),
+    )
     due = (
         select(deliveries.c.job_id, deliveries.c.event)
-        .where(deliveries.c.send_at <= now)
+        .where(
+            deliveries.c.send_at <= now,
+            or_(deliveries.c.host.is_(None), deliveries.c.host.not_in(busy)),
+            or_(deliveries.c.event == STARTED, not_(is_start_untried)),
+        )
         .order_by(deliveries.c.send_at)
         .limit(1)
         .with_for_update(skip_locked=True)

@@ -96,6 +96,7 @@ deliveries = Table(
     Column("attempts", Integer, nullable=False),
     Column("answer", String(200)),
     Column("delivered_at", UtcDateTime),
+    Column("host", String(255)),
     Index("ix_deliveries_send_at", "send_at"),
 )
 """Events of jobs for their webhooks (see `service.jobs.outbox`)."""

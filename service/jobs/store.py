@@ -6,7 +6,7 @@ database. Methods block; asynchronous code calls them in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, delete, literal_column, not_, select, text, update
@@ -75,10 +75,10 @@ class JobStore(Requests, Claims, JobTimes, Fleet):
         with self._engine.connect() as connection:
             return list(connection.scalars(select(jobs.c.id).where(removable)))
 
-    def claim_delivery(self) -> tuple[Delivery, Job] | None:
-        """Claim an event that is due for sending, None if there is none."""
+    def claim_delivery(self, busy: Collection[str] = ()) -> tuple[Delivery, Job] | None:
+        """Claim an event that is due for sending, but not to a host that is busy; None if there is none."""
         with self._engine.begin() as connection:
-            return claim_delivery(connection)
+            return claim_delivery(connection, busy)
 
     def settle_delivery(self, delivery: Delivery, answer: str, *, delivered: bool, final: bool = False) -> None:
         """Note how an attempt to send an event ended; it is tried again unless it is delivered or this is final."""

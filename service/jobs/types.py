@@ -136,6 +136,7 @@ class Delivery:
         attempts: Number of attempts so far.
         answer: What came of the latest attempt, in one line; None before the first.
         delivered_at: Time at which the receiver confirmed it, None before.
+        host: Host that receives it; None for an event of an earlier version.
     """
 
     job_id: str
@@ -145,6 +146,7 @@ class Delivery:
     attempts: int
     answer: str | None
     delivered_at: datetime | None
+    host: str | None = None
 
     @property
     def id(self) -> str:

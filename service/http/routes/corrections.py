@@ -22,10 +22,10 @@ from service.http.limits.disconnect import while_connected
 from service.http.limits.places import share_of
 from service.http.problem_responses import document_problems
 from service.http.routes.jobs import CREATED, POLL_SECONDS, IdempotencyKey, headers_of, job_response
-from service.http.schemas import JobVersions, JobView
+from service.http.schemas import JobVersions, JobView, WebhookRequest
 from service.http.streaming.fetched import fetch_inputs, fetch_masks
-from service.http.submission import MAX_PROMPT_BYTES, SubmittedJob, store_job
-from service.jobs.types import Job, JobProgress, JobStatus, new_job_id
+from service.http.submission import MAX_PROMPT_BYTES, SubmittedJob, allowed_webhook, store_job
+from service.jobs.types import Job, JobProgress, JobStatus, Webhook, new_job_id
 from service.problems import ProblemError
 from service.prompts.shapes import Shapes, parse_shapes
 from service.run.options import JobOptions
@@ -40,7 +40,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 _PROBLEMS = (
     *COMMON, "job-not-found", "job-not-succeeded", "invalid-options", "unsupported-media-type", "upload-too-large",
     "upload-interrupted", "mask-unusable", "too-many-objects", "video-undecodable", "idempotency-conflict",
-    "queue-full", "too-many-jobs", "storage-full", "too-many-requests", "busy", "not-ready",
+    "queue-full", "too-many-jobs", "storage-full", "too-many-requests", "busy", "not-ready", "url-not-allowed",
 )  # fmt: skip
 _BODY = {
     "requestBody": {
@@ -57,7 +57,12 @@ _BODY = {
                             "minItems": 1,
                             "items": {"$ref": "#/components/schemas/ShapePrompt"},
                             "description": "What objects are on which frames; each entry needs a `frame`.",
-                        }
+                        },
+                        "webhook": {
+                            "anyOf": [{"$ref": "#/components/schemas/WebhookRequest"}, {"type": "null"}],
+                            "description": "Where the events of the correction are sent: by default as those of the "
+                            "job; null: nowhere.",
+                        },
                     },
                 },
                 "example": {
@@ -78,6 +83,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prompt: Annotated[list[Any], Field(min_length=1)]
+    webhook: WebhookRequest | None = None
 
 
 @router.post(
@@ -108,11 +114,11 @@ async def create_correction(
                 raise IdempotencyConflictError("this Idempotency-Key was used for another job or correction")
             submitted = SubmittedJob(earlier, new=False)
         else:
-            shapes = await in_thread(_read, body, job)
+            asked = await in_thread(_read, body, job)
+            shapes = await in_thread(_read_shapes, asked, job)
+            new = replace(_new_job(job, shapes, digest, idempotency_key), webhook=_webhook_of(services, asked, job))
             async with services.coming_jobs.take(caller):
-                submitted = await _submit(
-                    services, request, job, shapes, _new_job(job, shapes, digest, idempotency_key)
-                )
+                submitted = await _submit(services, request, job, shapes, new)
     return job_response(request, submitted.job, 202, headers_of(request, submitted) | {"Retry-After": POLL_SECONDS})
 
 
@@ -152,22 +158,30 @@ async def undo_correction(request: Request, job: JobDep, services: ServicesDep, 
     return job_response(request, before, 200)
 
 
-def _read(body: bytes, job: Job) -> Shapes:
-    """Parse the body of a correction and check it against the job.
+def _read(body: bytes, job: Job) -> _Body:
+    """Parse the body of a correction.
 
     Raises:
-        UsageError: It is not such a body.
-        ProblemError: The job cannot be corrected, or not on these frames.
+        ProblemError: It is not such a body, or the job cannot be corrected.
     """
     if not job.progress.done:
         raise ProblemError("job-not-succeeded", f"the job is {job.status} and has no mask to correct")
     try:
-        parsed = _Body.model_validate_json(body)
+        return _Body.model_validate_json(body)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(map(str, found["loc"])) or "the body"
         raise ProblemError("invalid-request", f"{place}: {found['msg'][0].lower()}{found['msg'][1:]}") from None
-    shapes = parse_shapes(json.dumps(parsed.prompt), several=True)
+
+
+def _read_shapes(asked: _Body, job: Job) -> Shapes:
+    """Parse the prompts of a correction and check them against the job.
+
+    Raises:
+        UsageError: They are no prompts.
+        ProblemError: The job has no masks of these frames.
+    """
+    shapes = parse_shapes(json.dumps(asked.prompt), several=True)
     first, end = job.options.first_frame, job.options.first_frame + job.progress.done
     for shape in shapes:
         if shape.frame is None:
@@ -177,6 +191,17 @@ def _read(body: bytes, job: Job) -> Shapes:
                 "invalid-options", f"frame is {shape.frame}; the job has masks of the frames {first} to {end - 1}"
             )
     return shapes
+
+
+def _webhook_of(services: Services, asked: _Body, job: Job) -> Webhook | None:
+    """Return where the events of a correction are sent; one that does not say so tells whom its job told.
+
+    Raises:
+        UrlNotAllowedError: Nothing may be sent to the URL.
+    """
+    if "webhook" not in asked.model_fields_set:
+        return job.webhook
+    return None if asked.webhook is None else allowed_webhook(services, asked.webhook)
 
 
 def _new_job(job: Job, shapes: Shapes, digest: str, key: str | None) -> Job:

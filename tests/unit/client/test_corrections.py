@@ -128,6 +128,22 @@ def test_a_correction_is_sent_once(run: Run) -> None:
     assert json.loads(posted.content) == {"prompt": [{"frame": 5, "object": 2, "absent": True}]}
 
 
+@pytest.mark.parametrize(
+    ("webhook", "received"),
+    [
+        ("https://a.example/hook", {"url": "https://a.example/hook"}),
+        ({"url": "https://a.example/hook", "events": ["job.failed"]},) * 2,
+        (False, None),
+    ],
+)
+def test_a_correction_may_have_a_webhook_of_its_own_or_none(run: Run, webhook: object, received: object) -> None:
+    """Without the argument, nothing is sent, and the service takes that of the job."""
+    script = Script(ok(job(), 202))
+    run(script, "correct", "j1", frame=5, absent=True, webhook=webhook)
+    sent = json.loads(script.requests[0].content)
+    assert sent == {"prompt": [{"frame": 5, "object": 1, "absent": True}], "webhook": received}
+
+
 def test_a_job_calls_its_client() -> None:
     """A job from a client corrects itself; a copy through pickle has no client, and says so."""
     script = Script(ok(job()), ok(job(), 202), ok({"versions": [job(), job()]}), ok(job()))

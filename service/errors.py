@@ -16,7 +16,7 @@ ServiceError
 ├── JobTooLongError          a job would clearly take longer than allowed
 ├── JobTimeoutError          a job ran longer than allowed
 ├── StorageFullError         the quota or the disk is used up
-├── StorageUnavailableError  the object store does not answer at the moment
+├── StorageUnavailableError  the object store does not answer, or the files of a request are gone
 ├── UrlNotAllowedError       a URL leads where the service may not connect to
 ├── UrlUnavailableError      a URL cannot be read
 ├── ProblemError             names its HTTP problem itself, see `service.problems`
@@ -119,7 +119,7 @@ class StorageFullError(ServiceError):
 
 
 class StorageUnavailableError(ServiceError):
-    """The object store does not answer at the moment."""
+    """The object store does not answer, or the files of a request are gone; a later attempt may succeed."""
 
 
 class UrlNotAllowedError(ServiceError):

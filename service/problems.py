@@ -111,7 +111,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
         HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer at the moment", retry_after=5
     ),
     "storage-unavailable": ProblemType(
-        HTTPStatus.SERVICE_UNAVAILABLE, "The object store does not answer at the moment", retry_after=5
+        HTTPStatus.SERVICE_UNAVAILABLE, "Files cannot be stored or read at the moment", retry_after=5
     ),
     "internal-error": ProblemType(HTTPStatus.INTERNAL_SERVER_ERROR, "The service failed; its log has the details"),
 }

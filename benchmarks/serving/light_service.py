@@ -21,7 +21,7 @@ def main() -> None:
     from service.http.app import create_app  # noqa: PLC0415
     from service.http.server import listen, run_server  # noqa: PLC0415
     from service.jobs.store import JobStore  # noqa: PLC0415
-    from service.logs import configure_logging  # noqa: PLC0415
+    from service.runtime.logs import configure_logging  # noqa: PLC0415
     from service.storage.job_files import Storage  # noqa: PLC0415
 
     def make_engine(config: EngineConfig, store: JobStore, storage: Storage) -> Supervisor:

@@ -16,10 +16,10 @@ from sqlalchemy.engine import make_url
 
 from service.config import credential_folders
 from service.engine.messages import Assignment
-from service.logs import configure_logging
-from service.processes import become_child
 from service.run.compilation import KERNELS
 from service.run.torch_runtime import prepare_torch
+from service.runtime.logs import configure_logging
+from service.runtime.processes import become_child
 from service.sandbox.confinement import confine_worker, limit_formats
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import StorageUnavailableError
-from service.logs import LogBudget
+from service.runtime.logs import LogBudget
 
 _log = logging.getLogger(__name__)
 

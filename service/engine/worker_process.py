@@ -16,7 +16,7 @@ from service.engine.launch import launch
 from service.engine.messages import Assignment, Command, Ended, Heartbeat, NotReady, Ready
 from service.engine.types import EngineConfig, WorkerState, WorkerStatus
 from service.jobs.store import JobStore
-from service.processes import SPAWN
+from service.runtime.processes import SPAWN
 from service.storage.job_files import Storage
 
 _MAX_BACKOFF_SECONDS = 30.0

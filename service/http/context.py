@@ -24,6 +24,7 @@ from service.http.streaming.frame_cache import FrameCache
 from service.jobs.requests import QueueLimits
 from service.jobs.store import JobStore
 from service.problems import ProblemError
+from service.runtime.threads import Args, Result
 from service.sandbox.confinement import ProcessLimits
 from service.sandbox.inspection import UploadLimits
 from service.sandbox.pool import (
@@ -34,7 +35,6 @@ from service.sandbox.pool import (
     SandboxTimeoutError,
 )
 from service.storage.job_files import Storage
-from service.threads import Args, Result
 
 EngineFactory: TypeAlias = Callable[[EngineConfig, JobStore, Storage], Engine]
 SandboxFactory: TypeAlias = Callable[[int, float, ProcessLimits, tuple[str, ...]], Sandbox]

@@ -18,7 +18,7 @@ from service.http.context import Services
 from service.http.limits.places import share_of
 from service.jobs.types import Job, is_job_id
 from service.problems import ProblemError
-from service.threads import in_thread
+from service.runtime.threads import in_thread
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, if the service requires one.")
 

@@ -17,15 +17,17 @@ from service.http.streaming.fetched import in_files_thread
 from service.jobs.store import JobStore
 from service.jobs.types import Job
 from service.problems import ProblemError
+from service.runtime.threads import in_large_thread, in_thread
 from service.storage.job_files import Storage
 from service.storage.mask_log_view import LongLine, MaskLogView
-from service.threads import in_large_thread, in_thread
 
 PERIOD_SECONDS = 0.1
 """Time between two polls of a job, unless a change is announced earlier."""
 SECONDS_PER_FOLLOWER = 0.001
 """Least time between two polls of a job, for each follower of any job. To send the changes to a follower takes about a
 third of it, so that the event loop has time for other requests, however many follow and however fast frames come."""
+_WOKEN_TOGETHER = 4
+"""Followers that are woken at once. Another request waits for them each time it awaits something."""
 _MAX_PAUSE_SECONDS = 5.0
 """Longest time between two polls that fail."""
 
@@ -66,7 +68,8 @@ class JobWatch:
         self.snapshot = snapshot
         self.followers = 0
         self.poll_now = asyncio.Event()
-        self._changed = asyncio.Event()
+        self._waiting: dict[asyncio.Future[None], JobSnapshot] = {}
+        self._waking: asyncio.Task[None] | None = None
         self._latest_read: tuple[tuple[MaskLogView, int, int], asyncio.Task[Lines]] | None = None
 
     async def read_lines(self, log: MaskLogView, offset: int) -> Lines:
@@ -80,16 +83,31 @@ class JobWatch:
         """Wake all followers if anything changed. A final snapshot stays, even if a poll ends after it."""
         if snapshot != self.snapshot and not self.snapshot.final:
             self.snapshot = snapshot
-            self._changed.set()
-            self._changed = asyncio.Event()
+            if self._waking is None or self._waking.done():
+                self._waking = asyncio.create_task(self._wake())
 
     async def next_after(self, seen: JobSnapshot, seconds: float) -> JobSnapshot:
         """Wait for a snapshot that differs from `seen`; return `seen` itself after `seconds` without one."""
         if self.snapshot == seen and not seen.final:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._changed.wait()
+            woken = asyncio.get_running_loop().create_future()
+            self._waiting[woken] = self.snapshot
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        await woken
+            finally:
+                self._waiting.pop(woken, None)
         return self.snapshot
+
+    async def _wake(self) -> None:
+        """Wake all followers, a few at a time."""
+        while behind := [follower for follower, seen in self._waiting.items() if seen is not self.snapshot]:
+            group = behind[:_WOKEN_TOGETHER]
+            for follower in group:
+                del self._waiting[follower]
+                if not follower.done():
+                    follower.set_result(None)
+            await asyncio.sleep(len(group) * SECONDS_PER_FOLLOWER)
 
 
 async def _read_lines(log: MaskLogView, offset: int) -> Lines:

@@ -18,7 +18,7 @@ from service.errors import RunError, UsageError
 from service.http.context import Services
 from service.http.limits.connections import Connection, Connections, connection_limit
 from service.http.limits.listening_socket import ACCEPTED_PER_TURN, ListeningSocket
-from service.processes import collect_rarely, share_memory_among_threads
+from service.runtime.processes import collect_rarely, share_memory_among_threads
 
 _DRAIN_SECONDS = 5
 """Time that requests have to end after the signal to stop."""

@@ -26,12 +26,12 @@ from service.net.webhooks import rules_of
 from service.problems import ProblemError
 from service.prompts.shapes import Shapes, frames_of, parse_shapes
 from service.run.options import JobOptions, on_marked_frame
+from service.runtime.threads import in_thread
 from service.sandbox.handles import Output
 from service.sandbox.inspection import InspectedJob, inspect_job
 from service.sandbox.marking import store_prompts, write_mask
 from service.storage.job_files import JobFiles
 from service.storage.space import Reservation
-from service.threads import in_thread
 from vos.weights.catalog import MODELS, read_record, weights_path
 
 _MAX_OPTIONS_BYTES = _MAX_WEBHOOK_BYTES = 1 << 14

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLA
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from service.errors import UsageError
-from service.threads import THREADS
+from service.runtime.threads import THREADS
 
 _BUSY_SECONDS = 10.0
 """How long a SQLite connection waits for the change of another connection."""

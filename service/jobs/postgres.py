@@ -16,7 +16,7 @@ import psycopg
 from sqlalchemy import URL, Engine, QueuePool, create_engine, event
 
 from service.jobs.database import DatabaseAwayError
-from service.threads import THREADS
+from service.runtime.threads import THREADS
 
 CONNECT_SECONDS = 4
 """How long a connection may take to open."""

@@ -25,6 +25,7 @@ from pathlib import Path
 from threading import Lock
 from typing import ClassVar
 
+from service.errors import StorageUnavailableError
 from service.jobs.types import LogSegment
 from service.storage.change_watch import ChangeWatch
 from service.storage.job_sizes import JobSizes, Sizes
@@ -247,12 +248,21 @@ class Storage:
 
     @contextmanager
     def upload(self) -> Iterator[JobFiles]:
-        """Create a staging folder. It is deleted at the end of the block unless `adopt` has moved it."""
+        """Create a staging folder. It is deleted at the end of the block unless `adopt` has moved it.
+
+        Raises:
+            StorageUnavailableError: Somebody else deleted the folder during the block. A process that was stopped for
+                long looks dead, and others sweep what it left.
+        """
         self._show_alive()
         folder = self._own / secrets.token_hex(8)
         folder.mkdir(parents=True)
         try:
             yield JobFiles(folder)
+        except FileNotFoundError as error:
+            if folder.exists():
+                raise
+            raise StorageUnavailableError("the files of this request were deleted while it was handled") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

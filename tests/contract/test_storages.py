@@ -386,9 +386,9 @@ def test_folders_of_dead_processes_are_deleted(stores: Storages) -> None:
     """A process removes the copies of those that were killed, and not those of a living one."""
     living, dead = stores.machine("here"), stores.machine("here")
     submit(dead)
-    assert isinstance(dead._lock_file, int)
-    os.close(dead._lock_file)  # what the end of a process does
-    dead._lock_file = -1
+    assert dead._lock is not None
+    os.close(dead._lock._file)  # what the end of a process does
+    dead._lock = None
     stores.machine("here")
     assert living.root.exists()
     assert not dead.root.exists()

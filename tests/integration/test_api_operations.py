@@ -24,8 +24,8 @@ from service.config import Settings, digest_of_key
 from service.errors import ERROR_MAPPINGS
 from service.http.app import create_app
 from service.http.context import Services
-from service.logs import configure_logging
 from service.problems import PROBLEMS, ProblemError, type_of
+from service.runtime.logs import configure_logging
 from service.sandbox.handles import Output
 from service.sandbox.pool import Sandbox
 from tests.support import sandbox_calls

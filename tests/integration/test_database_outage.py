@@ -27,7 +27,7 @@ from service.jobs.database import DatabaseAwayError
 from service.jobs.postgres import CONNECT_SECONDS, STATEMENT_SECONDS, CircuitBreaker, open_postgres
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobStatus
-from service.logs import configure_logging
+from service.runtime.logs import configure_logging
 from tests.support.engine_site import FRAMES, Site
 from tests.support.fakes import behave
 from tests.support.postgres import PostgresServer

@@ -14,7 +14,7 @@ from pydantic import ByteSize
 from service.config import Settings
 from service.engine.supervisor import Supervisor
 from service.jobs.types import JobStatus
-from service.processes import SPAWN
+from service.runtime.processes import SPAWN
 from tests.support.engine_site import FRAMES, Site
 from tests.support.fakes import behave
 from tests.support.media import broken

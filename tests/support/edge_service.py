@@ -15,7 +15,7 @@ from pathlib import Path
 from service.config import Settings
 from service.http.app import create_app
 from service.http.server import listen, run_server
-from service.logs import configure_logging
+from service.runtime.logs import configure_logging
 from tests.support.serving import InlineSandbox
 from tests.support.thread_engine import ThreadEngine
 

@@ -20,7 +20,7 @@ def serve() -> None:
     from service.config import load_settings
     from service.http.app import create_app
     from service.http.server import listen, run_server
-    from service.logs import configure_logging
+    from service.runtime.logs import configure_logging
 
     settings = load_settings()
     configure_logging(settings.log_level)
@@ -34,7 +34,7 @@ def work() -> None:
     from service.config import load_settings
     from service.engine.open import engine_config, open_store
     from service.engine.supervisor import Supervisor
-    from service.logs import configure_logging
+    from service.runtime.logs import configure_logging
 
     settings = load_settings()
     configure_logging(settings.log_level)

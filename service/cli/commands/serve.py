@@ -45,8 +45,8 @@ def serve_command(
     from service.http.access.api_keys import ApiKeys  # noqa: PLC0415
     from service.http.app import create_app  # noqa: PLC0415
     from service.http.server import listen, run_server  # noqa: PLC0415
-    from service.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
-    from service.processes import keep_files_private  # noqa: PLC0415
+    from service.runtime.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
+    from service.runtime.processes import keep_files_private  # noqa: PLC0415
 
     keep_files_private()
     keys = ApiKeys(settings)

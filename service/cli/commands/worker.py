@@ -36,8 +36,8 @@ def worker_command(
     if not settings.device_list:
         raise UsageError("--devices is none: a worker needs at least one device")
     from service.engine.open import check_writable, open_engine  # noqa: PLC0415
-    from service.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
-    from service.processes import keep_files_private  # noqa: PLC0415
+    from service.runtime.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
+    from service.runtime.processes import keep_files_private  # noqa: PLC0415
 
     keep_files_private()
     check_writable(settings)

@@ -13,7 +13,7 @@ from service.config import load_settings
 from service.engine.open import engine_config, open_store
 from service.engine.supervisor import Supervisor
 from service.engine.types import WorkerState
-from service.logs import configure_logging
+from service.runtime.logs import configure_logging
 
 
 class WorkerActor:

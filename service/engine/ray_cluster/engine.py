@@ -13,7 +13,7 @@ from service.engine.ray_cluster.launcher import ActorPlan, launch_actors, plan_o
 from service.engine.supervisor import Supervisor
 from service.engine.types import EngineConfig
 from service.jobs.store import JobStore
-from service.processes import SPAWN
+from service.runtime.processes import SPAWN
 from service.storage.job_files import Storage
 
 _log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from service.config import Settings
 from service.engine.ray_cluster.actor import WorkerActor
 from service.jobs.store import JobStore
 from service.jobs.types import UNFINISHED
-from service.logs import configure_logging
-from service.processes import become_child
+from service.runtime.logs import configure_logging
+from service.runtime.processes import become_child
 
 _log = logging.getLogger(__name__)
 

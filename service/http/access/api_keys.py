@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from service.config import PREFIX, Settings, digest_of_key
 from service.errors import UsageError
-from service.threads import in_thread
+from service.runtime.threads import in_thread
 
 _log = logging.getLogger(__name__)
 

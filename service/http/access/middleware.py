@@ -16,7 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.config import PATH_PREFIX
 from service.http.context import Services
-from service.logs import REQUEST_LOG
+from service.runtime.logs import REQUEST_LOG
 
 _log = logging.getLogger(REQUEST_LOG)
 _METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})

@@ -17,7 +17,7 @@ from service.errors import QueueFullError, TooManyJobsError
 from service.jobs.requests import QueueLimits
 from service.jobs.store import JobStore
 from service.problems import ProblemError
-from service.threads import in_thread
+from service.runtime.threads import in_thread
 
 _IPV6_PREFIX = 64
 """Bits of an IPv6 address that one subscriber has."""

@@ -29,11 +29,11 @@ from service.jobs.types import Job, JobProgress, JobStatus, Webhook, new_job_id
 from service.problems import ProblemError
 from service.prompts.shapes import Shapes, parse_shapes
 from service.run.options import JobOptions
+from service.runtime.threads import in_thread
 from service.sandbox.handles import Output
 from service.sandbox.marking import store_correction
 from service.storage.correction_files import link_parent
 from service.storage.mask_log_view import MaskLogView
-from service.threads import in_thread
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

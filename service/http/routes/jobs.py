@@ -20,7 +20,7 @@ from service.http.schemas import JobPage, JobView, links_of
 from service.http.submission import SubmittedJob, submit_job
 from service.jobs.types import Job, JobStatus
 from service.problems import ProblemError
-from service.threads import in_thread
+from service.runtime.threads import in_thread
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

@@ -20,10 +20,10 @@ from service.http.streaming.mask_stream import follow_masks
 from service.jobs.types import Job
 from service.problems import ProblemError
 from service.run.options import MAX_INDEX
+from service.runtime.threads import in_large_thread, in_thread
 from service.sandbox.drawing import draw_line, draw_long_to, draw_to
 from service.sandbox.handles import Output
 from service.storage.mask_log_view import LongLine, MaskLogView, frame_of
-from service.threads import in_large_thread, in_thread
 from service.writers.mask_line import EXAMPLE
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])

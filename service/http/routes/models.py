@@ -8,7 +8,7 @@ from service.http.context import Services
 from service.http.dependencies import COMMON, CallerDep, ServicesDep
 from service.http.problem_responses import document_problems
 from service.http.schemas import ModelList, ModelView
-from service.threads import in_thread
+from service.runtime.threads import in_thread
 from vos.weights.catalog import MODELS, Model, read_record, weights_path
 
 router = APIRouter(prefix="/v1", tags=["models"])

@@ -10,8 +10,8 @@ from service.http.dependencies import CallerDep, ServicesDep, TrustedDep, check_
 from service.http.problem_responses import document_problems
 from service.http.schemas import ConfinementView, Health, ProblemKind
 from service.problems import PROBLEMS, ProblemError, type_of
+from service.runtime.threads import in_thread
 from service.sandbox.confinement import available_confinement
-from service.threads import in_thread
 
 router = APIRouter(tags=["operations"])
 

@@ -21,7 +21,7 @@ from service.http.dependencies import COMMON, CallerDep, root_of
 from service.http.openapi import BINARY
 from service.http.problem_responses import document_problems
 from service.problems import ProblemError
-from service.threads import in_thread
+from service.runtime.threads import in_thread
 
 router = APIRouter(tags=["videos"])
 

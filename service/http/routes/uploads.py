@@ -32,10 +32,10 @@ from service.http.streaming.frame_pictures import StoredVideo, WantedPicture, re
 from service.http.streaming.resumable_upload import CONTENT_TYPE, receive_part
 from service.jobs.types import JobVideo
 from service.problems import ProblemError
+from service.runtime.threads import in_thread
 from service.sandbox.frames import count_frames
 from service.sandbox.inspection import describe_video, probe_upload
 from service.storage.uploads import StoredUpload, upload_not_found
-from service.threads import in_thread
 
 
 async def check_version(tus_resumable: Annotated[str | None, Header(description="`1.0.0`.")] = None) -> None:

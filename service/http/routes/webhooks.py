@@ -9,7 +9,7 @@ from service.http.problem_responses import document_problems
 from service.http.schemas import Deliveries, DeliveryView, WebhookSecret
 from service.net.webhooks import secret_of
 from service.problems import ProblemError
-from service.threads import in_thread
+from service.runtime.threads import in_thread
 
 router = APIRouter(tags=["webhooks"])
 

@@ -11,9 +11,9 @@ from functools import partial
 
 import anyio
 
+from service.runtime.threads import Args, Result, in_thread
 from service.storage.job_files import JobFiles
 from service.storage.mask_log_view import MaskLogView
-from service.threads import Args, Result, in_thread
 
 
 async def fetch_inputs(files: JobFiles) -> JobFiles:

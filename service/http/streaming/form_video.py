@@ -10,9 +10,9 @@ from service.http.multipart import Part
 from service.http.streaming.fetched import fetch_inputs
 from service.jobs.types import is_job_id
 from service.problems import ProblemError
+from service.runtime.threads import in_thread
 from service.storage.job_files import JobFiles
 from service.storage.uploads import StoredUpload, upload_not_found
-from service.threads import in_thread
 
 MAX_ID_BYTES = 64
 """Largest part with the id of an upload or a job."""

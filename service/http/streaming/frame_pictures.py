@@ -15,6 +15,7 @@ from pathlib import Path
 from service.http.context import Services
 from service.http.streaming.frame_cache import SharedWork
 from service.problems import ProblemError
+from service.runtime.threads import in_large_thread
 from service.sandbox.frames import (
     PictureFormat,
     WantedFrames,
@@ -24,7 +25,6 @@ from service.sandbox.frames import (
     list_frames,
 )
 from service.sandbox.handles import Output
-from service.threads import in_large_thread
 
 _GROUP = 16
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from service.http.context import Services
 from service.http.job_watcher import JobSnapshot
 from service.jobs.types import Job
+from service.runtime.threads import in_large_thread
 from service.storage.mask_log_view import LongLine, MaskLogView, frame_of
-from service.threads import in_large_thread
 
 
 @dataclass(frozen=True, slots=True)

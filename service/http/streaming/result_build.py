@@ -14,10 +14,10 @@ from service.errors import StorageFullError
 from service.http.context import ResultBuild, Services
 from service.http.streaming.fetched import fetch_inputs, fetch_masks
 from service.jobs.types import Job
+from service.runtime.threads import in_thread
 from service.sandbox.export import render, render_files
 from service.storage.mask_log_view import MaskLogView
 from service.storage.space import Reservation
-from service.threads import in_thread
 from service.writers.formats import FORMATS
 from vos.runtime.durable import part_of
 

@@ -12,8 +12,8 @@ from service.errors import DISK_FULL, StorageFullError
 from service.http.context import Services
 from service.http.multipart import BLOCK, at_rate, drain
 from service.problems import ProblemError
+from service.runtime.threads import in_thread
 from service.storage.uploads import StoredUpload, UploadWriter
-from service.threads import in_thread
 
 CONTENT_TYPE = "application/offset+octet-stream"
 _COMMIT_BYTES = 16 << 20

@@ -9,7 +9,7 @@ from pathlib import Path
 from service.config import Settings
 from service.net.input_urls import copy_url
 from service.problems import ProblemError
-from service.threads import in_waiting_thread
+from service.runtime.threads import in_waiting_thread
 
 
 async def receive_url(url: str, target: Path, settings: Settings, charge: Callable[[int], None]) -> None:

@@ -12,10 +12,10 @@ from multiprocessing.context import SpawnProcess
 from time import perf_counter
 
 from service.config import Settings, set_default_variables
-from service.processes import SPAWN, become_child
 from service.run.batch.plan import BatchTask
 from service.run.batch.task import TaskResult, failed, run_task
 from service.run.torch_runtime import prepare_torch
+from service.runtime.processes import SPAWN, become_child
 
 RunTask = Callable[[BatchTask, Settings], TaskResult]
 

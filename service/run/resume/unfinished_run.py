@@ -20,11 +20,11 @@ from PIL import Image
 
 from codec.types import FrameType
 from service.errors import UsageError
-from service.run.resume.process_lock import ProcessLock, is_locked
 from service.run.resume.state import ResumeState
 from service.run.segment import Segmentation
 from service.writers.png import mask_name
 from vos.runtime.durable import make_folder, replacing, sync_files, write_durably
+from vos.runtime.process_lock import ProcessLock, is_locked
 from vos.types import FrameMask, MaskSource
 
 _ARRAYS = ("labels", "soft")

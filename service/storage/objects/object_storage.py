@@ -9,8 +9,6 @@ A process begins with an empty folder: nothing of it counts, and after a power c
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Mapping
@@ -25,6 +23,7 @@ from service.storage.objects.job_objects import JobObjects
 from service.storage.objects.object_sizes import ObjectSizes
 from service.storage.objects.scratch_files import ScratchFiles
 from vos.runtime.durable import make_folder
+from vos.runtime.process_lock import ProcessLock, is_locked
 
 _KEEP_SECONDS = 900.0
 """How long copies stay that nobody uses."""
@@ -51,7 +50,7 @@ class ObjectStorage(Storage):
         **limits: Any,
     ) -> None:
         self._objects = objects
-        self._lock_file = -1
+        self._lock: ProcessLock | None = None
         self._unused: ChangeWatch[Path] = ChangeWatch()
         uploads = None
         if root is None:
@@ -62,23 +61,21 @@ class ObjectStorage(Storage):
     def _make_root(self, scratch: Path) -> Path:
         """Make an empty folder, and delete those of processes that are gone."""
         make_folder(scratch)
-        for lock in scratch.glob("*.lock"):
-            if _is_free(lock):
+        for lock in scratch.glob("[!.]*.lock"):
+            if not is_locked(lock):
                 shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                 lock.unlink(missing_ok=True)
         root = scratch / secrets.token_hex(8)
-        self._lock_file = os.open(root.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+        self._lock = ProcessLock(root.with_suffix(".lock"))
         return root
 
     def close(self) -> None:
         """Delete the scratch folder of this process."""
         super().close()
-        if self._lock_file >= 0:
+        if self._lock is not None:
             shutil.rmtree(self.root, ignore_errors=True)
-            self.root.with_suffix(".lock").unlink(missing_ok=True)
-            os.close(self._lock_file)
-            self._lock_file = -1
+            self._lock.release()
+            self._lock = None
 
     def job(self, job_id: str) -> ScratchFiles:
         """Return the paths of the copies of a job's files."""
@@ -116,18 +113,3 @@ class ObjectStorage(Storage):
         for folder, age in self._unused.observe(used).items():
             if age >= _KEEP_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_free(lock: Path) -> bool:
-    """Return whether the process that made a lock file is gone."""
-    try:
-        file = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(file)
-    return True

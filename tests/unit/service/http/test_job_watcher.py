@@ -210,13 +210,42 @@ def test_all_followers_are_woken(job: Job) -> None:
     assert asyncio.run(main()) == [JobSnapshot(job, 1)] * 100
 
 
+def test_followers_are_woken_a_few_at_a_time(job: Job) -> None:
+    """Between two groups the event loop serves others; who is back before the last group is not woken again."""
+
+    async def main() -> tuple[list[int], list[list[int]]]:
+        watch, seen = JobWatch(JobSnapshot(job, 0)), []
+        rounds: list[list[int]] = []
+
+        async def follow(number: int) -> None:
+            snapshot = watch.snapshot
+            while snapshot.mask_bytes < 2:
+                snapshot = await watch.next_after(snapshot, 3600)
+                seen.append(number)
+
+        tasks = [asyncio.create_task(follow(number)) for number in range(10)]
+        await asyncio.sleep(0)
+        for size in (1, 2):
+            watch.publish(JobSnapshot(job, size))
+            while watch._waking is not None and not watch._waking.done():
+                before = len(seen)
+                await asyncio.sleep(0)
+                rounds.append(seen[before:])
+        await asyncio.gather(*tasks)
+        return seen, rounds
+
+    seen, rounds = asyncio.run(main())
+    assert sorted(seen) == sorted([*range(10)] * 2)
+    assert max(map(len, rounds)) == 4
+
+
 def test_a_waiter_that_times_out_leaves_nothing(job: Job) -> None:
     """A follower that waits in vain gets the same snapshot, and no waiter stays behind."""
 
     async def main() -> None:
         watch = JobWatch(JobSnapshot(job, 0))
         assert await watch.next_after(watch.snapshot, 0.01) == JobSnapshot(job, 0)
-        assert not watch._changed._waiters
+        assert not watch._waiting
 
     asyncio.run(main())
 

@@ -21,7 +21,7 @@ from service.jobs import database
 from service.jobs.schema import metadata
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobStatus, LogSegment
-from service.threads import THREADS
+from service.runtime.threads import THREADS
 
 NewJob = Callable[..., Job]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import StorageUnavailableError
 from service.jobs.types import new_job_id
 from service.storage.change_watch import ChangeWatch
 from service.storage.job_files import JobFiles, Storage
@@ -50,6 +52,21 @@ def test_an_upload_that_is_not_adopted_is_deleted(tmp_path: Path) -> None:
     assert [p for p in tmp_path.rglob("*") if p.name == "video"] == []
     storage.close()
     assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_an_upload_whose_folder_is_gone_can_be_sent_again(tmp_path: Path) -> None:
+    """Another process swept it, for instance after this one was stopped for long. That is no error of this service."""
+    storage = Storage(tmp_path)
+
+    def receive() -> None:
+        with storage.upload() as upload:
+            upload.video.write_bytes(b"half")
+            shutil.rmtree(upload.folder.parent)
+            upload.mask.write_bytes(b"mask")
+
+    with pytest.raises(StorageUnavailableError, match="deleted while it was handled"):
+        receive()
+    storage.close()
 
 
 def test_an_adopted_upload_belongs_to_the_job(tmp_path: Path) -> None:

@@ -23,13 +23,13 @@ from service.errors import UsageError
 from service.run.options import RunOptions
 from service.run.report import Report
 from service.run.resume.fingerprint import digest_of
-from service.run.resume.process_lock import ProcessLock
 from service.run.run_to_files import RunRequest, is_finished, run_to_files
 from tests.support import resumable
 from tests.support.media import write_broken, write_clip, write_mask
 from tests.support.paths import ROOT
 from tests.support.resumable import load_memory, request_of
 from tests.support.still_engine import load_still
+from vos.runtime.process_lock import ProcessLock
 
 FRAMES = 24
 

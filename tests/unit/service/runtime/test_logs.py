@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from service import logs
-from service.logs import REQUEST_LOG, LogBudget, RepeatFilter
+from service.runtime import logs
+from service.runtime.logs import REQUEST_LOG, LogBudget, RepeatFilter
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import threading
 
 from anyio.to_thread import run_sync
 
-from service.processes import collect_rarely
-from service.threads import THREADS, in_thread
+from service.runtime.processes import collect_rarely
+from service.runtime.threads import THREADS, in_thread
 
 
 def test_few_brief_calls_run_at_once_and_other_calls_are_not_delayed() -> None:

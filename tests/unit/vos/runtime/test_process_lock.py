@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.run.resume.process_lock import ProcessLock, is_locked
+from vos.runtime.process_lock import ProcessLock, is_locked
 
 
 def test_a_lock_is_held_until_it_is_released(tmp_path: Path) -> None:

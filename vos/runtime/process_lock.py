@@ -28,11 +28,13 @@ class ProcessLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether the process that locked this file is alive. A file that cannot be opened counts as unlocked."""
+    """Return whether the process that locked this file is alive: yes if it cannot be told, no if there is no file."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return True
     try:
         # A shared lock, so two simultaneous calls do not mistake each other for the owner.
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,0 +1,1 @@
+"""What every process of the service sets up: its log, its signals and memory, its threads."""

@@ -19,6 +19,12 @@ from vos.types import Options
 
 HEIGHT, WIDTH = 76, 100
 """Picture size that is no multiple of any network's stride."""
+TINY_CUTIE: dict[str, Any] = {
+    "pixel_dim": 32, "key_dim": 16, "value_dim": 32, "sensory_dim": 32, "embed_dim": 32,
+    "object_transformer": {"ff_dim": 64, "num_heads": 4, "num_queries": 8},
+    "mask_decoder": {"up_dims": [32, 16, 16]},
+}  # fmt: skip
+"""Configuration of Cutie with few channels."""
 
 
 def picture(index: int) -> np.ndarray:

@@ -20,7 +20,7 @@ class PostgresServer:
     """A server with an empty cluster in a folder of its own.
 
     Args:
-        folder: An empty folder. Its path must be short: it holds the server's socket.
+        folder: An empty folder, or none yet. Its path must be short: it holds the server's socket.
         durable: Whether commits wait for the disk. Only tests that cut the power need it.
     """
 
@@ -29,6 +29,7 @@ class PostgresServer:
         self._data = folder / "data"
         self._as_user: list[str] = []
         self._programs = _programs()
+        folder.mkdir(exist_ok=True)
         if os.geteuid() == 0:
             self._leave_root()
         self.port = _free_port()

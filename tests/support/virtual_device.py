@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 _setup_privateuseone_for_python_backend("virtual")
+torch.virtual.get_amp_supported_dtype = lambda: [torch.bfloat16]  # type: ignore[attr-defined] # autocast asks for it
 VIRTUAL = torch.device("virtual:0")
 _Module = TypeVar("_Module", bound=nn.Module)
 _aten = torch.ops.aten
@@ -104,6 +106,18 @@ class VirtualDevice(TorchDispatchMode):
             raise RuntimeError(f"{func}: tensors are on the device and on the cpu, {[tuple(t.shape) for t in outside]}")
 
 
+class _TensorFirst(TorchFunctionMode):
+    """Makes tensors of Python's numbers on the CPU, and copies them to the device: dispatch modes do not see this."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = dict(kwargs or {})
+        if func is torch.tensor and torch.device(named.get("device") or "cpu").type == "virtual":
+            return func(*args, **{**named, "device": "cpu"}).to(named["device"])
+        if func is Tensor.__getitem__ and isinstance(args[1], tuple):
+            args = args[0], tuple(torch.tensor(i) if isinstance(i, list) else i for i in args[1])
+        return func(*args, **named)
+
+
 def _unwrapped(value: Any) -> Any:
     return tree_map(lambda item: item.inner if isinstance(item, _OnDevice) else item, value)
 
@@ -131,5 +145,5 @@ def to_virtual(module: _Module) -> _Module:
 @contextmanager
 def virtual_device() -> Iterator[VirtualDevice]:
     """Let tensors be on the device while the block runs."""
-    with VirtualDevice() as device:
+    with _TensorFirst(), VirtualDevice() as device:
         yield device

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from codec import open_video
-from tests.support.adapters import HEIGHT, WIDTH, begin, frames, held, picture, single_thread, square
+from tests.support.adapters import HEIGHT, TINY_CUTIE, WIDTH, begin, frames, held, picture, single_thread, square
 from tests.support.frames import chain, info, stored, truth
 from tests.support.synthetic import encode, pan, x264
 from vos.segmenter import Segmenter
@@ -28,12 +28,6 @@ from cutie.model.cutie import CUTIE
 
 from vos.keyframes.adapters.cutie import CutieNetwork, CutieSession
 
-TINY: dict[str, Any] = {
-    "pixel_dim": 32, "key_dim": 16, "value_dim": 32, "sensory_dim": 32, "embed_dim": 32,
-    "object_transformer": {"ff_dim": 64, "num_heads": 4, "num_queries": 8},
-    "mask_decoder": {"up_dims": [32, 16, 16]},
-}  # fmt: skip
-
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
@@ -45,7 +39,7 @@ def _one_thread() -> Iterator[None]:
 def network() -> CutieNetwork:
     """Small Cutie with few channels and random weights."""
     torch.manual_seed(0)
-    network = CutieNetwork("small", **TINY).eval().requires_grad_(False)
+    network = CutieNetwork("small", **TINY_CUTIE).eval().requires_grad_(False)
     network.model.mask_decoder.pred.weight.mul_(20)  # so that masks are not all alike
     return network
 
@@ -141,10 +135,10 @@ def test_memory_stays_flat(network: CutieNetwork) -> None:
 
 def test_a_published_file_is_pulled_and_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A file with the names of the package's own model loads, parameters of training included; another is refused."""
-    monkeypatch.setitem(build.BUILDERS, "cutie-small", lambda: CutieNetwork("small", **TINY))
+    monkeypatch.setitem(build.BUILDERS, "cutie-small", lambda: CutieNetwork("small", **TINY_CUTIE))
     with monkeypatch.context() as patch:
         patch.setattr("torch.utils.model_zoo.load_url", _no_download)
-        network = CutieNetwork("small", **TINY)
+        network = CutieNetwork("small", **TINY_CUTIE)
     published = {f"aux_computer.{k}": torch.zeros(1) for k in "ab"} | network.model.state_dict()
     torch.save(published, tmp_path / "cutie-small-mega.pth")
     record = pull_weights("cutie-small", tmp_path / "cutie-small-mega.pth", tmp_path / "store")

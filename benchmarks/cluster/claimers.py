@@ -1,7 +1,8 @@
 """Simulated workers: each claims jobs, ends them at once and asks for the next; `cluster.py` runs it as a process.
 
 Arguments: URL of the database, number of workers, seconds. Prints "ready", waits for a line, and prints JSON with the
-seconds that each claim took. Every worker has connections of its own, as real ones do.
+seconds that each claim took, and how often the database gave up on a lock. Every worker has connections of its own and
+tries again, as real ones do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+
+from sqlalchemy.exc import OperationalError
 
 from service.jobs.store import JobStore
 from service.jobs.types import JobStatus
@@ -24,18 +27,27 @@ def main() -> None:
         list(pool.map(JobStore.ping, stores))
         print("ready", flush=True)
         sys.stdin.readline()
-        taken = [claim for part in pool.map(partial(_work, until=time.monotonic() + seconds), stores) for claim in part]
+        done = list(pool.map(partial(_work, until=time.monotonic() + seconds), stores))
         list(pool.map(JobStore.close, stores))
-    print(json.dumps(taken))
+    print(json.dumps({"claims": [claim for claims, _ in done for claim in claims], "waits": sum(n for _, n in done)}))
 
 
-def _work(store: JobStore, until: float) -> list[float]:
-    """Work as one worker; return the seconds of each claim."""
-    taken = []
-    while (began := time.monotonic()) < until and (job := store.claim_next("simulated")) is not None:
-        taken.append(time.monotonic() - began)
-        store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, fence=job.fence)
-    return taken
+def _work(store: JobStore, until: float) -> tuple[list[float], int]:
+    """Work as one worker; return the seconds of each claim, and how often a lock was not to be had in time."""
+    taken: list[float] = []
+    waits, job = 0, None
+    while (began := time.monotonic()) < until:
+        try:
+            if job is None:
+                job = store.claim_next("simulated")
+                if job is None:
+                    break
+                taken.append(time.monotonic() - began)
+            store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, fence=job.fence)
+            job = None
+        except OperationalError:
+            waits += 1
+    return taken, waits
 
 
 if __name__ == "__main__":

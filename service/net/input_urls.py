@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -16,12 +18,13 @@ from service.config import Settings
 from service.errors import StorageUnavailableError, UrlNotAllowedError, UrlUnavailableError
 from service.net.address_guard import UrlRules, open_url
 from service.problems import ProblemError
-from service.storage.objects.object_store import SCHEME, open_object_store
+from service.storage.objects.object_store import SCHEME, ObjectStore, open_object_store
 
 SETTING = "KEYMASK_URL_HOSTS"
 MAX_URL_BYTES = 4096
 """Longest URL. Signed ones have a few hundred bytes."""
 _REDIRECTS = 5
+_WILDCARDS = frozenset("*?[")
 
 
 def is_url(text: str) -> bool:
@@ -74,6 +77,62 @@ def copy_url(
         raise UrlUnavailableError(str(error)) from None
 
 
+def copy_ends(url: str, target: Path, settings: Settings, size: int) -> None:
+    """Copy the first and the last bytes of an object to a file of its size, with a hole between them.
+
+    Args:
+        url: s3:// URL of the object.
+        target: The file.
+        settings: Allowed buckets.
+        size: Number of bytes at either end.
+
+    Raises:
+        UrlNotAllowedError: The service may not read the URL.
+        UrlUnavailableError: It cannot be read.
+    """
+    try:
+        store, key, total = _find_object(url, settings)
+        with target.open("wb") as file:
+            file.truncate(total)
+            for start, end in ((0, min(size, total)), (max(size, total - size), total)):
+                if start < end:
+                    file.seek(start)
+                    file.write(store.read_range(key, start, end))
+    except (StorageUnavailableError, FileNotFoundError) as error:
+        raise UrlUnavailableError(str(error)) from None
+
+
+def list_objects(pattern: str, settings: Settings) -> list[str]:
+    """Return the s3:// URLs that match a pattern, sorted. As in paths of files, wildcards do not match "/".
+
+    Args:
+        pattern: Such as s3://bucket/clips/*.mp4.
+        settings: Allowed buckets.
+
+    Raises:
+        UrlNotAllowedError: The service may not read the bucket.
+        UrlUnavailableError: It cannot be listed.
+    """
+    bucket, key = pattern.removeprefix(SCHEME).partition("/")[::2]
+    wanted = key.split("/")
+    fixed = list(takewhile(lambda part: not has_wildcard(part), wanted[:-1]))
+    try:
+        entries = _open_bucket(f"{SCHEME}{bucket}", settings).entries("/".join(fixed))
+        keys = [entry.key for entry in entries]
+    except StorageUnavailableError as error:
+        raise UrlUnavailableError(str(error)) from None
+    return [f"{SCHEME}{bucket}/{key}" for key in keys if _matches(key.split("/"), wanted)]
+
+
+def has_wildcard(text: str) -> bool:
+    """Return whether a path is a pattern."""
+    return not _WILDCARDS.isdisjoint(text)
+
+
+def _matches(parts: list[str], wanted: list[str]) -> bool:
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+
+
 @contextmanager
 def _download(url: str, settings: Settings, rules: UrlRules) -> Iterator[tuple[int, Iterator[bytes]]]:
     """Yield the announced size of a file, 0 if it is unknown, and its blocks."""
@@ -89,17 +148,32 @@ def _download(url: str, settings: Settings, rules: UrlRules) -> Iterator[tuple[i
 @contextmanager
 def _object(url: str, settings: Settings, _rules: UrlRules) -> Iterator[tuple[int, Iterator[bytes]]]:
     """Yield the size of an object and its blocks."""
-    parts = urlsplit(url)
-    bucket, key = f"{SCHEME}{parts.netloc}", parts.path.strip("/")
-    if bucket not in (host.rstrip("/") for host in settings.url_host_list):
-        raise UrlNotAllowedError(f"the bucket {bucket!r:.100} is not allowed; {SETTING} lists the allowed ones")
+    store, key, size = _find_object(url, settings)
+    yield size, _in_time(store.blocks(key), time.monotonic() + settings.url_seconds)
+
+
+def _find_object(url: str, settings: Settings) -> tuple[ObjectStore, str, int]:
+    """Return the store of a bucket, and key and size of an object in it."""
+    bucket, key = _split(url)
     if settings.storage is not None and f"{bucket}/{key}/".startswith(f"{settings.storage.rstrip('/')}/"):
         raise UrlNotAllowedError("the URL leads to the files of the service itself")
-    store = open_object_store(bucket, check=False)
+    store = _open_bucket(bucket, settings)
     size = store.size(key)
     if size is None:
         raise UrlUnavailableError(f"there is no object {key!r:.200} in {bucket}")
-    yield size, _in_time(store.blocks(key), time.monotonic() + settings.url_seconds)
+    return store, key, size
+
+
+def _open_bucket(bucket: str, settings: Settings) -> ObjectStore:
+    if bucket not in (host.rstrip("/") for host in settings.url_host_list):
+        raise UrlNotAllowedError(f"the bucket {bucket!r:.100} is not allowed; {SETTING} lists the allowed ones")
+    return open_object_store(bucket, "the URL", check=False)
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Return bucket and key of an object."""
+    parts = urlsplit(url)
+    return f"{SCHEME}{parts.netloc}", parts.path.strip("/")
 
 
 def _in_time(blocks: Iterator[bytes], deadline: float) -> Iterator[bytes]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal
 
 from service.config import Settings
 from service.errors import message_of
-from service.net.input_urls import copy_url
+from service.run.batch.local_task import on_this_machine
 from service.run.batch.plan import BatchTask
 from service.run.model_loader import ModelLoader, load_model
-from service.run.run_to_files import RunRequest, is_finished, run_to_files
+from service.run.run_to_files import RunRequest, run_to_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +64,20 @@ def run_task(
         load: Loads the network; the latest one stays loaded for the next task.
     """
     started = perf_counter()
+
+    def run(request: RunRequest) -> dict[str, Any]:
+        return run_to_files(request, settings, on_progress=lambda _done, _total: on_frame(), load=load).to_json()
+
+    named: Callable[[str], str] = str
     try:
-        with _on_this_machine(task, settings) as request:
-            if task.resume and is_finished(request):
+        with on_this_machine(task, settings) as here:
+            named = here.named
+            if task.resume and here.is_finished():
                 return TaskResult(task, "skipped")
-            report = run_to_files(request, settings, on_progress=lambda _done, _total: on_frame(), load=load)
+            report = here.run(run)
     except Exception as error:
-        return failed(task, message_of(error), perf_counter() - started)
-    return TaskResult(task, "done", None, perf_counter() - started, report.to_json())
-
-
-@contextmanager
-def _on_this_machine(task: BatchTask, settings: Settings) -> Iterator[RunRequest]:
-    """Yield the run of a task, whose video is copied first if it has a URL."""
-    if task.url is None:
-        yield task.request()
-        return
-    with TemporaryDirectory(prefix="keymask-") as folder:
-        video = Path(folder) / task.video
-        copy_url(task.url, video, settings)
-        yield replace(task, video=video).request()
+        return failed(task, named(message_of(error)), perf_counter() - started)
+    return TaskResult(task, "done", None, perf_counter() - started, report)
 
 
 def failed(task: BatchTask, reason: str, seconds: float = 0.0) -> TaskResult:

@@ -35,7 +35,7 @@ def run_tasks(
     results: queue.SimpleQueue[TaskResult] = queue.SimpleQueue()
     for task in tasks:
         waiting.put(task)
-    workers = [_Worker(settings, run, threads=_threads_of(jobs)) for _ in range(min(jobs, len(tasks)))]
+    workers = [TaskProcess(settings, run, threads=_threads_of(jobs)) for _ in range(min(jobs, len(tasks)))]
     for worker in workers:
         threading.Thread(target=worker.work_off, args=(waiting, results), daemon=True).start()
     try:
@@ -51,8 +51,14 @@ def _threads_of(jobs: int) -> int | None:
     return None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
 
 
-class _Worker:
-    """One process, and a new one after it died."""
+class TaskProcess:
+    """One process that runs tasks, and a new one after it died.
+
+    Args:
+        settings: Where pulled weights lie, and limits.
+        run: Module-level function that runs one task.
+        threads: Number of its threads; None leaves it to the environment.
+    """
 
     def __init__(self, settings: Settings, run: RunTask, threads: int | None) -> None:
         self._arguments = (settings, run, threads)
@@ -64,7 +70,7 @@ class _Worker:
         """Take tasks until none is left."""
         with suppress(queue.Empty):
             while not self._closed:
-                results.put(self._ask(waiting.get_nowait()))
+                results.put(self.ask(waiting.get_nowait()))
 
     def close(self) -> None:
         """End the process; what it was writing can be continued."""
@@ -82,7 +88,8 @@ class _Worker:
         theirs.close()
         self._process = process
 
-    def _ask(self, task: BatchTask) -> TaskResult:
+    def ask(self, task: BatchTask) -> TaskResult:
+        """Run a task; if the process dies, the task has failed."""
         started = perf_counter()
         try:
             with self._lock:

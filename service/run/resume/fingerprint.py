@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-_SAMPLE_BYTES = 1 << 20
+SAMPLE_BYTES = 1 << 20
+"""Bytes at the beginning and at the end of a file that identify it, together with its size."""
 
 
 def digest_of(inputs: Iterable[Path], *about: Any) -> str:
@@ -30,9 +31,9 @@ def _identity(path: Path) -> Any:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
-            digest = hashlib.sha256(file.read(_SAMPLE_BYTES))
-            file.seek(max(0, size - _SAMPLE_BYTES))
-            digest.update(file.read(_SAMPLE_BYTES))
+            digest = hashlib.sha256(file.read(SAMPLE_BYTES))
+            file.seek(max(0, size - SAMPLE_BYTES))
+            digest.update(file.read(SAMPLE_BYTES))
     except (OSError, ValueError):  # no path of a file; whoever reads it reports the error
         return str(path)
     return size, digest.hexdigest()

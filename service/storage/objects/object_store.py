@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
@@ -40,10 +40,12 @@ class StoredObject:
     Attributes:
         key: Its key.
         size: Its bytes.
+        changed_at: Time at which it was stored.
     """
 
     key: str
     size: int
+    changed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class ObjectStore:
         """Yield the objects below a prefix, in the order of their keys, which come after a key."""
         with _failures(prefix):
             found = [
-                StoredObject(entry["path"], entry["size"])
+                StoredObject(entry["path"], entry["size"], entry["last_modified"])
                 for page in self._api.list(self._backend, prefix, offset=after)
                 for entry in page
             ]
@@ -213,11 +215,12 @@ class ObjectStore:
             return str(self._api.sign(self._backend, "GET", key, timedelta(seconds=seconds)))
 
 
-def open_object_store(url: str, *, check: bool = True) -> ObjectStore:
+def open_object_store(url: str, named: str = "KEYMASK_STORAGE", *, check: bool = True) -> ObjectStore:
     """Open the store of a URL. Endpoint, region and credentials are those of the variables AWS_*, which obstore reads.
 
     Args:
         url: "s3://bucket/prefix".
+        named: What names the URL, for errors.
         check: Whether its objects are listed once.
 
     Raises:
@@ -225,11 +228,11 @@ def open_object_store(url: str, *, check: bool = True) -> ObjectStore:
     """
     parts = urlsplit(url)
     if not url.startswith(SCHEME) or not parts.netloc:
-        raise UsageError(f"KEYMASK_STORAGE is {url!r}; it must be a URL such as s3://bucket/prefix")
+        raise UsageError(f"{named} is {url!r}; it must be a URL such as s3://bucket/prefix")
     try:
         from obstore.store import S3Store  # noqa: PLC0415
     except ImportError:
-        raise UsageError("KEYMASK_STORAGE needs obstore: pip install 'keymask-server[s3]'") from None
+        raise UsageError(f"{named} needs obstore: pip install 'keymask-server[s3]'") from None
     backend = S3Store(
         parts.netloc,
         prefix=parts.path.strip("/") or None,
@@ -241,7 +244,7 @@ def open_object_store(url: str, *, check: bool = True) -> ObjectStore:
         if check:
             store.folders("jobs/")
     except (StorageUnavailableError, FileNotFoundError) as error:
-        raise UsageError(f"KEYMASK_STORAGE {url} cannot be listed: {error}") from None
+        raise UsageError(f"{named} {url} cannot be listed: {error}") from None
     return store
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from service.config import Settings
 from service.errors import StorageFullError, UrlNotAllowedError, UrlUnavailableError
 from service.net import input_urls
 from service.net.address_guard import UrlRules
-from service.net.input_urls import copy_url
+from service.net.input_urls import copy_ends, copy_url, list_objects
 from service.problems import ProblemError
+from service.run.resume.fingerprint import SAMPLE_BYTES, digest_of
 from service.storage.objects.object_store import ObjectStore
 from tests.support.raw_server import raw_server
 
@@ -105,7 +107,7 @@ def test_an_object_of_an_allowed_bucket_is_copied(tmp_path: Path, monkeypatch: p
     store.put("clips/a.mp4", b"video")
     opened: list[str] = []
 
-    def open_here(url: str, *, check: bool) -> ObjectStore:
+    def open_here(url: str, _named: str, *, check: bool) -> ObjectStore:
         opened.append(url)
         return store
 
@@ -122,3 +124,41 @@ def test_an_object_of_an_allowed_bucket_is_copied(tmp_path: Path, monkeypatch: p
             copy_url(url, tmp_path / "video", own)
     with pytest.raises(UrlUnavailableError, match="no object"):
         copy_url("s3://videos/keymask-clips/b.mp4", tmp_path / "video", own)
+
+
+@pytest.mark.parametrize("size", [0, 5, 3_000, 3_000_000])
+def test_the_ends_of_an_object_identify_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """The digest of a copy of both ends is that of a whole copy, and what lies between them takes no room."""
+    from obstore.store import MemoryStore
+
+    store = ObjectStore(MemoryStore())
+    whole, ends = tmp_path / "whole", tmp_path / "ends"
+    whole.write_bytes(random.Random(size).randbytes(size))
+    store.put_file("a.mp4", whole)
+    monkeypatch.setattr(input_urls, "open_object_store", lambda *_arguments, **_options: store)
+    copy_ends("s3://videos/a.mp4", ends, Settings(home=tmp_path, url_hosts="s3://videos"), SAMPLE_BYTES)
+    assert digest_of([ends]) == digest_of([whole])
+    assert ends.stat().st_size == size
+    assert ends.stat().st_blocks * 512 < 2 * SAMPLE_BYTES + 65536
+
+
+def test_a_pattern_matches_objects_as_one_of_paths_matches_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oracle is `glob` on files of the same names, of which none is hidden."""
+    from obstore.store import MemoryStore
+
+    names = ["a.mp4", "b.mov", "x/a.mp4", "x/b.mp4", "x/y/a.mp4", "xy/c.mp4", "x1/b.mp4"]
+    store = ObjectStore(MemoryStore())
+    for name in names:
+        store.put(name, b"video")
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.setattr(input_urls, "open_object_store", lambda *_arguments, **_options: store)
+    settings = Settings(home=tmp_path, url_hosts="s3://videos")
+    for pattern in ("*.mp4", "x/*", "*/*.mp4", "x*/b.mp4", "x/?.mp4", "[ax]/[!a].mp4", "x/y/*.mp4", "none/*.mp4"):
+        found = [url.removeprefix("s3://videos/") for url in list_objects(f"s3://videos/{pattern}", settings)]
+        files = [path for path in tmp_path.glob(pattern) if path.is_file()]
+        assert found == sorted(path.relative_to(tmp_path).as_posix() for path in files)
+    with pytest.raises(UrlNotAllowedError, match="not allowed"):
+        list_objects("s3://others/*.mp4", settings)

@@ -132,7 +132,7 @@ def test_a_video_by_url_is_copied_for_its_run(site: Path, monkeypatch: pytest.Mo
     def copy_here(_url: str, target: Path, _settings: Settings) -> None:
         target.write_bytes((site / "clips" / target.name).read_bytes())
 
-    monkeypatch.setattr("service.run.batch.task.copy_url", copy_here)
+    monkeypatch.setattr("service.run.batch.local_task.copy_url", copy_here)
     (here,) = plan_batch([str(site / "clips/a.mp4")], site / "masks", site / "here", options)
     (there,) = plan_batch([url], site / "masks", site / "there", options)
     done = [run_task(task, Settings(), load=load_memory) for task in (here, there)]

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from service.errors import LostJobError
-from service.jobs.fair_order import next_job, take_turn
+from service.jobs.fair_order import next_job, take_turn, waiting_keys
 from service.jobs.outbox import note_event
 from service.jobs.reading import claim_of, unreadable_error
 from service.jobs.rows import QUEUED, RUNNING, Rows, no_earlier_than
@@ -55,27 +55,22 @@ class Claims(Rows):
 
     def _claim(self, worker: str, lease: timedelta) -> Job | None:
         now = datetime.now(UTC)
-        claim = (
-            update(jobs)
-            .where(jobs.c.id == next_job(), QUEUED)
-            .values(
-                status=JobStatus.RUNNING,
-                worker=worker,
-                fence=jobs.c.fence + 1,
-                lease_until=now + lease,
-                started_at=func.coalesce(jobs.c.started_at, no_earlier_than(jobs.c.created_at, now)),
-                attempts=jobs.c.attempts + 1,
-            )
+        claim = update(jobs).values(
+            status=JobStatus.RUNNING,
+            worker=worker,
+            fence=jobs.c.fence + 1,
+            lease_until=now + lease,
+            started_at=func.coalesce(jobs.c.started_at, no_earlier_than(jobs.c.created_at, now)),
+            attempts=jobs.c.attempts + 1,
         )
         with self._engine.begin() as connection:
-            # Idle workers ask often, and a change, even of no row, locks SQLite.
-            if connection.scalar(select(jobs.c.id).where(QUEUED).limit(1)) is None:
-                return None
-            claimed = self._change_in(connection, claim)
-            if claimed:
-                note_event(connection, claimed[0])
-                take_turn(connection, claimed[0].api_key_id)
-        return claimed[0] if claimed else None
+            # Idle workers ask often, and a change, even of no row, locks SQLite: none is tried without a queued job.
+            for key in waiting_keys(connection):
+                if claimed := self._change_in(connection, claim.where(jobs.c.id == next_job(key), QUEUED)):
+                    note_event(connection, claimed[0])
+                    take_turn(connection, claimed[0].api_key_id)
+                    return claimed[0]
+        return None
 
     def renew(self, job_id: str, fence: int, lease: timedelta = LEASE) -> bool:
         """Prolong a claim; return whether the worker still has the job."""

@@ -9,19 +9,33 @@ from service.jobs.rows import QUEUED, VISIBLE
 from service.jobs.schema import jobs, turns
 
 
-def next_job() -> ScalarSelect[str]:
-    """Return a query for the id of the next job: of the key whose latest claim is longest ago, the oldest one.
+def waiting_keys(connection: Connection) -> list[str]:
+    """Return the API keys that have queued jobs, the one whose latest claim is longest ago first.
 
-    Jobs that another worker is just claiming are skipped. Workers that claim at the same moment may therefore get jobs
-    of the same key; its turn ends with the first of these claims.
+    Each key is looked up in the index after the one before it, so long queues cost no more than short ones.
     """
+    least = select(func.min(jobs.c.api_key_id).label("api_key_id")).where(QUEUED)
+    found = least.cte("found", recursive=True)
+    following = least.where(jobs.c.api_key_id > found.c.api_key_id).correlate(found).scalar_subquery()
+    keys = found.union_all(select(following).where(found.c.api_key_id.is_not(None)))
+    oldest = select(func.min(jobs.c.id)).where(QUEUED, jobs.c.api_key_id == keys.c.api_key_id).scalar_subquery()
+    query = (
+        select(keys.c.api_key_id)
+        .outerjoin(turns, turns.c.api_key_id == keys.c.api_key_id)
+        .where(keys.c.api_key_id.is_not(None))
+        .order_by(func.coalesce(turns.c.number, 0), oldest)
+    )
+    return list(connection.scalars(query))
+
+
+def next_job(api_key_id: str) -> ScalarSelect[str]:
+    """Return a query for the id of the key's oldest queued job that no other worker is just claiming."""
     queued = (
         select(jobs.c.id)
-        .select_from(jobs.outerjoin(turns, turns.c.api_key_id == jobs.c.api_key_id))
-        .where(QUEUED, VISIBLE)
-        .order_by(func.coalesce(turns.c.number, 0), jobs.c.id)
+        .where(QUEUED, VISIBLE, jobs.c.api_key_id == api_key_id)
+        .order_by(jobs.c.id)
         .limit(1)
-        .with_for_update(skip_locked=True, of=jobs)
+        .with_for_update(skip_locked=True)
     )
     return queued.correlate(None).scalar_subquery()
 

@@ -66,6 +66,7 @@ jobs = Table(
     Column("webhook", Document(none_as_null=True)),
     UniqueConstraint("api_key_id", "idempotency_key"),
     Index("ix_jobs_status_id", "status", "id"),
+    Index("ix_jobs_status_api_key_id_id", "status", "api_key_id", "id"),
     Index("ix_jobs_worker", "worker"),
     Index("ix_jobs_origin", "origin"),
 )

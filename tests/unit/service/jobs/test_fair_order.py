@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from service.jobs.fair_order import take_turn
 from service.jobs.store import JobStore
@@ -24,6 +27,23 @@ def test_keys_take_turns(store: JobStore, new_job: NewJob) -> None:
     order = list(iter(lambda: store.claim_next("w"), None))
     assert "".join(job.api_key_id or "" for job in order) == "abcabaa"
     assert [job.id for job in order if job.api_key_id == "a"] == ids[:4]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_is_that_of_sorting_all_jobs(store: JobStore, new_job: NewJob, seed: int) -> None:
+    """Random queues are emptied as if each claim sorted them by the turn of the key, then by age."""
+    chance = random.Random(seed)
+    queued: list[Job] = []
+    turns: dict[str | None, int] = {}
+    for number in range(1, 31):
+        keys = [chance.choice([None, "a", "b", "cc", "z" * 64]) for _ in range(chance.randrange(4))]
+        queued += [store.create(new_job(api_key_id=key))[0] for key in keys]
+        claimed = store.claim_next("w")
+        expected = min(queued, key=lambda job: (turns.get(job.api_key_id, 0), job.id), default=None)
+        assert (claimed and claimed.id) == (expected and expected.id)
+        if expected is not None:
+            queued.remove(expected)
+            turns[expected.api_key_id] = number
 
 
 def test_claims_for_one_key_do_not_wait_for_each_other(postgres: PostgresServer, new_job: NewJob) -> None:

@@ -4,7 +4,7 @@
 #   make web            build the page from service/web; needs Node 20 and npm. The built page is committed
 #   make test           install with the tools, lint, run the whole test suite
 #   make test-long      the same with the tests that take long
-#   make faults         inject a thousand random faults into the service with each database; half an hour
+#   make faults         inject a thousand random faults into each kind of service, a tenth where Ray runs it; hours
 #   make lint           check format, ruff, mypy, import directions, hadolint, holes of dependencies, the page
 #   make bench          time this machine on the sample clip
 #   make docker-smoke   build the container and try it; needs Docker

@@ -6,6 +6,8 @@ import random
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import Any
@@ -28,12 +30,14 @@ class Ledger:
         jobs: Job id -> what its client wants of it: "run", "cancel" or "delete".
         complaints: What no fault may cause.
         counts: How often something happened that a fault may cause.
+        streams: Number of streams of masks that are open, by API process.
         slowest: Longest time in seconds without an answer from any API process.
     """
 
     jobs: dict[str, str] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    streams: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0
     lock: Lock = field(default_factory=Lock)
 
@@ -41,6 +45,17 @@ class Ledger:
         """Note what no fault may cause."""
         with self.lock:
             self.complaints.append(text)
+
+    @contextmanager
+    def streaming(self, api: Member) -> Iterator[None]:
+        """Count a stream while the block runs."""
+        with self.lock:
+            self.streams[api.name] += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.streams[api.name] -= 1
 
 
 class Customer:
@@ -114,9 +129,10 @@ class Customer:
     def _stream(self, job_id: str, first: int) -> list[int]:
         """Return the frames of one connection, which a fault may cut."""
         seen: list[int] = []
-        url = f"{self._api().url}/v1/jobs/{job_id}/masks?from={first}"
+        api = self._api()
+        url = f"{api.url}/v1/jobs/{job_id}/masks?from={first}"
         try:
-            with self._client.stream("GET", url) as answer:
+            with self._client.stream("GET", url) as answer, self._ledger.streaming(api):
                 if answer.status_code == 200:
                     # A line without its end was cut off.
                     text = ""

@@ -16,17 +16,12 @@ import httpx
 import pytest
 from PIL import Image
 
-from service.config import Settings
-from service.run.options import RunOptions
-from service.run.segment import segment
-from service.writers.mask_line import encode_line
-from tests.support.fakes import load
+from tests.support.expected_masks import expected_lines
 from tests.support.machines import Machine
 from tests.support.media import write_mask
 from tests.support.object_stores import S3Server, SwitchedProxy, s3_server
 from tests.support.synthetic import encode, pan, x264
 from tests.support.waiting import wait_for
-from vos.types import Options
 
 FRAMES = 40
 
@@ -97,13 +92,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def expected(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """The lines of the masks of the clip, computed here."""
-    settings = Settings(home=tmp_path_factory.mktemp("home"))
-
-    def load_here(choice: Any, options: Options, _settings: object) -> Any:
-        return load(choice, options, settings)
-
-    with segment(cluster.clip, cluster.mask, RunOptions(), load=load_here) as run:
-        return [encode_line(mask) for mask in run]
+    return expected_lines(cluster.clip, cluster.mask, tmp_path_factory.mktemp("home"))
 
 
 def test_a_job_of_machines_without_a_shared_folder(cluster: Cluster, expected: list[bytes]) -> None:

@@ -18,7 +18,6 @@ from tests.support.fakes import behave
 from tests.support.ray_nodes import RayNodes
 from tests.support.waiting import wait_for
 
-ACTOR = b"ray::WorkerActor"
 LEASE_SECONDS = 3.0
 
 
@@ -56,10 +55,10 @@ def test_an_actor_that_is_killed_loses_no_job(site: Site) -> None:
     with ray_site(site, nodes=1) as (cluster, engine):
         expected = site.expected(engine)
         job = _begin(site)
-        (actor,) = cluster.processes(ACTOR)
+        (actor,) = cluster.actors()
         os.kill(actor, signal.SIGKILL)
         _check_resumed(site, job, expected)
-        assert cluster.processes(ACTOR) != [actor]
+        assert cluster.actors() != [actor]
 
 
 @pytest.mark.long
@@ -72,7 +71,7 @@ def test_a_node_and_the_head_that_are_killed_lose_no_job(site: Site) -> None:
         jobs = [site.submit() for _ in range(12)]  # they last for longer than a second actor needs to start
         wait_for(lambda: len({running.worker for running in site.store.running()}) == 2)
         cluster.remove(0)
-        wait_for(lambda: len(cluster.processes(ACTOR)) == 1)
+        wait_for(lambda: len(cluster.actors()) == 1)
         behave(site.home)
         for job in jobs:
             done = site.finished(job)

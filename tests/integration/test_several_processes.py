@@ -1,7 +1,9 @@
-"""Several API processes and a worker elsewhere, on one database and one folder."""
+"""Several API processes and a worker elsewhere, on one database and one folder, or on an object store."""
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +13,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.expected_masks import expected_lines
 from tests.support.fakes import behave
+from tests.support.object_stores import s3_server
 from tests.support.plant import FRAMES, LEASE_SECONDS, Member, Plant
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import wait_for
@@ -49,6 +53,29 @@ def test_any_api_process_follows_and_stops_jobs_of_a_worker_elsewhere(plant: Pla
         httpx.post(f"{there.url}/v1/jobs/{job}/cancel", timeout=60).raise_for_status()
     wait_for(lambda: _get(here, running)["status"] == "canceled", 30)
     assert _get(here, waiting)["status"] == "canceled"
+
+
+def test_one_api_process_makes_a_job_and_another_serves_it_without_a_shared_folder(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """PostgreSQL and an object store are all that the processes share, from the post to the deletion."""
+    home = tmp_path / "plant"
+    behave(home, seconds=0.1)
+    with s3_server() as store, Plant(home, postgres.url, hosts=1, store=store) as plant:
+        here, there = plant.apis
+        job = _post(plant, here)
+        followed = [line.encode() for _, line in _follow(there, job)]
+        (home / "clip.mp4").write_bytes(plant.clip)
+        assert followed == expected_lines(home / "clip.mp4", home / "mask.png", tmp_path)
+        assert _get(there, job)["status"] == "succeeded"
+        for api in (there, here):  # the second one reads what the first one has made
+            result = httpx.get(f"{api.url}/v1/jobs/{job}/result?format=png", timeout=60).raise_for_status().content
+            with zipfile.ZipFile(io.BytesIO(result)) as archive:
+                assert len([name for name in archive.namelist() if name.endswith(".png")]) == FRAMES
+        assert plant.job_folders() == {job}
+        httpx.delete(f"{there.url}/v1/jobs/{job}", timeout=60).raise_for_status()
+        assert httpx.get(f"{here.url}/v1/jobs/{job}", timeout=60).status_code == 404
+        wait_for(lambda: not plant.job_folders(), 60)
 
 
 def _post(plant: Plant, api: Member) -> str:

@@ -145,7 +145,7 @@ class SwitchedProxy:
     def __init__(self, target: int) -> None:
         self._target = target
         self._on = True
-        self._sockets: list[socket.socket] = []
+        self._open: set[tuple[socket.socket, socket.socket]] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -153,35 +153,43 @@ class SwitchedProxy:
     def switch(self, on: bool) -> None:
         """Pass connections on from now on, or cut all and refuse new ones."""
         self._on = on
-        while not on and self._sockets:
-            _cut(self._sockets.pop())
+        if not on:
+            for connection in [end for ends in list(self._open) for end in ends]:
+                _cut(connection)
 
     def close(self) -> None:
         """End the proxy."""
         self.switch(False)
         _cut(self._listener)
+        self._listener.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                if not self._on:
-                    client.close()
-                    continue
-                server = socket.create_connection(("127.0.0.1", self._target))
-                self._sockets += [client, server]
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._target)) as server:
+            self._open.add((client, server))
+            try:
+                if self._on:
+                    back = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
+                    back.start()
+                    _pass_on(client, server)
+                    back.join()
+            finally:
+                self._open.discard((client, server))
 
 
 def _pass_on(source: socket.socket, sink: socket.socket) -> None:
     with suppress(OSError):
         while data := source.recv(1 << 16):
             sink.sendall(data)
+    with suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
 
 
 def _cut(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    connection.close()

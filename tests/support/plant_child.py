@@ -12,7 +12,7 @@ import sys
 import threading
 from dataclasses import replace
 
-LOADER = "tests.support.fakes:load"
+LOADER = "tests.support.counted_runs:load"
 
 
 def serve() -> None:
@@ -30,10 +30,9 @@ def serve() -> None:
 
 
 def work() -> None:
-    """Run a host with one worker until SIGTERM."""
+    """Run a host, which has one worker or starts the actors of a Ray cluster, until SIGTERM."""
     from service.config import load_settings
-    from service.engine.open import engine_config, open_store
-    from service.engine.supervisor import Supervisor
+    from service.engine.open import engine_class, engine_config, open_store
     from service.runtime.logs import configure_logging
 
     settings = load_settings()
@@ -42,7 +41,7 @@ def work() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     store, storage = open_store(settings)
     config = replace(engine_config(settings), loader=LOADER, poll_seconds=0.05, state_seconds=0.2)
-    engine = Supervisor(replace(config, housekeeping_seconds=1.0), store, storage)
+    engine = engine_class(settings)(replace(config, housekeeping_seconds=1.0), store, storage)
     engine.start()
     print(json.dumps({"pid": os.getpid()}), flush=True)
     while not stop.wait(0.1):

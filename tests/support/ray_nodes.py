@@ -1,7 +1,8 @@
 """A Ray cluster of several node processes, in a process of its own: `RayNodes` starts it, and a test breaks it.
 
 Arguments: the port of the head, and the number of nodes, each with one CPU; the head has none. The process prints a
-line when the nodes are up, obeys "remove N", which kills node N, and kills all nodes at the end of its input.
+line when the nodes are up, obeys "remove N", which kills node N, and "add N", which starts another one in its place,
+and kills all nodes at the end of its input.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from tests.support.paths import ROOT
 
@@ -29,13 +31,14 @@ class RayNodes:
         nodes: Number of nodes beside the head.
 
     Attributes:
+        count: Number of nodes beside the head.
         port: Port of the head.
     """
 
     def __init__(self, environment: Mapping[str, str], nodes: int) -> None:
         self._marks = {f"{name}={value}".encode() for name, value in environment.items()}
         self._environment = dict(environment)
-        self._nodes = nodes
+        self.count = nodes
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port: int = listener.getsockname()[1]
@@ -58,7 +61,7 @@ class RayNodes:
         """Start the nodes and wait until they are up."""
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_gcs_server_port_wait_time_s": "180", "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen(  # its standard error is noise of Ray, which has log files of its own
-            [sys.executable, "-m", "tests.support.ray_nodes", str(self.port), str(self._nodes)],
+            [sys.executable, "-m", "tests.support.ray_nodes", str(self.port), str(self.count)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -70,10 +73,11 @@ class RayNodes:
 
     def remove(self, node: int) -> None:
         """Kill all processes of a node."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"remove {node}\n")
-        self._process.stdin.flush()
-        self._read()
+        self._order(f"remove {node}")
+
+    def add(self, node: int) -> None:
+        """Start a node in place of one that was killed."""
+        self._order(f"add {node}")
 
     def stop(self) -> None:
         """Kill all nodes, and the head with them."""
@@ -81,6 +85,10 @@ class RayNodes:
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def actors(self) -> list[int]:
+        """Return the ids of the processes of worker actors."""
+        return self.processes(b"ray::WorkerActor")
 
     def processes(self, title: bytes = b"") -> list[int]:
         """Return the ids of the cluster's processes whose command contains this."""
@@ -91,6 +99,12 @@ class RayNodes:
                 if mine and title in (folder / "cmdline").read_bytes():
                     found.append(int(folder.name))
         return found
+
+    def _order(self, order: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{order}\n")
+        self._process.stdin.flush()
+        self._read()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -103,12 +117,20 @@ def main(port: int, count: int) -> None:
 
     head = {"gcs_server_port": port, "num_cpus": 0, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    nodes = [cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES) for _ in range(count)]
+    nodes = [_add_node(cluster) for _ in range(count)]
     print("done", flush=True)
     for line in sys.stdin:
-        cluster.remove_node(nodes[int(line.split()[1])], allow_graceful=False)
+        order, node = line.split()
+        if order == "remove":
+            cluster.remove_node(nodes[int(node)], allow_graceful=False)
+        else:
+            nodes[int(node)] = _add_node(cluster)
         print("done", flush=True)
     cluster.shutdown()
+
+
+def _add_node(cluster: Any) -> Any:
+    return cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,7 @@ EXAMPLES: Mapping[str, Any] = {
     "ModelList": {"models": _MODELS},
     "ProblemKind": _PROBLEM,
     "PromptMask": _PROMPT_MASK,
+    "ResultNotes": {"notes": ["the overlay has no sound: flac does not fit into mov"]},
     "Health": {"status": "ok"},
     "WebhookSecret": {"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="},
     "Deliveries": {

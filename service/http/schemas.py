@@ -312,6 +312,12 @@ class UploadView(BaseModel):
     expires_at: Annotated[Moment, Field(description="Until when the upload is kept at least.")]
 
 
+class ResultNotes(BaseModel):
+    """What was changed or lost in a result."""
+
+    notes: Annotated[list[str], Field(description="One sentence each, in plain words.")]
+
+
 class ReviewRangeView(BaseModel):
     """Frames of one object that need review for one reason."""
 

@@ -11,7 +11,9 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, TypeAlias
+
+from pydantic import Field
 
 from codec.reader import read_info
 from codec.types import VideoInfo
@@ -33,9 +35,12 @@ from service.storage.mask_log_view import MaskLogView, iter_lines
 from service.writers.categories import Categories
 from service.writers.formats import FORMATS, Material
 from service.writers.mask_line import mask_of
+from service.writers.video.film import FilmWriter
 from service.writers.writer import LineWriter
 
 _MAX_OBJECTS = 255
+Notes: TypeAlias = Annotated[tuple[Annotated[str, Field(max_length=500)], ...], Field(max_length=20)]
+"""What was changed or lost in a result, in plain words. The bounds hold for what a hostile process may answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +91,8 @@ def render_files(job: Job, files: JobFiles, name: str, part: Path) -> RenderFile
     return RenderFiles(files.video, files.video, log, Output(part), (Temporary(part.parent),) * count)
 
 
-def render(job: Job, name: str, files: RenderFiles) -> None:
-    """Build one result file. Deleting the file stops the build at the next frame.
+def render(job: Job, name: str, files: RenderFiles) -> Notes:
+    """Build one result file, and return the notes on it. Deleting the file stops the build at the next frame.
 
     Args:
         job: A finished job.
@@ -108,7 +113,7 @@ def render(job: Job, name: str, files: RenderFiles) -> None:
         ):
             mask_log = tuple((stack.enter_context(opened_input(log)), size) for log, size in files.mask_log)
             temporary = map(opened_temporary, files.temporary)
-            _write(job, name, _OpenFiles(video, sound, mask_log, out, temporary))
+            return _write(job, name, _OpenFiles(video, sound, mask_log, out, temporary))
     except OSError as error:
         if error.errno in DISK_FULL:
             raise StorageFullError(f"there is no room for the {name} result; delete jobs or wait") from error
@@ -122,7 +127,7 @@ def _lines(files: _OpenFiles) -> Iterator[dict[str, Any]]:
         yield line
 
 
-def _write(job: Job, name: str, files: _OpenFiles) -> None:
+def _write(job: Job, name: str, files: _OpenFiles) -> Notes:
     """Write a format; one that holds masks as the log does gets them undecoded."""
     writer = FORMATS[name].open(files.out, _material(job, files))
     with closing(writer):
@@ -131,6 +136,7 @@ def _write(job: Job, name: str, files: _OpenFiles) -> None:
                 writer.write_line(line)
             else:
                 writer.write(mask_of(line, job.video.width, job.video.height))
+    return tuple(writer.notes) if isinstance(writer, FilmWriter) else ()
 
 
 def _material(job: Job, files: _OpenFiles) -> Material:

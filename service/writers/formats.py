@@ -81,6 +81,16 @@ class Format:
     temporary_files: Callable[[int], int] = lambda _objects: 0
     is_soft: bool = False
 
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video, which may change or lose something of its source and says so in notes."""
+        return self.media_type.startswith("video/")
+
+    @property
+    def notes_file(self) -> str:
+        """Name of the file with the notes on a video."""
+        return f"{self.file}.notes.json"
+
 
 def _annotations(kind: type[CocoWriter | YtvisWriter], target: Target, given: Material) -> ResultWriter:
     return kind(target, given.size, given.categories, given.about, given.temporary)

@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import av
 import httpx
@@ -24,6 +25,7 @@ from service.storage.job_files import JobFiles
 from service.writers import png
 from service.writers.formats import JOB_FORMATS
 from service.writers.png import encode_mask
+from tests.support.media import write_clip
 from tests.support.serving import FRAMES, Served, served
 from tests.support.thread_engine import REVIEW
 from tests.support.waiting import wait_for
@@ -250,6 +252,29 @@ def test_every_format_has_every_frame(service: Served, result: str, name: str) -
     assert frame_count(name, answer.content) == FRAMES - 1
 
 
+def test_notes_say_what_a_result_has_lost(service: Served, tmp_path: Path) -> None:
+    """Notes are those of the result, which is made at most once for both; formats of masks have none."""
+    clip = write_clip(tmp_path / "deep.mkv", audio="flac", pixel_format="yuv420p10le")
+    job = service.post(video=clip.read_bytes(), prefer="wait=60").json()["id"]
+    address, files = f"/v1/jobs/{job}/result", service.services.storage.job(job)
+    notes = {
+        "overlay": ["the overlay has 8 bits per sample, the video 10"],
+        "prores4444": ["the cutout has no sound: flac does not fit into mov"],
+        "vp9-alpha": ["the cutout has 8 bits per sample, the video 10"],
+        "coco": [],
+    }
+    for name, expected in notes.items():
+        answer = service.client.get(f"{address}/notes", params={"format": name})
+        assert (answer.status_code, answer.json()) == (200, {"notes": expected})
+    made = files.result("overlay.mp4").stat().st_mtime_ns
+    assert service.client.get(address, params={"format": "overlay"}).status_code == 200
+    assert service.client.get(f"{address}/notes?format=overlay").json()["notes"] == notes["overlay"]
+    files.result(JOB_FORMATS["overlay"].notes_file).unlink()  # as if an earlier version had made the result
+    assert service.client.get(f"{address}/notes?format=overlay").json() == {"notes": []}
+    assert files.result("overlay.mp4").stat().st_mtime_ns == made
+    assert not files.result("coco.json").exists()
+
+
 def test_soft_masks_are_not_made_from_a_job(service: Served, result: str) -> None:
     """A job keeps masks, not probabilities: the answer lists the formats that there are."""
     answer = service.client.get(result, params={"format": "npz"})
@@ -285,8 +310,9 @@ def test_an_unfinished_or_canceled_job_has_no_result(service: Served) -> None:
     late = service.client.get(f"/v1/jobs/{job_id}/result")
     assert [answer.status_code for answer in (early, late)] == [409, 409]
     assert late.json()["type"] == "/problems/job-not-succeeded"
-    review = service.client.get(f"/v1/jobs/{job_id}/review")
-    assert (review.status_code, review.json()["type"]) == (409, "/problems/job-not-succeeded")
+    for other in ("review", "result/notes?format=overlay"):
+        refused = service.client.get(f"/v1/jobs/{job_id}/{other}")
+        assert (refused.status_code, refused.json()["type"]) == (409, "/problems/job-not-succeeded")
     assert service.client.get(f"/v1/jobs/{job_id}/result?format=gif").json()["type"] == "/problems/invalid-request"
 
 

@@ -43,6 +43,7 @@ OPERATIONS = [
     ("GET", "/v1/jobs/{job_id}/masks"),
     ("GET", "/v1/jobs/{job_id}/masks/{index}.png"),
     ("GET", "/v1/jobs/{job_id}/result"),
+    ("GET", "/v1/jobs/{job_id}/result/notes"),
     ("GET", "/v1/jobs/{job_id}/review"),
     ("GET", "/v1/jobs/{job_id}/frames/{index}"),
     ("GET", "/v1/jobs/{job_id}/frames/{index}/analysis"),

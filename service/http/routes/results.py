@@ -17,9 +17,9 @@ from service.http.limits.disconnect import while_connected
 from service.http.limits.places import share_of
 from service.http.openapi import BINARY
 from service.http.problem_responses import document_problems, problem_response
-from service.http.schemas import ReviewRangeView
+from service.http.schemas import ResultNotes, ReviewRangeView
 from service.http.streaming.fetched import in_files_thread
-from service.http.streaming.result_build import has_content, joined_build, read_growing
+from service.http.streaming.result_build import has_content, joined_build, read_growing, read_notes
 from service.jobs.types import JobStatus
 from service.problems import ProblemError
 from service.writers.formats import JOB_FORMATS
@@ -167,6 +167,39 @@ async def read_result(
     if stat is None:
         raise ProblemError("job-not-found", f"the job {job.id} was deleted")
     return ResultFile(path, media_type=form.media_type, filename=filename, stat_result=stat, headers=headers)
+
+
+@router.get(
+    "/{job_id}/result/notes",
+    summary="Read what was changed or lost in a result",
+    responses=document_problems(*(kind for kind in _PROBLEMS if kind != "range-not-satisfiable")),
+)
+async def read_result_notes(
+    *,
+    request: Request,
+    until_answered: UntilAnsweredDep,
+    job: JobDep,
+    caller: CallerDep,
+    services: ServicesDep,
+    name: Format,
+) -> ResultNotes:
+    """What differs from the source in a video, in plain words: sound that was dropped, HDR, fewer bits per sample.
+
+    A video that does not exist yet is made first. Other formats have no notes.
+    """
+    if job.status is not JobStatus.SUCCEEDED:
+        raise ProblemError("job-not-succeeded", f"the job is {job.status}; only a job that succeeded has a result")
+    form = JOB_FORMATS[name]
+    if not form.is_video:
+        return ResultNotes(notes=[])
+    until_answered.enter_context(services.streams.take(share_of(request, caller)))
+    files = services.storage.job(job.id)
+    notes = await in_files_thread(files, read_notes, files, form)
+    if notes is None and await in_files_thread(files, files.find_result, form.file) is None:
+        with services.builds.take(share_of(request, caller)), joined_build(services, job, name, caller) as build:
+            await while_connected(request, asyncio.shield(build.task))
+        notes = await in_files_thread(files, read_notes, files, form)
+    return ResultNotes(notes=notes or [])
 
 
 def _bounded(number: re.Match[str]) -> str:

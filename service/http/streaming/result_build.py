@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -15,10 +16,11 @@ from service.http.context import ResultBuild, Services
 from service.http.streaming.fetched import fetch_inputs, fetch_masks
 from service.jobs.types import Job
 from service.runtime.threads import in_thread
-from service.sandbox.export import render, render_files
+from service.sandbox.export import Notes, render, render_files
+from service.storage.job_files import JobFiles
 from service.storage.mask_log_view import MaskLogView
 from service.storage.space import Reservation
-from service.writers.formats import FORMATS
+from service.writers.formats import FORMATS, Format
 from vos.runtime.durable import part_of
 
 _BLOCK = 1 << 18
@@ -108,9 +110,8 @@ async def _build(services: Services, job: Job, name: str, part: Path, caller: st
             async with services.export_pool.turn() as call:
                 services.result_builds[job.id, name].begun = True
                 building = call(render, job, name, render_files(job, files, name, part))
-                await _charge_growth(building, part, space)
-            form = FORMATS[name]
-            await anyio.to_thread.run_sync(files.store_result, part, form.file, form.media_type)
+                notes = await _charge_growth(building, part, space)
+            await anyio.to_thread.run_sync(_store, files, FORMATS[name], part, notes)
             await in_thread(space.keep, job.id)
         except Exception:
             await in_thread(part.unlink, missing_ok=True)  # first, so that nobody begins to read it
@@ -120,15 +121,37 @@ async def _build(services: Services, job: Job, name: str, part: Path, caller: st
             await in_thread(part.unlink, missing_ok=True)  # a killed process leaves its file
 
 
+def _store(files: JobFiles, form: Format, part: Path, notes: Notes) -> None:
+    """Store a result and the notes on it, which come first: who finds the result finds its notes, too."""
+    if form.is_video:
+        written = part_of(files.result(form.notes_file))
+        try:
+            written.write_text(json.dumps(notes), encoding="utf-8")
+            files.store_result(written, form.notes_file, "application/json")
+        finally:
+            written.unlink(missing_ok=True)
+    files.store_result(part, form.file, form.media_type)
+
+
+def read_notes(files: JobFiles, form: Format) -> list[str] | None:
+    """Return the notes on a result, None if they are not known."""
+    if files.find_result(form.notes_file) is None:
+        return None
+    notes: list[str] = json.loads(files.result(form.notes_file).read_text(encoding="utf-8"))
+    return notes
+
+
 def _estimate(log: MaskLogView, name: str) -> int:
     """Return roughly how many bytes a build will write: a video as many as the source, other results as the masks."""
-    if FORMATS[name].media_type.startswith("video/"):
+    if FORMATS[name].is_video:
         return log.files.video.stat().st_size
     return log.size() * (2 if FORMATS[name].temporary_files(1) else 1)
 
 
-async def _charge_growth(building: Awaitable[None], part: Path, space: Reservation) -> None:
-    """Wait for a build and reserve space while its file grows. A file without room is deleted, which stops the build.
+async def _charge_growth(building: Awaitable[Notes], part: Path, space: Reservation) -> Notes:
+    """Wait for a build and reserve space while its file grows; return its notes.
+
+    A file without room is deleted, which stops the build.
 
     Raises:
         StorageFullError: There is no room for the file.
@@ -143,7 +166,7 @@ async def _charge_growth(building: Awaitable[None], part: Path, space: Reservati
             except StorageFullError as error:
                 full = error
                 await in_thread(part.unlink, missing_ok=True)
-        build.result()
+        return build.result()
     except Exception:
         if full is not None:
             raise full from None

@@ -2,9 +2,11 @@
 
 from keymask.async_client import AsyncClient
 from keymask.client import Client
+from keymask.cvat import CvatUpload
 from keymask.errors import (
     ConflictError,
     ConnectionFailedError,
+    CvatError,
     InputRefusedError,
     InsecureConnectionWarning,
     InvalidArgumentError,
@@ -35,17 +37,19 @@ from keymask.models import (
     PromptMask,
     PromptObject,
     ReviewRange,
-    Track,
     Video,
 )
 from keymask.options import Options
 from keymask.protocol import UploadedVideo
+from keymask.track import Track
 
 __all__ = [
     "AsyncClient",
     "Client",
     "ConflictError",
     "ConnectionFailedError",
+    "CvatError",
+    "CvatUpload",
     "Forecast",
     "Frame",
     "InputRefusedError",

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from pathlib import Path
-from types import TracebackType
 from typing import Literal, Unpack
 
 import httpx
 
-from keymask.connection import Cert, Proxy, Verify, client_arguments, opened
-from keymask.download import Download
 from keymask.errors import (
     ConflictError,
     JobCanceledError,
@@ -22,12 +17,10 @@ from keymask.errors import (
     KeymaskError,
     NotFoundError,
     WaitTimeoutError,
-    problem_of,
-    translated,
 )
 from keymask.marks import Box, JobOptions, Mark, Marks, Point, correction
 from keymask.mask_file import MaskLike
-from keymask.models import Frame, Job, JobStatus, Model, Probe, PromptMask, Track
+from keymask.models import Frame, Job, JobStatus, Model, Probe, PromptMask
 from keymask.progress import ProgressOption, reporter
 from keymask.protocol import (
     POLL_SECONDS,
@@ -42,7 +35,6 @@ from keymask.protocol import (
     cancel_call,
     check_ended,
     correction_call,
-    frame_call,
     frame_of,
     has_all,
     job_path,
@@ -50,15 +42,17 @@ from keymask.protocol import (
     models_of,
     parsed,
     prompt_call,
-    result_call,
     submission,
     versions_of,
 )
-from keymask.retry import FOLLOW_SECONDS, Retry
-from keymask.upload import ChunkedUpload
+from keymask.results import AsyncResults
+from keymask.sending.connection import Cert, Proxy, Verify, client_arguments, opened
+from keymask.sending.retry import Retry
+from keymask.sending.upload import ChunkedUpload
+from keymask.track import Track
 
 
-class AsyncClient:
+class AsyncClient(AsyncResults):
     """A connection to a keymask service; use it in `async with`, or call `aclose`. Arguments as for `Client`."""
 
     def __init__(
@@ -79,18 +73,6 @@ class AsyncClient:
         self._http = opened(httpx.AsyncClient, arguments)
         self._timeout = timeout
         self._retries = retries
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._http.aclose()
 
     async def segment(
         self,
@@ -311,49 +293,6 @@ class AsyncClient:
         """
         return await self._job(Call("POST", job_path(job, "undo")))
 
-    async def download(self, job: JobLike, format: str, path: str | os.PathLike[str]) -> Path:
-        """Download a result of a job that succeeded. After a lost connection, only the missing part is requested.
-
-        Args:
-            job: The job.
-            format: "png" (zip of indexed PNGs), "binary-png", "coco", "polygons", "ytvis", "labelstudio",
-                "labelstudio-brush", "overlay" (mp4), "matte" (mp4), "prores4444" (mov) or "vp9-alpha" (webm).
-            path: File to write; it appears only once it is complete.
-
-        Raises:
-            ConflictError: The job has not succeeded.
-            ConnectionFailedError: Five times in a row, the connection broke before anything new arrived.
-        """
-        retry = Retry(self._retries)
-        download = Download(Path(path))
-        try:
-            while True:
-                try:
-                    async with self._open(result_call(job, format, download.headers()), retry) as response:
-                        download.begin(response)
-                        async for block in response.aiter_bytes():
-                            if download.write(block):
-                                retry.succeeded()
-                        download.check_length(response)
-                    return download.finish()
-                except httpx.TransportError as error:
-                    await asyncio.sleep(retry.after_failure(error))
-        finally:
-            download.close()
-
-    async def frame(self, job: JobLike, index: int, *, width: int | None = None) -> bytes:
-        """Return one frame of the job's video as a JPEG file, in display orientation.
-
-        Args:
-            job: The job.
-            index: Presentation index of the frame, as in the masks.
-            width: Width in pixels; without it, the picture has the display size. It is never scaled up.
-
-        Raises:
-            NotFoundError: The video has no such frame.
-        """
-        return (await self._send(frame_call(job, index, width))).content
-
     async def upload(self, video: VideoFile) -> UploadedVideo:
         """Upload a large video in chunks; a lost connection costs one chunk at most. `submit` takes the result.
 
@@ -406,41 +345,3 @@ class AsyncClient:
             with suppress(KeymaskError, RuntimeError):  # a RuntimeError if the client is closed
                 await self._send(cancel_call(job), Retry(0))
             raise
-
-    async def _job(self, call: Call, retry: Retry | None = None) -> Job:
-        return parsed(Job, await self._send(call, retry))
-
-    async def _send(self, call: Call, retry: Retry | None = None) -> httpx.Response:
-        """Send a call and return the response, read to its end."""
-        retry = retry or Retry(self._retries)
-        async with self._open(call, retry, read=True) as response:
-            retry.succeeded()
-            return response
-
-    def _following(self, timeout: float | None = None) -> Retry:
-        """Return the retry policy of calls that follow a job, which outlast a restart of the service."""
-        return Retry(self._retries, FOLLOW_SECONDS if timeout is None else min(timeout, FOLLOW_SECONDS))
-
-    @asynccontextmanager
-    async def _open(self, call: Call, retry: Retry, *, read: bool = False) -> AsyncIterator[httpx.Response]:
-        """Send a call and yield the response; `read` reads its body before."""
-        while True:
-            try:
-                with translated(call.path), call.arguments(self._timeout) as arguments:
-                    response = await self._http.send(self._http.build_request(**arguments), stream=not read)
-            except httpx.TransportError as error:
-                await asyncio.sleep(retry.after_failure(error))
-                continue
-            delay = retry.after_answer(response)
-            if delay is None:
-                break
-            await response.aclose()
-            await asyncio.sleep(delay)
-        try:
-            with translated(call.path):
-                if not response.is_success:
-                    await response.aread()
-                    raise problem_of(response)
-                yield response
-        finally:
-            await response.aclose()

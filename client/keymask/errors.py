@@ -8,6 +8,7 @@ KeymaskError
 ├── WaitTimeoutError           the job did not end within the timeout
 ├── JobFailedError             the job ended with an error; see `.job`
 ├── JobCanceledError           the job was canceled
+├── CvatError                  CVAT cannot be reached, or refuses what `Track.to_cvat` sends
 ├── LocalError                 a run in this process failed, see `keymask.local`
 │   └── ServerNotInstalledError    the server packages that it needs are not installed
 └── ProblemError               the service refused a request (RFC 9457): `.status`, `.type`, `.title`, `.detail`
@@ -85,6 +86,10 @@ class JobCanceledError(KeymaskError):
     def __init__(self, job: Job) -> None:
         super().__init__(f"job {job.id} was canceled")
         self.job = job
+
+
+class CvatError(KeymaskError):
+    """CVAT cannot be reached, or refuses a call."""
 
 
 class LocalError(KeymaskError):

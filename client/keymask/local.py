@@ -5,10 +5,11 @@ Needs the server packages (`pip install keymask-server`), which are imported at 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Unpack
@@ -23,6 +24,7 @@ from keymask.models import PromptObject
 
 if TYPE_CHECKING:
     from service.run.segment import Segmentation
+    from service.writers.writer import ResultWriter
 
 Source: TypeAlias = (
     "str | os.PathLike[str] | bytes | BinaryIO | Sequence[str | os.PathLike[str]] | npt.NDArray[np.uint8] | Any"
@@ -55,16 +57,20 @@ class LocalFrames(Iterator[LocalFrame]):
 
     Attributes:
         prompt: The objects that were read from the prompt.
-        notes: What you should know about the inputs, in plain words.
     """
 
-    def __init__(self, segmentation: Segmentation) -> None:
+    def __init__(self, segmentation: Segmentation, source: Any, exports: Mapping[str, Path]) -> None:
         self.prompt = tuple(
             PromptObject(**item.to_json(segmentation.options.labels)) for item in segmentation.prompt.objects
         )
-        self.notes = tuple(segmentation.notes)
         self._segmentation = segmentation
-        self._frames = _masks(segmentation)
+        self._writers: list[ResultWriter] = []
+        self._frames = _masks(segmentation, source, exports, self._writers)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What you should know about the inputs and, after the last mask, about exports, in plain words."""
+        return (*self._segmentation.notes, *(note for writer in self._writers for note in getattr(writer, "notes", ())))
 
     def __iter__(self) -> LocalFrames:
         return self
@@ -83,7 +89,11 @@ class LocalFrames(Iterator[LocalFrame]):
 
 
 def segment(
-    source: Source, prompt: MaskLike | Sequence[Mark] | None = None, **options: Unpack[LocalJobOptions]
+    source: Source,
+    prompt: MaskLike | Sequence[Mark] | None = None,
+    *,
+    exports: Mapping[str, str | os.PathLike[str]] | None = None,
+    **options: Unpack[LocalJobOptions],
 ) -> LocalFrames:
     """Segment a video and yield one mask per frame, in presentation order, as they are computed.
 
@@ -95,6 +105,8 @@ def segment(
             uint8 [T, H, W, 3] in RGB.
         prompt: Mask of the prompt frame: path or bytes of a picture, PIL image, or array, for example of object ids
             [height, width]; see `keymask.mask_file.MaskLike`. Or marks on any frames, as in `keymask.marks.Mark`.
+        exports: Format -> file, for example {"npz": "soft.npz"}: soft masks, or a format of `keymask.Client.download`.
+            The files are complete after the last mask. Formats that are videos need a path or bytes as source.
         **options: See `LocalOptions`; in place of `prompt`, `prompts={0: mask, 120: mask}`, `box` and `boxes` as in
             `keymask.marks.LocalJobOptions`.
 
@@ -107,11 +119,12 @@ def segment(
         for frame in segment("dog.mp4", "dog_first.png", quality="fast"):
             print(frame.index, frame.source, int((frame.mask == 1).sum()))
     """
-    segmentation = _open(source, prompt, options)  # opened at the call, so that a bad input is an error here
-    return LocalFrames(segmentation)
+    files = {name: Path(path) for name, path in (exports or {}).items()}
+    segmentation = _open(source, prompt, options, files)  # at the call, so that a bad input is an error here
+    return LocalFrames(segmentation, source, files)
 
 
-def _open(source: Source, prompt: Any, given: LocalJobOptions) -> Segmentation:
+def _open(source: Source, prompt: Any, given: LocalJobOptions, exports: Mapping[str, Path]) -> Segmentation:
     options, marks = split(given)
     if (prompt is not None) == bool(marks):
         raise LocalError(
@@ -134,12 +147,46 @@ def _open(source: Source, prompt: Any, given: LocalJobOptions) -> Segmentation:
         ) from error
     chosen = {name: value for name, value in options.items() if value is not None}
     with _local_errors():
-        return run(_video(source), _marked(marks) if marks else _prompt(prompt), RunOptions.checked(**chosen))
+        soft = _check_exports(exports, source)
+        return run(
+            _video(source), _marked(marks) if marks else _prompt(prompt), RunOptions.checked(**chosen), soft=soft
+        )
 
 
-def _masks(segmentation: Segmentation) -> Generator[LocalFrame]:
-    with segmentation, _local_errors():
+def _check_exports(exports: Mapping[str, Path], source: Source) -> bool:
+    """Check formats and names of files; return whether one of them needs soft masks."""
+    from service.errors import UsageError  # noqa: PLC0415
+    from service.writers.formats import FORMATS, check_suffix  # noqa: PLC0415
+
+    for name, path in exports.items():
+        if name not in FORMATS:
+            raise UsageError(f"there is no format {name!r}; allowed: {', '.join(FORMATS)}")
+        check_suffix(name, path)
+        if FORMATS[name].is_video and not isinstance(source, bytes | str | os.PathLike):
+            raise UsageError(f"{name} reads the source a second time, so it needs a path or bytes")
+    return any(FORMATS[name].is_soft for name in exports)
+
+
+def _opened_exports(segmentation: Segmentation, source: Any, exports: Mapping[str, Path]) -> Iterator[ResultWriter]:
+    from service.run.outputs import material_of  # noqa: PLC0415
+    from service.writers.formats import FORMATS  # noqa: PLC0415
+
+    for name, path in exports.items():
+        video, sound = (io.BytesIO(source), io.BytesIO(source)) if isinstance(source, bytes) else (_video(source), None)
+        yield FORMATS[name].open(path, material_of(segmentation, video, sound=sound))
+
+
+def _masks(
+    segmentation: Segmentation, source: Any, exports: Mapping[str, Path], writers: list[ResultWriter]
+) -> Generator[LocalFrame]:
+    with segmentation, _local_errors(), ExitStack() as stack:
         for mask in segmentation:
+            if exports and not writers:  # nothing is written before the first mask, so that bad input leaves no files
+                for writer in _opened_exports(segmentation, source, exports):
+                    stack.callback(writer.close)
+                    writers.append(writer)
+            for writer in writers:
+                writer.write(mask)
             yield LocalFrame(mask.index, mask.time, str(mask.source), mask.labels, mask.scores)
 
 
@@ -159,7 +206,7 @@ def _local_errors() -> Iterator[None]:
 def _video(source: Source) -> Any:
     """Turn a torch tensor into an array and file names into paths; return other sources as they are."""
     source = _array(source)
-    if isinstance(source, str):
+    if isinstance(source, str | os.PathLike):
         return Path(source)
     if isinstance(source, list | tuple):
         return tuple(Path(path) for path in source)

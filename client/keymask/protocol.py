@@ -235,6 +235,11 @@ def result_call(job: JobLike, format: str, headers: dict[str, str]) -> Call:
     return Call("GET", job_path(job, "result"), {"format": format}, headers, patience=_BUILD_SECONDS)
 
 
+def notes_call(job: JobLike, format: str) -> Call:
+    """Build GET /v1/jobs/{id}/result/notes."""
+    return Call("GET", job_path(job, "result", "notes"), {"format": format}, patience=_BUILD_SECONDS)
+
+
 def frame_call(job: JobLike, index: int, width: int | None) -> Call:
     """Build GET /v1/jobs/{id}/frames/{index}."""
     return Call("GET", job_path(job, "frames", str(index)), {"width": width}, {"Accept": "image/jpeg"})
@@ -279,6 +284,12 @@ def models_of(response: httpx.Response) -> list[Model]:
     """Parse the list of networks; raises as `parsed`."""
     with reading(response):
         return [Model.model_validate(model) for model in response.json()["models"]]
+
+
+def notes_of(response: httpx.Response) -> tuple[str, ...]:
+    """Parse the notes on a result; raises as `parsed`."""
+    with reading(response):
+        return tuple(map(str, response.json()["notes"]))
 
 
 def frame_of(line: str, job: Job, response: httpx.Response) -> Frame:

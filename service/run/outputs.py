@@ -6,17 +6,22 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from service.errors import UsageError
 from service.prompts.colors.names import parse_hex
 from service.run.directions.result_folder import clear_versions
 from service.run.options import JobOptions
 from service.run.output_paths import check_paths, is_same, real
-from service.writers.formats import FORMATS, check_suffix
+from service.writers.categories import Categories
+from service.writers.formats import FORMATS, Material, check_suffix
 from service.writers.video.overlay import Look
 from vos.runtime.durable import make_folder
+
+if TYPE_CHECKING:
+    from service.run.segment import Segmentation
 
 _FILES = ("prompt", "overlay", "rle", "coco", "ytvis", "png")
 
@@ -153,6 +158,31 @@ def unchanged_files(report: Mapping[str, Any]) -> list[Path]:
 def look_of(options: JobOptions) -> Look:
     """Return how the overlay is drawn."""
     return Look(options.opacity, {i: parse_hex(color) for i, color in (options.colors or {}).items()})
+
+
+def material_of(
+    run: Segmentation, source: Path | BinaryIO, *, name: str = "video", sound: BinaryIO | None = None
+) -> Material:
+    """Return what writers need of a run that is being computed.
+
+    Args:
+        run: The run.
+        source: The video, or a folder of pictures.
+        name: What files call the video.
+        sound: The video a second time, if it is an open file.
+    """
+    return Material(
+        source=source,
+        sound=sound,
+        name=name,
+        size=(run.info.display_width, run.info.display_height),
+        read_info=lambda: run.info,
+        objects=run.object_ids,
+        categories=Categories(run.options.labels),
+        about={"description": "masks by keymask", "date_created": datetime.now(UTC).isoformat(timespec="seconds")},
+        look=look_of(run.options),
+        tolerance=run.options.polygon_tolerance,
+    )
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
 from time import perf_counter
@@ -19,14 +18,13 @@ from service.prompts.read_prompt import ReadPrompt
 from service.prompts.shapes import Shapes
 from service.run.model_loader import ModelLoader, load_model
 from service.run.options import RunOptions
-from service.run.outputs import Outputs, look_of
+from service.run.outputs import Outputs, material_of
 from service.run.report import Report
 from service.run.resume.fingerprint import digest_of, fingerprint_of_report
 from service.run.resume.unfinished_run import ResumableRun, UnfinishedRun
 from service.run.review.reviewer import facts_of
 from service.run.segment import Segmentation, segment
-from service.writers.categories import Categories
-from service.writers.formats import FORMATS, Material
+from service.writers.formats import FORMATS
 from service.writers.ndjson import RleWriter
 from service.writers.png import PngWriter, encode_mask
 from service.writers.report import ReportWriter
@@ -241,17 +239,7 @@ class _FileSink:
         request, outputs = self._request, self._request.outputs
         if outputs.rle is not None:
             yield RleWriter(outputs.rle)
-        material = Material(
-            source=request.video,
-            name=request.video.name,
-            size=(self._run.info.display_width, self._run.info.display_height),
-            read_info=lambda: self._run.info,
-            objects=self._run.object_ids,
-            categories=Categories(request.options.labels),
-            about={"description": "masks by keymask", "date_created": datetime.now(UTC).isoformat(timespec="seconds")},
-            look=look_of(request.options),
-            tolerance=request.options.polygon_tolerance,
-        )
+        material = material_of(self._run, request.video, name=request.video.name)
         for name, path in outputs.formats.items():
             writer = FORMATS[name].open(path, material)
             if isinstance(writer, FilmWriter):

@@ -60,10 +60,10 @@ def two_objects() -> UInt8Array:
     return labels
 
 
-def block(after: str) -> str:
-    """Return the Python of a section of the page."""
+def block(after: str, number: int = 0) -> str:
+    """Return Python of a section of the page."""
     section = PAGE.read_text(encoding="utf-8").split(f"## {after}\n")[1].split("\n## ")[0]
-    (found,) = re.findall(r"^( *)```python\n(.*?)^ *```", section, flags=re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^( *)```python\n(.*?)^ *```", section, flags=re.DOTALL | re.MULTILINE)[number]
     return re.sub(f"^{found[0]}", "", found[1], flags=re.MULTILINE)
 
 
@@ -122,7 +122,7 @@ dataset.export("export", "voc_segmentation")
         assert picture.mode == "RGB"
         assert len(picture.getcolors() or ()) == 3
     exported.rename(folder / "frame_000000.png")
-    assert "#008000" in run(block("CVAT"), folder, service)
+    assert "#008000" in run(block("CVAT", 1), folder, service)
     (folder / "dog" / "annotations").mkdir(parents=True)
     (folder / "dog" / "images").mkdir()
     (folder / "dog_coco.json").rename(folder / "dog" / "annotations" / "instances_default.json")
@@ -228,6 +228,31 @@ def test_masks_are_uploaded_into_a_task_of_cvat(tmp_path: Path) -> None:
             for (frame, label), mask in found.items():
                 assert np.array_equal(mask, np.roll(two_objects(), 2 + 2 * frame, axis=1) == {11: 2, 12: 1}[label])
             assert all(shape["score"] == 0.5 for shape in cvat.shapes)
+
+
+def test_a_track_is_uploaded_into_a_task_of_cvat(
+    folder: Path, service: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client uploads alike, under the labels of the job or others; what CVAT does not take is an error."""
+    monkeypatch.setenv("CVAT_TOKEN", TOKEN)
+    (folder / "dog_first.png").rename(folder / "frame_000000.png")
+    with fake_cvat({"person": "any", "dog": "mask", "boat": "polygon"}, start_frame=2, size=4) as cvat:
+        cvat.shapes.append({"frame": 0})
+        shown = block("CVAT").replace("to_cvat(12,", f"to_cvat({TASK}, url={cvat.url!r}, replace=True,")
+        refused = f"""
+for given in ({{"labels": {{1: "boat", 2: "dog"}}}}, {{"token": "wrong"}}):
+    try:
+        track.to_cvat({TASK}, **({{"token": os.environ["CVAT_TOKEN"], "url": {cvat.url!r}}} | given))
+    except keymask.KeymaskError as error:
+        print(type(error).__name__, error)
+"""
+        lines = run("import keymask\n" + shown + refused, folder, service).splitlines()
+        found = cvat.masks(48, 64)
+    assert lines[0] == f"8 masks in 4 frames, {FRAMES - 4} left out"
+    assert lines[1].startswith("InvalidArgumentError every object needs a label of its name"), lines
+    assert lines[2].startswith(f"CvatError CVAT at {cvat.url} answers 401"), lines
+    assert sorted(found) == [(frame, label) for frame in range(4) for label in (11, 12)]
+    assert all(np.array_equal(mask, two_objects() == {11: 2, 12: 1}[label]) for (_, label), mask in found.items())
 
 
 def test_what_cvat_does_not_take_is_one_line(tmp_path: Path) -> None:

@@ -355,7 +355,7 @@ def test_a_large_video_goes_in_chunks_and_becomes_a_job(
     client: Client, service: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job is the same as of the file in one piece, and its frames can be read."""
-    monkeypatch.setattr("keymask.upload.CHUNK_BYTES", 1000)
+    monkeypatch.setattr("keymask.sending.upload.CHUNK_BYTES", 1000)
     uploaded = client.upload(service.clip)
     job = client.wait(client.submit(uploaded, service.mask))
     assert service.services.storage.job(job.id).video.read_bytes() == service.clip.read_bytes()

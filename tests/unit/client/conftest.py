@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import keymask.async_client
 import keymask.client
-import keymask.retry
+import keymask.sending.retry
 import pytest
 from keymask import AsyncClient, Client
 
@@ -25,7 +25,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(keymask.client.time, "sleep", clock.pause)
     monkeypatch.setattr(keymask.async_client.asyncio, "sleep", clock.pause_async)
-    monkeypatch.setattr(keymask.retry, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(keymask.sending.retry, "monotonic", lambda: clock.now)
     return clock
 
 

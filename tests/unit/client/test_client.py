@@ -11,7 +11,7 @@ import keymask
 import numpy as np
 import pytest
 from keymask import AsyncClient, Client
-from keymask.retry import Retry
+from keymask.sending.retry import Retry
 
 from tests.support.scripted_service import MASK, Broken, Clock, Outage, Quiet, Run, Script, job, line, masks, ok
 
@@ -237,6 +237,16 @@ def test_download_leaves_no_partial_file(run: Run, tmp_path: Path) -> None:
     assert run(script, "download", "j1", "png", target) == target
     assert target.read_bytes() == b"zip bytes"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_notes_of_a_result_and_of_a_track(run: Run) -> None:
+    """Notes on a result come from a call of their own; those of a track are on the uploads and the run, once each."""
+    script = Script(ok({"notes": ["the overlay has no sound"]}))
+    assert run(script, "result_notes", "j1", "overlay") == ("the overlay has no sound",)
+    assert str(script.requests[0].url) == "http://test/v1/jobs/j1/result/notes?format=overlay"
+    ended = job("succeeded", notes=["a", "b"], report={"notes": ["b", "c"]})
+    track = run(Script(ok(job()), ok(job()), masks(0, 1, 2, 3), ok(ended), ok(ended)), "track", "j1")
+    assert track.notes == ("a", "b", "c")
 
 
 def test_unknown_options_are_refused_before_anything_is_sent(run: Run) -> None:

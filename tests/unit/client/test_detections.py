@@ -1,4 +1,4 @@
-"""Masks as `supervision.Detections`; what supervision makes of them is in `test_annotation_tools`."""
+"""Masks for supervision and CVAT; what these make of them is in `test_annotation_tools`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 
 import keymask
 import pytest
+
+from tests.support.scripted_service import job
 
 
 def test_detections_need_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,3 +17,11 @@ def test_detections_need_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImportError, match="pip install supervision") as caught:
         frame.to_detections()
     assert isinstance(caught.value, keymask.PackageMissingError)
+
+
+def test_uploads_to_cvat_need_its_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how to install it; nothing is sent."""
+    monkeypatch.setitem(sys.modules, "cvat_sdk", None)
+    track = keymask.Track(keymask.Job.model_validate(job("succeeded")), ())
+    with pytest.raises(keymask.PackageMissingError, match="pip install cvat-sdk"):
+        track.to_cvat(7, token="t")

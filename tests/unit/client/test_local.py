@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import get_type_hints
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -180,6 +182,50 @@ def test_boxes_and_points_are_prompts(clip: Path, pictures: np.ndarray) -> None:
     two = segment(clip, boxes={2: (8, 8, 20, 20), 5: (40, 20, 20, 20)}, end=1)
     assert set(np.unique(next(two).mask)) == {0, 2, 5}
     two.close()
+
+
+def test_exports_are_written_while_masks_are_yielded(clip: Path, tmp_path: Path) -> None:
+    """NumPy reads the soft masks: given ones are exact, others agree with the labels. Videos have the masks' frames."""
+    files = {"npz": tmp_path / "soft.npz", "matte": tmp_path / "matte.mp4"}
+    frames = list(segment(clip.read_bytes(), LABELS, exports=files, **OPTIONS))
+    with np.load(files["npz"]) as soft:
+        assert sorted(soft) == sorted(f"{number}/{frame.index:05d}" for number in (1, 2) for frame in frames)
+        for number in (1, 2):
+            assert np.array_equal(soft[f"{number}/00000"], np.where(number == LABELS, 255, 0))
+            likely, mask = soft[f"{number}/00001"] > 127, frames[1].mask == number
+            assert (likely & mask).sum() > 0.7 * (likely | mask).sum()
+    with av.open(files["matte"]) as container:
+        pictures = [picture.to_ndarray(format="gray") for picture in container.decode(video=0)]
+    assert len(pictures) == len(frames)
+    assert np.array_equal(pictures[1] > 127, frames[1].mask > 0)
+
+
+def test_pictures_have_exports_without_a_video(pictures: np.ndarray, tmp_path: Path) -> None:
+    """Formats that hold masks only need no file to read; a loop that is left early leaves what was yielded."""
+    frames = segment(pictures, LABELS, exports={"binary-png": tmp_path / "masks.zip"})
+    yielded = [next(frames) for _ in range(3)]
+    frames.close()
+    with zipfile.ZipFile(tmp_path / "masks.zip") as archive:
+        read = {name: np.asarray(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()}
+    assert len(read) == 2 * len(yielded)
+    assert np.array_equal(read["2/00002.png"] > 0, yielded[2].mask == 2)
+
+
+@pytest.mark.parametrize(
+    ("exports", "message"),
+    [
+        ({"zip": "masks.zip"}, "there is no format 'zip'; allowed: png,"),
+        ({"npz": "soft.zip"}, r"the npz file is 'soft.zip'; allowed endings: \.npz"),
+        ({"matte": "matte.mp4"}, "matte reads the source a second time, so it needs a path or bytes"),
+    ],
+)
+def test_exports_that_cannot_be_written_are_refused(
+    pictures: np.ndarray, tmp_path: Path, exports: dict[str, str], message: str
+) -> None:
+    """The error is raised at the call, and no file is left."""
+    with pytest.raises(LocalError, match=message):
+        segment(pictures, LABELS, exports={name: tmp_path / file for name, file in exports.items()})
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_marks_are_refused(clip: Path) -> None:

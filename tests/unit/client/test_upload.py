@@ -14,7 +14,7 @@ VIDEO = bytes(range(25))
 @pytest.fixture(autouse=True)
 def chunks_of_ten_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three chunks for the video."""
-    monkeypatch.setattr("keymask.upload.CHUNK_BYTES", 10)
+    monkeypatch.setattr("keymask.sending.upload.CHUNK_BYTES", 10)
 
 
 def at(offset: int, status: int = 204) -> httpx.Response:

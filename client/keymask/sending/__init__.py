@@ -1,0 +1,1 @@
+"""How requests reach the service: connections, retries, downloads and uploads that resume."""

@@ -13,8 +13,10 @@ from service.config import digest_of_key
 from tests.support.browser import Guard, new_page
 from tests.support.page_robot import Robot
 from tests.support.paths import ROOT
-from tests.support.serving import Served, served
+from tests.support.serving import FRAMES, Served, served
 from tests.support.syscall_log import DEMAND
+from tests.support.thread_engine import REVIEW
+from tests.support.waiting import wait_for
 
 AXE = ROOT / "service" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 KEY = "a-key-for-the-tests-of-the-page"
@@ -83,6 +85,30 @@ def test_the_keyboard_reaches_frames_tools_and_help(browser: Browser, service: S
         expect(page.get_by_role("dialog", name="Keyboard and mouse")).to_contain_text("Next frame to check")
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_keys_review_play_and_explain_a_job(browser: Browser, service: Served, guard: Guard) -> None:
+    """N goes to the frames to check, K plays to the end, V shows the motion, A and X add and select objects."""
+    job = service.run()
+    with new_page(browser, str(service.client.base_url), guard) as page:
+        page.goto("about:blank")
+        page.goto(f"/#job={job}")
+        expect(page.get_by_role("button", name="Next to check")).to_be_visible()
+        timeline, first = page.get_by_role("slider", name="Timeline"), str(REVIEW[0]["from"])
+        page.keyboard.press("n")
+        expect(timeline).to_have_attribute("aria-valuenow", first)
+        page.keyboard.press("End")
+        page.keyboard.press("Shift+N")
+        expect(timeline).to_have_attribute("aria-valuenow", first)
+        page.keyboard.press("k")
+        expect(timeline).to_have_attribute("aria-valuenow", str(FRAMES - 1))
+        expect(page.get_by_role("button", name="Play")).to_be_visible()
+        page.keyboard.press("v")
+        wait_for(lambda: bool(Robot(page).pixels("overlay")[..., 3].any()), 20)
+        page.keyboard.press("a")
+        expect(page.get_by_role("radio", name="Mark Object 2")).to_be_checked()
+        page.keyboard.press("x")
+        expect(page.get_by_role("radio", name="Mark Object 1")).to_be_checked()
 
 
 def test_a_service_with_keys_asks_for_one(browser: Browser, guard: Guard, tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from service.writers.mask_line import labels_of
 from tests.support.browser import Guard, new_page
+from tests.support.media import write_clip
 from tests.support.page_robot import Robot
 from tests.support.result_readers import READERS, boxes_at
 from tests.support.serving import FRAMES, Served, served
@@ -182,6 +183,43 @@ def test_what_is_exported_are_the_masks(page: Page, service: Served) -> None:
             read, least = READERS[name]
             found = read(path, 5)[:48, :64]
             assert (found & mask).sum() >= least * (found | mask).sum(), name
+
+
+def test_what_a_video_has_lost_is_said(page: Page, service: Served, guard: Guard, tmp_path: Path) -> None:
+    """Below the format stands what the downloaded video lacks, or why it cannot be made."""
+    guard.expected.append("507")
+    clip = write_clip(tmp_path / "deep.mkv", audio="flac", pixel_format="yuv420p10le")
+    robot = Robot(page)
+    robot.open(clip)
+    mark_and_run(robot)
+    page.get_by_role("button", name="Export").click()
+    with page.expect_download() as download:
+        page.locator("[data-format=prores4444]").click()
+    assert READERS["prores4444"][0](Path(download.value.path()), 5).any()
+    expect(page.get_by_text("the cutout has no sound: flac does not fit into mov")).to_be_visible()
+    page.route("**/result/notes*", lambda route: route.fulfill(status=507, json={"detail": "there is no room"}))
+    page.locator("[data-format=overlay]").click()
+    expect(page.get_by_text("there is no room")).to_be_visible()
+
+
+def test_drawn_masks_are_not_lost_by_a_slip(page: Page, service: Served) -> None:
+    """The page asks before it leaves a video whose masks were not sent, whichever way."""
+    robot = Robot(page)
+    robot.open(service.clip)
+    page.keyboard.press("d")
+    robot.drag((20, 20), (30, 24))
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
+    page.get_by_role("button", name="Open another").click()
+    with page.expect_event("dialog"):
+        page.close(run_before_unload=True)
+    assert asked == ["confirm", "beforeunload"]
+    assert robot.masked().any()
 
 
 def test_a_link_opens_the_job_and_the_list_has_it(page: Page, service: Served) -> None:

@@ -1,4 +1,4 @@
-"""Ways to mark an object on the page, beside box and brush: points, a picture of a mask, and fingers."""
+"""Ways to mark an object on the page: points, polygons, a picture of a mask, fingers, the brush on a zoomed picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import Guard, new_page
 from tests.support.page_robot import Robot
@@ -81,6 +81,63 @@ def test_a_picture_of_a_mask_is_the_prompt(page: Page, service: Served, tmp_path
     page.get_by_label("Mask picture").set_input_files(tmp_path / "first.png")
     wait_for(lambda: np.array_equal(robot.masked(), labels.any(axis=2)), 20)
     assert sorted(one["area"] for one in run(page, service)["prompt"]) == [10 * 26, 20 * 27]
+
+
+def test_a_polygon_closes_at_its_first_corner(page: Page, service: Served) -> None:
+    """Backspace takes back a corner; a click on the first one fills the polygon, a step of the history like Delete."""
+    robot = Robot(page)
+    robot.open(service.clip)
+    page.keyboard.press("g")
+    for corner in ((10, 10), (40, 10), (60, 44)):
+        page.mouse.click(*robot.at(*corner))
+    page.keyboard.press("Backspace")
+    for corner in ((40, 30), (10, 30), (10, 10)):
+        page.mouse.click(*robot.at(*corner))
+    filled = np.zeros((48, 64), np.bool_)
+    filled[10:30, 10:40] = True
+    wait_for(lambda: np.array_equal(robot.masked(), filled), 20)
+    page.keyboard.press("Delete")  # the object is not in this frame
+    wait_for(lambda: not robot.masked().any(), 20)
+    page.keyboard.press("Control+z")
+    wait_for(lambda: np.array_equal(robot.masked(), filled), 20)
+    page.keyboard.press("Control+z")
+    wait_for(lambda: not robot.masked().any(), 20)
+    for _ in range(2):
+        page.keyboard.press("Control+y")
+    wait_for(lambda: not page.get_by_role("button", name="Redo").is_enabled(), 20)
+    assert not robot.masked().any()
+
+
+def test_brush_and_eraser_draw_where_the_picture_is(page: Page, service: Served) -> None:
+    """After zooming by the wheel and moving by Space, one pixel of the brush is the pixel under the pointer."""
+    robot = Robot(page)
+    robot.open(service.clip)
+    page.keyboard.press("d")
+    for _ in range(20):
+        page.keyboard.press("[")
+    expect(page.get_by_label("Brush size in pixels")).to_have_value("1")
+    page.mouse.move(*robot.at(48, 36))
+    before = robot.at(48, 36)
+    page.mouse.wheel(0, -1000)
+    wait_for(lambda: page.locator(".zoom").is_visible(), 20)
+    zoomed = robot.at(48, 36)
+    assert np.allclose(zoomed, before, atol=4)  # the browser rounds where a wheel turned
+    page.keyboard.down("Space")
+    page.mouse.down()
+    page.mouse.move(before[0] + 40, before[1] - 30, steps=3)
+    page.mouse.up()
+    page.keyboard.up("Space")
+    assert np.allclose(robot.at(48, 36), (zoomed[0] + 40, zoomed[1] - 30), atol=2)
+    assert not robot.masked().any()
+    robot.drag((46.5, 36.5), (50.5, 36.5))
+    wait_for(lambda: robot.masked().sum() == 5, 20)
+    assert robot.masked()[36, 46:51].all()
+    page.keyboard.press("e")
+    page.mouse.click(*robot.at(48.5, 36.5))
+    wait_for(lambda: robot.masked().sum() == 4, 20)
+    assert not robot.masked()[36, 48]
+    page.keyboard.press("0")
+    expect(page.locator(".zoom")).to_have_count(0)
 
 
 def test_fingers_draw_and_zoom(page: Page, service: Served) -> None:

@@ -18,8 +18,10 @@ import { Timeline } from "./timeline/Timeline";
 
 export function App() {
   useEffect(() => {
-    addEventListener("keydown", handleKey);
-    return () => removeEventListener("keydown", handleKey);
+    const stop = new AbortController();
+    addEventListener("keydown", handleKey, stop);
+    addEventListener("beforeunload", (event) => state.hasEdits.value && event.preventDefault(), stop);
+    return () => stop.abort();
   }, []);
   const open = state.origin.value !== null || state.upload.value !== null;
   return (

@@ -3,7 +3,8 @@ import { nameOf } from "../src/state/key_names";
 import { columnOf, columnSources, frameAt, framesOf, lowestScores, runsOf } from "../src/timeline/layout";
 import { tickFrames } from "../src/timeline/draw";
 import { linesOf } from "../src/masks/lines";
-import { durationText, sizeText, timeText } from "../src/panels/text";
+import type { Job } from "../src/api/types";
+import { durationText, notesOf, sizeText, timeText } from "../src/panels/text";
 
 describe("columns of the timeline", () => {
   test.each([[90, 1000], [10_000, 1400], [7, 7]])("cover %i frames once, in order", (frames, columns) => {
@@ -61,6 +62,12 @@ test("numbers read as people say them", () => {
   expect([sizeText(900), sizeText(8.4e6), sizeText(3.2e9)]).toEqual(["1 kB", "8.4 MB", "3.2 GB"]);
   expect([durationText(8.2), durationText(200), durationText(7500)]).toEqual(["8 s", "3 min 20 s", "2 h 5 min"]);
   expect(timeText(75.5)).toBe("1:15.50");
+});
+
+test("notes on uploads and on the run are shown once", () => {
+  const job = { notes: ["the mask is a JPEG"], report: { notes: ["the mask is a JPEG", "the sound has gaps"] } };
+  expect(notesOf(job as unknown as Job)).toEqual(["the mask is a JPEG", "the sound has gaps"]);
+  expect(notesOf({ ...job, report: null } as unknown as Job)).toEqual(["the mask is a JPEG"]);
 });
 
 test("keys have the names of the table of shortcuts", () => {

@@ -15,6 +15,9 @@ export const readJob = (id: string): Promise<Job> => requestJson(`v1/jobs/${id}`
 export const readVersions = async (id: string): Promise<Job[]> =>
   (await requestJson<{ versions: Job[] }>(`v1/jobs/${id}/versions`)).versions;
 export const readReview = (id: string): Promise<ReviewRange[]> => requestJson(`v1/jobs/${id}/review`);
+/** Return what a result has lost against the video, in plain words; the result is made if it does not exist yet. */
+export const readResultNotes = async (id: string, format: string): Promise<string[]> =>
+  (await requestJson<{ notes: string[] }>(`v1/jobs/${id}/result/notes?format=${format}`)).notes;
 export const readModels = async (): Promise<Model[]> =>
   (await requestJson<{ models: Model[] }>("v1/models")).models;
 export const readVideo = (upload: string): Promise<Video> => requestJson(`v1/uploads/${upload}/video`);

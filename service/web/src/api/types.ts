@@ -45,7 +45,7 @@ export interface Job {
   video: Video;
   prompt: PromptObject[];
   notes: string[];
-  report: Record<string, unknown> | null;
+  report: { notes?: string[]; [name: string]: unknown } | null;
   error: { type: string; detail: string } | null;
   corrects?: string | null;
 }

@@ -1,7 +1,8 @@
 /** Downloads of the masks in every format of the service, and the link to the job. */
 
 import { useState } from "preact/hooks";
-import { address, apiKey, request } from "../api/client";
+import { address, apiKey, request, ServiceError } from "../api/client";
+import { readResultNotes } from "../api/jobs";
 import { reportError, say } from "../state/messages";
 import * as state from "../state/state";
 import { Icon } from "./icons";
@@ -10,23 +11,25 @@ interface Format {
   format: string;
   label: string;
   text: string;
+  /** Whether it is a video: it takes long to make, and may lose something of the source. */
+  isVideo?: true;
 }
 
 const FORMATS: [heading: string, formats: Format[]][] = [
   ["For compositing", [
-    { format: "prores4444", label: "ProRes 4444", text: "The objects cut out, with alpha (MOV)" },
-    { format: "vp9-alpha", label: "VP9 with alpha", text: "The objects cut out, for the web (WebM)" },
-    { format: "matte", label: "Luma matte", text: "White objects on black (MP4)" },
+    { format: "prores4444", label: "ProRes 4444", text: "The objects cut out, with alpha (MOV)", isVideo: true },
+    { format: "vp9-alpha", label: "VP9 with alpha", text: "The objects cut out, for the web (WebM)", isVideo: true },
+    { format: "matte", label: "Luma matte", text: "White objects on black (MP4)", isVideo: true },
     { format: "binary-png", label: "PNG sequence per object", text: "Black and white, one folder each (zip)" },
   ]],
   ["For training, labelling and looking", [
     { format: "png", label: "Indexed PNGs", text: "Object ids with the DAVIS palette (zip)" },
-    { format: "coco", label: "COCO, run lengths", text: "Instances per frame (JSON)" },
+    { format: "coco", label: "COCO, run lengths", text: "Instances per frame, for CVAT too (JSON)" },
     { format: "polygons", label: "COCO, polygons", text: "Outlines per frame (JSON)" },
     { format: "ytvis", label: "YouTube-VIS", text: "Tracks (JSON)" },
     { format: "labelstudio", label: "Label Studio, boxes", text: "Boxes over time (JSON)" },
     { format: "labelstudio-brush", label: "Label Studio, brush", text: "A task with masks per frame (JSON)" },
-    { format: "overlay", label: "Overlay", text: "The video with coloured masks, to look at (MP4)" },
+    { format: "overlay", label: "Overlay", text: "The video with coloured masks, to look at (MP4)", isVideo: true },
   ]],
 ];
 
@@ -54,48 +57,52 @@ export function ExportDialog() {
   );
 }
 
-/** A link where no key is needed, so that the browser downloads by itself; otherwise a request that carries the key. */
-function Download({ job, format, label, text }: Format & { job: string }) {
+/** Downloads a format. A video is waited for first, so that its notes, or the reason why it cannot be made, are shown. */
+function Download({ job, format, label, text, isVideo }: Format & { job: string }) {
   const [busy, setBusy] = useState(false);
+  const [notes, setNotes] = useState<string[]>([]);
   const path = `v1/jobs/${job}/result?format=${format}`;
-  const content = (
-    <>
-      <strong>{label}</strong>
-      <span>{busy ? "Being made…" : text}</span>
-    </>
-  );
-  if (!apiKey.value) {
-    return (
-      <a class="format" href={address(path)} download data-format={format}>
-        {content}
-      </a>
-    );
-  }
   const save = async (): Promise<void> => {
     setBusy(true);
     try {
-      const answer = await request(path);
-      const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? `${job}-${format}`;
-      saveBlob(await answer.blob(), name);
+      if (isVideo) setNotes(await readResultNotes(job, format));
+      await (apiKey.value ? saveWithKey(path, `${job}-${format}`) : follow(address(path), ""));
     } catch (error) {
-      reportError(error);
+      if (error instanceof ServiceError && error.status !== 401) setNotes([error.message]);
+      else reportError(error);
     } finally {
       setBusy(false);
     }
   };
   return (
-    <button type="button" class="format" disabled={busy} data-format={format} onClick={() => void save()}>
-      {content}
-    </button>
+    <>
+      <button type="button" class="format" disabled={busy} data-format={format} onClick={() => void save()}>
+        <strong>{label}</strong>
+        <span>{busy ? "Being made…" : text}</span>
+      </button>
+      <div role="status">
+        {notes.map((note) => (
+          <p key={note} class="hint">{note}</p>
+        ))}
+      </div>
+    </>
   );
 }
 
-function saveBlob(blob: Blob, name: string): void {
+/** Download with a request that carries the key, which links cannot. */
+async function saveWithKey(path: string, otherwise: string): Promise<void> {
+  const answer = await request(path);
+  const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? otherwise;
+  const url = URL.createObjectURL(await answer.blob());
+  follow(url, name);
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** Let the browser download what is at an address. */
+function follow(href: string, download: string): void {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
+  Object.assign(link, { href, download });
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 async function copyLink(): Promise<void> {

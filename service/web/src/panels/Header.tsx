@@ -1,7 +1,7 @@
 /** The bar at the top: what is open, and what concerns the whole page. */
 
 import { useKey, apiKey } from "../api/client";
-import { closeVideo } from "../state/opening";
+import { closeVideo, mayLeave } from "../state/opening";
 import { nextTheme, theme, useTheme } from "../state/theme";
 import * as state from "../state/state";
 import { IconButton } from "./icons";
@@ -10,14 +10,14 @@ export function Header() {
   const open = state.origin.value !== null || state.upload.value !== null;
   return (
     <header class="header">
-      <a class="brand" href="#" aria-label="keymask, start page" onClick={(event) => leave(event)}>
+      <a class="brand" href="#" aria-label="keymask, start page" onClick={leave}>
         <img src={new URL("static/icon.svg", document.baseURI).href} alt="" width="24" height="24" />
         <span>keymask</span>
       </a>
       {open && <span class="clip-name" title={state.clipName.value}>{state.clipName.value}</span>}
       <span class="grow" />
       {open && (
-        <button type="button" class="quiet" onClick={() => void closeVideo()}>
+        <button type="button" class="quiet" onClick={leave}>
           Open another
         </button>
       )}
@@ -37,5 +37,5 @@ export function Header() {
 
 function leave(event: MouseEvent): void {
   event.preventDefault();
-  if (!state.hasEdits.value || confirm("Leave this video? Masks that you have drawn and not sent are lost.")) void closeVideo();
+  if (mayLeave()) void closeVideo();
 }

@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { deleteJob, listJobs } from "../api/jobs";
 import type { Job } from "../api/types";
 import { reportError } from "../state/messages";
+import { mayLeave } from "../state/opening";
 import { openJob } from "../state/working";
 import * as state from "../state/state";
 import { IconButton } from "./icons";
@@ -46,6 +47,7 @@ export function JobsDialog() {
 function JobRow({ job, onDelete }: { job: Job; onDelete: () => void }) {
   const names = [...new Set(job.prompt.map((entry) => entry.label ?? `Object ${entry.object}`))].join(", ");
   const open = (): void => {
+    if (!mayLeave()) return;
     state.dialog.value = null;
     void openJob(job.id);
   };

@@ -24,7 +24,7 @@ function ToCheck() {
   return (
     <section class="panel" aria-label="Frames to check">
       <h2>To check {ranges.length > 0 && <span class="count">{ranges.length}</span>}</h2>
-      {!ranges.length && <p class="hint">No frame looks doubtful.</p>}
+      {!ranges.length && <p class="hint">No frame looks doubtful. Play it through all the same: the network can be sure of a wrong mask.</p>}
       {ranges.length > 0 && (
         <>
           <div class="buttons">
@@ -52,9 +52,9 @@ function ToCheck() {
               );
             })}
           </ol>
-          <p class="hint">Fix a mask with the tools, then apply the correction: it travels from there.</p>
         </>
       )}
+      <p class="hint">Fix a mask with the tools, then apply the correction: it travels from there.</p>
     </section>
   );
 }

@@ -3,7 +3,7 @@
 import { clearEdits } from "../state/editing";
 import { cancel, run, sendCorrection } from "../state/working";
 import * as state from "../state/state";
-import { progressText } from "./text";
+import { notesOf, progressText } from "./text";
 
 export function RunPanel() {
   const job = state.job.value;
@@ -122,7 +122,7 @@ function Finished() {
         {job.progress.done.toLocaleString("en")} masks
         {job.error ? `. ${job.error.detail}` : ""}
       </p>
-      {job.notes.map((note) => (
+      {notesOf(job).map((note) => (
         <p key={note} class="hint">{note}</p>
       ))}
       {job.status === "succeeded" && (

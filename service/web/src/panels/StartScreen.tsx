@@ -28,7 +28,7 @@ export function StartScreen() {
       >
         <Icon name="load" />
         <strong>Drop a video here, or choose a file</strong>
-        <span>Anything that FFmpeg reads. It stays on this service.</span>
+        <span>MP4, MOV, MKV, WebM, AVI and more. It stays on this service.</span>
         <input
           type="file"
           class="unseen"

@@ -56,6 +56,9 @@ export function progressText(job: Job): string {
   return parts.join(" · ");
 }
 
+/** Return what the user should know about a job, each note once: on the uploads, and on the run. */
+export const notesOf = (job: Job): string[] => [...new Set([...job.notes, ...(job.report?.notes ?? [])])];
+
 const REASONS: Record<ReviewRange["reason"], string> = {
   lost: "was not found",
   cut: "after a cut",

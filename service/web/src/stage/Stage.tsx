@@ -2,6 +2,7 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { loadMaskPicture } from "../state/editing";
+import { say } from "../state/messages";
 import * as state from "../state/state";
 import { placePicture } from "./geometry";
 import { Gestures } from "./gestures";
@@ -49,6 +50,7 @@ export function Stage() {
         event.preventDefault();
         const file = event.dataTransfer?.files[0];
         if (file?.type.startsWith("image/")) void loadMaskPicture(file);
+        else if (file) say("A picture of a mask can be dropped here. For another video, use Open another.");
       }}
     >
       <LocalPreview />

@@ -54,8 +54,8 @@ export class Gestures {
     on("wheel", (event) => this.wheel(event));
     on("dblclick", () => this.closePolygon());
     on("contextmenu", (event) => event.preventDefault());
-    on("keydown", (event) => this.key(event, true));
-    on("keyup", (event) => this.key(event, false));
+    on("keydown", (event) => this.key(event));
+    for (const name of ["keydown", "keyup"] as const) addEventListener(name, (event) => this.space(event), stop);
     const forget = state.frame.subscribe(() => this.cancel());
     return () => {
       stop.abort();
@@ -200,9 +200,16 @@ export class Gestures {
     commitEdit(state.frame.value, edit, before);
   }
 
-  private key(event: KeyboardEvent, down: boolean): void {
-    if (event.key === " ") this.spaceHeld = down;
-    if (!down) return;
+  /** Space moves the picture while the pointer is on the stage, wherever the focus is. */
+  private space(event: KeyboardEvent): void {
+    if (event.key !== " ") return;
+    const types = (event.target as HTMLElement).matches("input[type=text], input[type=number], textarea");
+    const isMeant = this.cursor.value !== null && !types;
+    if (isMeant) event.preventDefault(); // a button that has the focus is not pressed
+    this.spaceHeld = isMeant && event.type === "keydown";
+  }
+
+  private key(event: KeyboardEvent): void {
     if (event.key === "Enter") this.closePolygon();
     if (event.key === "Escape") this.cancel();
     if (event.key === "Backspace") this.corners.value = this.corners.value.slice(0, -1);

@@ -55,6 +55,10 @@ async function showUpload(id: string, signal: AbortSignal): Promise<void> {
   );
 }
 
+/** Ask before masks are lost that were drawn and not sent. */
+export const mayLeave = (): boolean =>
+  !state.hasEdits.value || confirm("Leave this video? Masks that you have drawn and not sent are lost.");
+
 /** Stop the upload or leave the video, and forget it. */
 export async function closeVideo(): Promise<void> {
   const origin = state.origin.value;

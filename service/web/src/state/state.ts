@@ -1,4 +1,4 @@
-/** Everything that the page shows, as signals. `actions/` changes them; components only read. */
+/** Everything that the page shows, as signals. The other files of this folder change them. */
 
 import { computed, signal } from "@preact/signals";
 import type { Origin } from "../api/jobs";

@@ -203,7 +203,7 @@ class Session:
     def _segment_key(self, estimate: _Estimate) -> FrameMask:
         """Segment a frame with the base network, which takes the estimate as a hint."""
         frame = estimate.frame
-        features = self._base.encode(frame)
+        features = self._base.encode(frame, self._expected(estimate.masks))
         prediction = self._base.segment(features, estimate.masks.soft)
         logits, full = self._plausible(features, prediction.logits, estimate.masks)
         presence = prediction.presence
@@ -213,6 +213,10 @@ class Session:
             self._base.memorize(frame.index, features, full)
         self._note_key(frame, logits)
         return self._label(frame, MaskSource.KEY, self._size.crop(full), 1, confidence)
+
+    def _expected(self, masks: Propagated) -> Tensor | None:
+        """Soft masks of known objects, if propagation can say where they are."""
+        return masks.soft[self._known] if masks.reference_coverage >= KNOWN_COVERAGE else None
 
     def _plausible(self, features: Any, logits: Tensor, expected: Propagated) -> tuple[Tensor, Tensor]:
         """Take away parts where an object cannot be, and objects that are not in the picture.

@@ -38,7 +38,7 @@ class WrappedNetwork(VOSNetwork):
     def __init__(self, inner: VOSNetwork) -> None:
         super().__init__()
         self.inner = inner
-        self.name, self.stride = inner.name, inner.stride
+        self.name, self.stride, self.sees_windows = inner.name, inner.stride, inner.sees_windows
 
     def normalize(self, rgb: Tensor) -> Tensor:
         """Call the inner network."""

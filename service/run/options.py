@@ -98,7 +98,7 @@ class JobOptions(BaseModel):
         Field(
             description="Shorter side in pixels at which frames are analyzed, 240 to 1080; 480 by default. `auto`: "
             "enough for the smallest object of the prompt to keep 24 pixels, from 480 to 1080. Twice the side takes "
-            "four times as long.",
+            "four times as long, and less where objects are small, as memory networks see a window around them.",
             examples=["auto", 720],
             json_schema_extra={
                 "anyOf": [

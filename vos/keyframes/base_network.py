@@ -190,8 +190,14 @@ class BaseSession(ABC, Generic[FrameFeatures]):
             self._drop_prefetched()
             self._prefetched = frame, self._pools.beside(self._encode, frame)
 
-    def encode(self, frame: CompressedFrame) -> FrameFeatures:
-        """Return the features of a key frame, prefetched or not."""
+    def encode(self, frame: CompressedFrame, expected: Tensor | None = None) -> FrameFeatures:  # noqa: ARG002
+        """Return the features of a key frame, prefetched or not.
+
+        Args:
+            frame: The frame.
+            expected: Soft masks [K, rows, columns] on the stride-4 grid of the objects that should be in it; None if
+                nothing is known. A network may look at the part of the picture around them only.
+        """
         with self._timer.stage("encode"):
             future = self._prefetched[1] if self._prefetched is not None and self._prefetched[0] is frame else None
             # If it has not started, it is faster here, on all cores.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from vos.modeling.network import Memory
@@ -18,6 +19,8 @@ class MemoryBank:
     then treated as the oldest spaced frame. The latest frame has a slot that the next frame overwrites, unless it is
     permanent or lies `spacing` or more frames after the last spaced one. Then it becomes a spaced frame itself, and the
     oldest spaced frame is dropped once the bank is full.
+
+    Entries of windows have fewer positions than those of whole pictures. The first entry has the most.
 
     Args:
         capacity: Maximum number of frames, at least 2.
@@ -34,6 +37,7 @@ class MemoryBank:
         self._most_permanent = max(0, capacity - 3)
         self._key: Tensor | None = None
         self._value: Tensor | None = None
+        self._positions = [0] * capacity
         self._pending: tuple[int, Callable[[], Memory]] | None = None
 
     @property
@@ -75,8 +79,12 @@ class MemoryBank:
         self._write_pending()
         if self._key is None or self._value is None:
             raise LookupError("the memory is empty: add a key frame first")
-        used = self._key.shape[-1] // self._capacity * len(self._indices)
-        return Memory(self._key[..., :used], self._value[..., :used])
+        room, positions = self._key.shape[-1] // self._capacity, self._positions[: len(self._indices)]
+        if all(count == room for count in positions):
+            used = room * len(positions)
+            return Memory(self._key[..., :used], self._value[..., :used])
+        parts = [slice(slot * room, slot * room + count) for slot, count in enumerate(positions)]
+        return Memory(_joined(self._key, parts), _joined(self._value, parts))
 
     def _write_pending(self) -> None:
         if self._pending is not None:
@@ -88,8 +96,9 @@ class MemoryBank:
         if self._key is None or self._value is None:
             self._key = _slots(entry.key, self._capacity)
             self._value = _slots(entry.value, self._capacity)
-        positions = entry.key.shape[-1]
-        where = slice(slot * positions, (slot + 1) * positions)
+        positions, room = entry.key.shape[-1], self._key.shape[-1] // self._capacity
+        where = slice(slot * room, slot * room + positions)
+        self._positions[slot] = positions
         self._key[..., where] = entry.key
         self._value[..., where] = entry.value
 
@@ -115,3 +124,9 @@ def _slots(entry: Tensor, capacity: int) -> Tensor:
     """Room for `capacity` entries [A, C, n]: [A, C, capacity * n], stored position by position, as reads fetch it."""
     objects, channels, positions = entry.shape
     return entry.new_zeros(capacity * positions, objects, channels).permute(1, 2, 0)
+
+
+def _joined(slots: Tensor, parts: list[slice]) -> Tensor:
+    """Parts of slots [A, C, capacity * n] side by side, stored position by position as well."""
+    rows = slots.permute(2, 0, 1)
+    return torch.cat([rows[part] for part in parts]).permute(1, 2, 0)

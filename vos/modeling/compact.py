@@ -30,6 +30,7 @@ class CompactNetwork(VOSNetwork):
     """The default base network."""
 
     name = "compact"
+    sees_windows = True
     optional = ("presence",)
     int8_parts = ("maps", "value.forward", "decoder.forward")
 

@@ -66,6 +66,9 @@ class VOSNetwork(nn.Module, ABC):
     """Methods that `vos.modeling.cpu.int8` may run; they take and return nothing but tensors."""
     compute_dtype: str | None = None
     """Precision of these parts, if it is not that of the parameters."""
+    sees_windows = False
+    """Whether keys and values know appearance only, not places and sizes of pictures: then memory may hold parts of
+    pictures side by side, and large pictures of small objects are seen in part."""
     stride = 16
     """Input height and width must be multiples of this."""
 

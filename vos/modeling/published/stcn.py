@@ -28,6 +28,7 @@ class STCN(VOSNetwork):
     """
 
     name = "stcn"
+    sees_windows = True
 
     def __init__(
         self,

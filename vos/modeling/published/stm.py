@@ -28,6 +28,7 @@ class STM(VOSNetwork):
     """
 
     name = "stm"
+    sees_windows = True
 
     def __init__(self, depths: tuple[int, int, int], key_channels: int, value_channels: int) -> None:
         super().__init__()

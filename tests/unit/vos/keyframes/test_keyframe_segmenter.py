@@ -145,11 +145,11 @@ def test_a_frame_is_prefetched_once_and_used_only_for_itself(pools: ThreadPools)
     wait_for(lambda: network.encoded)
     found = base.encode(first)
     assert [here for here, _ in network.encoded] == [False]
-    assert torch.equal(found.image[0, :, :48, :64], torch.from_numpy(first.rgb()).permute(2, 0, 1).float())
+    assert torch.equal(found.features.image[0, :, :48, :64], torch.from_numpy(first.rgb()).permute(2, 0, 1).float())
     base.prefetch(first)
     other = base.encode(second)
-    assert torch.equal(other.image[0, :, :48, :64], torch.from_numpy(second.rgb()).permute(2, 0, 1).float())
-    assert (True, float(other.image.mean())) in network.encoded
+    assert torch.equal(other.features.image[0, :, :48, :64], torch.from_numpy(second.rgb()).permute(2, 0, 1).float())
+    assert (True, float(other.features.image.mean())) in network.encoded
 
 
 def test_without_pools_nothing_is_prefetched() -> None:

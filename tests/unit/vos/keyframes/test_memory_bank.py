@@ -95,3 +95,14 @@ def test_a_reserved_bank_continues_like_the_one_it_copies() -> None:
         resumed.add(index, partial(entry, index))
         assert torch.equal(whole.view().key, resumed.view().key)
         assert whole.layout == resumed.layout
+
+
+def test_entries_may_be_shorter_than_the_first() -> None:
+    """The view holds all positions of all entries and nothing between them, also when a slot is written again."""
+    bank, sizes = MemoryBank(capacity=3, spacing=2), [7, 3, 5, 7, 2, 4]
+    entries = [Memory(torch.rand(1, 2, n), torch.rand(2, 4, n)) for n in sizes]
+    for index, part in enumerate(entries):
+        bank.add(index, partial(lambda part: part, part))
+        kept = [entries[i] for i in bank.layout.indices]
+        assert torch.equal(bank.view().key, torch.cat([part.key for part in kept], dim=2))
+        assert torch.equal(bank.view().value, torch.cat([part.value for part in kept], dim=2))

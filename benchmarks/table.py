@@ -18,6 +18,7 @@ MODULES = {
     "speedup": "benchmarks.speed.speedup",
     "networks": "benchmarks.speed.networks",
     "correction": "benchmarks.speed.correction",
+    "correction_gain": "benchmarks.accuracy.correction_gain",
     "accuracy": "benchmarks.accuracy.measure",
     "http_service": "benchmarks.serving.http_service",
     "half_open": "benchmarks.serving.half_open",

@@ -37,6 +37,7 @@ def open_video(
     max_side: int | None = None,
     motion: str = "auto",
     first: int = 0,
+    skip_earlier: bool = False,
     timestamps: Timestamps | None = None,
 ) -> VideoReader:
     """Open a video and decode its first picture.
@@ -49,6 +50,7 @@ def open_video(
             bitstream if it has vectors and the proxy otherwise.
         first: Presentation index of the first frame that is wanted. Reading begins at a key frame before it, if
             `timestamps` tell where. Frames before the wanted one may lack references, and have no motion.
+        skip_earlier: Whether frames before the wanted one are left out. The wanted one then has no motion either.
         timestamps: From `codec.random_access.list_timestamps`; needed for `first`.
 
     Raises:
@@ -64,12 +66,14 @@ def open_video(
         decoder = VideoDecoder(file, vectors=motion_source is MotionSource.BITSTREAM)
         info = _info(decoder, motion_source, short_side, max_side)
         if timestamps is None or not 0 < first < len(timestamps) or decoder.seek(first, timestamps):
-            return _read(decoder, info, first)
+            return _read(decoder, info, first, skip_earlier=skip_earlier)
     except BaseException:
         file.close()
         raise
     file.close()  # no seek finds the frame intact
-    return open_video(source, short_side=short_side, max_side=max_side, motion=motion, first=first)
+    return open_video(
+        source, short_side=short_side, max_side=max_side, motion=motion, first=first, skip_earlier=skip_earlier
+    )
 
 
 def read_info(source: VideoSource, *, short_side: int = _SHORT_SIDE, max_side: int | None = None) -> VideoInfo:
@@ -99,7 +103,8 @@ class VideoReader:
         scaler: Scales pictures to analysis size.
         close_source: Closes what `pictures` reads from.
         timeline: Where pictures lie in time; None if their clock cannot jump.
-        first: Presentation index of the first picture whose motion is wanted.
+        first: Presentation index of the first picture that is wanted. Those before it have no motion.
+        skip_earlier: Whether pictures before it are left out. The wanted one then has no motion either.
 
     Attributes:
         info: Properties of the video.
@@ -114,12 +119,14 @@ class VideoReader:
         timeline: Timeline | None = None,
         *,
         first: int = 0,
+        skip_earlier: bool = False,
     ) -> None:
         # Imported here because it loads numba, which only analysis needs.
         from codec.motion.analyzer import FrameAnalyzer  # noqa: PLC0415
 
         self.info = info
-        self._analyzer = FrameAnalyzer(scaler, first)
+        self._analyzer = FrameAnalyzer(scaler, first + skip_earlier)
+        self._begin = first if skip_earlier else 0
         self._pictures: Prefetch[DecodedPicture] = Prefetch(pictures, _PICTURE_QUEUE_SIZE)
         self._frames: Prefetch[CompressedFrame] | None = None
         self._close_source = close_source
@@ -140,7 +147,8 @@ class VideoReader:
             BrokenStreamError: Decoding stopped early. All frames before the break have been yielded.
         """
         if self._frames is None:
-            self._frames = Prefetch(map(self._analyzer.analyze, self._pictures), _FRAME_QUEUE_SIZE)
+            frames = map(self._analyzer.analyze, self._pictures)
+            self._frames = Prefetch((frame for frame in frames if frame.index >= self._begin), _FRAME_QUEUE_SIZE)
         return self._frames
 
     @property
@@ -156,13 +164,14 @@ class VideoReader:
         self._close_source()
 
 
-def _read(decoder: VideoDecoder, info: VideoInfo, first: int) -> VideoReader:
+def _read(decoder: VideoDecoder, info: VideoInfo, first: int, *, skip_earlier: bool) -> VideoReader:
     scaler = Scaler((info.analysis_width, info.analysis_height))
     if info.motion_source is MotionSource.BITSTREAM:
         pictures = bitstream_pictures(decoder)
     else:
-        pictures = proxy_pictures(presented_pictures(decoder), scaler)
-    return VideoReader(info, pictures, scaler, decoder.close, decoder.timeline, first=first)
+        begin = first if skip_earlier else 0
+        pictures = proxy_pictures((p for p in presented_pictures(decoder) if p.index >= begin), scaler)
+    return VideoReader(info, pictures, scaler, decoder.close, decoder.timeline, first=first, skip_earlier=skip_earlier)
 
 
 def _motion_source(file: VideoFile, motion: str) -> MotionSource:

@@ -17,7 +17,7 @@ PAGES = {
     "docs/performance.md": (
         "benchmarks.table",
         *("decode", "propagate", "proxy", "memory", "speedup", "networks"),
-        *("correction", "http_service", "half_open", "cluster"),
+        *("correction", "correction_gain", "http_service", "half_open", "cluster"),
     ),
     "docs/accuracy.md": ("benchmarks.accuracy.tables",),
     "docs/model_card_compact.md": ("benchmarks.ablation.table",),

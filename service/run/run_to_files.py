@@ -124,20 +124,25 @@ def run_to_files(
     segmentation = segment(
         request.video, request.mask, request.options, settings=settings, load=load, on_frame=on_frame, soft=soft
     )
-    with segmentation as run:
-        digest = digest_of((), fingerprint, run.model.description)
-        with closing(ResumableRun(unfinished, run, digest, state_seconds, request.resume)) as progress:
-            if soft and progress.resumed_at is not None:
-                raise UsageError(
-                    "the soft masks (npz) from before the run was cut off are lost: start again with --force, or "
-                    "continue without --export npz"
-                )
-            masks = iter(run)
+    with (
+        segmentation as run,
+        closing(ResumableRun(unfinished, run, fingerprint, state_seconds, request.resume)) as progress,
+    ):
+        if soft and progress.resumed_at is not None:
+            raise UsageError(
+                "the soft masks (npz) from before the run was cut off are lost: start again with --force, or "
+                "continue without --export npz"
+            )
+        masks = iter(run)
+        try:
             first = next(masks, None)
-            on_prompt(run.prompt)
-            progress.begin(fingerprint)
-            new = masks if first is None else chain((first,), masks)
-            return _FileSink(request, fingerprint, run, started, progress).write(new, on_progress)
+        except CodecError:  # a walk back, which leaves traces, would break at the same frame again
+            progress.remove()
+            raise
+        on_prompt(run.prompt)
+        progress.begin()
+        new = masks if first is None else chain((first,), masks)
+        return _FileSink(request, fingerprint, run, started, progress).write(new, on_progress)
 
 
 def _continues(request: RunRequest, fingerprint: str, unfinished: UnfinishedRun) -> bool:

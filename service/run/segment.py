@@ -33,6 +33,7 @@ from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_m
 from service.run.options import RunOptions
 from service.run.per_object import check_labels
 from service.run.report import Report
+from service.run.resume.kept_walk import KeptWalk
 from service.run.review.cuts import CutDetector
 from service.run.review.reviewer import ObjectFacts, Reviewer, ReviewRange
 from service.run.source.analysis_size import requested_side, size_notes, sufficient_side
@@ -224,6 +225,11 @@ class Segmentation:
         if self._joined is not None:
             self._joined.resume(state)
 
+    def keep_walk(self, kept: KeptWalk) -> None:
+        """Keep the masks of the walk back, if there is one, and begin with those that an earlier run kept."""
+        if self._joined is not None:
+            self._joined.keep_walk(kept)
+
     @property
     def object_ids(self) -> tuple[int, ...]:
         """Ids of all objects that a prompt marks, ascending."""
@@ -292,6 +298,7 @@ class Segmentation:
     def _frames_again(self) -> Iterator[CompressedFrame]:
         if self.walks_back:
             self._reader, _ = self._source.open()
+            _, self._frames_back = self.back_steps  # an earlier run may have read some of them
         return self._frames()
 
     def _observe_back(self, frame: CompressedFrame) -> None:

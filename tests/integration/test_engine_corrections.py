@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
+import pytest
 from pycocotools import mask as coco
 
+from service.config import Settings
+from service.engine.supervisor import Supervisor
+from service.engine.types import EngineConfig
+from service.http.app import create_app
+from service.jobs.store import JobStore
 from service.jobs.types import Job, JobStatus, JobVideo, new_job_id
 from service.prompts.shapes import ShapePrompt, Shapes
 from service.prompts.stored_prompts import StoredPrompts
 from service.run.options import JobOptions
 from service.storage.correction_files import link_parent, read_prompts
+from service.storage.job_files import Storage
 from tests.support.engine_site import FRAMES, SIZE, Site
 from tests.support.fakes import behave
+from tests.support.media import write_mask
+from tests.support.serving import InlineSandbox, listening
 from tests.support.waiting import wait_for
 
 
@@ -107,6 +120,65 @@ def test_a_correction_of_a_correction_needs_no_earlier_job(site: Site) -> None:
     assert done.report is not None
     assert done.report["sources"]["corrected"] == 2
     assert site.is_tidy()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[httpx.Client]:
+    """The service with two real workers; each runs a job."""
+
+    def make_engine(config: EngineConfig, store: JobStore, storage: Storage) -> Supervisor:
+        patient = replace(config, grace_seconds=120.0, cancel_seconds=120.0, stall_seconds=240.0, poll_seconds=0.05)
+        workers = replace(patient, devices=("cpu", "cpu"), loader="tests.support.fakes:load")
+        return Supervisor(workers, store, storage)
+
+    app = create_app(
+        Settings(home=tmp_path),
+        make_engine=make_engine,
+        make_sandbox=lambda processes, *_limits: InlineSandbox(processes),
+    )
+    with listening(app) as address, httpx.Client(base_url=address, timeout=240) as client:
+        yield client
+
+
+def test_a_job_that_runs_is_corrected(service: httpx.Client, clip: bytes, tmp_path: Path) -> None:
+    """The correction takes the masks there are and computes all frames after them, while the job goes on."""
+    held = 8
+
+    def post() -> str:
+        files = {"video": clip, "mask": write_mask(tmp_path / "mask.png").read_bytes()}
+        return str(service.post("/v1/jobs", files=files).raise_for_status().json()["id"])
+
+    def job(job_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = service.get(f"/v1/jobs/{job_id}").raise_for_status().json()
+        return found
+
+    def succeeded(job_id: str) -> list[bytes]:
+        wait_for(lambda: job(job_id)["status"] not in ("queued", "running"))
+        assert job(job_id)["status"] == "succeeded", job(job_id)["error"]
+        return service.get(f"/v1/jobs/{job_id}/masks").content.splitlines()
+
+    (tmp_path / "wait").touch()
+    behave(tmp_path, seconds=0.06, fault={"at": held, "kind": "wait"})  # slow enough to report every frame
+    running = post()
+    wait_for(lambda: job(running)["progress"]["done"] == held)
+    entry = shape(5, 1, 40)
+    answer = service.post(f"/v1/jobs/{running}/corrections", json={"prompt": [entry.model_dump(exclude_none=True)]})
+    assert answer.status_code == 202, answer.text
+    after = succeeded(answer.json()["id"])
+    assert (job(running)["status"], job(running)["progress"]["done"]) == ("running", held)
+    (tmp_path / "wait").unlink()
+    before = succeeded(running)
+
+    assert before == succeeded(post())
+    assert [json.loads(line)["index"] for line in after] == list(range(FRAMES))
+    assert json.loads(after[5])["source"] == "corrected"
+    assert json.loads(after[5])["objects"][0]["rle"]["counts"] == entry.model_dump()["rle"]["counts"]
+    changed = [index for index in range(held) if before[index] != after[index]]
+    assert changed == list(range(changed[0], held))
+    assert 0 < changed[0] <= 5
+    report = job(answer.json()["id"])["report"]
+    assert report["correction"]["corrects"] == running
+    assert any(f"frames from {held} on were computed" in note for note in report["notes"])
 
 
 def test_a_confined_worker_propagates_both_ways(site: Site) -> None:

@@ -2,7 +2,8 @@
 
 `load` is a `ModelLoader` that a spawned worker can import ("tests.support.fakes:load"). At the start of each run, the
 segmenter reads `behaviour.json` in the settings' home, so a test can change it while a worker is alive: `seconds` is
-the time to sleep per frame, and `fault` = {"at": frame, "kind": ..., "times": n} injects a fault n times.
+the time to sleep per frame, and `fault` = {"at": frame, "kind": ..., "times": n} injects a fault n times. The kind
+"wait" holds the run as long as the file `wait` is in this folder.
 """
 
 from __future__ import annotations
@@ -165,7 +166,11 @@ def _inject_if_due(home: Path, index: int, behaviour: dict[str, Any]) -> None:
         return
     fault["times"] = fault.get("times", 1) - 1
     behave(home, **behaviour)
-    inject_fault(fault["kind"])
+    if fault["kind"] == "wait":
+        while (home / "wait").exists():
+            time.sleep(0.02)
+    else:
+        inject_fault(fault["kind"])
 
 
 def inject_fault(kind: str) -> None:

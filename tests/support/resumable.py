@@ -12,7 +12,7 @@ from service.config import Settings
 from service.run.model_loader import LoadedModel, ModelChoice
 from service.run.options import RunOptions
 from service.run.outputs import Outputs
-from service.run.resume import state
+from service.run.resume import save_schedule
 from service.run.run_to_files import RunRequest, run_to_files
 from tests.support.networks import MemoryNetwork
 from vos.segmenter import Segmenter
@@ -24,22 +24,24 @@ def load_memory(_choice: ModelChoice, options: Options, _settings: Settings) -> 
     return LoadedModel(Segmenter(MemoryNetwork(), options), {"name": "memory"})
 
 
-def request_of(folder: Path, out: Path, *, resume: bool = False) -> RunRequest:
-    """Return the request for `folder`/in.mp4 and its mask, with all outputs."""
+def request_of(folder: Path, out: Path, *, resume: bool = False, direction: str = "forward") -> RunRequest:
+    """Return the request for `folder`/in.mp4 and its mask, with all outputs; in both directions from the middle."""
     outputs = Outputs(out, out / "overlay.mp4", out / "masks.ndjson")
-    options = RunOptions(keyframes="every:3", start=2)
+    prompt_frame = 12 if direction == "both" else 0
+    options = RunOptions(keyframes="every:3", start=2, direction=direction, prompt_frame=prompt_frame)
     return RunRequest(folder / "in.mp4", folder / "mask.png", outputs, options, resume=resume)
 
 
-def main(folder: str, out: str, last: str) -> None:
-    """Run, save the state after every mask, and die without a word after some masks."""
+def main(folder: str, out: str, last: str, direction: str) -> None:
+    """Run, save the state after every mask, and die without a word after some masks or, both ways, frames."""
 
     def die(done: int, _total: int | None) -> None:
         if done == int(last):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    state._MAX_TIME_SHARE = inf
-    run_to_files(request_of(Path(folder), Path(out)), Settings(), on_progress=die, load=load_memory, state_seconds=0.0)
+    save_schedule._MAX_TIME_SHARE = inf
+    request = request_of(Path(folder), Path(out), direction=direction)
+    run_to_files(request, Settings(), on_progress=die, load=load_memory, state_seconds=0.0)
 
 
 if __name__ == "__main__":

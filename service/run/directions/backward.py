@@ -10,6 +10,7 @@ from codec.types import CompressedFrame
 from service.run.directions.given import with_known_absences
 from service.run.source.analyzed_video import AnalyzedVideo, FrameCallback
 from vos.runtime.protocol import SegmenterLike
+from vos.runtime.run_state import RunState
 from vos.types import FrameMask, Prompt, Remembered
 
 
@@ -47,6 +48,7 @@ class BackwardWalk:
         segmenter: SegmenterLike,
         on_frame: FrameCallback,
         remembered: Sequence[Remembered] = (),
+        state: RunState | None = None,
     ) -> Generator[FrameMask]:
         """Yield the masks of all frames, that of `first` first.
 
@@ -54,6 +56,7 @@ class BackwardWalk:
             segmenter: Segments them; its range must be open.
             on_frame: Called with each frame, with its presentation index.
             remembered: Further frames with the masks of all objects.
+            state: Resume state of an earlier walk, after whose masks this one begins.
         """
         first = self.first
         covered = with_known_absences(p for p in reversed(self.prompts) if self.last <= p.index <= first)
@@ -66,6 +69,6 @@ class BackwardWalk:
                     on_frame(replace(frame, index=first - frame.index))
                     yield frame
 
-            masks = segmenter.run(observed(), reader.info, prompts[0], later=prompts[1:], remembered=remembered)
+            masks = segmenter.run(observed(), reader.info, prompts[0], state, later=prompts[1:], remembered=remembered)
             for mask in masks:
                 yield replace(mask, index=first - mask.index)

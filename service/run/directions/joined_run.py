@@ -13,6 +13,7 @@ from service.run.directions.backward import BackwardWalk
 from service.run.directions.given import with_known_absences
 from service.run.directions.join import PromptDistances, join
 from service.run.directions.spool import MaskSpool
+from service.run.resume.kept_walk import KeptWalk
 from service.run.source.analyzed_video import FrameCallback
 from vos.runtime.protocol import SegmenterLike
 from vos.runtime.run_state import RunState
@@ -56,6 +57,7 @@ class JoinedRun:
         self._counts: Counter[MaskSource] = Counter()
         self._not_emitted: Counter[MaskSource] = Counter()
         self._state: RunState | None = None
+        self._kept: KeptWalk | None = None
         self._emitted = -1
 
     def resume(self, state: RunState) -> None:
@@ -64,6 +66,10 @@ class JoinedRun:
         self._counts = Counter(state.counts)
         if self._walk is not None:
             self._not_emitted = Counter(state.before_start)
+
+    def keep_walk(self, kept: KeptWalk) -> None:
+        """Keep the masks of the walk back, and begin with those that an earlier run kept."""
+        self._kept = kept
 
     @property
     def stats(self) -> Stats:
@@ -103,11 +109,7 @@ class JoinedRun:
         with ExitStack() as stack:
             spool: MaskSpool | None = None
             if self._walk is not None and start < self._walk.first:
-                size = info.display_width, info.display_height
-                spool = stack.enter_context(closing(MaskSpool(self._walk.first, *size)))
-                for mask in self._walk.masks(self._backward, on_frame):
-                    spool.append(mask)
-                    self._not_emitted[mask.source] += 1
+                spool = self._walk_back(self._walk, info, on_frame, stack)
             forward = self._forward.run(open_frames(), info, self._ahead[0], self._state, later=self._ahead[1:])
             first = next(forward, None)  # reads the frames before it, in which cuts are looked for
             if spool is not None and self._state is None:
@@ -120,6 +122,26 @@ class JoinedRun:
                 if mask.index < self._start:
                     continue
                 yield self._emit(mask.index, mask, None if spool is None else spool.mask(mask.index))
+
+    def _walk_back(self, walk: BackwardWalk, info: VideoInfo, on_frame: FrameCallback, stack: ExitStack) -> MaskSpool:
+        """Return the masks of the walk back, which an earlier run may have begun."""
+        kept, size = self._kept, (info.display_width, info.display_height)
+        state = None if kept is None else kept.state
+        is_done = state is not None and state.next_index == walk.frames
+        with closing(walk.masks(self._backward, on_frame, state=state)) as masks:
+            first = None if is_done else next(masks, None)  # bad input has failed by then
+            spool = MaskSpool(walk.first, *size) if kept is None else kept.open(walk.first, *size)
+            stack.callback(spool.close)
+            if self._state is None:  # a later state counts them
+                self._not_emitted += spool.sources
+            for mask in () if first is None else chain((first,), masks):
+                spool.append(mask)
+                self._not_emitted[mask.source] += 1
+                if kept is not None:
+                    kept.save_if_due(spool, lambda: self._backward.state)
+        if kept is not None and not is_done:
+            kept.save(spool, self._backward.state)
+        return spool
 
     def _emit(self, index: int, forward: FrameMask | None, backward: FrameMask | None) -> FrameMask:
         ahead = None if forward is None else self._distances.side(forward, forward=True)

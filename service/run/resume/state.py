@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
+from service.run.resume.save_schedule import SaveSchedule
 from service.run.segment import Segmentation
 from vos.runtime.run_state import RunState
-
-_MAX_TIME_SHARE = 0.02
-"""Largest share of a run's time that saving resume states may take."""
 
 
 class ResumeState:
@@ -38,10 +35,9 @@ class ResumeState:
         self._path = path
         self._run = run
         self._fingerprint = fingerprint
-        self._min_seconds = min_seconds
+        self._schedule = SaveSchedule(min_seconds)
         self._sync = sync
         self._on_saved = on_saved
-        self._due: float | None = None
 
     def restore(self, last: int, path: Path | None = None) -> RunState | None:
         """Let the run resume from a saved state and return it; None without a usable state.
@@ -59,15 +55,7 @@ class ResumeState:
 
     def save_if_due(self) -> None:
         """Save the state, but not too often. Call this after each mask."""
-        now = time.monotonic()
-        if self._due is None:  # a client waits for the first mask, and there is little to lose yet
-            self._due = now + self._min_seconds
-        if now >= self._due:
-            try:
-                self.save()
-            finally:
-                spent = time.monotonic() - now
-                self._due = now + max(self._min_seconds, spent / _MAX_TIME_SHARE)
+        self._schedule.run_if_due(self.save)
 
     def save(self) -> None:
         """Save the state if the run has begun."""

@@ -1,9 +1,10 @@
 """What a run leaves beside its results until it is finished, so that a later one can continue it.
 
-FOLDER/.resume/{request.json, frames.ndjson, state.npz, lock}
+FOLDER/.resume/{request.json, frames.ndjson, state.npz, back.ndjson, back.npz, lock}
 
 `frames.ndjson` has one line per written mask, with everything but its pixels, which `masks/` holds. Together with the
-resume state, a later run gives every writer the masks that exist and computes the rest.
+resume state, a later run gives every writer the masks that exist and computes the rest. `back.ndjson` has the masks of
+a walk back, `back.npz` its resume state.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from PIL import Image
 
 from codec.types import FrameType
 from service.errors import UsageError
+from service.run.resume.fingerprint import digest_of
+from service.run.resume.kept_walk import KeptWalk
 from service.run.resume.state import ResumeState
 from service.run.segment import Segmentation
 from service.writers.png import mask_name
@@ -40,6 +43,8 @@ class UnfinishedRun:
 
     Attributes:
         state: Path of the resume state.
+        back_masks: Path of the masks of a walk back.
+        back_state: Path of its resume state.
     """
 
     def __init__(self, folder: Path, masks: Path) -> None:
@@ -49,6 +54,7 @@ class UnfinishedRun:
         self._lines = self._folder / "frames.ndjson"
         self._lock: ProcessLock | None = None
         self.state = self._folder / "state.npz"
+        self.back_masks, self.back_state = self._folder / "back.ndjson", self._folder / "back.npz"
 
     @property
     def fingerprint(self) -> str | None:
@@ -152,7 +158,7 @@ class ResumableRun:
     Args:
         unfinished: Traces of the run in its folder of results.
         run: The segmentation, which goes on from an earlier attempt if there is one.
-        digest: Digest of everything that the masks depend on.
+        fingerprint: Digest of the request: of everything that the masks depend on but the network's weights.
         state_seconds: Shortest time between two saved resume states.
         resume: Whether to continue an earlier attempt.
 
@@ -161,21 +167,44 @@ class ResumableRun:
     """
 
     def __init__(
-        self, unfinished: UnfinishedRun, run: Segmentation, digest: str, state_seconds: float, resume: bool
+        self,
+        unfinished: UnfinishedRun,
+        run: Segmentation,
+        fingerprint: str,
+        state_seconds: float,
+        resume: bool,
     ) -> None:
-        self._unfinished = unfinished
+        self._unfinished, self._fingerprint = unfinished, fingerprint
+        self._has_begun = False
+        digest = digest_of((), fingerprint, run.model.description)
         self._log: FrameLog | None = None
         self._unsynced: list[Path] = []
         self._state = ResumeState(unfinished.state, run, fingerprint=digest, min_seconds=state_seconds, sync=self.sync)
         state = self._state.restore(unfinished.last_index()) if resume else None
         self.resumed_at = None if state is None else state.next_index
+        self._walk = KeptWalk(
+            unfinished.back_masks,
+            unfinished.back_state,
+            fingerprint=digest,
+            min_seconds=state_seconds,
+            resume=resume,
+            begin=self._begin,
+        )
+        run.keep_walk(self._walk)
 
-    def begin(self, fingerprint: str) -> None:
+    def begin(self) -> None:
         """Start the log: with the earlier frames if the run resumes, otherwise empty."""
-        if self.resumed_at is None:
-            self._unfinished.remove()
-        self._unfinished.begin(fingerprint)
+        self._begin()
         self._log = self._unfinished.log(self.resumed_at or 0)
+
+    def _begin(self) -> None:
+        """Mark the run as begun, at its first mask in either direction."""
+        if self._has_begun:
+            return
+        if self.resumed_at is None and self._walk.state is None:
+            self._unfinished.remove()
+        self._unfinished.begin(self._fingerprint)
+        self._has_begun = True
 
     def earlier(self) -> Iterator[FrameMask]:
         """Yield the frames of the earlier attempt with their masks."""

@@ -41,7 +41,7 @@ class AnalyzedVideo:
         return isinstance(self.video, str | os.PathLike | bytes) or not is_file(self.video)
 
     def open(self, first: int = 0) -> tuple[VideoReader, list[str]]:
-        """Open the video to be read forwards, near a frame; return the reader and notes for the user.
+        """Open the video to be read forwards from a frame on; return the reader and notes for the user.
 
         Raises:
             CodecError: The video cannot be read.

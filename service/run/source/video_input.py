@@ -40,7 +40,7 @@ def open_input(
         short_side: Limit for the shorter side of the analysis size in pixels.
         max_side: Limit for the longer side in pixels, None for no limit.
         motion: Where motion comes from, see `codec.reader.open_video`.
-        first: Presentation index of the first frame that is wanted; the reader may begin with an earlier one.
+        first: Presentation index of the first frame. It has no motion.
         timestamps: From `timestamps_of`, for `first`.
 
     Returns:
@@ -54,7 +54,13 @@ def open_input(
         source = cast(VideoSource, video)
         return (
             open_video(
-                source, short_side=short_side, max_side=max_side, motion=motion, first=first, timestamps=timestamps
+                source,
+                short_side=short_side,
+                max_side=max_side,
+                motion=motion,
+                first=first,
+                skip_earlier=True,
+                timestamps=timestamps,
             ),
             [],
         )

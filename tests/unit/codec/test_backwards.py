@@ -44,8 +44,10 @@ def test_odd_streams_backwards_and_from_the_middle(name: str, tmp_path: Path, mo
         frames = sorted(reader, key=lambda frame: frame.index)
     assert [frame.index for frame in frames] == list(range(len(truth)))
     assert [seen(frame) for frame in frames] == truth[::-1]
-    with open_video(path, first=first, timestamps=timestamps) as reader:
+    with open_video(path, first=first, skip_earlier=True, timestamps=timestamps) as reader:
         rest = {frame.index: frame for frame in reader}
+    assert min(rest) == first
+    assert not rest[first].motion.references
     assert [seen(rest[index]) for index in range(first, len(truth))] == truth[first:]
 
 
@@ -61,6 +63,10 @@ def test_motion_behind_a_seek_is_that_of_the_whole_stream() -> None:
         assert np.array_equal(frames[index].motion.vectors, truth[index].motion.vectors)
         assert np.array_equal(frames[index].residual, truth[index].residual)
         assert frames[index].type is truth[index].type
+    with open_video(video, first=35, skip_earlier=True, timestamps=list_timestamps(video)) as reader:
+        rest = {frame.index: frame for frame in reader}
+    assert sorted(rest) == list(range(35, 60))
+    assert all(np.array_equal(rest[i].motion.vectors, truth[i].motion.vectors) for i in range(36, 60))
 
 
 def test_motion_points_to_the_frame_shown_after() -> None:

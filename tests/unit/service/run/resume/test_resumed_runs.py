@@ -17,6 +17,11 @@ import av
 import numpy as np
 import pytest
 
+from codec import backwards
+from codec.decode.decoder import PresentedPicture
+from codec.decode.seeking import Timestamps
+from codec.demux.source import VideoSource
+from codec.errors import BrokenStreamError
 from service.cli.main import main
 from service.config import Settings
 from service.errors import UsageError
@@ -26,12 +31,15 @@ from service.run.resume.fingerprint import digest_of
 from service.run.run_to_files import RunRequest, is_finished, run_to_files
 from tests.support import resumable
 from tests.support.media import write_broken, write_clip, write_mask
+from tests.support.networks import MemoryNetwork
 from tests.support.paths import ROOT
 from tests.support.resumable import load_memory, request_of
 from tests.support.still_engine import load_still
 from vos.runtime.process_lock import ProcessLock
 
 FRAMES = 24
+BACK = 11
+"""Frames of the walk back from the prompt frame to the first frame of the output."""
 
 
 @pytest.fixture
@@ -45,12 +53,25 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Save a state after every mask, however long that takes."""
-    monkeypatch.setattr("service.run.resume.state._MAX_TIME_SHARE", math.inf)
+    monkeypatch.setattr("service.run.resume.save_schedule._MAX_TIME_SHARE", math.inf)
 
 
 def run(request: RunRequest, on_progress: Callable[[int, int | None], None] = lambda *_: None) -> Report:
     """Run and save the state as often as possible."""
     return run_to_files(request, Settings(), on_progress=on_progress, load=load_memory, state_seconds=0.0)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[str]:
+    """Return a list that grows with each call of a function."""
+    calls: list[str] = []
+    function = getattr(owner, name)
+
+    def call(*given: Any, **named: Any) -> Any:
+        calls.append(name)
+        return function(*given, **named)
+
+    monkeypatch.setattr(owner, name, call)
+    return calls
 
 
 def interrupt_after(count: int) -> Callable[[int, int | None], None]:
@@ -76,9 +97,9 @@ def results(out: Path) -> dict[str, Any]:
     }
 
 
-def kill_after(folder: Path, out: Path, count: int) -> None:
-    """Run in a process that is killed after some masks."""
-    command = [sys.executable, "-m", resumable.__name__, folder, out, str(count)]
+def kill_after(folder: Path, out: Path, count: int, direction: str = "forward") -> None:
+    """Run in a process that is killed after some masks or, both ways, frames."""
+    command = [sys.executable, "-m", resumable.__name__, folder, out, str(count), direction]
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     assert code == -signal.SIGKILL
 
@@ -95,6 +116,50 @@ def test_a_killed_run_is_continued_with_the_same_results(folder: Path) -> None:
     assert sorted(path.name for path in (folder / "cut").iterdir()) == [
         "masks", "masks.ndjson", "overlay.mp4", "report.json",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", [8, 15, 30], ids=["in the walk back", "before the first mask", "after the prompt"])
+def test_a_killed_walk_back_is_not_repeated(folder: Path, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After SIGKILL anywhere, results are those of a run that was never cut off, and less is segmented."""
+    segmented = counted(monkeypatch, MemoryNetwork, "segment")
+    read = counted(monkeypatch, backwards, "read_range")
+    run(request_of(folder, folder / "whole", direction="both"))
+    whole = len(segmented)
+    kill_after(folder, folder / "cut", steps, "both")
+    segmented.clear()
+    read.clear()
+    run(request_of(folder, folder / "cut", resume=True, direction="both"))
+    assert results(folder / "cut") == results(folder / "whole")
+    assert len(segmented) < whole
+    assert bool(read) == (steps < BACK)
+    assert not (folder / "cut" / ".resume").exists()
+
+
+def test_a_walk_back_whose_masks_are_lost_is_repeated(folder: Path) -> None:
+    """Its state alone is of no use."""
+    run(request_of(folder, folder / "whole", direction="both"))
+    out = folder / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        run(request_of(folder, out, direction="both"), interrupt_after(BACK + 4))
+    (out / ".resume" / "back.ndjson").write_bytes(b"")
+    run(request_of(folder, out, resume=True, direction="both"))
+    assert results(out)["masks"] == results(folder / "whole")["masks"]
+
+
+def test_a_stream_that_breaks_in_the_walk_back_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would break at the same frame again."""
+    read_range = backwards.read_range
+
+    def broken(source: VideoSource, first: int, stop: int, timestamps: Timestamps | None) -> list[PresentedPicture]:
+        if first < 5:
+            raise BrokenStreamError("the stream is damaged", 5)
+        return read_range(source, first, stop, timestamps)
+
+    monkeypatch.setattr(backwards, "read_range", broken)
+    monkeypatch.setattr(backwards, "_LONGEST_PASS", 4)
+    with pytest.raises(BrokenStreamError):
+        run(request_of(folder, folder / "out", direction="both"))
+    assert not (folder / "out" / ".resume").exists()
 
 
 @pytest.mark.parametrize("count", [1, 7, FRAMES - 2])

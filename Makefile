@@ -8,6 +8,7 @@
 #   make lint           check format, ruff, mypy, import directions, hadolint, holes of dependencies, the page
 #   make bench          time this machine on the sample clip
 #   make docker-smoke   build the container and try it; needs Docker
+#   make docker-cluster build the container and try several workers and PostgreSQL, with one killed; needs Docker
 #   make lock           resolve the image's dependencies anew and write requirements.lock; needs uv
 
 VENV ?= .venv
@@ -24,7 +25,7 @@ FAULTS ?= 1000
 # What the page is built and tested with; nothing without npm.
 PAGE_PACKAGES := service/web/node_modules/.package-lock.json
 
-.PHONY: demo serve web test test-long run-tests faults lint bench docker-smoke lock format clean
+.PHONY: demo serve web test test-long run-tests faults lint bench docker-smoke docker-cluster lock format clean
 
 demo: $(VENV)/.run $(VENV)/.client
 	$(BIN)/keymask demo
@@ -68,8 +69,8 @@ bench: $(VENV)/.run
 lock: $(BIN)/python
 	$(BIN)/python scripts/make_lock.py
 
-docker-smoke: $(VENV)/.client
-	$(BIN)/python scripts/docker_smoke
+docker-smoke docker-cluster: $(VENV)/.client
+	$(BIN)/python scripts/$(subst -,_,$@)
 
 $(VENV)/.torch: $(BIN)/python constraints.txt
 	$(BIN)/python scripts/install_torch.py $(TORCH_INDEX)

@@ -18,6 +18,7 @@ from service.http.limits.disconnect import while_connected
 from service.http.limits.places import share_of
 from service.http.multipart import Part, announced_bytes, receive_form
 from service.http.schemas import WebhookRequest
+from service.http.streaming.fetched import in_files_thread
 from service.http.streaming.form_video import MAX_ID_BYTES, find_upload, link_video
 from service.http.streaming.url_video import receive_url
 from service.jobs.types import Job, JobProgress, Webhook, new_job_id
@@ -127,7 +128,8 @@ async def _receive_job(
         await anyio.to_thread.run_sync(services.storage.persist, files, job.id)
         stored = await in_thread(store_job, services, files, space, job)
         if upload is not None:
-            await in_thread(services.storage.uploads.delete, upload.id)
+            uploads = services.storage.uploads
+            await in_files_thread(uploads, uploads.delete, upload.id)
             await in_thread(space.keep, stored.job.id)
         return stored
 

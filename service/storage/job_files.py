@@ -179,7 +179,7 @@ class Storage:
 
     Args:
         root: Folder of all files, created if missing.
-        uploads: Folder of uploads in several requests, by default in that folder.
+        uploads: Uploads in several requests, by default in that folder.
         sizes: Sizes of the jobs, by default of their folders.
         quota: Largest total size of all files in bytes; None sets a share of the disk.
         share: Largest share of the quota for one API key.
@@ -196,7 +196,7 @@ class Storage:
         self,
         root: Path,
         *,
-        uploads: Path | None = None,
+        uploads: Uploads | None = None,
         sizes: Sizes | None = None,
         quota: int | None = None,
         share: float = 1.0,
@@ -218,7 +218,7 @@ class Storage:
         self._parts: ChangeWatch[Path] = ChangeWatch()
         self._parts_due = 0.0
         published = self._own.with_name(f"{self._own.name}.reserved")
-        self.uploads = Uploads(uploads or self.root / "uploads", upload_seconds)
+        self.uploads = uploads or Uploads(self.root / "uploads", upload_seconds)
         self.space = Space(
             self.root,
             published,

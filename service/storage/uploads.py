@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO, ClassVar
 
 from service.problems import ProblemError
 from service.storage.change_watch import ChangeWatch
@@ -40,6 +41,7 @@ class StoredUpload:
         length: Number of bytes that it will have.
         offset: Number of bytes that it has, when it was looked up.
         changed_at: Time of its latest change.
+        parts: Number of its parts, if it is stored in parts.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class StoredUpload:
     length: int
     offset: int
     changed_at: datetime
+    parts: int = 0
 
     @property
     def id(self) -> str:
@@ -73,7 +76,11 @@ class UploadWriter:
     Attributes:
         offset: Number of bytes that are written.
         committed: Number of bytes that are on the disk for certain.
+        commit_bytes: Number of written bytes after which `commit` is due, so that they survive the process.
     """
+
+    commit_bytes = 16 << 20
+    _file: IO[bytes]
 
     def __init__(self, upload: StoredUpload) -> None:
         self.offset = self.committed = upload.offset
@@ -108,7 +115,12 @@ class Uploads:
     Args:
         folder: The folder, created if missing.
         seconds: Time without a change after which an upload is deleted.
+
+    Attributes:
+        is_copy: Whether this machine only has copies of what counts (`service.storage.objects.object_uploads`).
     """
+
+    is_copy: ClassVar[bool] = False
 
     def __init__(self, folder: Path, seconds: float) -> None:
         make_folder(folder)
@@ -135,12 +147,20 @@ class Uploads:
         write_durably(staged / "about.json", json.dumps({"owner": owner or "", "length": length}).encode())
         staged.rename(self._folder / name)
         sync_folder(self._folder)
+        self._check_number(name, owner, most)
+        return self.get(name, None)
+
+    def _check_number(self, name: str, owner: str | None, most: int) -> None:
+        """Delete the upload just added if the owner has too many with it.
+
+        Raises:
+            ProblemError: There are too many.
+        """
         if sum(upload.owner == (owner or "") for upload in self._all()) > most:
             self.delete(name)
             raise ProblemError(
                 "too-many-uploads", f"{most} uploads are waiting to become a job, which is the limit; delete one"
             )
-        return self.get(name, None)
 
     def get(self, upload_id: str, owner: str | None) -> StoredUpload:
         """Return an upload of this owner; None finds those of all owners.
@@ -170,12 +190,7 @@ class Uploads:
             except BlockingIOError:
                 raise ProblemError("upload-locked", "another request is writing to this upload; try again") from None
             current = self.get(upload.id, None)
-            if offset != current.offset:
-                raise ProblemError(
-                    "upload-offset-mismatch",
-                    f"Upload-Offset is {offset}; the upload has {current.offset} bytes",
-                    offset=current.offset,
-                )
+            check_offset(current, offset)
             writer = UploadWriter(current)
             try:
                 yield writer
@@ -183,6 +198,14 @@ class Uploads:
                 writer.close()
         finally:
             os.close(lock)
+
+    def fetch(self, upload: StoredUpload) -> None:
+        """Wait until the bytes of a complete upload are in a file of this machine, as they are in a folder.
+
+        Raises:
+            ProblemError: It was deleted.
+            StorageUnavailableError: They cannot be read at the moment.
+        """
 
     def delete(self, upload_id: str) -> None:
         """Delete an upload, if it is there."""
@@ -219,6 +242,20 @@ class Uploads:
         except FileNotFoundError:
             return None
         return StoredUpload(folder, about["owner"], about["length"], offset, datetime.fromtimestamp(changed, UTC))
+
+
+def check_offset(upload: StoredUpload, offset: int) -> None:
+    """Check where a request continues an upload.
+
+    Raises:
+        ProblemError: The upload continues elsewhere.
+    """
+    if offset != upload.offset:
+        raise ProblemError(
+            "upload-offset-mismatch",
+            f"Upload-Offset is {offset}; the upload has {upload.offset} bytes",
+            offset=upload.offset,
+        )
 
 
 def upload_not_found(upload_id: str) -> ProblemError:

@@ -151,6 +151,37 @@ def test_a_job_resumes_on_another_machine(cluster: Cluster, expected: list[bytes
     assert [name for name in cluster.objects(job_id) if name.startswith("2/") and name.endswith(".ndjson")]
 
 
+def test_an_upload_goes_through_several_api_processes(cluster: Cluster, expected: list[bytes]) -> None:
+    """Each chunk may reach another one; what the first has acknowledged survives it, and any of them makes the job."""
+    cluster.worker.behave()
+    content = cluster.clip.read_bytes()
+    tus = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream"}
+    half, database = len(content) // 2, f"sqlite:///{cluster.folder}/jobs.db"
+    with Machine("api", cluster.folder / "api-2", database, S3Server(cluster.proxy.port)) as second:
+        begun = httpx.post(
+            f"{second.address}/v1/uploads",
+            headers=tus | {"Upload-Length": str(len(content))},
+            content=content[:half],
+            timeout=120,
+        )
+        assert (begun.status_code, begun.headers["upload-offset"]) == (201, str(half)), begun.text
+    there = begun.headers["location"]
+    assert cluster.client.head(there).headers["upload-offset"] == str(half)
+    sent = cluster.client.patch(there, headers=tus | {"Upload-Offset": str(half)}, content=content[half:])
+    assert (sent.status_code, sent.headers["upload-offset"]) == (204, str(len(content))), sent.text
+    with Machine("api", cluster.folder / "api-3", database, S3Server(cluster.proxy.port)) as third:
+        address = f"{third.address}{there}"
+        assert httpx.get(f"{address}/video", timeout=120).json()["frames"] == FRAMES
+        form = {"upload": (None, there.rpartition("/")[2]), "mask": ("mask.png", cluster.mask.read_bytes())}
+        posted = httpx.post(f"{third.address}/v1/jobs", files=form, timeout=120)
+        assert posted.status_code == 202, posted.text
+    job_id = posted.json()["id"]
+    cluster.until(job_id, "succeeded")
+    assert cluster.client.get(f"/v1/jobs/{job_id}/masks").content.splitlines() == expected
+    assert cluster.client.head(there).status_code == 404
+    assert not list(cluster.store.open("keymask").entries("uploads/"))
+
+
 @pytest.mark.long
 def test_nothing_is_lost_while_the_store_is_away(cluster: Cluster, expected: list[bytes]) -> None:
     """Clients get 503 with Retry-After, the running job goes on and ends, its follower misses nothing."""

@@ -27,12 +27,12 @@ from service.http.routes.frames import (
     picture_response,
 )
 from service.http.schemas import UploadView, Video
-from service.http.streaming.form_video import complete
+from service.http.streaming import form_video
+from service.http.streaming.fetched import in_files_thread
 from service.http.streaming.frame_pictures import StoredVideo, WantedPicture, read_listed_frames
 from service.http.streaming.resumable_upload import CONTENT_TYPE, receive_part
 from service.jobs.types import JobVideo
 from service.problems import ProblemError
-from service.runtime.threads import in_thread
 from service.sandbox.frames import count_frames
 from service.sandbox.inspection import describe_video, probe_upload
 from service.storage.uploads import StoredUpload, upload_not_found
@@ -57,19 +57,21 @@ async def get_upload(
     Raises:
         ProblemError: There is none.
     """
-    return await in_thread(services.storage.uploads.get, upload_id, caller)
+    return await form_video.get_upload(services, upload_id, caller)
 
 
 UploadDep: TypeAlias = Annotated[StoredUpload, Depends(get_upload)]
 
 
-async def get_complete_upload(upload: UploadDep) -> StoredUpload:
-    """Return the upload of the path if it has arrived completely.
+async def get_complete_upload(
+    services: ServicesDep, caller: CallerDep, upload_id: Annotated[str, Path(description="Id of the upload.")]
+) -> StoredUpload:
+    """Return the upload of the path, with its bytes in a file, if it has arrived completely.
 
     Raises:
         ProblemError: It has not, or there is none.
     """
-    return complete(upload)
+    return await form_video.fetch_upload(services, upload_id, caller)
 
 
 CompleteDep: TypeAlias = Annotated[StoredUpload, Depends(get_complete_upload)]
@@ -132,10 +134,11 @@ async def create_upload(
         )
     with services.uploads.take(share_of(request, caller)):
         most = services.settings.max_kept_uploads
-        upload = await in_thread(services.storage.create_upload, caller, upload_length, most)
+        uploads, create = services.storage.uploads, services.storage.create_upload
+        upload = await in_files_thread(uploads, create, caller, upload_length, most)
         if request.headers.get("content-type", "").startswith(CONTENT_TYPE):
             await receive_part(services, request, upload, 0)
-            upload = await in_thread(services.storage.uploads.get, upload.id, caller)
+            upload = await form_video.get_upload(services, upload.id, caller)
     headers = {"Location": f"{root_of(request)}/v1/uploads/{upload.id}"}
     return _state(services, upload, 201, headers)
 
@@ -166,7 +169,7 @@ async def continue_upload(
     """Append the body. Bytes that arrived before a connection was lost count, so ask with `HEAD` where to continue."""
     with services.uploads.take(share_of(request, caller)):
         await receive_part(services, request, upload, upload_offset)
-    upload = await in_thread(services.storage.uploads.get, upload.id, caller)
+    upload = await form_video.get_upload(services, upload.id, caller)
     return Response(status_code=204, headers=_headers(services, upload))
 
 
@@ -179,7 +182,8 @@ async def continue_upload(
 )
 async def delete_upload(services: ServicesDep, upload: UploadDep) -> Response:
     """Delete the upload with its bytes. One that is left alone is deleted after `KEYMASK_UPLOAD_SECONDS`."""
-    await in_thread(services.storage.uploads.delete, upload.id)
+    uploads = services.storage.uploads
+    await in_files_thread(uploads, uploads.delete, upload.id)
     return Response(status_code=204, headers={"Tus-Resumable": TUS_VERSION})
 
 

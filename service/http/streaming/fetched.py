@@ -14,6 +14,7 @@ import anyio
 from service.runtime.threads import Args, Result, in_thread
 from service.storage.job_files import JobFiles
 from service.storage.mask_log_view import MaskLogView
+from service.storage.uploads import Uploads
 
 
 async def fetch_inputs(files: JobFiles) -> JobFiles:
@@ -40,9 +41,9 @@ async def fetch_masks(log: MaskLogView) -> MaskLogView:
 
 
 async def in_files_thread(
-    files: JobFiles, function: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs
+    files: JobFiles | Uploads, function: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs
 ) -> Result:
-    """Run a function that reads or stores files of a job, briefly unless they are in an object store."""
+    """Run a function that reads or stores files of a job or uploads, briefly unless they are in an object store."""
     if not files.is_copy:
         return await in_thread(function, *args, **kwargs)
     return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service.http.context import Services
 from service.http.multipart import Part
-from service.http.streaming.fetched import fetch_inputs
+from service.http.streaming.fetched import fetch_inputs, in_files_thread
 from service.jobs.types import is_job_id
 from service.problems import ProblemError
 from service.runtime.threads import in_thread
@@ -26,7 +26,7 @@ async def find_upload(services: Services, caller: str | None, parts: Mapping[str
     """
     if _given(parts, ("video", "upload", "url")) != "upload":
         return None
-    return complete(await in_thread(services.storage.uploads.get, _text(parts["upload"]), caller))
+    return await fetch_upload(services, _text(parts["upload"]), caller)
 
 
 async def find_video(services: Services, caller: str | None, parts: Mapping[str, Part], files: JobFiles) -> Path:
@@ -37,7 +37,7 @@ async def find_video(services: Services, caller: str | None, parts: Mapping[str,
     """
     kind = _given(parts, ("video", "upload", "job"))
     if kind == "upload":
-        return complete(await in_thread(services.storage.uploads.get, _text(parts["upload"]), caller)).video
+        return (await fetch_upload(services, _text(parts["upload"]), caller)).video
     if kind == "job":
         job_id = _text(parts["job"])
         if not is_job_id(job_id):
@@ -74,14 +74,28 @@ def _text(part: Part) -> str:
     return bytes(part.text).decode("utf-8", "replace").strip()
 
 
-def complete(upload: StoredUpload) -> StoredUpload:
-    """Return an upload that has arrived completely.
+async def get_upload(services: Services, upload_id: str, caller: str | None) -> StoredUpload:
+    """Return an upload of this caller.
 
     Raises:
-        ProblemError: It has not.
+        ProblemError: There is none.
     """
+    uploads = services.storage.uploads
+    return await in_files_thread(uploads, uploads.get, upload_id, caller)
+
+
+async def fetch_upload(services: Services, upload_id: str, caller: str | None) -> StoredUpload:
+    """Return an upload that has arrived completely, once its bytes are in its file.
+
+    Raises:
+        ProblemError: It has not, or there is none.
+    """
+    upload = await get_upload(services, upload_id, caller)
     if not upload.is_complete:
         raise ProblemError("upload-incomplete", f"{upload.offset} of the {upload.length} bytes have arrived")
+    uploads = services.storage.uploads
+    if uploads.is_copy:
+        await in_files_thread(uploads, uploads.fetch, upload)
     return upload
 
 

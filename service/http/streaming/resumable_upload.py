@@ -8,16 +8,14 @@ from contextlib import ExitStack
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import DISK_FULL, StorageFullError
+from service.errors import DISK_FULL, StorageFullError, StorageUnavailableError
 from service.http.context import Services
 from service.http.multipart import BLOCK, at_rate, drain
+from service.http.streaming.fetched import in_files_thread
 from service.problems import ProblemError
-from service.runtime.threads import in_thread
 from service.storage.uploads import StoredUpload, UploadWriter
 
 CONTENT_TYPE = "application/offset+octet-stream"
-_COMMIT_BYTES = 16 << 20
-"""Bytes after which the disk has them for certain, even if the process dies within the request."""
 
 
 async def receive_part(services: Services, request: Request, upload: StoredUpload, offset: int) -> int:
@@ -35,13 +33,14 @@ async def receive_part(services: Services, request: Request, upload: StoredUploa
     """
     _check_body(request, upload, offset)
     with ExitStack() as held:
-        writer = await in_thread(held.enter_context, services.storage.uploads.writing(upload, offset))
+        uploads = services.storage.uploads
+        writer = await in_files_thread(uploads, held.enter_context, uploads.writing(upload, offset))
         chunks = request.stream()
         try:
             await _append(services, at_rate(chunks, int(services.settings.min_upload_rate)), writer, upload.length)
         except ClientDisconnect:
             raise ProblemError("upload-interrupted", "the client closed the connection before the end") from None
-        except (ProblemError, StorageFullError):
+        except (ProblemError, StorageFullError, StorageUnavailableError):
             await drain(chunks)
             raise
         return writer.offset
@@ -70,7 +69,7 @@ async def _append(services: Services, chunks: AsyncIterator[bytes], writer: Uplo
             blocks.append(chunk)
             waiting += len(chunk)
             if waiting >= BLOCK:
-                is_due = writer.offset + waiting - writer.committed >= _COMMIT_BYTES
+                is_due = writer.offset + waiting - writer.committed >= writer.commit_bytes
                 block, blocks, waiting = blocks, [], 0
                 await anyio.to_thread.run_sync(_write, writer, block, is_due)
     finally:

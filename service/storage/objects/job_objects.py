@@ -30,12 +30,12 @@ _PARALLEL = 8
 class JobObjects:
     """The objects of all jobs.
 
-    Args:
+    Attributes:
         store: Where they are.
     """
 
     def __init__(self, store: ObjectStore) -> None:
-        self._store = store
+        self.store = store
 
     def put_inputs(self, job_id: str, folder: Path, copy_video_of: str | None = None) -> None:
         """Store all files of a folder as the inputs of a job.
@@ -49,11 +49,11 @@ class JobObjects:
         for path in sorted(folder.iterdir()):
             if copy_video_of is not None and path.name == "video":
                 about["video"] = self.inputs(copy_video_of)["video"]
-                self._store.copy(_key(copy_video_of, "video"), _key(job_id, "video"))
+                self.store.copy(_key(copy_video_of, "video"), _key(job_id, "video"))
                 continue
-            stored = self._store.put_file(_key(job_id, path.name), path)
+            stored = self.store.put_file(_key(job_id, path.name), path)
             about[path.name] = {"bytes": stored.size, "sha256": stored.sha256}
-        self._store.put(_key(job_id, INPUTS), json.dumps(about).encode())
+        self.store.put(_key(job_id, INPUTS), json.dumps(about).encode())
 
     def inputs(self, job_id: str) -> dict[str, dict[str, Any]]:
         """Return name -> size and digest of the inputs of a job.
@@ -61,7 +61,7 @@ class JobObjects:
         Raises:
             FileNotFoundError: The job has none, because it was deleted.
         """
-        found: dict[str, dict[str, Any]] = json.loads(self._store.read(_key(job_id, INPUTS)))
+        found: dict[str, dict[str, Any]] = json.loads(self.store.read(_key(job_id, INPUTS)))
         return found
 
     def fetch_input(
@@ -70,7 +70,7 @@ class JobObjects:
         """Copy an input to a file, which is whole when it gets its name."""
         part = part_of(target)
         try:
-            self._store.fetch(_key(job_id, name), part, sha256, on_block)
+            self.store.fetch(_key(job_id, name), part, sha256, on_block)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
@@ -81,7 +81,7 @@ class JobObjects:
         Raises:
             LostJobError: There is another one, so another process writes with this fence.
         """
-        if not self._store.create(_masks_key(job_id, fence, first), lines):
+        if not self.store.create(_masks_key(job_id, fence, first), lines):
             raise LostJobError(f"another process has written masks of job {job_id} with fence {fence}")
 
     def fetch_masks(self, job_id: str, fence: int, target: Path, start: int, end: int) -> None:
@@ -95,7 +95,7 @@ class JobObjects:
             end: Offset after the last byte that counts, where a part ends.
         """
         before = _masks_key(job_id, fence, start - 1) if start else None
-        listed = self._store.entries(_key(job_id, f"{fence}/"), before)
+        listed = self.store.entries(_key(job_id, f"{fence}/"), before)
         keys = [entry.key for entry in listed if entry.key.endswith(".ndjson") and _first_of(entry.key) < end]
         with (
             ThreadPoolExecutor(min(_PARALLEL, max(1, len(keys)))) as pool,
@@ -103,13 +103,13 @@ class JobObjects:
         ):
             file.seek(start)
             for batch in (keys[at : at + _PARALLEL] for at in range(0, len(keys), _PARALLEL)):
-                for key, lines in zip(batch, pool.map(self._store.read, batch), strict=True):
+                for key, lines in zip(batch, pool.map(self.store.read, batch), strict=True):
                     if _first_of(key) == file.tell():
                         file.write(lines)
 
     def put_state(self, job_id: str, fence: int, path: Path) -> None:
         """Store the resume state of an attempt in place of the one before."""
-        self._store.put_file(_state_key(job_id, fence), path)
+        self.store.put_file(_state_key(job_id, fence), path)
 
     def fetch_states(self, job_id: str, before: int, target: Callable[[int], Path]) -> None:
         """Copy the resume states of earlier attempts.
@@ -120,25 +120,25 @@ class JobObjects:
             target: Returns the file for the state of an attempt.
         """
         for fence in self._fences(job_id):
-            if fence < before and self._store.size(_state_key(job_id, fence)) is not None:
-                self._store.fetch(_state_key(job_id, fence), target(fence))
+            if fence < before and self.store.size(_state_key(job_id, fence)) is not None:
+                self.store.fetch(_state_key(job_id, fence), target(fence))
 
     def delete_states(self, job_id: str) -> None:
         """Delete all resume states of a job, and what only its attempts needed."""
         inputs = [name for name in self.inputs(job_id) if is_of_parent(name)]
-        self._store.delete(
+        self.store.delete(
             [_state_key(job_id, fence) for fence in self._fences(job_id)] + [_key(job_id, name) for name in inputs]
         )
 
     def put_result(self, job_id: str, name: str, path: Path, media_type: str) -> None:
         """Store a file as a result."""
         attributes = {"Content-Type": media_type, "Content-Disposition": f'attachment; filename="{job_id}-{name}"'}
-        self._store.put_file(_key(job_id, f"results/{name}"), path, attributes)
+        self.store.put_file(_key(job_id, f"results/{name}"), path, attributes)
 
     def fetch_result(self, job_id: str, name: str, path: Path) -> bool:
         """Copy a result to a file; return whether there is one."""
         try:
-            self._store.fetch(_key(job_id, f"results/{name}"), path)
+            self.store.fetch(_key(job_id, f"results/{name}"), path)
         except FileNotFoundError:
             return False
         return True
@@ -146,25 +146,25 @@ class JobObjects:
     def sign_result(self, job_id: str, name: str, seconds: float) -> str | None:
         """Return a URL of a result file that holds for a while; None if there is no file, or no such URL."""
         key = _key(job_id, f"results/{name}")
-        return None if self._store.size(key) is None else self._store.sign(key, seconds)
+        return None if self.store.size(key) is None else self.store.sign(key, seconds)
 
     def delete(self, job_id: str) -> None:
         """Delete all objects of a job."""
-        self._store.delete([entry.key for entry in self._store.entries(_key(job_id, ""))])
+        self.store.delete([entry.key for entry in self.store.entries(_key(job_id, ""))])
 
     def job_ids(self) -> list[str]:
         """Return the ids of all jobs that have objects."""
-        return self._store.folders("jobs/")
+        return self.store.folders("jobs/")
 
     def sizes(self, job_id: str | None = None) -> Counter[str]:
         """Return job id -> bytes of its objects, for one job or all."""
         found: Counter[str] = Counter()
-        for entry in self._store.entries("jobs/" if job_id is None else _key(job_id, "")):
+        for entry in self.store.entries("jobs/" if job_id is None else _key(job_id, "")):
             found[entry.key.split("/")[1]] += entry.size
         return found
 
     def _fences(self, job_id: str) -> Iterable[int]:
-        return [int(name) for name in self._store.folders(_key(job_id, "")) if name.isdecimal()]
+        return [int(name) for name in self.store.folders(_key(job_id, "")) if name.isdecimal()]
 
 
 def is_of_parent(name: str) -> bool:

@@ -1,8 +1,7 @@
 """The files of the service in an object store, with copies in a scratch folder of this process and its workers.
 
-FOLDER/scratch/<process>/       jobs, incoming: as `service.storage.job_files` describes
+FOLDER/scratch/<process>/       jobs, incoming, uploads: as `service.storage.job_files` describes
 FOLDER/scratch/<process>.lock   held while the process exists
-FOLDER/uploads/                 uploads in several requests, which stay on this machine until a job adopts them
 
 A process begins with an empty folder: nothing of it counts, and after a power cut nothing of it could be trusted.
 """
@@ -21,6 +20,7 @@ from service.storage.change_watch import ChangeWatch
 from service.storage.job_files import JobFiles, Storage
 from service.storage.objects.job_objects import JobObjects
 from service.storage.objects.object_sizes import ObjectSizes
+from service.storage.objects.object_uploads import ObjectUploads
 from service.storage.objects.scratch_files import ScratchFiles
 from vos.runtime.durable import make_folder
 from vos.runtime.process_lock import ProcessLock, is_locked
@@ -33,10 +33,10 @@ class ObjectStorage(Storage):
     """All files of the service. `Storage` documents the methods.
 
     Args:
-        folder: Folder of scratch folders and uploads.
+        folder: Folder of scratch folders.
         objects: The objects of jobs.
         root: Scratch folder of another process, for its workers; None makes one.
-        owners: As for `Storage`.
+        owners, upload_seconds: As for `Storage`.
         limits: Further arguments of `Storage`.
     """
 
@@ -47,15 +47,15 @@ class ObjectStorage(Storage):
         *,
         root: Path | None = None,
         owners: Callable[[Collection[str]], Mapping[str, str]] = lambda _: {},
+        upload_seconds: float = 86400.0,
         **limits: Any,
     ) -> None:
         self._objects = objects
         self._lock: ProcessLock | None = None
         self._unused: ChangeWatch[Path] = ChangeWatch()
-        uploads = None
-        if root is None:
-            uploads = folder.absolute() / "uploads"
-            root = self._make_root(folder.absolute() / "scratch")
+        root = root or self._make_root(folder.absolute() / "scratch")
+        uploads = ObjectUploads(objects.store, root.absolute() / "uploads", upload_seconds)
+        self._upload_copies = uploads.copies
         super().__init__(root, uploads=uploads, sizes=ObjectSizes(objects, owners), owners=owners, **limits)
 
     def _make_root(self, scratch: Path) -> Path:
@@ -107,7 +107,7 @@ class ObjectStorage(Storage):
     def trim(self) -> None:
         """Delete copies that nobody has used for a while."""
         used = {}
-        for folder in (self.job(name).folder for name in self._folders()):
+        for folder in (*(self.job(name).folder for name in self._folders()), *self._upload_copies()):
             with suppress(FileNotFoundError):
                 used[folder] = folder.stat().st_mtime_ns
         for folder, age in self._unused.observe(used).items():

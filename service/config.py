@@ -26,6 +26,8 @@ _OTHER_VARIABLES = {"KEYMASK_URL", "KEYMASK_API_KEY", "KEYMASK_SHARED_DIR"}
 """Variables that the Python client and the tests read."""
 _CREDENTIAL_FILES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
 """Variables with the path of a file that libraries of object stores read."""
+_TRACES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+"""Variables with the address of a collector of traces, which OpenTelemetry's library reads."""
 _LIBRARY_VARIABLES = (
     "HOME", "LANG", "LC_", "TZ", "TMPDIR", "XDG_CACHE_HOME", "LD_LIBRARY_PATH", "NUMBA_", "OMP_", "OPENBLAS_",
     "MALLOC_",
@@ -421,6 +423,11 @@ def library_environment() -> dict[str, str]:
 def credential_folders() -> list[Path]:
     """Return the folders of files that the libraries of object stores read credentials from, such as those of pods."""
     return [Path(os.environ[name]).parent for name in _CREDENTIAL_FILES if os.environ.get(name)]
+
+
+def traces_are_wanted() -> bool:
+    """Return whether the environment names a collector of traces."""
+    return any(os.environ.get(name) for name in _TRACES) and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
 
 
 def digest_of_key(key: str) -> str:

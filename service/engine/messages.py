@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from service.engine.types import EngineConfig
-from service.jobs.types import JobStatus
+from service.jobs.types import Job, JobStatus
 
 
 class Command(StrEnum):
@@ -58,6 +58,23 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptTrace:
+    """What the trace of a job says of an attempt that has ended.
+
+    Attributes:
+        job: The job, as it was claimed.
+        began_at: Time of the claim.
+        frames: Number of masks per source.
+        seconds: Seconds per stage.
+    """
+
+    job: Job
+    began_at: datetime
+    frames: Mapping[str, int]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The worker has finished a job or returned it.
 
@@ -65,11 +82,13 @@ class Ended:
         job_id: Id of the job.
         status: New status of the job, `QUEUED` if it was returned or will be tried again, None if it was lost.
         resumed: Whether this attempt resumed from stored masks.
+        trace: What is traced of the attempt, None if the job belongs to no trace.
     """
 
     job_id: str
     status: JobStatus | None
     resumed: bool
+    trace: AttemptTrace | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 from service.engine.lease import LeaseWatch
 from service.engine.messages import Command, Ended, Heartbeat
 from service.engine.steps import Steps
+from service.engine.tracing import trace_attempt, trace_release
 from service.engine.types import EngineConfig, EngineTotals, WorkerState, WorkerStatus
 from service.engine.upkeep.housekeeping import Housekeeping
 from service.engine.worker_process import WorkerProcess
@@ -202,6 +203,7 @@ class Supervisor:
                     self._jobs[str(message.status)] += message.status.finished
                     self._resumed += message.resumed
             if isinstance(message, Ended):
+                trace_attempt(message, worker.status)
                 self._tell_listener(message.job_id)
                 self._steps.run("measure", partial(self._store.measure_speed, message.job_id, self._config.model.name))
 
@@ -246,6 +248,7 @@ class Supervisor:
         if job is None:
             return
         _log.info("job released", extra={"job_id": job.id, "status": str(job.status), "why": str(why)})
+        trace_release(job, claim.worker, why)
         with self._lock:
             self._jobs[str(job.status)] += job.status.finished
         self._tell_listener(job.id)

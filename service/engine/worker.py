@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import cast
@@ -22,7 +22,7 @@ from service.engine.attempts.correction_run import CorrectionRun
 from service.engine.attempts.job_run import JobRun
 from service.engine.attempts.publishing import tolerate
 from service.engine.lease import Lease
-from service.engine.messages import Assignment, Ended, Heartbeat, NotReady, Ready
+from service.engine.messages import Assignment, AttemptTrace, Ended, Heartbeat, NotReady, Ready
 from service.engine.reporting import CanceledError, DrainedError, Inbox, Observer, retry_change
 from service.errors import (
     DISK_FULL,
@@ -41,7 +41,7 @@ from service.run.resume.state import delete_state
 from service.storage.correction_files import delete_parent_log
 from service.storage.open import open_storage
 from vos.runtime.durable import remove_parts
-from vos.types import Options
+from vos.types import Options, Stats
 
 _log = logging.getLogger(__name__)
 
@@ -127,6 +127,7 @@ class Worker:
 
     def _run_job(self, job: Job) -> None:
         _log.info("job started", extra={"job_id": job.id, "attempt": job.attempts})
+        began_at = datetime.now(UTC)
         ended: Job | None = None
         resumed = False
         with Lease(self._store, job, self._config.lease_seconds) as lease:
@@ -146,7 +147,8 @@ class Worker:
             _log.info("job ended", extra={"job_id": job.id, "status": str(ended.status), "resumed": resumed})
             if ended.status.finished:
                 self._delete_states(job)
-        self._inbox.send(Ended(job.id, None if ended is None else ended.status, resumed))
+        trace = None if job.traceparent is None else _trace(job, began_at, run.stats)
+        self._inbox.send(Ended(job.id, None if ended is None else ended.status, resumed, trace))
 
     def _segment(self, job: Job, run: Attempt) -> Callable[[], Job | None]:
         """Run a job; return the change of the job store that its end requires.
@@ -217,6 +219,11 @@ class Worker:
 def _import(path: str) -> ModelLoader:
     module, _, name = path.partition(":")
     return cast("ModelLoader", getattr(importlib.import_module(module), name))
+
+
+def _trace(job: Job, began_at: datetime, stats: Stats | None) -> AttemptTrace:
+    stats = stats or Stats({}, {})
+    return AttemptTrace(job, began_at, {str(s): n for s, n in stats.frames.items()}, dict(stats.seconds))
 
 
 def _count_cuda_devices() -> int:

@@ -23,6 +23,7 @@ from service.http.streaming.form_video import MAX_ID_BYTES, find_upload, link_vi
 from service.http.streaming.url_video import receive_url
 from service.jobs.types import Job, JobProgress, Webhook, new_job_id
 from service.net.input_urls import MAX_URL_BYTES
+from service.net.tracing import current_traceparent
 from service.net.webhooks import rules_of
 from service.problems import ProblemError
 from service.prompts.shapes import Shapes, frames_of, parse_shapes
@@ -271,7 +272,7 @@ def _create(services: Services, job: Job) -> tuple[Job, bool]:
     files stay in any case: the sweep removes them if no job appears.
     """
     try:
-        return services.store.create(job, services.queue_limits)
+        return services.store.create(replace(job, traceparent=current_traceparent()), services.queue_limits)
     except SQLAlchemyError:
         if not services.store.known([job.id]):
             raise

@@ -64,6 +64,7 @@ jobs = Table(
     Column("corrects", String(32)),
     Column("origin", String(32)),
     Column("webhook", Document(none_as_null=True)),
+    Column("traceparent", String(64)),
     UniqueConstraint("api_key_id", "idempotency_key"),
     Index("ix_jobs_status_id", "status", "id"),
     Index("ix_jobs_status_api_key_id_id", "status", "api_key_id", "id"),

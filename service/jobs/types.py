@@ -203,6 +203,7 @@ class Job:
         corrects: Id of the job whose masks this one corrects, which may be gone; None for a job with its own masks.
         origin: Id of the first job of the versions that this one is the latest of; None for a first job.
         webhook: Where its events are sent, None if nowhere.
+        traceparent: Trace that it belongs to, and the span of the request in it (W3C Trace Context); None without.
         unreadable: Attributes that could not be read from the database and have a substitute here.
     """
 
@@ -232,6 +233,7 @@ class Job:
     corrects: str | None = None
     origin: str | None = None
     webhook: Webhook | None = None
+    traceparent: str | None = None
     unreadable: tuple[str, ...] = ()
 
     @property

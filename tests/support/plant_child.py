@@ -20,19 +20,22 @@ def serve() -> None:
     from service.config import load_settings
     from service.http.app import create_app
     from service.http.server import listen, run_server
+    from service.net.tracing import tracing
     from service.runtime.logs import configure_logging
 
     settings = load_settings()
     configure_logging(settings.log_level)
     socket, address = listen(settings)
     print(json.dumps({"address": address}), flush=True)
-    run_server(create_app(settings), socket, settings)
+    with tracing():
+        run_server(create_app(settings), socket, settings)
 
 
 def work() -> None:
     """Run a host, which has one worker or starts the actors of a Ray cluster, until SIGTERM."""
     from service.config import load_settings
     from service.engine.open import engine_class, engine_config, open_store
+    from service.net.tracing import tracing
     from service.runtime.logs import configure_logging
 
     settings = load_settings()
@@ -44,9 +47,9 @@ def work() -> None:
     engine = engine_class(settings)(replace(config, housekeeping_seconds=1.0), store, storage)
     engine.start()
     print(json.dumps({"pid": os.getpid()}), flush=True)
-    while not stop.wait(0.1):
-        pass
-    engine.stop()
+    with tracing():
+        stop.wait()
+        engine.stop()
     storage.close()
     store.close()
 

@@ -45,6 +45,7 @@ def serve_command(
     from service.http.access.api_keys import ApiKeys  # noqa: PLC0415
     from service.http.app import create_app  # noqa: PLC0415
     from service.http.server import listen, run_server  # noqa: PLC0415
+    from service.net.tracing import tracing  # noqa: PLC0415
     from service.runtime.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
     from service.runtime.processes import keep_files_private  # noqa: PLC0415
 
@@ -58,7 +59,8 @@ def serve_command(
     console.print(f"keymask is listening on {address} (documentation: {address}/docs); stop it with Ctrl-C")
     console.print(f"API keys: {', '.join(keys.names) or 'not required'}")
     write_json({"address": address, "pid": os.getpid()}, json_file)
-    run_server(create_app(settings, make_engine=make_engine), socket, settings)
+    with tracing():
+        run_server(create_app(settings, make_engine=make_engine), socket, settings)
 
 
 def with_options(settings: Settings, given: Mapping[str, object]) -> Settings:

@@ -36,6 +36,7 @@ def worker_command(
     if not settings.device_list:
         raise UsageError("--devices is none: a worker needs at least one device")
     from service.engine.open import check_writable, open_engine  # noqa: PLC0415
+    from service.net.tracing import tracing  # noqa: PLC0415
     from service.runtime.logs import configure_logging  # noqa: PLC0415 - av and cv2 are not needed for --help
     from service.runtime.processes import keep_files_private  # noqa: PLC0415
 
@@ -45,7 +46,7 @@ def worker_command(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with open_engine(settings) as engine:
+    with tracing(), open_engine(settings) as engine:
         devices_here = [worker.device for worker in engine.workers()] or [f"Ray at {settings.ray_address}"]
         console = text_console(json_file)
         console.print(

@@ -13,6 +13,7 @@ from service.config import load_settings
 from service.engine.open import engine_config, open_store
 from service.engine.supervisor import Supervisor
 from service.engine.types import WorkerState
+from service.net.tracing import start_tracing, stop_tracing
 from service.runtime.logs import configure_logging
 
 
@@ -31,6 +32,7 @@ class WorkerActor:
         sys.modules["__main__"].__file__ = None
         settings = load_settings()
         configure_logging(settings.log_level)
+        start_tracing()
         self._store, self._storage = open_store(settings)
         config = replace(engine_config(settings), devices=(device,), loader=loader, caretaker=False)
         self._engine = Supervisor(config, self._store, self._storage)
@@ -45,3 +47,4 @@ class WorkerActor:
         self._engine.stop()
         self._storage.close()
         self._store.close()
+        stop_tracing()

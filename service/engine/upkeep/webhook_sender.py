@@ -16,6 +16,7 @@ from service.engine.steps import Steps
 from service.jobs.store import JobStore
 from service.jobs.types import Delivery, Job
 from service.net.address_guard import UrlRules
+from service.net.tracing import record
 from service.net.webhooks import body_of, post, rules_of, secret_of, sign
 
 _PAUSE_SECONDS = 1.0
@@ -88,8 +89,11 @@ class WebhookSender:
             return
         body = body_of(delivery.event, delivery.created_at, data_of(job))
         headers = sign(secret_of(self._secret, job.api_key_id), delivery.id, datetime.now(UTC), body)
+        began_at = datetime.now(UTC)
         answer, delivered, final = post(job.webhook.url, self._rules, headers, body)
         self._store.settle_delivery(delivery, answer, delivered=delivered, final=final)
+        about = {"keymask.job.id": job.id, "keymask.event": delivery.event, "keymask.answer": answer}
+        record("webhook", job.traceparent, (began_at, datetime.now(UTC)), about, failed=not delivered)
 
 
 def data_of(job: Job) -> dict[str, str | None]:

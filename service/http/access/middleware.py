@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import Any, cast
 
@@ -16,10 +17,12 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.config import PATH_PREFIX
 from service.http.context import Services
+from service.net.tracing import Attributes, Span, request_span
 from service.runtime.logs import REQUEST_LOG
 
 _log = logging.getLogger(REQUEST_LOG)
 _METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """A browser that shows an answer as a page loads and runs nothing from it."""
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}")
@@ -54,11 +57,13 @@ class RequestObserver:
                 add_security_headers(headers)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        parent = Headers(scope=scope).get("traceparent")
+        with structlog.contextvars.bound_contextvars(request_id=request_id), _traced(method, parent) as span:
             try:
                 await self._app(scope, receive, send_observed)
             finally:
                 _record(scope, method, status, headers_after, perf_counter() - started)
+                span.end_as(*_about(scope, method, status), failed=status >= 500)
 
 
 class HeadAsGet:
@@ -144,6 +149,22 @@ def _record(scope: Scope, method: str, status: int, headers_after: float, second
             **({"job_id": job_id} if job_id else {}),
         },
     )
+
+
+def _traced(method: str, parent: str | None) -> AbstractContextManager[Span]:
+    """Return the span of a request. What only reads is polled, so it is traced only as a part of its caller's trace."""
+    return nullcontext(Span()) if parent is None and method in _READS else request_span(parent)
+
+
+def _about(scope: Scope, method: str, status: int) -> tuple[str, Attributes]:
+    """Return the name of a request's span and its attributes, as OpenTelemetry calls them."""
+    method = method if method in _METHODS else "other"
+    route = getattr(scope.get("route"), "path", "none")
+    about: dict[str, str | int] = {"http.request.method": method, "http.route": route}
+    about["http.response.status_code"] = status
+    if job_id := scope.get("path_params", {}).get("job_id") or scope.get("state", {}).get("job_id"):
+        about["keymask.job.id"] = job_id
+    return f"{method} {route}", about
 
 
 def _level(route: str, status: int) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from service.errors import StorageFullError
 from service.http.context import ResultBuild, Services
 from service.http.streaming.fetched import fetch_inputs, fetch_masks
 from service.jobs.types import Job
+from service.net.tracing import record
 from service.runtime.threads import in_thread
 from service.sandbox.export import Notes, render, render_files
 from service.storage.job_files import JobFiles
@@ -102,6 +104,7 @@ async def read_growing(build: ResultBuild, path: Path) -> AsyncIterator[bytes]:
 
 async def _build(services: Services, job: Job, name: str, part: Path, caller: str | None) -> None:
     files = services.storage.job(job.id)
+    began_at, failed = datetime.now(UTC), True
     with services.storage.reserve(job.api_key_id) as space:
         try:
             log = await fetch_masks(MaskLogView((await fetch_inputs(files)), job.segments))
@@ -113,11 +116,14 @@ async def _build(services: Services, job: Job, name: str, part: Path, caller: st
                 notes = await _charge_growth(building, part, space)
             await anyio.to_thread.run_sync(_store, files, FORMATS[name], part, notes)
             await in_thread(space.keep, job.id)
+            failed = False
         except Exception:
             await in_thread(part.unlink, missing_ok=True)  # first, so that nobody begins to read it
             await in_thread(services.store.get, job.id, caller)  # if the job was deleted meanwhile, raise that instead
             raise
         finally:
+            about = {"keymask.job.id": job.id, "keymask.format": name}
+            record("result", job.traceparent, (began_at, datetime.now(UTC)), about, failed=failed)
             await in_thread(part.unlink, missing_ok=True)  # a killed process leaves its file
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -108,6 +108,28 @@ def migrate(engine: Engine) -> None:
     Raises:
         UsageError: The schema is that of a newer keymask.
     """
+    try:
+        _run_migrations(engine, command.upgrade, "head")
+    except CommandError as error:  # the revision in the database has no script here
+        raise UsageError(
+            f"the database has the schema of a newer keymask ({error}); run that version, or restore the backup "
+            "from before its first start"
+        ) from error
+
+
+def roll_back(engine: Engine, revision: str) -> None:
+    """Take the schema back to an earlier revision in one transaction; what only later ones store is lost.
+
+    Raises:
+        UsageError: There is no such revision, or it is not an earlier one.
+    """
+    try:
+        _run_migrations(engine, command.downgrade, revision)
+    except CommandError as error:
+        raise UsageError(f"the schema cannot go back to {revision!r:.40}: {error}") from None
+
+
+def _run_migrations(engine: Engine, run: Callable[[Config, str], None], revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with _alembic, _patient(engine) as patient, patient.begin() as connection:
@@ -119,13 +141,7 @@ def migrate(engine: Engine) -> None:
                 connection.exec_driver_sql(f"SET LOCAL {timeout} = {int(1000 * _MIGRATION_SECONDS)}")
             _lock(connection, _MIGRATION_LOCK)
         config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:  # the revision in the database has no script here
-            raise UsageError(
-                f"the database has the schema of a newer keymask ({error}); run that version, or restore the backup "
-                "from before its first start"
-            ) from error
+        run(config, revision)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from sqlalchemy import and_, delete, literal_column, not_, select, text, update
 
 from service.jobs.claims import Claims
 from service.jobs.database import migrate as migrate_schema
-from service.jobs.database import open_database
+from service.jobs.database import open_database, roll_back
 from service.jobs.fleet import Fleet
 from service.jobs.job_time import JobTimes
 from service.jobs.outbox import claim_delivery, settle_delivery
@@ -58,6 +58,14 @@ class JobStore(Requests, Claims, JobTimes, Fleet):
         """Return the version of the database's schema: the newest migration it has."""
         with self._engine.connect() as connection:
             return str(connection.scalar(text("SELECT version_num FROM alembic_version")))
+
+    def roll_back(self, version: str) -> None:
+        """Take the schema back to that of an earlier keymask, which no process of this one may use meanwhile.
+
+        Raises:
+            UsageError: There is no such version, or it is not an earlier one.
+        """
+        roll_back(self._engine, version)
 
     def expired(self, now: datetime) -> list[Job]:
         """Return the finished jobs whose `expires_at` is not after `now`."""

@@ -76,6 +76,21 @@ class PostgresServer:
             connection.exec_driver_sql("CREATE SCHEMA public")
         engine.dispose()
 
+    def dump(self) -> bytes:
+        """Return a backup of the database, while it is in use."""
+        command = [str(self._programs / "pg_dump"), "--format=custom", f"--dbname={self._address}"]
+        return subprocess.run([*self._as_user, *command], check=True, stdout=subprocess.PIPE, env=_LOCALE).stdout
+
+    def restore(self, backup: bytes) -> None:
+        """Load a backup into the database, in place of all that it has."""
+        self.empty()
+        command = [str(self._programs / "pg_restore"), "--clean", "--if-exists", f"--dbname={self._address}"]
+        subprocess.run([*self._as_user, *command], check=True, input=backup, env=_LOCALE)
+
+    @property
+    def _address(self) -> str:
+        return self.url.replace("+psycopg", "")
+
     def _signal(self, number: signal.Signals) -> None:
         """Send a signal to the server and all its children. The server first, so that it starts no more of them."""
         server = int((self._data / "postmaster.pid").read_text().split()[0])

@@ -14,11 +14,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import event, inspect
+from sqlalchemy import event, insert, inspect
 
 from service.errors import UsageError
 from service.jobs import database
-from service.jobs.schema import metadata
+from service.jobs.schema import jobs, metadata, row_of
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobStatus, LogSegment
 from service.runtime.threads import THREADS
@@ -63,6 +63,42 @@ def test_jobs_of_an_earlier_schema_keep_their_masks(database_url: str, new_job: 
     assert claimed is not None
     assert (claimed.id, claimed.fence) == (ids[1], 1)
     assert store.create(new_job())[0].segments == ()
+    store.close()
+
+
+def test_a_schema_is_taken_back_and_brought_up_again(database_url: str, new_job: NewJob) -> None:
+    """Jobs stay; what is no earlier version is refused and changes nothing."""
+    if database_url == "sqlite://":
+        pytest.skip("an in-memory database has no earlier version")
+    store = JobStore(database_url)
+    job, _ = store.create(new_job(status=JobStatus.SUCCEEDED, report={"frames": 12}))
+    newest = store.schema_version()
+    for unknown in ("9999", "nonsense"):
+        with pytest.raises(UsageError, match="cannot go back"):
+            store.roll_back(unknown)
+    store.roll_back("0006")
+    assert store.schema_version() == "0006"
+    store.close()
+    store = JobStore(database_url)
+    assert store.schema_version() == newest
+    assert store.get(job.id) == job
+    store.close()
+
+
+def test_the_version_before_works_on_the_schema_of_this_one(database_url: str, new_job: NewJob) -> None:
+    """It stores jobs without the newest columns, while processes are replaced one by one."""
+    if database_url == "sqlite://":
+        pytest.skip("an in-memory database has no earlier version")
+    store = JobStore(database_url)
+    store.roll_back(f"{int(store.schema_version()) - 1:04}")
+    with store._engine.connect() as connection:
+        known = {column["name"] for column in inspect(connection).get_columns("jobs")}
+    database.migrate(store._engine)
+    job = new_job()
+    with store._engine.begin() as connection:
+        row = {name: value for name, value in row_of(job).items() if name in known}
+        connection.execute(insert(jobs).values(row))
+    assert store.get(job.id) == job
     store.close()
 
 

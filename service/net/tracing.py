@@ -1,7 +1,7 @@
 """Traces of requests and their jobs by OpenTelemetry, if its standard variables name a collector.
 
-Without them, nothing is imported here and every function returns at once. The trace of a job goes through several processes;
-its row carries the `traceparent` (W3C Trace Context) of the request that posted it:
+Without them, nothing is imported here and every function returns at once. The trace of a job goes through several
+processes; its row carries the `traceparent` (W3C Trace Context) of the request that posted it:
 
 POST /v1/jobs            the request                         in the API process
 ├── queue                from the request to the first claim; in the process that supervises the worker

@@ -54,7 +54,7 @@ function ToCheck() {
           </ol>
         </>
       )}
-      <p class="hint">Fix a mask with the tools, then apply the correction: it travels from there.</p>
+      {state.versions.value.length < 2 && <p class="hint">Fix a mask with the tools, then apply the correction: it travels from there.</p>}
     </section>
   );
 }

@@ -122,18 +122,24 @@ class CorrectedFrame:
         return max(AGREEING_IOU, 1 - _REMAINING * changed), max(_LEAST_IOU_BEFORE, 1 - _REMAINING_BEFORE * changed)
 
     def _counts_more(self, number: int, new: FrameMask, stored: FrameMask) -> bool:
-        """Whether the new mask of an object counts more than the stored one, by the rule of `join`."""
+        """Whether the new mask of an object counts more than the stored one, by the rule of `join`.
+
+        Nearness alone decides nothing before the corrected frame: that the stored mask is wrong there says little about
+        the frames before it. So the new mask has to be as confident as the stored one, too.
+        """
         index, is_ahead = new.index, new.index > self.index
         limit = (self._after if is_ahead else self._before)[number]
         if limit is not None and (index >= limit if is_ahead else index <= limit):
             return False
         if limit is None or (is_ahead and not self._both):
             return True
-        score = new.scores.get(number, 0.0)
+        score, earlier = new.scores.get(number, 0.0), stored.scores.get(number, 0.0)
+        if not is_ahead and score < earlier:
+            return False
         if is_ahead and number in self.prompt.absent and score == 0:
             score = ABSENT_SCORE
         distance, other = abs(index - self.index), abs(limit - index)
-        return side_weight(score, distance, other) > side_weight(stored.scores.get(number, 0.0), other, distance)
+        return side_weight(score, distance, other) > side_weight(earlier, other, distance)
 
 
 def changes_of(corrected: CorrectedFrame, new: Iterator[FrameMask], stored: StoredMasks) -> Iterator[FrameMask]:

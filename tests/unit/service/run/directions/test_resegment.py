@@ -129,6 +129,22 @@ def test_a_small_correction_travels_as_a_large_one(rows: int, goes_on: bool) -> 
     stored.close()
 
 
+@pytest.mark.parametrize(("score", "replaced"), [(0.6, False), (0.8, True), (0.9, True)])
+def test_masks_before_give_way_only_to_masks_as_confident(score: float, replaced: bool) -> None:
+    """Nearness alone replaces masks after the corrected frame, and none before it."""
+    before, fixed = (np.zeros((64, 128), np.uint8) for _ in range(2))
+    before[:30], fixed[20:50] = 1, 1
+    masks = [FrameMask(i, i, i / 25, FrameType.P, MaskSource.PROPAGATED, before, {1: 0.8}) for i in range(13)]
+    given = Prompt(fixed, 10, source=MaskSource.CORRECTED)
+    stored = ChangedMasks(Stored(masks))
+    corrected = CorrectedFrame(given, {0: Prompt(before), 10: given}, stored, both=False)
+    earlier, later = (corrected.joined(replace(masks[i], labels=fixed, scores={1: score}), masks[i]) for i in (9, 11))
+    assert (earlier[0] is not None) == (not earlier[1]) == replaced
+    assert later[0] is not None
+    assert np.array_equal(later[0].labels, fixed)
+    stored.close()
+
+
 def test_the_next_prompt_ends_a_correction(clip: bytes) -> None:
     """Frames from the next prompt of the object on do not change; between two prompts nearness decides."""
     truth = true_masks(COUNT)

@@ -95,7 +95,7 @@ def gains(sequence: Sequence, options: RunOptions, most: int) -> list[Gain]:
 def similarities(masks: Mapping[int, FrameMask], sequence: Sequence, number: int) -> list[float]:
     """Return J of an object by frame."""
     return [
-        region_similarity(masks[index].labels == number, sequence.labels(index) == number)
+        float(region_similarity(masks[index].labels == number, sequence.labels(index) == number))
         for index in range(len(sequence.pictures))
     ]
 

@@ -15,6 +15,7 @@ Workers and sandboxes send nothing themselves, because they may open no sockets.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -29,7 +30,7 @@ Attributes: TypeAlias = Mapping[str, str | int | float | bool]
 _provider: Any = None
 _tracer: Any = None
 """That of the provider; None if nothing is traced."""
-_FLUSH_SECONDS = 3.0
+_SEND_SECONDS = 3.0
 
 
 class Span:
@@ -84,8 +85,10 @@ def stop_tracing() -> None:
     """Send what is not sent yet, for a short time, and stop."""
     global _tracer, _provider  # noqa: PLW0603
     if _tracer is not None:
-        _provider.force_flush(int(1000 * _FLUSH_SECONDS))
-        _provider.shutdown()
+        # The library waits for up to half a minute if the collector is away.
+        sending = threading.Thread(target=_provider.shutdown, name="keymask-traces", daemon=True)
+        sending.start()
+        sending.join(_SEND_SECONDS)
         _tracer = _provider = None
 
 

@@ -23,11 +23,10 @@ COPY = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).backup(sqlite3.connect
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_a_backup_of_a_running_service_is_restored(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backup_of_a_running_service_is_restored(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Finished jobs have masks and results, the running one goes on, and what is newer than the backup is swept."""
     old, new = tmp_path / "old", tmp_path / "new"
+    files = new / "service" / "files"
     database, back_up, restore = _sqlite(old, new) if kind == "sqlite" else _postgres(request)
     behave(old)
     with Plant(old, database(old), hosts=1) as plant:
@@ -40,8 +39,8 @@ def test_a_backup_of_a_running_service_is_restored(
         wait_for(lambda: _get(api, running)["progress"]["done"] > 3)
         back_up()
         newer = _post(plant, api)
-        shutil.copytree(plant.files, new / "service" / "files")
-    assert (new / "service" / "files" / "jobs" / newer).is_dir()
+        shutil.copytree(old / "service" / "files", files)
+    assert (files / "jobs" / newer).is_dir()
     behave(new)
     restore()
     with Plant(new, database(new), hosts=1) as plant:
@@ -51,8 +50,8 @@ def test_a_backup_of_a_running_service_is_restored(
         assert _read(api, f"{running}/masks") == masks
         assert masks.count(b"\n") == FRAMES
         assert httpx.get(f"{api.url}/v1/jobs/{newer}").status_code == 404
-        wait_for(lambda: not (plant.files / "jobs" / newer).exists(), 60)
-        assert {path.name for path in (plant.files / "jobs").iterdir()} == {done, running}
+        wait_for(lambda: not (files / "jobs" / newer).exists(), 60)
+        assert {path.name for path in (files / "jobs").iterdir()} == {done, running}
 
 
 def _sqlite(old: Path, new: Path) -> tuple[Callable[[Path], str], Callable[[], None], Callable[[], None]]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,14 @@ from typing import Any
 import httpx
 import pytest
 
+from service.engine.tracing import trace_release
 from service.engine.upkeep import webhook_sender
 from service.engine.upkeep.webhook_sender import WebhookSender
+from service.jobs.claims import Release
 from service.jobs.store import JobStore
+from service.jobs.types import Job, JobVideo
 from service.net import tracing
+from service.run.options import JobOptions
 from tests.support.fakes import behave
 from tests.support.paths import ROOT
 from tests.support.plant import FRAMES, Plant
@@ -156,6 +163,29 @@ def test_a_missing_extra_is_one_warning(monkeypatch: pytest.MonkeyPatch, caplog:
     with tracing.tracing():
         assert tracing.current_traceparent() is None
     assert "pip install 'keymask-server[otel]'" in caplog.text
+
+
+def test_a_collector_that_is_away_delays_the_end_of_the_process_only_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for its spans any longer than a few seconds."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    tracing.start_tracing()
+    with tracing.request_span(CALLER):
+        pass
+    began = time.monotonic()
+    tracing.stop_tracing()
+    assert time.monotonic() - began < 10
+
+
+def test_a_worker_that_dies_is_an_error_in_the_trace(spans: Any) -> None:
+    """One that returns its job is none; a job without a trace adds nothing."""
+    video = JobVideo("h264", 64, 48, 25.0, 12, 0.48, 0)
+    job = Job("0" * 32, JobOptions(), video, "", datetime.now(UTC), traceparent=CALLER)
+    for why in (Release.DIED, Release.RETURNED):
+        trace_release(job, "worker", why)
+    trace_release(replace(job, traceparent=None), "worker", Release.DIED)
+    died, returned = spans()
+    assert (died.name, died.status.is_ok, returned.status.is_ok) == ("release", False, True)
+    assert f"{died.parent.span_id:016x}" == CALLER.split("-")[2]
 
 
 def test_the_trace_of_a_job_is_stored(tmp_path: Path, spans: Any) -> None:

@@ -132,8 +132,9 @@ def measure(arguments: argparse.Namespace) -> list[Gain]:
             sequences += find_sequences(as_davis(arguments.data.parent / "multi", Path(folder)))
         found: list[Gain] = []
         for sequence in sequences:
-            found += gains(sequence, options, arguments.objects)
-            print(*found[-arguments.objects :], sep="\n", flush=True)
+            new = gains(sequence, options, arguments.objects)
+            print(*new, sep="\n", flush=True)
+            found += new
     return found
 
 

@@ -1,6 +1,6 @@
-"""How well `needs_review` finds bad masks: precision and recall of its frames against a true J below 0.6.
+"""How well `needs_review` finds bad masks: precision and recall of its frames against a low true J.
 
-`python -m benchmarks.accuracy.review --data DAVIS_ROOT [--side 480] [--cuts]`
+`python -m benchmarks.accuracy.review --data DAVIS_ROOT [--side 480] [--bad 0.6] [--cuts]`
 
 With `--cuts`, clips that cut from each sequence to the next one and back (A-B-A, 16 frames each); in B any mask is bad.
 """
@@ -22,7 +22,6 @@ from vos.evaluation.davis import Sequence, find_sequences
 from vos.evaluation.evaluate import read_picture
 from vos.evaluation.metrics import region_similarity
 
-BAD = 0.6
 PART = 16
 """Frames per part of a clip with cuts."""
 
@@ -39,14 +38,14 @@ def clips(sequences: list[Sequence], *, cuts: bool) -> Iterator[tuple[str, bytes
         yield first.name, encode(iter(pictures), Encoder()), truth
 
 
-def judge(video: bytes, truth: list[UInt8Array], options: RunOptions) -> tuple[list[bool], list[bool]]:
-    """Return per frame after the prompt whether its mask is bad, and whether it is in `needs_review`."""
+def judge(video: bytes, truth: list[UInt8Array], options: RunOptions, least: float) -> tuple[list[bool], list[bool]]:
+    """Return per frame after the prompt whether J of its mask is below `least`, and whether it is in `needs_review`."""
     bad = []
     with segment(video, truth[0], options) as run:
         for mask in run:
             run.add_to_review(mask.index, mask.source, facts_of(mask))
             true = truth[mask.index]
-            bad.append(min(region_similarity(mask.labels == i, true == i) for i in mask.scores) < BAD)
+            bad.append(min(region_similarity(mask.labels == i, true == i) for i in mask.scores) < least)
         ranges = run.review
     listed = {index for item in ranges for index in range(item.first, item.end)}
     return bad[1:], [index in listed for index in range(1, len(truth))]
@@ -65,13 +64,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--side", default="480")
+    parser.add_argument("--bad", type=float, default=0.6, help="J below which a mask is bad")
     parser.add_argument("--cuts", action="store_true")
     arguments = parser.parse_args()
     options = RunOptions.checked(analysis_side=arguments.side, device="cpu")
     all_bad: list[bool] = []
     all_listed: list[bool] = []
     for name, video, truth in clips(find_sequences(arguments.data), cuts=arguments.cuts):
-        bad, listed = judge(video, truth, options)
+        bad, listed = judge(video, truth, options, arguments.bad)
         print(line(name, bad, listed), flush=True)
         all_bad += bad
         all_listed += listed

@@ -16,8 +16,8 @@ import numpy as np
 from codec.types import VideoInfo
 from vos.types import GIVEN, FrameMask, MaskSource
 
-UNCERTAIN_SCORE = 0.7
-"""Confidence below which a mask is uncertain."""
+UNCERTAIN_SCORE = 0.8
+"""Confidence below which a mask is uncertain; docs/accuracy.md says what it finds."""
 AREA_RATIO = 1.6
 """Ratio of an object's area to that of the frames before, or the inverse, that is a jump."""
 FAR_FROM_KEY = 16

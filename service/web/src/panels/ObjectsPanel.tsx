@@ -57,7 +57,7 @@ function ObjectRow({ object }: { object: ObjectInfo }) {
         onChange={(event) => changeObject(object.id, { label: event.currentTarget.value.trim() || `Object ${object.id}` })}
       />
       {score >= 0 && (
-        <span class={`score ${score < 0.7 ? "low" : ""}`} title="Confidence in this frame">
+        <span class={`score ${score < 0.8 ? "low" : ""}`} title="Confidence in this frame">
           {Math.round(score * 100)}
           <span class="unseen"> percent sure</span>
         </span>

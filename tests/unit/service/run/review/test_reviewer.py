@@ -41,6 +41,7 @@ def review(*frames: ObjectFacts, source: MaskSource = MaskSource.KEY) -> Reviewe
     [
         (ObjectFacts(0.0, False, 0.0), Reason.LOST),
         (ObjectFacts(0.1, False, 0.5), Reason.UNCERTAIN),
+        (ObjectFacts(0.1, False, 0.78), Reason.UNCERTAIN),
         (ObjectFacts(0.3, False, 0.97), Reason.AREA),
         (ObjectFacts(0.04, False, 0.97), Reason.AREA),
         (ObjectFacts(0.1, True, 0.97), Reason.BORDER),

@@ -31,7 +31,7 @@ class RayFaults:
 
     def faults(self) -> WeightedFaults:
         """Return all faults."""
-        return ((6, self.kill_actor), (4, self.kill_node), (2, self.kill_head))
+        return ((14, self.kill_actor), (8, self.kill_node), (4, self.kill_head))
 
     def kill_actor(self) -> FollowUp | None:
         """Kill the process of an actor, whose worker ends with it; Ray restarts it."""

@@ -146,6 +146,7 @@ def main() -> None:
     arguments: argparse.Namespace = options.parse_args()
     found = measure(arguments)
     report = Report("correction_gain", arguments)
+    size = f"; pictures of at most {arguments.max_side} pixels" if arguments.max_side else ""
     report.details = {"corrections": [asdict(gain) for gain in found]}
     for side in ("after", "before"):
         pairs: list[tuple[float, float]] = [getattr(gain, side) for gain in found]
@@ -153,7 +154,7 @@ def main() -> None:
         note = (
             f"mean of {len(pairs)} corrections: {total['with']:.1f} against {total['without']:.1f}, "
             f"{total['gain']:+.1f} +- {total['standard_error']:.1f}; each of the frame with the object's lowest J in "
-            "the middle half"
+            f"the middle half{size}"
         )
         question = f"J that a correction gains on the {AROUND} frames {side} it"
         gained = Spread.of((100 * (new - old) for old, new in pairs), digits=2)

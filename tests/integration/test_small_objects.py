@@ -15,7 +15,7 @@ from vos.segmenter import Segmenter
 from vos.types import Options, Prompt
 from vos.weights.load import load_network, load_refiner
 
-FRAMES = 10
+FRAMES = 7
 
 
 @pytest.fixture(scope="module")

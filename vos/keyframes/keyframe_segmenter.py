@@ -22,7 +22,7 @@ from codec.types import STRIDE, CompressedFrame
 from vos.keyframes.base_network import BaseNetwork, BaseSession, VideoSetup, merge_given
 from vos.keyframes.memory_bank import MemoryBank
 from vos.keyframes.window import Window, WindowChoice
-from vos.masks.geometry import PaddedSize, rgb_to_tensor, to_grid
+from vos.masks.geometry import PaddedSize, rgb_to_tensor
 from vos.modeling.aggregate import ABSENT_LOGIT, soft_aggregate
 from vos.modeling.network import Features, FramePrediction, Memory, VOSNetwork
 from vos.modeling.presence import match_distance
@@ -138,7 +138,6 @@ class KeyframeSegmenter(BaseSession[SeenFeatures]):
         if 0 < known < self._objects:
             self._memory = MemoryBank(self._options.memory_frames, self._options.memory_spacing)
         self._add(index, features, merged, permanent=True)
-        self._windows.expect(to_grid(self.size.crop(merged)))
         return merged
 
     def capture(self) -> Mapping[str, npt.NDArray[Any]]:
@@ -160,6 +159,7 @@ class KeyframeSegmenter(BaseSession[SeenFeatures]):
         with self._timer.stage("memorize"):
             self._memory.add(index, self._start_memorizing(features, masks), permanent=permanent)
         self._windows.memorize(index, features.window, self._memory.layout.indices)
+        self._windows.expect(masks)
 
     def _start_memorizing(self, features: SeenFeatures, masks: Tensor) -> Callable[[], Memory]:
         """Return a function that waits for the memory entry."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional as F
 
-from vos.masks.geometry import PaddedSize
+from vos.masks.geometry import PaddedSize, to_grid
 from vos.refinement.region import Span, object_bounds
 
 LEAST_SIDE = 640
@@ -81,8 +81,11 @@ class WindowChoice:
     """
 
     def __init__(self, size: PaddedSize, stride: int, narrows: bool) -> None:
-        self._size, self._stride, self._narrows = size, stride, narrows
+        self._size, self._stride = size, stride
         self.whole = Window(0, 0, size.padded_height, size.padded_width)
+        self._most_pixels = MOST_SHARE * size.padded_height * size.padded_width
+        least = min(LEAST_SIDE, size.padded_height) * min(LEAST_SIDE, size.padded_width)
+        self._narrows = narrows and least <= self._most_pixels
         self._around = self.whole
         self._since_whole = 0
         self._memorized: dict[int, Window] = {}
@@ -104,9 +107,10 @@ class WindowChoice:
         self._since_whole = 0 if chosen == self.whole else self._since_whole + 1
         return chosen
 
-    def expect(self, soft: Tensor) -> None:
-        """Expect the objects of the next key frame where soft masks [K, rows, columns] have them."""
-        self._around = self._around_objects(soft)
+    def expect(self, masks: Tensor) -> None:
+        """Expect the objects of the next key frame where those of this one are, [K, padded_height, padded_width]."""
+        if self._narrows:
+            self._around = self._around_objects(to_grid(self._size.crop(masks)))
 
     def memorize(self, index: int, window: Window, held: tuple[int, ...]) -> None:
         """Note the window of a memorized frame, and forget those of frames that are no longer held."""
@@ -143,7 +147,7 @@ class WindowChoice:
         rows = _with_margin(bounds[0], self._size.top, self.whole.height)
         columns = _with_margin(bounds[1], self._size.left, self.whole.width)
         height, width = _side(rows, self.whole.height), _side(columns, self.whole.width)
-        if height * width > MOST_SHARE * self.whole.height * self.whole.width:
+        if height * width > self._most_pixels:
             return self.whole
         latest = self._around
         if (latest.height, latest.width) == (height, width) and latest.holds(rows, columns):

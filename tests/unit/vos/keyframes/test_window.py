@@ -94,6 +94,16 @@ def test_what_is_expected_is_what_is_chosen() -> None:
         assert seen.choose(soft) == expected
 
 
+def test_the_masks_of_a_whole_picture_tell_where_the_next_window_is() -> None:
+    """After a prompt frame, or when a lost object is found, the next key frame is expected around the objects."""
+    seen, soft = choice(), soft_boxes(FULL_HD, (500, 900, 24, 24))
+    assert seen.choose(None) == seen.expected == seen.whole
+    masks = torch.zeros(1, 1088, 1920)
+    masks[0, 504:528, 900:924] = 1
+    seen.expect(masks)
+    assert seen.expected == seen.choose(soft) != seen.whole
+
+
 def test_the_choice_continues_from_a_captured_state() -> None:
     """After every key frame, a choice with the captured state chooses and remembers what the other one does."""
     seen, resumed = choice(), choice()

@@ -118,6 +118,9 @@ def test_a_job_of_machines_without_a_shared_folder(cluster: Cluster, expected: l
     with zipfile.ZipFile(io.BytesIO(result.content)) as archive:
         assert len([name for name in archive.namelist() if name.endswith(".png")]) == FRAMES
     assert "results/masks.zip" in cluster.objects(job_id)
+    notes = cluster.client.get(f"/v1/jobs/{job_id}/result/notes", params={"format": "matte"})
+    assert notes.json() == {"notes": []}
+    assert {"results/matte.mp4", "results/matte.mp4.notes.json"} <= set(cluster.objects(job_id))
     events = cluster.client.get(f"/v1/jobs/{job_id}/events").text
     assert events.count("event: frame") == FRAMES
 

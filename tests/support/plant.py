@@ -6,12 +6,12 @@ there may be a Ray cluster.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,8 +112,6 @@ class Plant:
         self.mask = write_mask(home / "mask.png").read_bytes()
         self.apis = [self._begin("api", number) for number in range(2)]
         self.hosts = [self._begin("host", number) for number in range(hosts)]
-        for api in self.apis:
-            wait_for(lambda api=api: answers(api))  # type: ignore[misc]
 
     def __enter__(self) -> Plant:
         return self
@@ -152,8 +150,6 @@ class Plant:
         member.process.wait(60)
         _close(member)
         self._start(member)
-        if member.port:
-            wait_for(lambda: answers(member), 60)
 
     def _begin(self, kind: str, number: int) -> Member:
         member = Member(f"{kind}-{number}", _free_port() if kind == "api" else 0)
@@ -161,7 +157,23 @@ class Plant:
         return member
 
     def _start(self, member: Member) -> None:
-        """Start the process and wait until it says that it is up."""
+        """Start the process; if it ends while the database is away, start it again, as a container would be.
+
+        Raises:
+            AssertionError: It did not start within two minutes.
+        """
+        end = time.monotonic() + 120
+        while not self._launch(member):
+            assert time.monotonic() < end, (
+                f"{member.name} did not start; its log ends with {self.log.read_text()[-2000:]}"
+            )
+            member.process.kill()
+            member.process.wait()
+            _close(member)
+            time.sleep(0.5)
+
+    def _launch(self, member: Member) -> bool:
+        """Start the process; return whether it says that it is up, and an API process answers."""
         own = {"PORT": str(member.port), "DEVICES": "none" if member.port else "cpu"}
         if self._objects is not None:
             own["STORAGE_DIR"] = str(self.home / member.name)
@@ -176,9 +188,11 @@ class Plant:
                 command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
         assert member.process.stdout is not None
-        line = member.process.stdout.readline()
-        assert line, f"{member.name} did not start; its log ends with {self.log.read_text()[-2000:]}"
-        json.loads(line)
+        if not member.process.stdout.readline():
+            return False
+        if member.port:
+            wait_for(lambda: answers(member) or member.process.poll() is not None, 60)
+        return member.process.poll() is None
 
 
 def _children_of(process: int) -> list[int]:

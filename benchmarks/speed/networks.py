@@ -20,6 +20,8 @@ def main() -> None:
     """Measure and write networks.json."""
     options = parser(__doc__)
     options.add_argument("--models", nargs="+", default=MODELS)
+    options.add_argument("--frames", type=int, default=19, help="frames of the clip")
+    options.add_argument("--rounds", type=int, default=2, help="times that each method runs")
     options.add_argument("--device", default="auto")
     options.add_argument("--precision", default="auto")
     arguments: argparse.Namespace = options.parse_args()
@@ -31,7 +33,7 @@ def main() -> None:
         report.details = earlier["details"]
         measured = {model: [row for row in map(_row, earlier["rows"]) if _is_of(row, model)] for model in MODELS}
     for model in arguments.models:
-        details, seconds = measure(model, arguments, frames=19, rounds=2)
+        details, seconds = measure(model, arguments, arguments.frames, arguments.rounds)
         report.details[model] = {**details, "environment": environment()}
         measured[model] = rows(model, seconds)
         report.rows = [row for model in MODELS for row in measured.get(model, [])]

@@ -154,6 +154,7 @@ def test_a_job_resumes_on_another_machine(cluster: Cluster, expected: list[bytes
     assert [name for name in cluster.objects(job_id) if name.startswith("2/") and name.endswith(".ndjson")]
 
 
+@pytest.mark.long
 def test_an_upload_goes_through_several_api_processes(cluster: Cluster, expected: list[bytes]) -> None:
     """Each chunk may reach another one; what the first has acknowledged survives it, and any of them makes the job."""
     cluster.worker.behave()

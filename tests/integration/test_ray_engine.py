@@ -49,6 +49,7 @@ def ray_site(site: Site, nodes: int) -> Iterator[tuple[RayNodes, RayEngine]]:
         engine.stop()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_an_actor_that_is_killed_loses_no_job(site: Site) -> None:
     """Ray restarts it, the job resumes, and its masks are those of an undisturbed run."""

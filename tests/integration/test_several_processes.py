@@ -55,6 +55,7 @@ def test_any_api_process_follows_and_stops_jobs_of_a_worker_elsewhere(plant: Pla
     assert _get(here, waiting)["status"] == "canceled"
 
 
+@pytest.mark.long
 def test_one_api_process_makes_a_job_and_another_serves_it_without_a_shared_folder(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:

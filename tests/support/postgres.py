@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -97,7 +98,8 @@ class PostgresServer:
         os.kill(server, number)
         for task in Path(f"/proc/{server}/task").iterdir():
             for child in (task / "children").read_text().split():
-                os.kill(int(child), number)
+                with suppress(ProcessLookupError):  # it has ended meanwhile
+                    os.kill(int(child), number)
 
     def _leave_root(self) -> None:
         """Run the programs as another user, who may read neither the environment nor the tests' folders: copy them."""

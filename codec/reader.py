@@ -147,8 +147,11 @@ class VideoReader:
             BrokenStreamError: Decoding stopped early. All frames before the break have been yielded.
         """
         if self._frames is None:
-            frames = map(self._analyzer.analyze, self._pictures)
-            self._frames = Prefetch((frame for frame in frames if frame.index >= self._begin), _FRAME_QUEUE_SIZE)
+            frames, begin = (
+                map(self._analyzer.analyze, self._pictures),
+                self._begin,
+            )  # a thread must not hold the reader
+            self._frames = Prefetch((frame for frame in frames if frame.index >= begin), _FRAME_QUEUE_SIZE)
         return self._frames
 
     @property

@@ -31,7 +31,7 @@ def is_locked(path: Path) -> bool:
     """Return whether the process that locked this file is alive: yes if it cannot be told, no if there is no file."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         return True

@@ -147,10 +147,8 @@ class VideoReader:
             BrokenStreamError: Decoding stopped early. All frames before the break have been yielded.
         """
         if self._frames is None:
-            frames, begin = (
-                map(self._analyzer.analyze, self._pictures),
-                self._begin,
-            )  # a thread must not hold the reader
+            frames = map(self._analyzer.analyze, self._pictures)
+            begin = self._begin  # not `self` in the generator: its thread would keep the reader from being dropped
             self._frames = Prefetch((frame for frame in frames if frame.index >= begin), _FRAME_QUEUE_SIZE)
         return self._frames
 

@@ -155,6 +155,14 @@ def unchanged_files(report: Mapping[str, Any]) -> list[Path]:
     return [path for path, entry in paths if path.is_file() and _described(path) == entry]
 
 
+def results_of_another_run(place: object) -> UsageError:
+    """Return the error for results that a run cannot continue."""
+    return UsageError(
+        f"{place} has results of another video, mask or other options, which cannot be continued: "
+        "choose another place, or replace them with --force"
+    )
+
+
 def look_of(options: JobOptions) -> Look:
     """Return how the overlay is drawn."""
     return Look(options.opacity, {i: parse_hex(color) for i, color in (options.colors or {}).items()})

@@ -18,7 +18,7 @@ from service.prompts.read_prompt import ReadPrompt
 from service.prompts.shapes import Shapes
 from service.run.model_loader import ModelLoader, load_model
 from service.run.options import RunOptions
-from service.run.outputs import Outputs, material_of
+from service.run.outputs import Outputs, material_of, results_of_another_run
 from service.run.report import Report
 from service.run.resume.fingerprint import digest_of, fingerprint_of_report
 from service.run.resume.unfinished_run import ResumableRun, UnfinishedRun
@@ -160,10 +160,7 @@ def _continues(request: RunRequest, fingerprint: str, unfinished: UnfinishedRun)
         return False
     earlier = unfinished.fingerprint or fingerprint_of_report(request.outputs.report)
     if earlier not in (None, fingerprint) and not request.force:
-        raise UsageError(
-            f"{request.outputs.folder} has results of another video, mask or other options, which cannot be continued: "
-            "choose another place, or replace them with --force"
-        )
+        raise results_of_another_run(request.outputs.folder)
     return earlier is not None
 
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -19,13 +18,11 @@ import pytest
 from service.engine.attempts.publishing import Publisher
 from service.errors import LostJobError, RunError, StorageFullError, StorageUnavailableError, UsageError
 from service.jobs.types import LogSegment, new_job_id
-from service.problems import ProblemError
 from service.storage.job_files import JobFiles, Storage
 from service.storage.mask_log import MaskLog, settle
 from service.storage.mask_log_view import BLOCK, LongLine, MaskLogView
-from service.storage.objects import object_uploads
 from service.storage.objects.object_store import ObjectStore, open_object_store
-from tests.support.object_stores import S3Server, Storages, s3_server, storages
+from tests.support.object_stores import S3Server, Storages, storages
 from tests.support.paths import ROOT
 
 VIDEO = secrets.token_bytes(300_000)
@@ -44,29 +41,6 @@ def closing_at_end(made: Storages) -> Storages:
     """Close storages at the end of the test."""
     _opened.append(made)
     return made
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[S3Server]:
-    """Run one S3 server for all tests."""
-    with s3_server() as running:
-        yield running
-
-
-@pytest.fixture(params=["folder", "memory", "local", "s3"])
-def kinds(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storages]:
-    """A storage of each kind, empty."""
-    kind: str = request.param
-    with closing(storages(kind, tmp_path, request.getfixturevalue("server") if kind == "s3" else None)) as made:
-        yield made
-
-
-@pytest.fixture(params=["memory", "local", "s3"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storages]:
-    """An object store of each kind, empty."""
-    kind: str = request.param
-    with closing(storages(kind, tmp_path, request.getfixturevalue("server") if kind == "s3" else None)) as made:
-        yield made
 
 
 def submit(storage: Storage, video: bytes = VIDEO, job_id: str | None = None) -> str:
@@ -357,99 +331,6 @@ def test_a_correction_shares_the_video(kinds: Storages) -> None:
     found.fetch()
     assert found.video.read_bytes() == VIDEO
     assert found.prompts.read_text(encoding="utf-8") == "{}"
-
-
-def test_an_upload_continues_on_another_machine(kinds: Storages) -> None:
-    """Each machine sees what the other stored, what was not committed does not count, and a deleted upload is gone."""
-    here, there = kinds.machine("here"), kinds.machine("there")
-    content = os.urandom(30)
-    begun = here.create_upload("key", 30, 10)
-    with here.uploads.writing(begun, 0) as writer:
-        writer.write([content[:4], content[4:10]])
-        writer.commit()
-        writer.write([b"lost"])
-    found = there.uploads.get(begun.id, "key")
-    assert (found.offset, found.length, found.is_complete) == (10, 30, False)
-    with pytest.raises(ProblemError) as refused, there.uploads.writing(found, 14):
-        pass
-    assert refused.value.members == {"offset": 10}
-    for start in (10, 20):
-        with there.uploads.writing(found, start) as writer:
-            writer.write([content[start : start + 10]])
-            writer.commit()
-    complete = here.uploads.get(begun.id, "key")
-    assert complete.is_complete
-    for machine in (here, there):
-        upload = machine.uploads.get(begun.id, None)
-        machine.uploads.fetch(upload)
-        assert upload.video.read_bytes() == content
-    with pytest.raises(ProblemError):
-        there.uploads.get(begun.id, "another key")
-    assert here.uploads.promised()[0] == {"key": 30}
-    there.uploads.delete(begun.id)
-    for machine in (here, there):
-        with pytest.raises(ProblemError):
-            machine.uploads.get(begun.id, None)
-
-
-def test_two_requests_cannot_both_continue_an_upload(stores: Storages) -> None:
-    """On two machines both begin at one byte; the first part that is stored counts, and the other one is refused."""
-    here, there = stores.machine("here"), stores.machine("there")
-    upload = here.create_upload(None, 8, 10)
-    with here.uploads.writing(upload, 0) as first, there.uploads.writing(upload, 0) as second:
-        first.write([b"1234"])
-        second.write([b"567"])
-        first.commit()
-        with pytest.raises(ProblemError, match="another request"):
-            second.commit()
-        first.write([b"5678"])
-        first.commit()
-    complete = there.uploads.get(upload.id, None)
-    there.uploads.fetch(complete)
-    assert complete.video.read_bytes() == b"12345678"
-
-
-def test_an_upload_that_comes_in_too_many_parts_is_refused(stores: Storages, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each part is an object, so their number has a limit."""
-    monkeypatch.setattr(object_uploads, "_MAX_PARTS", 2)
-    here = stores.machine("here")
-    upload = here.create_upload(None, 9, 10)
-    for start in (0, 1):
-        with here.uploads.writing(upload, start) as writer:
-            writer.write([b"x"])
-            writer.commit()
-    with pytest.raises(ProblemError, match="2 parts"), here.uploads.writing(upload, 2):
-        pass
-
-
-def test_uploads_that_nobody_continues_are_swept(kinds: Storages) -> None:
-    """Wherever they began; those that are continued stay."""
-    here, there = kinds.machine("here", upload_seconds=100.0), kinds.machine("there")
-    now = 0.0
-    here.uploads._watch._clock = lambda: now
-    left, continued = there.create_upload(None, 9, 10), there.create_upload(None, 9, 10)
-    here.uploads.sweep()
-    now = 60.0
-    with there.uploads.writing(continued, 0) as writer:
-        writer.write([b"x"])
-        writer.commit()
-    here.uploads.sweep()
-    now = 110.0
-    here.uploads.sweep()
-    assert there.uploads.get(continued.id, None).offset == 1
-    with pytest.raises(ProblemError):
-        there.uploads.get(left.id, None)
-
-
-def test_the_number_and_size_of_uploads_are_limited_across_machines(kinds: Storages) -> None:
-    """An upload counts with its whole length from its creation on, on the machine that creates the next one, too."""
-    here, there = kinds.machine("here", quota=100), kinds.machine("there", quota=100)
-    here.create_upload("key", 60, 2)
-    with pytest.raises(StorageFullError):
-        there.create_upload("key", 41, 2)
-    there.create_upload("key", 40, 2)
-    with pytest.raises(ProblemError, match="2 uploads are waiting"):
-        here.create_upload("key", 0, 2)
 
 
 def test_a_damaged_object_is_an_error(stores: Storages) -> None:

@@ -20,8 +20,7 @@ from service.run.model_loader import LoadedModel, ModelChoice
 from service.storage.job_files import JobFiles
 from tests.support import fakes
 from vos.runtime.protocol import SegmenterLike
-from vos.runtime.run_state import RunState
-from vos.types import FrameMask, Options, Stats
+from vos.types import FrameMask, Options
 
 LOADER = "tests.support.counted_runs:load"
 
@@ -33,7 +32,7 @@ def load(choice: ModelChoice, options: Options, settings: Settings) -> LoadedMod
     return replace(model, segmenter=CountedSegmenter(model.segmenter, settings.home / "computed"))
 
 
-class CountedSegmenter:
+class CountedSegmenter(fakes.WrappedSegmenter):
     """Notes the masks of another segmenter.
 
     Attributes:
@@ -41,19 +40,9 @@ class CountedSegmenter:
     """
 
     def __init__(self, inner: SegmenterLike, notes: Path) -> None:
+        super().__init__(inner)
         self.job_id: str | None = None
-        self._inner = inner
         self._notes = notes
-
-    @property
-    def stats(self) -> Stats:
-        """Statistics of the other segmenter."""
-        return self._inner.stats
-
-    @property
-    def state(self) -> RunState | None:
-        """Resume state of the other segmenter."""
-        return self._inner.state
 
     def beside(self, start: int | None, end: int | None) -> CountedSegmenter:
         """Another one for this range."""

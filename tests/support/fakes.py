@@ -52,12 +52,11 @@ def load_network(choice: ModelChoice, options: Options, settings: Settings) -> L
     return LoadedModel(FaultySegmenter(model.segmenter, settings.home), model.description)
 
 
-class FaultySegmenter:
-    """Yields the masks of another segmenter until a fault is injected."""
+class WrappedSegmenter:
+    """Has the statistics and the resume state of another segmenter."""
 
-    def __init__(self, inner: SegmenterLike, home: Path) -> None:
+    def __init__(self, inner: SegmenterLike) -> None:
         self._inner = inner
-        self._home = home
 
     @property
     def stats(self) -> Stats:
@@ -68,6 +67,14 @@ class FaultySegmenter:
     def state(self) -> RunState | None:
         """Resume state of the other segmenter."""
         return self._inner.state
+
+
+class FaultySegmenter(WrappedSegmenter):
+    """Yields the masks of another segmenter until a fault is injected."""
+
+    def __init__(self, inner: SegmenterLike, home: Path) -> None:
+        super().__init__(inner)
+        self._home = home
 
     def beside(self, start: int | None, end: int | None) -> FaultySegmenter:
         """Another one for this range, with the same faults."""

@@ -28,7 +28,7 @@ class ProcessLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether the process that locked this file is alive: yes if it cannot be told, no if there is no file."""
+    """Return whether the process that locked this file is alive: no without a file, yes if it cannot be opened."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

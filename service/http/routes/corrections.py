@@ -194,7 +194,7 @@ def _read_shapes(asked: _Body, job: Job) -> Shapes:
 
 
 def _webhook_of(services: Services, asked: _Body, job: Job) -> Webhook | None:
-    """Return where the events of a correction are sent; one that does not say so tells whom its job told.
+    """Return the webhook of a correction: by default that of its job.
 
     Raises:
         UrlNotAllowedError: Nothing may be sent to the URL.

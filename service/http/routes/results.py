@@ -20,7 +20,7 @@ from service.http.problem_responses import document_problems, problem_response
 from service.http.schemas import ResultNotes, ReviewRangeView
 from service.http.streaming.fetched import in_files_thread
 from service.http.streaming.result_build import has_content, joined_build, read_growing, read_notes
-from service.jobs.types import JobStatus
+from service.jobs.types import Job, JobStatus
 from service.problems import ProblemError
 from service.writers.formats import JOB_FORMATS
 
@@ -117,8 +117,7 @@ class ResultFile(FileResponse):
 )
 async def read_review(job: JobDep) -> list[ReviewRangeView]:
     """Ranges of frames that need review, the most urgent first; the same as `needs_review` in the report."""
-    if job.status is not JobStatus.SUCCEEDED:
-        raise ProblemError("job-not-succeeded", f"the job is {job.status}; only a job that succeeded has a review")
+    _check_succeeded(job, "review")
     return [ReviewRangeView.model_validate(item) for item in (job.report or {}).get("needs_review", ())]
 
 
@@ -142,8 +141,7 @@ async def read_result(
 
     `png` and `coco` are sent while they are made, unless the request has a `Range`.
     """
-    if job.status is not JobStatus.SUCCEEDED:
-        raise ProblemError("job-not-succeeded", f"the job is {job.status}; only a job that succeeded has a result")
+    _check_succeeded(job, "result")
     until_answered.enter_context(services.streams.take(share_of(request, caller)))
     form = JOB_FORMATS[name]
     filename = f"{job.id}-{form.file}"
@@ -187,8 +185,7 @@ async def read_result_notes(
 
     A video that does not exist yet is made first. Other formats have no notes.
     """
-    if job.status is not JobStatus.SUCCEEDED:
-        raise ProblemError("job-not-succeeded", f"the job is {job.status}; only a job that succeeded has a result")
+    _check_succeeded(job, "result")
     form = JOB_FORMATS[name]
     if not form.is_video:
         return ResultNotes(notes=[])
@@ -200,6 +197,11 @@ async def read_result_notes(
             await while_connected(request, asyncio.shield(build.task))
         notes = await in_files_thread(files, read_notes, files, form)
     return ResultNotes(notes=notes or [])
+
+
+def _check_succeeded(job: Job, what: str) -> None:
+    if job.status is not JobStatus.SUCCEEDED:
+        raise ProblemError("job-not-succeeded", f"the job is {job.status}; only a job that succeeded has a {what}")
 
 
 def _bounded(number: re.Match[str]) -> str:

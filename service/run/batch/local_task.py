@@ -17,6 +17,7 @@ from service.errors import UsageError
 from service.net.input_urls import copy_ends, copy_url
 from service.run.batch.object_path import ObjectPath
 from service.run.batch.plan import BatchTask
+from service.run.outputs import results_of_another_run
 from service.run.resume.fingerprint import SAMPLE_BYTES, fingerprint_of_report
 from service.run.run_to_files import RunRequest, is_finished
 from service.storage.objects.object_store import SCHEME
@@ -142,10 +143,7 @@ class LocalTask:
                     f"{results} has results of an earlier run: choose another place, or replace with --force"
                 )
             if earlier != request.fingerprint():
-                raise UsageError(
-                    f"{results} has results of another video, mask or other options, which cannot be continued: choose "
-                    "another place, or replace them with --force"
-                )
+                raise results_of_another_run(results)
         shutil.rmtree(request.outputs.folder)
 
     def _store_results(self, results: ObjectPath) -> None:

@@ -14,17 +14,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from service.errors import LostJobError
 from service.storage.objects.object_store import ObjectStore
+from service.storage.objects.parts import append_parts, first_of
 from vos.runtime.durable import part_of
 
 INPUTS = "inputs.json"
-_PARALLEL = 8
-"""Parts of a mask log that are read side by side."""
 
 
 class JobObjects:
@@ -96,16 +94,10 @@ class JobObjects:
         """
         before = _masks_key(job_id, fence, start - 1) if start else None
         listed = self.store.entries(_key(job_id, f"{fence}/"), before)
-        keys = [entry.key for entry in listed if entry.key.endswith(".ndjson") and _first_of(entry.key) < end]
-        with (
-            ThreadPoolExecutor(min(_PARALLEL, max(1, len(keys)))) as pool,
-            target.open("r+b" if start else "wb") as file,
-        ):
+        keys = [entry.key for entry in listed if entry.key.endswith(".ndjson") and first_of(entry.key) < end]
+        with target.open("r+b" if start else "wb") as file:
             file.seek(start)
-            for batch in (keys[at : at + _PARALLEL] for at in range(0, len(keys), _PARALLEL)):
-                for key, lines in zip(batch, pool.map(self.store.read, batch), strict=True):
-                    if _first_of(key) == file.tell():
-                        file.write(lines)
+            append_parts(self.store, keys, file)
 
     def put_state(self, job_id: str, fence: int, path: Path) -> None:
         """Store the resume state of an attempt in place of the one before."""
@@ -182,7 +174,3 @@ def _masks_key(job_id: str, fence: int, first: int) -> str:
 
 def _state_key(job_id: str, fence: int) -> str:
     return _key(job_id, f"{fence}/state.npz")
-
-
-def _first_of(key: str) -> int:
-    return int(key.rpartition("/")[2].partition(".")[0])

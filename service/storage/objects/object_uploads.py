@@ -12,9 +12,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryFile
@@ -23,6 +21,7 @@ from typing import ClassVar
 
 from service.problems import ProblemError
 from service.storage.objects.object_store import ObjectStore, StoredObject
+from service.storage.objects.parts import append_parts, first_of
 from service.storage.uploads import StoredUpload, Uploads, UploadWriter, check_offset, upload_not_found
 from vos.runtime.durable import part_of
 
@@ -32,8 +31,6 @@ _PART_BYTES = 5 << 20
 _MAX_PARTS = 10_000
 _LIST_SECONDS = 30.0
 """How long a listing of all uploads stays valid for quotas."""
-_PARALLEL = 8
-"""Parts that are read side by side."""
 
 
 class PartWriter(UploadWriter):
@@ -133,11 +130,8 @@ class ObjectUploads(Uploads):
 
     def _copy(self, upload: StoredUpload, target: Path) -> None:
         keys = [entry.key for entry in self._store.entries(f"{_ROOT}{upload.id}/") if _is_part(entry)]
-        with ThreadPoolExecutor(_PARALLEL) as pool, target.open("wb") as file:
-            for batch in (keys[at : at + _PARALLEL] for at in range(0, len(keys), _PARALLEL)):
-                for key, content in zip(batch, pool.map(self._store.read, batch), strict=True):
-                    if _first_of(key) == file.tell():
-                        file.write(content)
+        with target.open("wb") as file:
+            append_parts(self._store, keys, file)
             if file.tell() != upload.length:
                 raise FileNotFoundError(upload.id)
 
@@ -189,9 +183,9 @@ class ObjectUploads(Uploads):
             return None
         offset = parts = 0
         for entry in filter(_is_part, objects):
-            if _first_of(entry.key) == offset:
+            if first_of(entry.key) == offset:
                 offset, parts = offset + entry.size, parts + 1
-        changed_at = max((entry.changed_at for entry in objects), default=datetime.now(UTC))
+        changed_at = max(entry.changed_at for entry in objects)
         owner = bytes.fromhex(about[0][2]).decode()
         return StoredUpload(self._folder / name, owner, int(about[0][1]), offset, changed_at, parts)
 
@@ -202,7 +196,3 @@ def _part_key(upload_id: str, first: int) -> str:
 
 def _is_part(entry: StoredObject) -> bool:
     return entry.key.endswith(".part")
-
-
-def _first_of(key: str) -> int:
-    return int(key.rpartition("/")[2].partition(".")[0])

@@ -26,7 +26,7 @@ CLIP = encode(pan(18, (WIDTH, HEIGHT)).frames, options=x264(bframes=1, ref=3))
 
 
 class WindowNetwork(BrightnessNetwork):
-    """Expects what it is told, by scores that depend on every position of the memory; records what it encodes."""
+    """Returns the previous masks, with logits that depend on every position of the memory; records what it encodes."""
 
     sees_windows = True
 
@@ -40,7 +40,7 @@ class WindowNetwork(BrightnessNetwork):
         return super().encode(image)
 
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:  # noqa: ARG002
-        """Return the expected masks, a little more certain the brighter the memory is."""
+        """Return logits of the previous masks, a little more certain the brighter the memory is."""
         assert previous is not None
         assert previous.shape[-2:] == (features.image.shape[2] // 4, features.image.shape[3] // 4)
         order = torch.linspace(0.5, 1.5, memory.value.shape[-1])

@@ -119,7 +119,7 @@ def test_a_correction_of_a_correction_needs_no_earlier_job(site: Site) -> None:
     assert done.status is JobStatus.SUCCEEDED, done.error
     assert done.report is not None
     assert done.report["sources"]["corrected"] == 2
-    assert site.is_tidy()
+    wait_for(site.is_tidy)
 
 
 @pytest.fixture
@@ -190,4 +190,4 @@ def test_a_confined_worker_propagates_both_ways(site: Site) -> None:
     assert done.status is JobStatus.SUCCEEDED, done.error
     lines = [json.loads(line) for line in site.masks(job).splitlines()]
     assert [line["index"] for line in lines] == list(range(FRAMES))
-    assert site.is_tidy()
+    wait_for(site.is_tidy)

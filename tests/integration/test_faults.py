@@ -135,7 +135,7 @@ def test_a_service_killed_while_it_accepts_a_job(tmp_path: Path) -> None:
             other = service.post(key=f"killed-at-{fault}")
             assert "idempotent-replayed" not in other.headers
             assert service.finished(other.json()["id"])["status"] == "succeeded"
-        assert service.is_tidy()
+        wait_for(service.is_tidy)
 
 
 def test_a_service_killed_during_a_job(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_service_killed_during_a_job(tmp_path: Path) -> None:
         for job_id in (first, second):
             assert service.finished(job_id)["status"] == "succeeded"
             assert service.indices(job_id) == list(range(FRAMES))
-        assert service.is_tidy()
+        wait_for(service.is_tidy)
 
 
 def test_following_clients_survive_a_restart(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_fifty_simultaneous_posts_with_one_key(service: Running) -> None:
     assert [answer.status_code for answer in answers] == [202] * 50
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
-    assert service.is_tidy()
+    wait_for(service.is_tidy)
 
 
 def test_a_client_that_disconnects_during_its_upload(service: Running) -> None:
@@ -243,7 +243,7 @@ def test_cancel_and_delete_in_every_state(service: Running) -> None:
     done = service.post().json()["id"]
     assert service.finished(done)["status"] == "succeeded"
     assert service.client.post(f"/v1/jobs/{done}/cancel").json()["status"] == "succeeded"
-    assert service.is_tidy()
+    wait_for(service.is_tidy)
     for job_id in (running_job, waiting, done):
         assert service.client.delete(f"/v1/jobs/{job_id}").status_code == 204
     wait_for(lambda: {entry.name for entry in (service.files / "jobs").iterdir()} == before)
@@ -278,4 +278,4 @@ def test_a_disk_that_becomes_full_during_an_upload(tmp_path: Path, small_disk: P
         wait_for(service.is_tidy)
         assert service.indices(done["id"]) == list(range(FRAMES))
         assert service.finished(service.post().json()["id"])["status"] == "succeeded"
-        assert service.is_tidy()
+        wait_for(service.is_tidy)

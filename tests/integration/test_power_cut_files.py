@@ -23,7 +23,7 @@ folder = Path(sys.argv[1])
 save_weights("stm", {"a": torch.zeros(3)}, folder / "weights", origin="x")
 print("weights stored", flush=True)
 new_key("ann", folder / "keys")
-resumable.main(str(folder), str(folder / "a" / "out"), "-1")
+resumable.main(str(folder), str(folder / "a" / "out"), "-1", "forward")
 """
 
 

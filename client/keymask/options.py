@@ -22,8 +22,8 @@ class Options(TypedDict, total=False):
         direction: "forward" from the prompt, or "both" ways, so that frames before it have masks too.
         start: First frame to return, counted from 0.
         end: Frame to stop before.
-        analysis_side: Shorter side in pixels at which frames are analyzed, 240 to 1080, or "auto": enough for the
-            smallest object of the prompt. 480 by default.
+        analysis_side: Shorter side in pixels at which frames are analyzed, 240 to 1080, or "auto", the default: 480, or
+            as much more as the smallest object of the prompt needs.
         max_side: Largest longer side in pixels at which frames are analyzed.
         quality: How many key frames "adaptive" chooses, and how much of each frame the refiner refines.
         max_key_share: Largest share of key frames that "adaptive" chooses, above 0 and at most 1.

@@ -39,7 +39,7 @@ _JOB: dict[str, Any] = {
         "mask_mode": "auto",
         "start": None,
         "end": None,
-        "analysis_side": None,
+        "analysis_side": "auto",
         "max_side": None,
         "quality": "balanced",
         "max_key_share": 1.0,

@@ -41,7 +41,7 @@ def _check_keyframes(text: str) -> str:
 
 def _check_analysis_side(value: Any) -> Any:
     if value is None or value == "auto":
-        return value
+        return "auto"
     allowed = f"allowed: auto, or {MIN_ANALYSIS_SIDE} to {MAX_ANALYSIS_SIDE}"
     if isinstance(value, bool) or not isinstance(value, int | str) or not re.match(r"^[0-9]{1,9}$", str(value)):
         raise ValueError(allowed)
@@ -93,11 +93,11 @@ class JobOptions(BaseModel):
     ] = None
     end: Annotated[Index | None, Field(description="Frame to stop before; the end of the video by default.")] = None
     analysis_side: Annotated[
-        int | Literal["auto"] | None,
+        int | Literal["auto"],
         BeforeValidator(_check_analysis_side),
         Field(
-            description="Shorter side in pixels at which frames are analyzed, 240 to 1080; 480 by default. `auto`: "
-            "enough for the smallest object of the prompt to keep 24 pixels, from 480 to 1080. Twice the side takes "
+            description="Shorter side in pixels at which frames are analyzed, 240 to 1080. `auto`: 480, or as much "
+            "more, up to 1080, as the smallest object of the prompt needs to be 24 pixels large. Twice the side takes "
             "four times as long, and less where objects are small, as memory networks see a window around them.",
             examples=["auto", 720],
             json_schema_extra={
@@ -108,7 +108,7 @@ class JobOptions(BaseModel):
                 ]
             },
         ),
-    ] = None
+    ] = "auto"
     max_side: Annotated[
         int | None,
         Field(

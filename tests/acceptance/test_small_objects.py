@@ -1,4 +1,4 @@
-"""`keymask run --analysis-side auto` keeps a small object in a large picture."""
+"""`keymask run` keeps a small object in a large picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_disc_in_1080p_is_kept(diameter: int, least: float, tmp_path: Path) ->
     video, out = tmp_path / "sky.mp4", tmp_path / "out"
     video.write_bytes(clip.video)
     mask = write_grey(tmp_path / "disc.png", clip.masks[0])
-    assert main(["run", str(video), "--mask", str(mask), "--out", str(out), "--analysis-side", "auto"]) == 0
+    assert main(["run", str(video), "--mask", str(mask), "--out", str(out)]) == 0
     labels = []
     for index in range(FRAMES):
         with Image.open(out / "masks" / f"{index:05d}.png") as picture:

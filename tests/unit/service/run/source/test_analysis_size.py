@@ -42,6 +42,12 @@ def test_auto_keeps_24_pixels_of_the_smallest_object(sides: tuple[int, ...], exp
     assert sufficient_side(marked(squares(1920, 1080, *sides)), full_hd()) == expected
 
 
+def test_auto_never_exceeds_the_video() -> None:
+    """Frames are not enlarged, so an object that is small in its video stays so."""
+    assert sufficient_side(marked(squares(1280, 720, 9)), info(1280, 720)) == 720
+    assert sufficient_side(marked(squares(64, 48, 2)), info(64, 48)) == 480
+
+
 @pytest.mark.parametrize(("value", "expected"), [(None, 480), ("auto", 480), (240, 240), ("1080", 1080)])
 def test_a_number_is_the_side(value: object, expected: int) -> None:
     """`auto` begins with the default."""
@@ -52,14 +58,14 @@ def test_a_number_is_the_side(value: object, expected: int) -> None:
     ("options", "side", "expected"),
     [
         ({}, 480, []),
-        ({"analysis_side": "auto"}, 480, ["auto: frames are analyzed at 853x480; object 1, the smallest, is about 44"]),
+        ({"analysis_side": "auto"}, 480, []),
         ({"analysis_side": 720}, 720, []),
         ({"max_side": 1920}, 480, ["max_side is 1920 and changes nothing: frames are analyzed at 853x480 anyway"]),
         ({"max_side": 640}, 360, []),
     ],
 )
 def test_an_option_that_changes_nothing_is_noted(options: dict[str, object], side: int, expected: list[str]) -> None:
-    """So is the choice of `auto`."""
+    """A choice of `auto` that is as usual is not."""
     chosen = RunOptions.checked(**options)
     notes = size_notes(chosen, requested_side(chosen), marked(squares(1920, 1080, 100)), full_hd(side))
     assert len(notes) == len(expected)
@@ -76,13 +82,20 @@ def test_frames_are_never_enlarged_and_the_note_says_so() -> None:
 
 def test_an_object_that_may_be_lost_is_noted() -> None:
     """Below 12 pixels at analysis size, where a larger size would help."""
-    labels = squares(1920, 1080, 200, 20)
-    (note,) = size_notes(RunOptions(), 480, marked(labels), full_hd())
+    labels, options = squares(1920, 1080, 200, 20), RunOptions(analysis_side=480)
+    (note,) = size_notes(options, 480, marked(labels), full_hd())
     assert "object 2, the smallest, is about 9 pixels large there and may be lost: try analysis_side auto" in note
-    assert not size_notes(RunOptions(), 480, marked(squares(640, 480, 9)), info(640, 480))
+    assert not size_notes(options, 480, marked(squares(640, 480, 9)), info(640, 480))
 
 
-@pytest.mark.parametrize(("side", "expected"), [(None, (960, 480)), (240, (480, 240)), ("auto", (1200, 600))])
+def test_more_lines_for_a_small_object_are_noted() -> None:
+    """The note says what they cost and how to do without."""
+    (note,) = size_notes(RunOptions(), 720, marked(squares(1920, 1080, 200, 36)), full_hd(720))
+    assert note.startswith("frames are analyzed at 1280x720; object 2, the smallest, is about 24 pixels large there.")
+    assert "faster, with analysis_side 480" in note
+
+
+@pytest.mark.parametrize(("side", "expected"), [(480, (960, 480)), (240, (480, 240)), (None, (1200, 600))])
 def test_a_run_analyzes_at_the_chosen_size(side: object, expected: tuple[int, int]) -> None:
     """Masks have the video's size at any analysis size."""
     video = encode(pan(3, (1200, 600)).frames)

@@ -138,6 +138,8 @@ def open_postgres(url: URL, statement_seconds: float = STATEMENT_SECONDS) -> Eng
         # A prepared statement belongs to one connection of the server. Behind a pooler such as PgBouncer, the next
         # transaction may run on another one.
         "prepare_threshold": None,
+        # psycopg returns bytes from a database in SQL_ASCII, the encoding of a server set up in the C locale.
+        "client_encoding": "utf8",
         **_KEEPALIVE,
     }
     given = {name: value for name, value in url.query.items() if name in arguments}

@@ -14,14 +14,16 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import event, insert, inspect
+from sqlalchemy import create_engine, event, insert, inspect, make_url, text
 
 from service.errors import UsageError
 from service.jobs import database
 from service.jobs.schema import jobs, metadata, row_of
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobStatus, LogSegment
+from service.run.options import JobOptions
 from service.runtime.threads import THREADS
+from tests.support.postgres import PostgresServer
 
 NewJob = Callable[..., Job]
 
@@ -64,6 +66,20 @@ def test_jobs_of_an_earlier_schema_keep_their_masks(database_url: str, new_job: 
     assert (claimed.id, claimed.fence) == (ids[1], 1)
     assert store.create(new_job())[0].segments == ()
     store.close()
+
+
+def test_a_database_in_ascii_keeps_texts(postgres: PostgresServer, new_job: NewJob) -> None:
+    """A server set up in the C locale makes databases in SQL_ASCII, of which drivers return bytes by default."""
+    server = create_engine(postgres.url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text("CREATE DATABASE plain ENCODING 'SQL_ASCII' TEMPLATE template0"))
+        url = make_url(postgres.url).set(database="plain").render_as_string(hide_password=False)
+        store = JobStore(url)
+        job, _ = store.create(new_job(options=JobOptions(labels={1: "Käthe"})))
+        assert store.get(job.id) == job
+        store.close()
+        connection.execute(text("DROP DATABASE plain"))
+    server.dispose()
 
 
 def test_a_schema_is_taken_back_and_brought_up_again(database_url: str, new_job: NewJob) -> None:

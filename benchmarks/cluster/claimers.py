@@ -1,8 +1,8 @@
 """Simulated workers: each claims jobs, ends them at once and asks for the next; `cluster.py` runs it as a process.
 
 Arguments: URL of the database, number of workers, seconds. Prints "ready", waits for a line, and prints JSON with the
-seconds that each claim took, and how often the database gave up on a lock. Every worker has connections of its own and
-tries again, as real ones do.
+seconds that each claim took, and how often the database gave up on a lock or on a worker that had no turn for too long.
+Every worker has connections of its own and tries again, as real ones do.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
+from service.jobs.database import is_transient
 from service.jobs.store import JobStore
 from service.jobs.types import JobStatus
 
@@ -33,7 +34,7 @@ def main() -> None:
 
 
 def _work(store: JobStore, until: float) -> tuple[list[float], int]:
-    """Work as one worker; return the seconds of each claim, and how often a lock was not to be had in time."""
+    """Work as one worker; return the seconds of each claim, and how often the database gave up."""
     taken: list[float] = []
     waits, job = 0, None
     while (began := time.monotonic()) < until:
@@ -45,7 +46,9 @@ def _work(store: JobStore, until: float) -> tuple[list[float], int]:
                 taken.append(time.monotonic() - began)
             store.move(job.id, JobStatus.RUNNING, JobStatus.SUCCEEDED, fence=job.fence)
             job = None
-        except OperationalError:
+        except SQLAlchemyError as error:
+            if not is_transient(error):
+                raise
             waits += 1
     return taken, waits
 

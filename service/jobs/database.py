@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, QueuePool, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from service.errors import UsageError
@@ -39,7 +39,9 @@ class DatabaseAwayError(SQLAlchemyError):
 
 def is_transient(error: SQLAlchemyError) -> bool:
     """Return whether the call may succeed later: the database is away, restarts, hangs or is locked."""
-    return isinstance(error, (DatabaseAwayError, OperationalError, InterfaceError, PoolTimeoutError))
+    # PostgreSQL ends the connection of a process that was stopped in a transaction with an error of another class.
+    is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    return is_lost or isinstance(error, (DatabaseAwayError, OperationalError, InterfaceError, PoolTimeoutError))
 
 
 def open_database(url: str) -> Engine:

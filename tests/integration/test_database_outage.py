@@ -19,11 +19,11 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 import service.jobs.postgres as postgres_module
 from service.jobs import database
-from service.jobs.database import DatabaseAwayError
+from service.jobs.database import DatabaseAwayError, is_transient
 from service.jobs.postgres import CONNECT_SECONDS, STATEMENT_SECONDS, CircuitBreaker, open_postgres
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobStatus
@@ -296,3 +296,19 @@ class TestCircuitBreaker:
                 pauses[-1].append(breaker._try_at)
         assert all(0.25 <= first[0] <= 0.5 and 2.5 <= first[-1] <= 5.0 for first in pauses)
         assert pauses[0] != pauses[1]
+
+
+def test_a_process_that_was_stopped_in_a_transaction_may_try_again(postgres: PostgresServer) -> None:
+    """The server has ended its connection, with an error that is not of the class of other outages."""
+    url = make_url(postgres.url).update_query_dict({"options": "-c idle_in_transaction_session_timeout=200"})
+    engine = open_postgres(url)
+    with closing(_Disposed(engine)):
+        with engine.connect() as stopped:
+            stopped.exec_driver_sql("SELECT 1")
+            time.sleep(0.5)
+            with pytest.raises(SQLAlchemyError, match="idle-in-transaction timeout") as raised:
+                stopped.exec_driver_sql("SELECT 1")
+        assert not isinstance(raised.value, OperationalError)
+        assert is_transient(raised.value)
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT 1").scalar() == 1

@@ -84,6 +84,7 @@ PROBLEMS: Mapping[str, ProblemType] = {
     "frame-not-found": ProblemType(HTTPStatus.NOT_FOUND, "The video has no such frame"),
     "job-finished": ProblemType(HTTPStatus.CONFLICT, "The job is already finished"),
     "job-not-succeeded": ProblemType(HTTPStatus.CONFLICT, "The job has not succeeded (yet)"),
+    "no-soft-masks": ProblemType(HTTPStatus.CONFLICT, "The job keeps no soft masks"),
     "nothing-to-undo": ProblemType(HTTPStatus.CONFLICT, "The job corrects no other job, or that one is gone"),
     "range-not-satisfiable": ProblemType(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "The range is outside the file"),
     "idempotency-conflict": ProblemType(_BAD, "The Idempotency-Key was used for another payload"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -136,18 +136,17 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SoftMasks:
-    """The soft masks of one frame, as the networks or the propagation made them.
+class SoftMask:
+    """The soft mask of one object in one frame, as the networks or the propagation made it.
 
     Attributes:
-        object_ids: Id of each of the K objects.
-        values: uint8 [K, rows, columns] in coded orientation; 255 is a probability of 1.
-        stride: Analysis pixels per cell.
+        values: uint8 [rows, columns] in coded orientation; 255 is a probability of 1.
+        extent: Height and width of the picture in cells, which is less than a whole number where the last cells reach
+            beyond it.
     """
 
-    object_ids: tuple[int, ...]
     values: UInt8Array
-    stride: int
+    extent: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,7 +161,8 @@ class FrameMask:
         source: Where the mask comes from.
         labels: uint8 [height, width] in display size and orientation; 0 is background, other values are object ids.
         scores: Object id -> confidence, 0 to 1; 0 for an object that is not in the frame.
-        soft: Soft masks that `labels` were made from, with the option `soft`; None where masks were given.
+        soft: Object id -> soft mask that `labels` were made from; an object whose mask was given has none. None without
+            the option `soft`.
     """
 
     index: int
@@ -172,7 +172,7 @@ class FrameMask:
     source: MaskSource
     labels: UInt8Array
     scores: dict[int, float]
-    soft: SoftMasks | None = None
+    soft: Mapping[int, SoftMask] | None = None
 
     def __repr__(self) -> str:
         height, width = self.labels.shape

@@ -25,6 +25,7 @@ from keymask.models import PromptObject
 if TYPE_CHECKING:
     from service.run.segment import Segmentation
     from service.writers.writer import ResultWriter
+    from vos.types import FrameMask
 
 Source: TypeAlias = (
     "str | os.PathLike[str] | bytes | BinaryIO | Sequence[str | os.PathLike[str]] | npt.NDArray[np.uint8] | Any"
@@ -43,6 +44,7 @@ class LocalFrame:
         source: "prompt", "corrected", "key", "propagated" or "fallback".
         mask: Labels uint8 [height, width] in display size: 0 background, other values object ids.
         scores: Object id -> confidence 0 to 1; 0 for an object that is not in the frame.
+        soft: Object id -> probability uint8 [height, width] in display size, 255 is 1; None without the option `soft`.
     """
 
     index: int
@@ -50,6 +52,7 @@ class LocalFrame:
     source: str
     mask: npt.NDArray[np.uint8]
     scores: dict[int, float]
+    soft: dict[int, npt.NDArray[np.uint8]] | None = None
 
 
 class LocalFrames(Iterator[LocalFrame]):
@@ -105,7 +108,7 @@ def segment(
             uint8 [T, H, W, 3] in RGB.
         prompt: Mask of the prompt frame: path or bytes of a picture, PIL image, or array, for example of object ids
             [height, width]; see `keymask.mask_file.MaskLike`. Or marks on any frames, as in `keymask.marks.Mark`.
-        exports: Format -> file, for example {"npz": "soft.npz"}: soft masks, or a format of `keymask.Client.download`.
+        exports: Format -> file, for example {"npz": "soft.npz"}: a format of `keymask.Client.download`.
             The files are complete after the last mask. Formats that are videos need a path or bytes as source.
         **options: See `LocalOptions`; in place of `prompt`, `prompts={0: mask, 120: mask}`, `box` and `boxes` as in
             `keymask.marks.LocalJobOptions`.
@@ -147,10 +150,9 @@ def _open(source: Source, prompt: Any, given: LocalJobOptions, exports: Mapping[
         ) from error
     chosen = {name: value for name, value in options.items() if value is not None}
     with _local_errors():
-        soft = _check_exports(exports, source)
-        return run(
-            _video(source), _marked(marks) if marks else _prompt(prompt), RunOptions.checked(**chosen), soft=soft
-        )
+        if _check_exports(exports, source):
+            chosen["soft"] = True
+        return run(_video(source), _marked(marks) if marks else _prompt(prompt), RunOptions.checked(**chosen))
 
 
 def _check_exports(exports: Mapping[str, Path], source: Source) -> bool:
@@ -187,7 +189,14 @@ def _masks(
                     writers.append(writer)
             for writer in writers:
                 writer.write(mask)
-            yield LocalFrame(mask.index, mask.time, str(mask.source), mask.labels, mask.scores)
+            soft = _soft(segmentation, mask) if segmentation.options.soft else None
+            yield LocalFrame(mask.index, mask.time, str(mask.source), mask.labels, mask.scores, soft)
+
+
+def _soft(segmentation: Segmentation, mask: FrameMask) -> dict[int, npt.NDArray[np.uint8]]:
+    from service.writers.soft import in_display_size  # noqa: PLC0415
+
+    return {number: in_display_size(mask, number, segmentation.info) for number in segmentation.object_ids}
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class Options(TypedDict, total=False):
         opacity: Share of an object's color inside it in the overlay, 0 to 1.
         colors: Object id -> color in the overlay, "#rrggbb" or a CSS name.
         polygon_tolerance: Farthest distance in pixels of a polygon from the mask's outline, 0 to 50.
+        soft: Whether to keep soft masks, for "npz" of `Client.download` and for `LocalFrame.soft`.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
@@ -52,6 +53,7 @@ class Options(TypedDict, total=False):
     opacity: float | None
     colors: dict[int, str] | dict[str, str] | None
     polygon_tolerance: float | None
+    soft: bool | None
 
 
 class LocalOptions(Options, total=False):

@@ -24,7 +24,8 @@ class Results(Sender):
         Args:
             job: The job.
             format: "png" (zip of indexed PNGs), "binary-png", "coco", "polygons", "ytvis", "labelstudio",
-                "labelstudio-brush", "overlay" (mp4), "matte" (mp4), "prores4444" (mov) or "vp9-alpha" (webm).
+                "labelstudio-brush", "npz" (soft masks, with the option `soft`), "overlay" (mp4), "matte" (mp4),
+                "prores4444" (mov) or "vp9-alpha" (webm).
             path: File to write; it appears only once it is complete.
 
         Raises:
@@ -80,7 +81,8 @@ class AsyncResults(AsyncSender):
         Args:
             job: The job.
             format: "png" (zip of indexed PNGs), "binary-png", "coco", "polygons", "ytvis", "labelstudio",
-                "labelstudio-brush", "overlay" (mp4), "matte" (mp4), "prores4444" (mov) or "vp9-alpha" (webm).
+                "labelstudio-brush", "npz" (soft masks, with the option `soft`), "overlay" (mp4), "matte" (mp4),
+                "prores4444" (mov) or "vp9-alpha" (webm).
             path: File to write; it appears only once it is complete.
 
         Raises:

@@ -113,7 +113,7 @@ class JobWatch:
 async def _read_lines(log: MaskLogView, offset: int) -> Lines:
     lines, after = await in_thread(log.read_lines, offset)
     if not lines and after == offset and (long := await in_large_thread(log.read_long_line, offset)):
-        return [long], offset + long.size + 1
+        return [long], long.end
     return list(lines), after
 
 

@@ -155,6 +155,13 @@ class JobOptions(BaseModel):
             description="Edges of masks: `refined` follows the full-size picture, `raw` enlarges the networks' masks."
         ),
     ] = "refined"
+    soft: Annotated[
+        bool,
+        Field(
+            description="Keep the soft masks that masks are made from, for results in `npz`: stored masks take about "
+            "ten times as many bytes, and the command line writes `soft.npz`."
+        ),
+    ] = False
 
     @property
     def changes_overlay(self) -> bool:

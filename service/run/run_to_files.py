@@ -69,7 +69,13 @@ class RunRequest:
         given = self._by_frame
         shapes = {frame: None if isinstance(part, Path) else part for frame, part in given.items()}
         alone = next(iter(shapes.values())) if len(shapes) == 1 else shapes
-        return digest_of(self.inputs, alone, self.options.model_dump())
+        return digest_of(self.inputs, alone, self.options.model_dump(exclude={"soft"}))  # only files depend on it
+
+    @property
+    def all_options(self) -> RunOptions:
+        """The options, with what the outputs need."""
+        soft = any(FORMATS[name].is_soft for name in self.outputs.formats)
+        return self.options.model_copy(update={"soft": True}) if soft else self.options
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -120,19 +126,13 @@ def run_to_files(
         if run.walks_back:  # masks come only afterwards
             on_progress(*run.steps)
 
-    soft = any(FORMATS[name].is_soft for name in request.outputs.formats)
     segmentation = segment(
-        request.video, request.mask, request.options, settings=settings, load=load, on_frame=on_frame, soft=soft
+        request.video, request.mask, request.all_options, settings=settings, load=load, on_frame=on_frame
     )
     with (
         segmentation as run,
         closing(ResumableRun(unfinished, run, fingerprint, state_seconds, request.resume)) as progress,
     ):
-        if soft and progress.resumed_at is not None:
-            raise UsageError(
-                "the soft masks (npz) from before the run was cut off are lost: start again with --force, or "
-                "continue without --export npz"
-            )
         masks = iter(run)
         try:
             first = next(masks, None)

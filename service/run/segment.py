@@ -16,7 +16,7 @@ from typing import Any
 from codec.reader import VideoReader
 from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings, load_settings
-from service.errors import RunError, UsageError
+from service.errors import RunError
 from service.prompts.read_prompt import ReadPrompt
 from service.run.bitstream_stats import BitstreamStats
 from service.run.directions.backward import BackwardWalk
@@ -55,7 +55,6 @@ def segment(
     settings: Settings | None = None,
     load: ModelLoader = load_model,
     on_frame: FrameCallback = lambda _frame: None,
-    soft: bool = False,
 ) -> Segmentation:
     """Segment a video: open it, check the prompts, load the network; iterate over the result for the masks.
 
@@ -74,24 +73,19 @@ def segment(
         load: Loads the network.
         on_frame: Called with each frame, in decode order, before it is segmented; it may raise to stop the run. With
             `direction` "both", frames come backwards first.
-        soft: Whether masks keep the soft masks that they are made from.
 
     Raises:
         CodecError: The video cannot be read.
         VosError: A prompt, an option or the weights cannot be used.
         MaskFileError: A mask file cannot be used.
         TooManyObjectsError: The masks mark more objects than the setting `max_objects` allows.
-        UsageError: `labels` names an object that no prompt has, or soft masks of both directions are asked for.
+        UsageError: `labels` names an object that no prompt has.
     """
     options, settings = options or RunOptions(), settings or load_settings()
     started = perf_counter()
     given, options = given_by_frame(prompt, options)
     check_frames(video, options, max(given))
     both = options.direction == "both"
-    if both and soft:
-        raise UsageError(
-            "soft masks (npz) are of one direction, since the masks of both are joined without them; direction is both"
-        )
     timestamps = timestamps_of(video) if both or len(given) > 1 else None
     made = make_masks(video, given, timestamps)
     side = requested_side(options)
@@ -109,7 +103,7 @@ def segment(
             reader, notes = source.open()
         notes += size_notes(options, side, objects, reader.info)
         opened = perf_counter()
-        model = load(choice_of(options), replace(options.for_segmenter(), soft=soft), settings)
+        model = load(choice_of(options), options.for_segmenter(), settings)
         notes += model.notes
         seconds = {"open": opened - started, "load": perf_counter() - opened}
         joined = None

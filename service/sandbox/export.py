@@ -146,7 +146,7 @@ def _material(job: Job, files: _OpenFiles) -> Material:
         name=job.id,
         size=(job.video.width, job.video.height),
         read_info=lambda: _info_of(files.video),
-        objects=tuple(item.object for item in job.prompt),
+        objects=tuple(sorted({item.object for item in job.prompt})),  # a corrected one is marked in several frames
         categories=Categories(job.options.labels),
         about={"description": "masks by keymask", "job": job.id, "date_created": job.created_at.isoformat()},
         look=look_of(job.options),

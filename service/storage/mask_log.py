@@ -1,9 +1,9 @@
 """The mask log of a job: one line per frame, written by workers, read by any process while it grows.
 
-A line is NDJSON as `service.writers.mask_line` formats it; lines are in ascending order of the frames' presentation
-indices, and only lines that end in a newline count. Each attempt at a job writes a file of its own, which nobody else
-ever writes to. The job's row lists the files and how much of each counts (`Job.segments`), so whatever a worker writes
-after it lost the job counts for nothing. Readers see one log:
+A line is NDJSON as `service.writers.mask_line` formats it, with soft masks if the job keeps them; lines are in
+ascending order of the frames' presentation indices, and only lines that end in a newline count. Each attempt at a job
+writes a file of its own, which nobody else ever writes to. The job's row lists the files and how much of each counts
+(`Job.segments`), so whatever a worker writes after it lost the job counts for nothing. Readers see one log:
 `service.storage.mask_log_view`.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from service.jobs.types import LogSegment
 from service.storage.job_files import JobFiles
 from service.storage.mask_log_view import after_last_newline
-from service.writers.mask_line import encode_line, index_of, parse_line
+from service.writers.mask_line import encode_record, index_of, is_valid
 from vos.runtime.durable import sync_folder
 from vos.types import FrameMask
 
@@ -46,7 +46,7 @@ class MaskLog:
     def append(self, mask: FrameMask) -> None:
         """Write the line of a frame unless the log has it. Readers see it at once."""
         if mask.index > self.last:
-            self.copy(mask.index, encode_line(mask))
+            self.copy(mask.index, encode_record(mask))
 
     def copy(self, index: int, line: bytes) -> None:
         """Write the line of a frame as it is in another log."""
@@ -97,7 +97,7 @@ def _scan(path: Path) -> tuple[int, int]:
     with suppress(FileNotFoundError), path.open("rb") as file:
         os.fsync(file.fileno())
         for line in file:
-            if not (line.endswith(b"\n") and _is_valid(line)):
+            if not (line.endswith(b"\n") and is_valid(line)):
                 break
             end, last = end + len(line), index_of(line)
     return end, last
@@ -113,17 +113,9 @@ def _measure(path: Path, limit: int) -> tuple[int, int]:
                 start = after_last_newline(file, end - 1)
                 file.seek(start)
                 line = file.read(end - start)
-                if line.endswith(b"\n") and _is_valid(line):
+                if line.endswith(b"\n") and is_valid(line):
                     return end, index_of(line)
                 end = start
     except FileNotFoundError:
         pass
     return 0, EMPTY
-
-
-def _is_valid(line: bytes) -> bool:
-    try:
-        parse_line(line)
-    except ValueError:
-        return False
-    return True

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from service.errors import RunError
 from service.jobs.types import LogSegment
 from service.storage.job_files import JobFiles
-from service.writers.mask_line import index_of, parse_line, without_masks
+from service.writers.mask_line import index_of, parse_line, without_masks, without_soft
 
 BLOCK = 1 << 18
 """Bytes that are read at a time. A longer line is a `LongLine`."""
@@ -27,17 +27,19 @@ class LongLine:
 
     Attributes:
         start: Offset of its first byte.
-        size: Its bytes, without the newline.
+        size: Its bytes, without soft masks and newline.
+        end: Offset after its newline.
         head: The line without the run-length encodings.
     """
 
     start: int
     size: int
+    end: int
     head: bytes
 
     def pieces(self) -> Iterator[tuple[int, int]]:
-        """Yield offset and size of the pieces of the line and its newline, `BLOCK` bytes at most."""
-        end = self.start + self.size + 1
+        """Yield offset and size of the pieces of the line, without soft masks and newline; `BLOCK` bytes at most."""
+        end = self.start + self.size
         return ((start, min(BLOCK, end - start)) for start in range(self.start, end, BLOCK))
 
 
@@ -77,6 +79,11 @@ class MaskLogView:
         """Return the number of bytes so far."""
         return sum(part.size for part in self._parts())
 
+    def share_of_masks(self) -> float:
+        """Return the share of the log that lines take without soft masks, by its first block."""
+        lines, end = self.read_lines(0)
+        return sum(len(line) + 1 for line in lines) / end if end > 0 else 1.0
+
     def read_lines(self, offset: int) -> tuple[list[bytes], int]:
         """Read complete lines, `BLOCK` bytes at most. Where it returns none, `read_long_line` may find one.
 
@@ -84,21 +91,21 @@ class MaskLogView:
             offset: Offset of the first line.
 
         Returns:
-            The lines without their newlines, and the offset after them. The offset is -1 if the log has become shorter
-            than `offset`, because the job was started over.
+            The lines without soft masks and newlines, and the offset after them. The offset is -1 if the log has become
+            shorter than `offset`, because the job was started over.
         """
         end = 0
         for part in self._parts():
             if offset < (end := part.start + part.size):
                 block = part.read(offset, min(BLOCK, end - offset))
                 size = block.rfind(b"\n") + 1
-                return block[:size].splitlines(), offset + size
+                return [without_soft(line) for line in block[:size].splitlines()], offset + size
         return [], -1 if offset > end else offset
 
     def read_long_line(self, offset: int) -> LongLine | None:
         """Return what is known of the line at `offset`, None if it is not long or not complete.
 
-        It holds the whole line for a moment, so few threads should call it at a time.
+        It holds the line without soft masks for a moment, so few threads should call it at a time.
         """
         for part in self._parts():
             if offset < (end := part.start + part.size):
@@ -119,7 +126,7 @@ class MaskLogView:
         raise RunError("the mask log was cut off while a line of it was read")
 
     def digest_of(self, line: bytes | LongLine) -> str:
-        """Return the hexadecimal SHA-256 of a line."""
+        """Return the hexadecimal SHA-256 of a line without soft masks."""
         if isinstance(line, bytes):
             return hashlib.sha256(line).hexdigest()
         digest = hashlib.sha256()
@@ -196,10 +203,16 @@ class _Part:
 
     def read_long_line(self, offset: int) -> LongLine | None:
         """Read the line at an offset into the log; None if it is not complete."""
+        masks, end = bytearray(), offset
         with self.path.open("rb", buffering=BLOCK) as file:
             file.seek(offset - self.start)
-            line = file.readline()
-        return LongLine(offset, len(line) - 1, without_masks(line).rstrip(b"\n")) if line.endswith(b"\n") else None
+            while part := file.readline(BLOCK):
+                if len(masks) == end - offset:  # no soft masks so far
+                    masks += without_soft(part)
+                end += len(part)
+                if part.endswith(b"\n"):
+                    return LongLine(offset, len(masks), end, without_masks(bytes(masks)))
+        return None
 
 
 def _bisect(part: _Part, index: int) -> int:

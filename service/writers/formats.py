@@ -69,7 +69,7 @@ class Format:
         suffixes: Allowed endings of the file's name.
         grows: Whether the file is written from front to back, so that it can be sent while it is built.
         temporary_files: Number of temporary files that writing takes, given the number of objects.
-        is_soft: Whether it holds soft masks, which only a run has: jobs keep label masks.
+        is_soft: Whether it holds soft masks, which only runs with the option `soft` keep.
     """
 
     file: str
@@ -213,8 +213,6 @@ FORMATS: Mapping[str, Format] = {
     ),
 }
 """Name -> format."""
-JOB_FORMATS = {name: form for name, form in FORMATS.items() if not form.is_soft}
-"""Those that the service makes from a finished job."""
 
 
 def check_suffix(name: str, path: Path) -> None:

@@ -9,6 +9,9 @@ A line is a JSON object without spaces, UTF-8, and describes one frame:
 seconds from the start of the file, `type` is I, P or B and `source` a `vos.types.MaskSource`. `objects` holds the
 objects with at least one pixel: `rle` is COCO's compressed run-length encoding with `size` [height, width], `bbox` is
 [x, y, width, height] and `area` a count, all in pixels; `score` is the confidence, 0 to 1.
+
+In files that only the program itself reads, such as the mask log, a line may go on after a tab with the frame's soft
+masks (`service.writers.soft_line`): `encode_record` writes them, `parse_line` and `mask_of` read both.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco
 
 from codec.types import FrameType, UInt8Array
+from service.writers.soft_line import decode_soft, encode_soft
 from vos.types import FrameMask, MaskSource
 
 EXAMPLE = (
@@ -31,6 +35,8 @@ EXAMPLE = (
 """A line, for documentation; its `counts` are cut short."""
 _RLE, _RLE_END = b'"rle":{', b'"},'
 _INDEX = re.compile(rb'\{"index":\s*(\d+)')
+_TAB = b"\t"
+"""Stands between masks and soft masks; in JSON, strings have it as an escape sequence only."""
 
 
 def rounded(score: float) -> float:
@@ -41,6 +47,17 @@ def rounded(score: float) -> float:
 def encode_line(frame: FrameMask) -> bytes:
     """Return the frame's line, without a newline."""
     return json.dumps(frame_line(frame), separators=(",", ":")).encode()
+
+
+def encode_record(frame: FrameMask) -> bytes:
+    """Return the frame's line with its soft masks, if it has some, without a newline."""
+    line = encode_line(frame)
+    return line if frame.soft is None else line + _TAB + encode_soft(frame.soft)
+
+
+def without_soft(line: bytes) -> bytes:
+    """Return a line without soft masks and without its newline."""
+    return line.partition(_TAB)[0].rstrip(b"\n")
 
 
 def frame_line(frame: FrameMask) -> dict[str, Any]:
@@ -84,14 +101,25 @@ def index_of(line: bytes) -> int:
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """Return the values of a line.
+    """Return the values of a line. With soft masks, `soft` has their text.
 
     Raises:
         ValueError: It is not a line of masks.
     """
     index_of(line)
-    values: dict[str, Any] = json.loads(line)
-    return values
+    masks, tab, soft = line.partition(_TAB)
+    values: dict[str, Any] = json.loads(masks)
+    return values | {"soft": soft} if tab else values
+
+
+def is_valid(line: bytes) -> bool:
+    """Return whether a line is whole, including its soft masks."""
+    try:
+        if (soft := parse_line(line).get("soft")) is not None:
+            decode_soft(soft)
+    except ValueError:
+        return False
+    return True
 
 
 def without_masks(line: bytes) -> bytes:
@@ -129,4 +157,5 @@ def mask_of(line: dict[str, Any], width: int, height: int) -> FrameMask:
         source=MaskSource(line["source"]),
         labels=labels_of(line, width, height),
         scores={entry["id"]: entry["score"] for entry in line["objects"]},
+        soft=decode_soft(line["soft"]) if "soft" in line else None,
     )

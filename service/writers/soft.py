@@ -11,14 +11,14 @@ from codec.types import Float32Array, UInt8Array, VideoInfo
 from service.errors import RunError
 from service.writers.stored_zip import StoredZip
 from service.writers.writer import Target, opened
-from vos.types import GIVEN, FrameMask, SoftMasks
+from vos.types import GIVEN, FrameMask
 
 
 class SoftWriter:
     """Writes OBJECT/00000.npy, ...: uint8 [height, width] in display size, 255 for a probability of 1.
 
-    Frames whose masks were given have 0 and 255 only. Every object has every frame. Memory grows by 46 bytes and a name
-    per array.
+    Objects whose masks were given have 0 and 255 only. Every object has every frame. Memory grows by 46 bytes and a
+    name per array.
 
     Args:
         target: File to write.
@@ -41,10 +41,7 @@ class SoftWriter:
         if frame.soft is None and frame.source not in GIVEN:
             raise RunError(f"the mask of frame {frame.index} was kept without soft masks, which npz needs")
         for number in self._objects:
-            if frame.soft is None:
-                soft = np.where(frame.labels == number, np.uint8(255), np.uint8(0))
-            else:
-                soft = in_display_size(frame.soft, number, self._info)
+            soft = in_display_size(frame, number, self._info)
             file = io.BytesIO()
             np.lib.format.write_array(file, soft, allow_pickle=False)
             self._archive.add(f"{number}/{frame.index:05d}.npy", file.getvalue(), deflate=True)
@@ -56,14 +53,21 @@ class SoftWriter:
                 self._archive.close()
 
 
-def in_display_size(soft: SoftMasks, object_id: int, info: VideoInfo) -> UInt8Array:
-    """Return the soft mask of an object, uint8 [height, width] in display size, by bilinear interpolation."""
-    if object_id not in soft.object_ids:
-        return np.zeros((info.display_height, info.display_width), np.uint8)
-    cells = soft.values[soft.object_ids.index(object_id)].astype(np.float32)
-    rows = _enlarged(cells, info.coded_height, info.analysis_height / (info.coded_height * soft.stride))
-    both = _enlarged(rows.T, info.coded_width, info.analysis_width / (info.coded_width * soft.stride)).T
-    return np.ascontiguousarray(info.to_display(np.rint(both).astype(np.uint8))).astype(np.uint8, copy=False)
+def in_display_size(frame: FrameMask, number: int, info: VideoInfo) -> UInt8Array:
+    """Return an object's soft mask, uint8 [height, width] in display size, by bilinear interpolation.
+
+    An object without a soft mask has its mask, in 0 and 255.
+    """
+    soft = None if frame.soft is None else frame.soft.get(number)
+    if soft is None:
+        return np.where(frame.labels == number, np.uint8(255), np.uint8(0))
+    values = soft.values
+    if not (info.coded_height, info.coded_width) == values.shape == soft.extent:
+        height, width = soft.extent
+        rows = _enlarged(values.astype(np.float32), info.coded_height, height / info.coded_height)
+        both = _enlarged(rows.T, info.coded_width, width / info.coded_width).T
+        values = np.rint(both).astype(np.uint8)
+    return np.ascontiguousarray(info.to_display(values)).astype(np.uint8, copy=False)
 
 
 def _enlarged(cells: Float32Array, pixels: int, scale: float) -> npt.NDArray[np.float32]:

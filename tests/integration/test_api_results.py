@@ -20,10 +20,11 @@ from pycocotools import mask as coco
 
 from codec.types import UInt8Array
 from service.errors import StorageFullError
+from service.http.schemas import FrameLine
 from service.sandbox.export import render, render_files
 from service.storage.job_files import JobFiles
 from service.writers import png
-from service.writers.formats import JOB_FORMATS
+from service.writers.formats import FORMATS
 from service.writers.png import encode_mask
 from tests.support.media import write_clip
 from tests.support.serving import FRAMES, Served, served
@@ -49,7 +50,9 @@ def two_objects() -> UInt8Array:
 @pytest.fixture(scope="module")
 def result(service: Served) -> str:
     """Address of the result of a job with two objects, for all frames except the first."""
-    answer = service.post(mask=encode_mask(two_objects()), options='{"prompt_frame": 1}', prefer="wait=60")
+    answer = service.post(
+        mask=encode_mask(two_objects()), options='{"prompt_frame": 1, "soft": true}', prefer="wait=60"
+    )
     assert answer.status_code == 200, answer.text
     return f"/v1/jobs/{answer.json()['id']}/result"
 
@@ -125,12 +128,12 @@ def test_a_build_that_fails_aborts_its_response(service: Served, monkeypatch: py
     assert zipfile.ZipFile(io.BytesIO(service.client.get(address).content)).testzip() is None
 
 
-@pytest.mark.parametrize("name", JOB_FORMATS)
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_full_disk_is_reported_for_every_format(service: Served, result: str, name: str) -> None:
     """A build without disk space fails with `StorageFullError` and leaves no temporary file."""
     job = service.services.store.get(result.split("/")[3])
     files = service.services.storage.job(job.id)
-    full = files.result(f"full-{JOB_FORMATS[name].file}")
+    full = files.result(f"full-{FORMATS[name].file}")
     full.parent.mkdir(exist_ok=True)
     before = set(full.parent.iterdir())
     full.symlink_to("/dev/full")
@@ -244,11 +247,11 @@ def test_overlay(service: Served, result: str) -> None:
     assert (pictures[0].width, pictures[0].height) == (64, 48)
 
 
-@pytest.mark.parametrize("name", JOB_FORMATS)
+@pytest.mark.parametrize("name", FORMATS)
 def test_every_format_has_every_frame(service: Served, result: str, name: str) -> None:
     """Archives, annotations and videos hold the frames that have a mask, under the media type of the format."""
     answer = service.client.get(result, params={"format": name})
-    assert (answer.status_code, answer.headers["content-type"]) == (200, JOB_FORMATS[name].media_type)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, FORMATS[name].media_type)
     assert frame_count(name, answer.content) == FRAMES - 1
 
 
@@ -269,25 +272,45 @@ def test_notes_say_what_a_result_has_lost(service: Served, tmp_path: Path) -> No
     made = files.result("overlay.mp4").stat().st_mtime_ns
     assert service.client.get(address, params={"format": "overlay"}).status_code == 200
     assert service.client.get(f"{address}/notes?format=overlay").json()["notes"] == notes["overlay"]
-    files.result(JOB_FORMATS["overlay"].notes_file).unlink()  # as if an earlier version had made the result
+    files.result(FORMATS["overlay"].notes_file).unlink()  # as if an earlier version had made the result
     assert service.client.get(f"{address}/notes?format=overlay").json() == {"notes": []}
     assert files.result("overlay.mp4").stat().st_mtime_ns == made
     assert not files.result("coco.json").exists()
 
 
-def test_soft_masks_are_not_made_from_a_job(service: Served, result: str) -> None:
-    """A job keeps masks, not probabilities: the answer lists the formats that there are."""
-    answer = service.client.get(result, params={"format": "npz"})
-    assert answer.status_code == 422
-    assert all(name in answer.text for name in JOB_FORMATS)
+def test_soft_masks(service: Served, result: str) -> None:
+    """NumPy reads an array per object and frame; lines, events and notes are without them."""
+    with np.load(io.BytesIO(service.client.get(result, params={"format": "npz"}).content)) as arrays:
+        assert sorted(arrays.files) == sorted(f"{number}/{i:05d}" for number in (2, 7) for i in range(1, FRAMES))
+        for number in (2, 7):
+            inside = two_objects() == number
+            assert np.array_equal(arrays[f"{number}/00001"], np.where(inside, 255, 0))
+            assert np.array_equal(arrays[f"{number}/{FRAMES - 1:05d}"], np.where(inside, 200, 20))
+    job = result.removesuffix("/result")
+    lines = service.client.get(f"{job}/masks").text.splitlines()
+    assert [json.loads(line)["index"] for line in lines] == list(range(1, FRAMES))
+    assert all(json.loads(line).keys() == {*FrameLine.model_fields} for line in lines)
+    assert "\t" not in service.client.get(f"{job}/events").text
+    with Image.open(io.BytesIO(service.client.get(f"{job}/masks/5.png").content)) as picture:
+        assert (np.asarray(picture) == two_objects()).all()
+    assert service.client.get(f"{result}/notes", params={"format": "npz"}).json() == {"notes": []}
+
+
+def test_a_job_without_soft_masks_says_how_to_keep_them(service: Served) -> None:
+    """The problem names the option, for the result and for its notes."""
+    job_id = service.run()
+    for address in ("result", "result/notes"):
+        answer = service.client.get(f"/v1/jobs/{job_id}/{address}", params={"format": "npz"})
+        assert (answer.status_code, answer.json()["type"]) == (409, "/problems/no-soft-masks")
+        assert "the option soft" in answer.json()["detail"]
 
 
 def frame_count(name: str, content: bytes) -> int:
     """Return the number of frames in a result file."""
-    if JOB_FORMATS[name].media_type.startswith("video/"):
+    if FORMATS[name].media_type.startswith("video/"):
         with av.open(io.BytesIO(content)) as container:
             return sum(1 for _ in container.decode(video=0))
-    if JOB_FORMATS[name].media_type == "application/zip":
+    if FORMATS[name].media_type == "application/zip":
         names = zipfile.ZipFile(io.BytesIO(content)).namelist()
         return len({entry.rpartition("/")[2] for entry in names})
     data = json.loads(content)

@@ -20,6 +20,7 @@ from service.run.outputs import Outputs
 from service.run.run_to_files import RunRequest, run_to_files
 from service.writers.png import encode_mask
 from tests.support.media import write_clip, write_mask
+from tests.support.soft_masks import arrays_in
 from tests.support.still_engine import load_still
 
 FRAMES = 12
@@ -85,6 +86,25 @@ def test_a_correction_keeps_the_version_before_and_can_be_undone(out: Path, fix:
     assert tree(out) == before
     assert (out.parent / "masks.ndjson").read_bytes() == lines
     assert not (out / "corrections.json").exists()
+
+
+def test_soft_masks_are_corrected_too(tmp_path: Path, fix: Path) -> None:
+    """The given mask is exact, frames that change have new soft masks, others keep theirs; undo restores the file."""
+    video, mask, folder = write_clip(tmp_path / "in.mp4"), write_mask(tmp_path / "mask.png"), tmp_path / "soft"
+    outputs = Outputs(folder, exports={"npz": folder / "soft.npz"})
+    run_to_files(RunRequest(video, mask, outputs, OPTIONS), Settings(), load=load_still)
+    before, stored = arrays_in(folder / "soft.npz"), (folder / "soft.npz").read_bytes()
+    report = correct_folder(CorrectRequest(folder, {5: fix}), Settings(), load=load_still)
+    after, masks = arrays_in(folder / "soft.npz"), masks_in(folder)
+    first, end = report["correction"]["changed"][0]
+    assert after.keys() == before.keys()
+    for index in range(FRAMES):
+        name, inside = f"1/{index:05d}", masks[index] == 1
+        levels = (255, 0) if index in (0, 5) else (200, 20)
+        np.testing.assert_array_equal(after[name], np.where(inside, *levels), err_msg=name)
+        assert first <= index < end or (after[name] == before[name]).all()
+    assert main(["correct", str(folder), "--undo"]) == 0
+    assert (folder / "soft.npz").read_bytes() == stored
 
 
 def test_exports_are_written_again(out: Path, fix: Path) -> None:

@@ -146,14 +146,6 @@ def test_soft_masks_are_what_the_masks_are_made_from(tmp_path: Path, keyframes: 
     assert clear > 0.7 * 12 * 64 * 48
 
 
-def test_soft_masks_of_both_directions_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The error names the option, and nothing is written."""
-    more = ["--prompt-frame", "4", "--direction", "both", "--export", f"npz={tmp_path}/soft.npz"]
-    assert main(arguments(tmp_path, *more)) == 2
-    assert "direction is both" in capsys.readouterr().err
-    assert not (tmp_path / "soft.npz").exists()
-
-
 def test_a_break_in_the_middle_fails_after_the_frames_before_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

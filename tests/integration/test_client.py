@@ -193,6 +193,20 @@ def test_prefer_wait_may_exceed_the_timeout(service: Served) -> None:
         assert client.submit(service.clip, service.mask, prefer_wait=1).status == "running"
 
 
+def test_soft_masks_are_downloaded(client: Client, service: Served, tmp_path: Path) -> None:
+    """NumPy reads them; a job without the option has none, and says why."""
+    track = client.segment(service.clip, service.mask, soft=True)
+    (item,) = track.job.prompt
+    inside = labels(service) == item.object
+    with np.load(client.download(track.job, "npz", tmp_path / "soft.npz")) as arrays:
+        assert arrays.files == [f"{item.object}/{frame.index:05d}" for frame in track]
+        for frame in track:
+            levels = (255, 0) if frame.source == "prompt" else (200, 20)
+            assert np.array_equal(arrays[f"{item.object}/{frame.index:05d}"], np.where(inside, *levels))
+    with pytest.raises(keymask.ConflictError, match="the option soft"):
+        client.download(client.segment(service.clip, service.mask).job, "npz", tmp_path / "none.npz")
+
+
 def test_a_track_is_saved_as_the_command_line_does(client: Client, service: Served, tmp_path: Path) -> None:
     """The same names, indices, size and palette as the files of `keymask run`."""
     whole = client.segment(service.clip, service.mask)

@@ -14,21 +14,28 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from codec.types import UInt8Array
 from service.config import Settings
 from service.engine.supervisor import Supervisor
 from service.engine.types import EngineConfig
 from service.http.app import create_app
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobStatus, JobVideo, new_job_id
+from service.prompts.objects import PromptObject
 from service.prompts.shapes import ShapePrompt, Shapes
 from service.prompts.stored_prompts import StoredPrompts
-from service.run.options import JobOptions
+from service.run.options import JobOptions, RunOptions
+from service.run.outputs import Outputs
+from service.run.run_to_files import RunRequest, run_to_files
+from service.sandbox.export import render, render_files
 from service.storage.correction_files import link_parent, read_prompts
 from service.storage.job_files import Storage
 from tests.support.engine_site import FRAMES, SIZE, Site
 from tests.support.fakes import behave
 from tests.support.media import write_mask
+from tests.support.resumable import load_memory
 from tests.support.serving import InlineSandbox, listening
+from tests.support.soft_masks import arrays_in, assert_same_arrays
 from tests.support.waiting import wait_for
 
 
@@ -120,6 +127,45 @@ def test_a_correction_of_a_correction_needs_no_earlier_job(site: Site) -> None:
     assert done.report is not None
     assert done.report["sources"]["corrected"] == 2
     wait_for(site.is_tidy)
+
+
+def test_soft_masks_of_a_job_are_those_of_a_run(site: Site, tmp_path: Path) -> None:
+    """After a lost worker, too. A correction keeps those of frames that it does not change, and makes the others."""
+    engine = site.start(loader="tests.support.fakes:load_memory")
+    behave(site.home, fault={"at": 14, "kind": "kill"})
+    done = site.finished(site.submit(engine, soft=True, keyframes="every:3", max_side=48))
+    assert (done.status, done.deaths) == (JobStatus.SUCCEEDED, 1), done.error
+    assert done.report is not None
+    assert done.report["resumed"]
+    found = soft_masks(site, done)
+
+    video, mask, out = tmp_path / "in.mp4", site.files(done).mask, tmp_path / "out"
+    video.write_bytes(site.clip)
+    options, outputs = RunOptions(keyframes="every:3", max_side=48), Outputs(out, exports={"npz": out / "soft.npz"})
+    run_to_files(RunRequest(video, mask, outputs, options), Settings(), load=load_memory)
+    assert_same_arrays(found, arrays_in(out / "soft.npz"))
+
+    fixed = site.finished(correct(site, done, shape(12, 7, 30)))
+    assert fixed.status is JobStatus.SUCCEEDED, fixed.error
+    after = soft_masks(site, fixed)
+    assert after.keys() == found.keys()
+    inside = np.zeros(SIZE[::-1], np.bool_)
+    inside[10:30, 30:45] = True
+    np.testing.assert_array_equal(after["7/00012"], np.where(inside, 255, 0))
+    kept = sorted(set(range(FRAMES)) - set(changed(site, done, fixed)))
+    assert kept
+    for index in kept:
+        np.testing.assert_array_equal(after[f"7/{index:05d}"], found[f"7/{index:05d}"])
+    assert (after["7/00013"] != found["7/00013"]).any()
+    assert ((after["7/00013"] > 127) & inside).sum() > 0.5 * inside.sum()
+
+
+def soft_masks(site: Site, job: Job) -> dict[str, UInt8Array]:
+    """Return the arrays of the job's result in npz, which object 7 is in."""
+    part = site.root / f"{job.id}.npz"
+    job = replace(job, prompt=(PromptObject(7, 0, 400, (10, 10, 20, 20)),))
+    render(job, "npz", render_files(job, site.files(job), "npz", part))
+    return arrays_in(part)
 
 
 @pytest.fixture

@@ -162,6 +162,7 @@ def test_what_is_exported_are_the_masks(page: Page, service: Served) -> None:
     """Every format of the service is offered, and each download, read by other programs, holds the masks."""
     robot = Robot(page)
     robot.open(service.clip)
+    page.get_by_role("checkbox", name="Keep soft masks").check()
     job = mark_and_run(robot)
     page.get_by_role("button", name="Export").click()
     formats = page.locator("[data-format]").evaluate_all("(all) => all.map((one) => one.dataset.format)")
@@ -193,6 +194,7 @@ def test_what_a_video_has_lost_is_said(page: Page, service: Served, guard: Guard
     robot.open(clip)
     mark_and_run(robot)
     page.get_by_role("button", name="Export").click()
+    expect(page.locator("[data-format=npz]")).to_have_count(0)  # the job keeps no soft masks
     with page.expect_download() as download:
         page.locator("[data-format=prores4444]").click()
     assert READERS["prores4444"][0](Path(download.value.path()), 5).any()

@@ -52,6 +52,14 @@ def load_network(choice: ModelChoice, options: Options, settings: Settings) -> L
     return LoadedModel(FaultySegmenter(model.segmenter, settings.home), model.description)
 
 
+def load_memory(choice: ModelChoice, options: Options, settings: Settings) -> LoadedModel:
+    """Load a small network with the faults of `behaviour.json`; its key frames depend on the whole memory."""
+    from tests.support import resumable
+
+    model = resumable.load_memory(choice, options, settings)
+    return LoadedModel(FaultySegmenter(model.segmenter, settings.home), model.description)
+
+
 class WrappedSegmenter:
     """Has the statistics and the resume state of another segmenter."""
 

@@ -77,6 +77,11 @@ def assert_same(masks: list[FrameMask], expected: list[FrameMask]) -> None:
         assert np.array_equal(mask.labels, other.labels)
         for name in ("pts", "time", "type", "source", "scores"):
             assert getattr(mask, name) == getattr(other, name), (mask.index, name)
+        soft, expected_soft = mask.soft or {}, other.soft or {}
+        assert soft.keys() == expected_soft.keys()
+        for number, one in soft.items():
+            assert one.extent == expected_soft[number].extent
+            assert np.array_equal(one.values, expected_soft[number].values)
 
 
 def stored(state: RunState | None, folder: Path) -> RunState | None:

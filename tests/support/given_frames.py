@@ -54,7 +54,9 @@ class GivenFrames:
                 scores[shape.object] = 0.0 if shape.absent else 1.0
                 if shape.rle is not None:
                     labels[shape.rle.mask()] = shape.object
-            yield replace(mask, source=MaskSource.CORRECTED, labels=labels, scores=scores)
+            given = {shape.object for shape in shapes}
+            soft = None if mask.soft is None else {i: one for i, one in mask.soft.items() if i not in given}
+            yield replace(mask, source=MaskSource.CORRECTED, labels=labels, scores=scores, soft=soft)
         for index in self.missing:
             last = self.stored.mask(self.missing.start - 1)
             yield replace(last, index=index, pts=index, source=MaskSource.PROPAGATED)

@@ -42,6 +42,12 @@ def _ytvis(path: Path, frame: int) -> Mask:
     return _union([[one["segmentations"][frame]] for one in data["annotations"] if one["segmentations"][frame]])
 
 
+def _soft(path: Path, frame: int) -> Mask:
+    """NumPy: where an object is likelier than not."""
+    with np.load(path) as arrays:
+        return np.logical_or.reduce([arrays[name] > 127 for name in arrays.files if name.endswith(f"/{frame:05d}")])
+
+
 def _union(runs: list[Any]) -> Mask:
     return np.logical_or.reduce([np.asarray(coco.decode(coco.merge(one)) > 0) for one in runs])
 
@@ -99,6 +105,7 @@ READERS: dict[str, tuple[Callable[[Path, int], Mask], float]] = {
     "polygons": (_coco, 0.85),
     "ytvis": (_ytvis, 1.0),
     "labelstudio-brush": (_brush, 1.0),
+    "npz": (_soft, 1.0),
     "prores4444": (partial(_film, plane=3), 1.0),
     "vp9-alpha": (partial(_film, decoder="libvpx-vp9", plane=3), 0.85),
     "matte": (_film, 0.85),

@@ -26,7 +26,7 @@ def load_memory(_choice: ModelChoice, options: Options, _settings: Settings) -> 
 
 def request_of(folder: Path, out: Path, *, resume: bool = False, direction: str = "forward") -> RunRequest:
     """Return the request for `folder`/in.mp4 and its mask, with all outputs; in both directions from the middle."""
-    outputs = Outputs(out, out / "overlay.mp4", out / "masks.ndjson")
+    outputs = Outputs(out, out / "overlay.mp4", out / "masks.ndjson", exports={"npz": out / "soft.npz"})
     prompt_frame = 12 if direction == "both" else 0
     options = RunOptions(keyframes="every:3", start=2, direction=direction, prompt_frame=prompt_frame)
     return RunRequest(folder / "in.mp4", folder / "mask.png", outputs, options, resume=resume)

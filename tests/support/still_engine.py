@@ -10,6 +10,7 @@ from codec.types import CompressedFrame, VideoInfo
 from service.config import Settings
 from service.run.model_loader import LoadedModel, ModelChoice
 from service.run.segment import segment
+from tests.support.soft_masks import soft_of
 from vos.evaluation.evaluate import SegmentClip
 from vos.runtime.protocol import SegmenterLike
 from vos.runtime.run_state import RunState
@@ -18,7 +19,10 @@ from vos.types import FrameMask, MaskSource, Options, Prompt, Stats
 
 @dataclass
 class StillSegmenter:
-    """Yields the prompt's mask for every frame with score 0.5; the first is `prompt`, the rest `propagated`."""
+    """Yields the prompt's mask for every frame with score 0.5; the first is `prompt`, the rest `propagated`.
+
+    Soft masks are those of `tests.support.soft_masks`.
+    """
 
     options: Options
     given: dict[MaskSource, int] = field(default_factory=dict)
@@ -59,7 +63,10 @@ class StillSegmenter:
         source = MaskSource.PROMPT if frame.index == prompt.index else MaskSource.PROPAGATED
         self.given[source] = self.given.get(source, 0) + 1
         scores = dict.fromkeys(prompt.object_ids, 0.5)
-        return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, prompt.labels, scores)
+        soft = None
+        if self.options.soft:
+            soft = {} if source is MaskSource.PROMPT else soft_of(prompt.labels, prompt.object_ids)
+        return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, prompt.labels, scores, soft)
 
 
 def load_still(_choice: ModelChoice, options: Options, _settings: Settings) -> LoadedModel:

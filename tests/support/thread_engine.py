@@ -22,7 +22,7 @@ from service.jobs.types import Job, JobError, JobProgress, JobStatus, LogSegment
 from service.prompts.read_prompt import read_prompt
 from service.storage.correction_files import delete_parent_log
 from service.storage.job_files import Storage
-from service.writers.ndjson import RleWriter
+from service.storage.mask_log import MaskLog
 from tests.support.given_frames import correct_given_frames
 from tests.support.still_engine import StillSegmenter
 from vos.types import Options
@@ -130,10 +130,10 @@ class ThreadEngine:
     def _segment(self, job: Job) -> JobStatus:
         files = self.storage.job(job.id)
         self.store.set_segments(job.id, job.fence, [LogSegment(job.fence)])
-        with closing(RleWriter(files.mask_log(job.fence))) as writer, open_video(files.video) as reader:
+        with closing(MaskLog(files.mask_log(job.fence))) as log, open_video(files.video) as reader:
             info = reader.info
             read = read_prompt(files.mask, info, job.options.prompt_frame, job.options.mask_mode)
-            options = Options(start=job.options.start, end=job.options.end)
+            options = Options(start=job.options.start, end=job.options.end, soft=job.options.soft)
             masks = StillSegmenter(options).run(reader, info, read.prompt)
             for done, frame in enumerate(masks, 1):
                 while done > self.hold_at and not self.gate.wait(0.02) and self.report(job, done - 1):
@@ -142,7 +142,7 @@ class ThreadEngine:
                     return JobStatus.CANCELED
                 if self.failing and done > 2:
                     raise RuntimeError("broken on command")
-                writer.write(frame)
+                log.append(frame)
                 self.sources[str(frame.source)] += 1
                 self.report(job, done)
         return JobStatus.SUCCEEDED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from vos.masks.edges import refined_labels
 from vos.masks.geometry import mask_confidence, soft_to_labels, to_grid, to_uint8
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import one_thread
-from vos.types import FrameMask, MaskSource, Prompt, SoftMasks
+from vos.types import FrameMask, MaskSource, Prompt, SoftMask
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,10 @@ class Labeler:
             scores = (mask_confidence(soft.numpy()) * confidence.cpu().numpy()).tolist()
             labels = self._labels(frame, soft, stride)
         scores_by_id = dict(zip(ids, scores, strict=True))
-        kept = SoftMasks(ids, to_uint8(soft.numpy()), stride) if self.keep_soft else None
+        kept = None
+        if self.keep_soft:
+            extent = self.info.analysis_height / stride, self.info.analysis_width / stride
+            kept = {i: SoftMask(values, extent) for i, values in zip(ids, to_uint8(soft.numpy()), strict=True)}
         return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, labels, scores_by_id, kept)
 
     def label_prompt(self, frame: CompressedFrame, prompt: Prompt, others: FrameMask | None) -> FrameMask:
@@ -64,12 +68,15 @@ class Labeler:
             others: The frame's mask as the network sees it; None if no other object is known.
         """
         labels, scores = prompt.labels.copy(), dict.fromkeys(prompt.object_ids, 1.0)
+        soft: Mapping[int, SoftMask] | None = {} if self.keep_soft else None
         if others is not None:
             free = (labels == 0) & ~np.isin(others.labels, prompt.given_ids)
             labels[free] = others.labels[free]
             scores = others.scores | scores
+            if others.soft is not None:
+                soft = {i: mask for i, mask in others.soft.items() if i not in prompt.given_ids}
         scores |= dict.fromkeys(prompt.absent, 0.0)
-        return FrameMask(frame.index, frame.pts, frame.time, frame.type, prompt.source, labels, scores)
+        return FrameMask(frame.index, frame.pts, frame.time, frame.type, prompt.source, labels, scores, soft)
 
     def _labels(self, frame: CompressedFrame, soft: Tensor, stride: int) -> UInt8Array:
         ids = self.object_ids

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from codec.types import Float32Array, FrameType
 from vos.runtime.durable import replacing
-from vos.types import FrameMask, MaskSource
+from vos.types import FrameMask, MaskSource, SoftMask
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,8 @@ class RunState:
         arrays: dict[str, Any] = {f"logits{i}": self.logits[i] for i in self.logits}
         arrays |= {f"reference{r.decode_index}": r.channels for r in self.references}
         arrays |= {f"labels{m.index}": m.labels for m in self.pending}
+        soft = {m.index: m.soft for m in self.pending if m.soft is not None}
+        arrays |= {f"soft{i}.{number}": mask.values for i, masks in soft.items() for number, mask in masks.items()}
         arrays |= {f"network.{name}": array for name, array in self.network.items()}
         about = {
             "fingerprint": fingerprint,
@@ -115,6 +117,7 @@ class RunState:
             "pending": [
                 (m.index, m.pts, m.time, str(m.type), str(m.source), list(m.scores.items())) for m in self.pending
             ],
+            "soft": [(i, [(number, mask.extent) for number, mask in masks.items()]) for i, masks in soft.items()],
             "counts": {str(source): count for source, count in self.counts.items()},
             "before_start": {str(source): count for source, count in self.before_start.items()},
             "network": list(self.network),
@@ -135,6 +138,10 @@ class RunState:
 
 def _parse(about: dict[str, Any], arrays: Mapping[str, Any]) -> RunState:
     memory = about["memory"]
+    soft = {
+        i: {number: SoftMask(arrays[f"soft{i}.{number}"], tuple(extent)) for number, extent in masks}
+        for i, masks in about.get("soft", ())  # states of earlier versions have none
+    }
     return RunState(
         next_index=about["next_index"],
         waves=about["waves"],
@@ -148,7 +155,10 @@ def _parse(about: dict[str, Any], arrays: Mapping[str, Any]) -> RunState:
         logits={i: arrays[f"logits{i}"] for i in about["logits"]},
         references=tuple(HeldReference(i, slot, arrays[f"reference{i}"]) for i, slot in about["references"]),
         pending=tuple(
-            FrameMask(index, pts, time, FrameType(kind), MaskSource(source), arrays[f"labels{index}"], dict(scores))
+            FrameMask(
+                *(index, pts, time, FrameType(kind), MaskSource(source), arrays[f"labels{index}"], dict(scores)),
+                soft=soft.get(index),
+            )
             for index, pts, time, kind, source, scores in about["pending"]
         ),
         counts={MaskSource(source): count for source, count in about["counts"].items()},

@@ -93,7 +93,7 @@ def batch_command(
 
     options = RunOptions.checked(**values)
     wanted = {"overlay": overlay, "rle": rle, "coco": coco, "ytvis": ytvis, "png": png}
-    exports = map(parse_format, export or ())
+    exports = [*map(parse_format, export or ()), *(["npz"] if options.soft else [])]
     writes = tuple(dict.fromkeys([*(name for name, is_wanted in wanted.items() if is_wanted), *exports]))
     if options.changes_overlay and "overlay" not in writes:
         raise UsageError("--opacity and --colors change the overlay; give --overlay too")

@@ -119,6 +119,8 @@ def run_command(
         raise UsageError("--opacity and --colors change the overlay; give --overlay FILE too")
     if options.changes_polygons and "polygons" not in exports:
         raise UsageError("--polygon-tolerance changes polygons; give --export polygons=FILE too")
+    if options.soft:
+        exports.setdefault("npz", out / "soft.npz")
     outputs = Outputs(out, overlay, rle, json_path(json_file), made, coco, ytvis, png, exports)
     request = RunRequest(video, given, outputs, options, force, resume)
     run_on_terminal(request, json_file)

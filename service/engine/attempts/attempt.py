@@ -153,9 +153,10 @@ class Attempt(ABC):
         """Enforce the limit of the mask log after a line was written."""
         size = log.size + sum(segment.bytes or 0 for segment in self._earlier or ())
         if size > self._limits.max_mask_bytes:
+            more = ", or leave out the option soft" if self._job.options.soft else ""
             raise MasksTooLargeError(
                 f"the masks up to frame {log.last} take more than the {self._limits.max_mask_bytes:,} bytes allowed; "
-                "choose a range of frames with start and end, or mark fewer objects"
+                f"choose a range of frames with start and end, or mark fewer objects{more}"
             )
 
     def _report(self, stage: str) -> None:

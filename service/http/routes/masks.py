@@ -83,6 +83,7 @@ async def _lines(services: Services, job: Job, first: int, end: int) -> AsyncIte
             for long in (line for line in wanted if isinstance(line, LongLine)):
                 for piece in long.pieces():
                     yield await in_thread(step.log.read_piece, *piece)
+                yield b"\n"
             if step.lines and frame_of(step.lines[-1]) >= end - 1:
                 return
 

@@ -22,7 +22,7 @@ from service.http.streaming.fetched import in_files_thread
 from service.http.streaming.result_build import has_content, joined_build, read_growing, read_notes
 from service.jobs.types import Job, JobStatus
 from service.problems import ProblemError
-from service.writers.formats import JOB_FORMATS
+from service.writers.formats import FORMATS
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
@@ -37,16 +37,16 @@ _HEADERS: dict[str, Any] = {
 }
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "; ".join(f"`{name}`: {form.about}" for name, form in JOB_FORMATS.items()) + ".",
+        "description": "; ".join(f"`{name}`: {form.about}" for name, form in FORMATS.items()) + ".",
         "content": {
             form.media_type: {"schema": {"type": "object"}} if form.media_type == "application/json" else BINARY
-            for form in JOB_FORMATS.values()
+            for form in FORMATS.values()
         },
         "headers": _HEADERS,
     },
     206: {
         "description": "The part that `Range` selects.",
-        "content": {form.media_type: BINARY for form in JOB_FORMATS.values()} | {"multipart/byteranges": BINARY},
+        "content": {form.media_type: BINARY for form in FORMATS.values()} | {"multipart/byteranges": BINARY},
         "headers": _HEADERS,
     },
     304: {"description": "The client already has the file (`If-None-Match`)."},
@@ -60,8 +60,8 @@ _REVIEW: dict[int | str, dict[str, Any]] = {
     }
 }
 _PROBLEMS = (
-    *COMMON, "job-not-found", "job-not-succeeded", "range-not-satisfiable", "run-failed", "storage-full",
-    "video-undecodable", "too-many-streams", "too-many-requests", "busy",
+    *COMMON, "job-not-found", "job-not-succeeded", "no-soft-masks", "range-not-satisfiable", "run-failed",
+    "storage-full", "video-undecodable", "too-many-streams", "too-many-requests", "busy",
     "not-ready",
 )  # fmt: skip
 
@@ -74,6 +74,7 @@ Format: TypeAlias = Annotated[
         "ytvis",
         "labelstudio",
         "labelstudio-brush",
+        "npz",
         "overlay",
         "matte",
         "prores4444",
@@ -142,8 +143,9 @@ async def read_result(
     `png` and `coco` are sent while they are made, unless the request has a `Range`.
     """
     _check_succeeded(job, "result")
+    _check_soft(job, name)
     until_answered.enter_context(services.streams.take(share_of(request, caller)))
-    form = JOB_FORMATS[name]
+    form = FORMATS[name]
     filename = f"{job.id}-{form.file}"
     files = services.storage.job(job.id)
     path = files.result(form.file)
@@ -186,7 +188,8 @@ async def read_result_notes(
     A video that does not exist yet is made first. Other formats have no notes.
     """
     _check_succeeded(job, "result")
-    form = JOB_FORMATS[name]
+    _check_soft(job, name)
+    form = FORMATS[name]
     if not form.is_video:
         return ResultNotes(notes=[])
     until_answered.enter_context(services.streams.take(share_of(request, caller)))
@@ -202,6 +205,13 @@ async def read_result_notes(
 def _check_succeeded(job: Job, what: str) -> None:
     if job.status is not JobStatus.SUCCEEDED:
         raise ProblemError("job-not-succeeded", f"the job is {job.status}; only a job that succeeded has a {what}")
+
+
+def _check_soft(job: Job, name: str) -> None:
+    if FORMATS[name].is_soft and not job.options.soft:
+        raise ProblemError(
+            "no-soft-masks", f"{name} holds soft masks, which a job only keeps with the option soft; this one has none"
+        )
 
 
 def _bounded(number: re.Match[str]) -> str:

@@ -27,6 +27,8 @@ from vos.runtime.durable import part_of
 
 _BLOCK = 1 << 18
 _POLL_SECONDS = 0.05
+_SOFT_GROWTH = 3
+"""How many times the bytes of soft masks in the log their arrays in display size take."""
 
 
 @contextmanager
@@ -149,9 +151,12 @@ def read_notes(files: JobFiles, form: Format) -> list[str] | None:
 
 def _estimate(log: MaskLogView, name: str) -> int:
     """Return roughly how many bytes a build will write: a video as many as the source, other results as the masks."""
-    if FORMATS[name].is_video:
+    form = FORMATS[name]
+    if form.is_video:
         return log.files.video.stat().st_size
-    return log.size() * (2 if FORMATS[name].temporary_files(1) else 1)
+    if form.is_soft:
+        return log.size() * _SOFT_GROWTH
+    return int(log.size() * log.share_of_masks()) * (2 if form.temporary_files(1) else 1)
 
 
 async def _charge_growth(building: Awaitable[Notes], part: Path, space: Reservation) -> Notes:

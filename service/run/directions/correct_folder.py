@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -19,8 +19,10 @@ from service.prompts.stored_prompts import StoredPrompts, given_mask
 from service.run.directions.resegment import Correction, resegment
 from service.run.directions.result_folder import ResultFolder
 from service.run.directions.rewritten_exports import RewrittenExports, outputs_of, rewrite_exports
+from service.run.directions.stored_soft import StoredSoft
 from service.run.model_loader import ModelLoader, load_model
 from service.run.options import RunOptions
+from service.run.outputs import unchanged_files
 from service.run.resume.unfinished_run import UnfinishedRun
 from service.run.review.correction_review import CorrectionReview
 from service.writers.png import encode_mask, mask_name
@@ -79,14 +81,18 @@ def correct_folder(
     video = request.video or Path(folder.report["video"]["path"])
     if not video.exists():
         raise UsageError(f"the video {video} of this result is gone; say with --video where it is")
-    options = _options_of(folder.report, request.device)
+    outputs = outputs_of(folder.folder, folder.report)
+    soft = _unchanged(outputs.exports.get("npz"), folder)
+    options = _options_of(folder.report, request.device).model_copy(update={"soft": soft is not None})
     earlier = folder.prompts().merged
     prompts = StoredPrompts(new=_shapes_of(request, video, options), earlier=earlier)
-    with resegment(video, folder, earlier, prompts.new, options, settings=settings, load=load) as run:
+    with ExitStack() as stack:
+        run = stack.enter_context(resegment(video, folder, earlier, prompts.new, options, settings=settings, load=load))
+        if soft is not None:
+            folder.soft = stack.enter_context(closing(StoredSoft(soft, run.info)))
         for done, mask in enumerate(run, 1):
             run.masks.change(mask)
             on_progress(done, None)
-        outputs = outputs_of(folder.folder, folder.report)
         exports = rewrite_exports(
             outputs,
             folder.report,
@@ -96,10 +102,16 @@ def correct_folder(
             objects=tuple(item.object for item in run.objects),
             options=options,
         )
+        folder.soft = None  # only exports have soft masks
         try:
             return _write(folder, prompts, run, exports, started)
         finally:
             exports.discard()
+
+
+def _unchanged(path: Path | None, folder: ResultFolder) -> Path | None:
+    """Return a file of the result, None if there is none or it was changed or moved since."""
+    return path if path is not None and path.resolve() in unchanged_files(folder.report) else None
 
 
 def _masks(folder: ResultFolder, run: Correction) -> Iterator[FrameMask]:

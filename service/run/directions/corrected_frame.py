@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codec.types import UInt8Array
-from service.run.directions.join import ABSENT_SCORE, side_weight
+from service.run.directions.join import ABSENT_SCORE, side_weight, soft_from
 from service.run.directions.stored_masks import ChangedMasks, StoredMasks
 from vos.types import GIVEN, FrameMask, MaskSource, Prompt
 
@@ -71,7 +71,8 @@ class CorrectedFrame:
         labels = _without_ids(stored.labels, self.prompt.given_ids)
         labels = np.where(self.prompt.labels > 0, self.prompt.labels, labels)
         scores = stored.scores | dict.fromkeys(self.prompt.object_ids, 1.0) | dict.fromkeys(self.prompt.absent, 0.0)
-        return replace(stored, labels=labels, scores=scores, source=MaskSource.CORRECTED)
+        soft = soft_from({k: stored for k in stored.soft or () if k not in self.prompt.given_ids})
+        return replace(stored, labels=labels, scores=scores, source=MaskSource.CORRECTED, soft=soft)
 
     def last(self, first_frame: int) -> int:
         """Presentation index of the first frame that may change; the corrected one if only absences were given."""
@@ -106,7 +107,8 @@ class CorrectedFrame:
             return None, agrees
         scores = stored.scores | {k: new.scores.get(k, 0.0) for k in chosen}
         source = stored.source if stored.source in GIVEN else new.source
-        return replace(stored, labels=labels, scores=scores, source=source), agrees
+        soft = soft_from(dict.fromkeys(stored.soft or (), stored) | dict.fromkeys(chosen, new))
+        return replace(stored, labels=labels, scores=scores, source=source, soft=soft), agrees
 
     def _agreeing_ious(self, number: int) -> tuple[float, float]:
         """IoU from which masks of an object agree in frames after and before this one.

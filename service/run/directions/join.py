@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vos.types import GIVEN, FrameMask, Prompt
+from vos.types import GIVEN, FrameMask, Prompt, SoftMask
 
 _GIVEN_WEIGHT = 2.0
 """Weight of an object in its prompt frame: above any confidence."""
@@ -90,7 +90,8 @@ class PromptDistances:
 def join(forward: Side | None, backward: Side | None) -> FrameMask:
     """Return the mask of a frame with each object from the side that has the higher weight.
 
-    Where two objects overlap, because they come from different sides, the one with the higher weight wins. Time and
+    Where two objects overlap, because they come from different sides, the one with the higher weight wins; their soft
+    masks stay as they are. Time and
     type are those of the forward side, the source is that of the side with most of the weight.
 
     Args:
@@ -113,4 +114,12 @@ def join(forward: Side | None, backward: Side | None) -> FrameMask:
     head = sides[0].mask
     source = head.source if head.source in GIVEN else lead.source
     scores = {number: sides[place].mask.scores.get(number, 0.0) for number, (_, place) in sorted(chosen.items())}
-    return FrameMask(head.index, head.pts, head.time, head.type, source, labels, scores)
+    soft = soft_from({number: sides[place].mask for number, (_, place) in chosen.items()})
+    return FrameMask(head.index, head.pts, head.time, head.type, source, labels, scores, soft)
+
+
+def soft_from(taken: Mapping[int, FrameMask]) -> dict[int, SoftMask] | None:
+    """Return the soft masks of objects, each from the mask that it is taken from; None if the run keeps none."""
+    if all(mask.soft is None for mask in taken.values()):
+        return None
+    return {number: mask.soft[number] for number, mask in taken.items() if mask.soft and number in mask.soft}

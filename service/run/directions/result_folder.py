@@ -23,6 +23,7 @@ from PIL import Image
 from codec.types import FrameType
 from service.errors import UsageError
 from service.prompts.stored_prompts import StoredPrompts, given_mask
+from service.run.directions.stored_soft import StoredSoft
 from service.writers.png import mask_name
 from vos.runtime.durable import make_folder, sync_files
 from vos.types import GIVEN, FrameMask, MaskSource
@@ -39,6 +40,7 @@ class ResultFolder:
 
     Attributes:
         report: The report, without its entries of frames.
+        soft: The soft masks of the result, which masks then have, too; None by default.
 
     Raises:
         UsageError: There is no complete result.
@@ -57,6 +59,7 @@ class ResultFolder:
             raise UsageError(f"the result in {folder} is not complete; continue it with keymask run --resume")
         self.report: dict[str, Any] = report
         self._entries: dict[int, dict[str, Any]] = entries
+        self.soft: StoredSoft | None = None
 
     @property
     def indices(self) -> list[int]:
@@ -82,7 +85,8 @@ class ResultFolder:
             raise UsageError(f"{path} is missing or is no indexed picture any more")
         kind, source = FrameType(entry["type"]), MaskSource(entry["source"])
         scores = {int(number): score for number, score in entry["scores"].items()}
-        return FrameMask(index, entry["pts"], entry["time"], kind, source, labels, scores)
+        soft = None if self.soft is None else self.soft.masks(index)
+        return FrameMask(index, entry["pts"], entry["time"], kind, source, labels, scores, soft)
 
     def prompts(self) -> StoredPrompts:
         """Return the prompts of the result: those that are stored, else the masks of its prompt frames.

@@ -65,7 +65,7 @@ def rewrite_exports(
 ) -> RewrittenExports:
     """Write the exports of a result again, beside the old ones.
 
-    Soft masks are not: a correction has label masks only. Nor are files that were changed or moved since.
+    Files that were changed or moved since are not.
 
     Args:
         outputs: The files of the result.
@@ -84,7 +84,7 @@ def rewrite_exports(
     wanted = {name: path for name, path in outputs.files.items() if name != "prompt"}
     made = RewrittenExports()
     for name, path in wanted.items():
-        if path.resolve() in mine and not (name in FORMATS and FORMATS[name].is_soft):
+        if path.resolve() in mine:
             made.files[name] = path
     if stale := [str(path) for name, path in wanted.items() if name not in made.files]:
         made.notes.append(f"files from before the correction: {', '.join(stale)}")

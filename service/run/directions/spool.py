@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from service.writers.mask_line import encode_line, mask_of, parse_line
+from service.writers.mask_line import encode_record, mask_of, parse_line
 from vos.types import FrameMask, MaskSource
 
 
@@ -42,7 +42,7 @@ class MaskSpool:
     def append(self, mask: FrameMask) -> None:
         """Write the mask of the next frame."""
         assert mask.index == self._first - len(self._ends)
-        line = encode_line(mask) + b"\n"
+        line = encode_record(mask) + b"\n"
         self._file.seek(self._end)
         self._file.write(line)
         self._note(len(line), mask.source)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from service.writers.mask_line import encode_line, index_of, mask_of, parse_line
+from service.writers.mask_line import encode_record, index_of, mask_of, parse_line
 from vos.types import FrameMask
 
 _SIZE = re.compile(rb'"size":\[(\d+),(\d+)\]')
@@ -85,7 +85,7 @@ class ChangedMasks:
 
     def change(self, mask: FrameMask) -> None:
         """Replace the mask of a frame."""
-        line = encode_line(mask)
+        line = encode_record(mask)
         self._file.seek(self._end)
         self._file.write(line)
         self._places[mask.index] = self._end, len(line)

@@ -2,7 +2,7 @@
 
 FOLDER/.resume/{request.json, frames.ndjson, state.npz, back.ndjson, back.npz, lock}
 
-`frames.ndjson` has one line per written mask, with everything but its pixels, which `masks/` holds. Together with the
+`frames.ndjson` has one line per written mask, with everything but its labels, which `masks/` holds. Together with the
 resume state, a later run gives every writer the masks that exist and computes the rest. `back.ndjson` has the masks of
 a walk back, `back.npz` its resume state.
 """
@@ -26,12 +26,10 @@ from service.run.resume.kept_walk import KeptWalk
 from service.run.resume.state import ResumeState
 from service.run.segment import Segmentation
 from service.writers.png import mask_name
+from service.writers.soft_line import decode_soft, encode_soft
 from vos.runtime.durable import make_folder, replacing, sync_files, write_durably
 from vos.runtime.process_lock import ProcessLock, is_locked
 from vos.types import FrameMask, MaskSource
-
-_ARRAYS = ("labels", "soft")
-"""What the log of frames leaves out of a mask."""
 
 
 class UnfinishedRun:
@@ -176,7 +174,7 @@ class ResumableRun:
     ) -> None:
         self._unfinished, self._fingerprint = unfinished, fingerprint
         self._has_begun = False
-        digest = digest_of((), fingerprint, run.model.description)
+        digest = digest_of((), fingerprint, run.model.description, *(["soft"] if run.options.soft else []))
         self._log: FrameLog | None = None
         self._unsynced: list[Path] = []
         self._state = ResumeState(unfinished.state, run, fingerprint=digest, min_seconds=state_seconds, sync=self.sync)
@@ -236,8 +234,9 @@ class ResumableRun:
 
 
 def _line(frame: FrameMask) -> bytes:
-    values = {field.name: getattr(frame, field.name) for field in fields(frame) if field.name not in _ARRAYS}
-    values |= {"scores": list(frame.scores.items())}
+    values = {field.name: getattr(frame, field.name) for field in fields(frame) if field.name != "labels"}
+    soft = None if frame.soft is None else encode_soft(frame.soft).decode()
+    values |= {"scores": list(frame.scores.items()), "soft": soft}
     return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
@@ -246,6 +245,8 @@ def _parse(line: bytes) -> FrameMask | None:
     try:
         values = json.loads(line)
         kinds = {"type": FrameType(values["type"]), "source": MaskSource(values["source"])}
-        return FrameMask(**values | kinds | {"scores": dict(values["scores"]), "labels": np.zeros((0, 0), np.uint8)})
+        soft = None if values.get("soft") is None else decode_soft(values["soft"].encode())
+        arrays = {"labels": np.zeros((0, 0), np.uint8), "soft": soft}
+        return FrameMask(**values | kinds | {"scores": dict(values["scores"])} | arrays)
     except (ValueError, KeyError, TypeError):
         return None

@@ -194,6 +194,10 @@ def test_exports_are_written_while_masks_are_yielded(clip: Path, tmp_path: Path)
             assert np.array_equal(soft[f"{number}/00000"], np.where(number == LABELS, 255, 0))
             likely, mask = soft[f"{number}/00001"] > 127, frames[1].mask == number
             assert (likely & mask).sum() > 0.7 * (likely | mask).sum()
+        for frame in frames:
+            assert frame.soft is not None
+            assert frame.soft.keys() == {1, 2}
+            assert all(np.array_equal(frame.soft[i], soft[f"{i}/{frame.index:05d}"]) for i in (1, 2))
     with av.open(files["matte"]) as container:
         pictures = [picture.to_ndarray(format="gray") for picture in container.decode(video=0)]
     assert len(pictures) == len(frames)

@@ -41,7 +41,12 @@ export interface Job {
   status: Status;
   progress: { done: number; total: number | null; stage: string; fps: number | null };
   created_at: string;
-  options: { labels?: Record<string, string> | null; colors?: Record<string, string> | null; [name: string]: unknown };
+  options: {
+    labels?: Record<string, string> | null;
+    colors?: Record<string, string> | null;
+    soft?: boolean;
+    [name: string]: unknown;
+  };
   video: Video;
   prompt: PromptObject[];
   notes: string[];

@@ -13,6 +13,8 @@ interface Format {
   text: string;
   /** Whether it is a video: it takes long to make, and may lose something of the source. */
   isVideo?: true;
+  /** Whether it holds soft masks, which a job only keeps with the option `soft`. */
+  isSoft?: true;
 }
 
 const FORMATS: [heading: string, formats: Format[]][] = [
@@ -29,6 +31,7 @@ const FORMATS: [heading: string, formats: Format[]][] = [
     { format: "ytvis", label: "YouTube-VIS", text: "Tracks (JSON)" },
     { format: "labelstudio", label: "Label Studio, boxes", text: "Boxes over time (JSON)" },
     { format: "labelstudio-brush", label: "Label Studio, brush", text: "A task with masks per frame (JSON)" },
+    { format: "npz", label: "Soft masks", text: "Probabilities, a NumPy array per object and frame", isSoft: true },
     { format: "overlay", label: "Overlay", text: "The video with coloured masks, to look at (MP4)", isVideo: true },
   ]],
 ];
@@ -42,7 +45,7 @@ export function ExportDialog() {
         <section key={heading}>
           <h3>{heading}</h3>
           <ul>
-            {formats.map((one) => (
+            {formats.filter(({ isSoft }) => !isSoft || job.options.soft).map((one) => (
               <li key={one.format}>
                 <Download job={job.id} {...one} />
               </li>

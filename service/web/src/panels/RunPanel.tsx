@@ -17,7 +17,7 @@ export function RunPanel() {
 
 function Starting() {
   const options = state.runOptions.value;
-  const change = (name: keyof typeof options, value: string): void => {
+  const change = (name: keyof typeof options, value: string | boolean): void => {
     state.runOptions.value = { ...options, [name]: value };
   };
   const ready = state.origin.value !== null && state.hasEdits.value && !state.busy.value;
@@ -53,6 +53,10 @@ function Starting() {
           </select>
         </label>
       )}
+      <label class="check">
+        <input type="checkbox" checked={options.soft} onChange={(event) => change("soft", event.currentTarget.checked)} />
+        <span>Keep soft masks, for export to NumPy</span>
+      </label>
       <button type="button" class="primary wide" disabled={!ready} onClick={() => void run()}>
         Run
       </button>

@@ -51,7 +51,7 @@ export const split = signal(0.5);
 
 /** Options of the next run. */
 export const models = signal<Model[]>([]);
-export const runOptions = signal({ model: "", quality: "balanced", direction: "both" });
+export const runOptions = signal({ model: "", quality: "balanced", direction: "both", soft: false });
 
 /** Messages, dialogs, and what is being waited for. */
 export const message = signal<{ text: string; kind: "info" | "error" } | null>(null);

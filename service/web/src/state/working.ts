@@ -20,11 +20,12 @@ export async function run(): Promise<void> {
   if (!origin || origin.kind !== "upload") return;
   if (!prompt.length) return say("Mark an object first: drag a box around it, or draw with the brush.");
   const named = state.objects.value.filter((object) => prompt.some((entry) => entry.object === object.id));
-  const { model, quality, direction } = state.runOptions.value;
+  const { model, quality, direction, soft } = state.runOptions.value;
   const options = {
     ...(model ? { model } : {}),
     quality,
     direction,
+    soft,
     labels: Object.fromEntries(named.map(({ id, label }) => [id, label])),
     colors: Object.fromEntries(named.map(({ id, color }) => [id, color])),
   };

@@ -115,13 +115,35 @@ def test_long_logs_are_read_in_blocks(tmp_path: Path) -> None:
     assert log.read_lines(0) == ([b'{"index":0}'], 12)
     assert log.read_lines(12) == ([], 12)
     found = log.read_long_line(12)
-    assert found == LongLine(12, len(long), b'{"index":1,"objects":[{"id":3,"area":5}]}')
+    assert found == LongLine(12, len(long), 12 + len(long) + 1, b'{"index":1,"objects":[{"id":3,"area":5}]}')
     pieces = [log.read_piece(*piece) for piece in found.pieces()]
-    assert (b"".join(pieces), max(map(len, pieces))) == (long + b"\n", BLOCK)
-    assert log.digest_of(found) == hashlib.sha256(long + b"\n").hexdigest()
+    assert (b"".join(pieces), max(map(len, pieces))) == (long, BLOCK)
+    assert log.digest_of(found) == hashlib.sha256(long).hexdigest()
     assert log.find_line(1) == found
     lines, _ = log.read_lines(12 + len(long) + 1)
     assert len(lines) == BLOCK // 12
+
+
+@pytest.mark.parametrize("masks", [5, BLOCK - 75, BLOCK - 74, 3 * BLOCK])
+@pytest.mark.parametrize("soft", [5, 3 * BLOCK])
+def test_soft_masks_are_not_among_the_lines(tmp_path: Path, masks: int, soft: int) -> None:
+    """However long both are, readers see the line without soft masks, and go on after its end."""
+    line = b'{"index":1,"objects":[{"id":3,"rle":{"size":[9,9],"counts":"' + b"y" * masks + b'"},"area":5}]}'
+    path = JobFiles(tmp_path).mask_log(1)
+    path.write_bytes(line + b"\t" + b"s" * soft + b"\n" + b'{"index":2}\n')
+    log, end = view(tmp_path), len(line) + soft + 2
+    lines, after = log.read_lines(0)
+    if lines:
+        assert lines[0] == line
+        assert log.read_lines(end) == ([b'{"index":2}'], log.size())
+    else:
+        long = log.read_long_line(0)
+        assert long == LongLine(0, len(line), end, b'{"index":1,"objects":[{"id":3,"area":5}]}')
+        assert b"".join(log.read_piece(*piece) for piece in long.pieces()) == line
+        assert log.digest_of(long) == hashlib.sha256(line).hexdigest()
+        after = long.end
+    assert (after in (end, log.size()), log.find_line(2)) == (True, b'{"index":2}')
+    assert log.offset_of(2) == end
 
 
 def test_a_long_line_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
@@ -136,6 +158,15 @@ def test_a_long_line_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(RunError, match="cut off"):
         log.read_piece(*next(line.pieces()))
+
+
+def test_the_share_of_masks_without_soft_masks(tmp_path: Path) -> None:
+    """It is that of the first lines, and 1 where there is nothing to measure."""
+    path = JobFiles(tmp_path).mask_log(1)
+    path.write_bytes((b"a" * 24 + b"\t" + b"s" * 74 + b"\n") * 10)
+    assert view(tmp_path).share_of_masks() == 0.25
+    path.write_bytes(b"")
+    assert view(tmp_path).share_of_masks() == 1.0
 
 
 class TestSettle:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from codec.types import FrameType
 from service.run.directions.join import PromptDistances, Side, join, side_weight
-from vos.types import FrameMask, MaskSource, Prompt
+from vos.types import FrameMask, MaskSource, Prompt, SoftMask
 
 
 def mask(labels: list[list[int]], scores: dict[int, float], source: MaskSource = MaskSource.PROPAGATED) -> FrameMask:
@@ -40,6 +42,17 @@ def test_each_object_comes_from_its_better_side() -> None:
     assert joined.labels.tolist() == [[1, 1, 2, 0]]
     assert joined.scores == {1: 0.9, 2: 0.8}
     assert joined.source is MaskSource.PROPAGATED
+
+
+def test_soft_masks_come_with_their_objects() -> None:
+    """Each object has the soft mask of the side that it is taken from; an object that was given has none."""
+    ahead, back = ({n: SoftMask(np.full((1, 1), 10 * n + place, np.uint8), (1, 1)) for n in (1, 2, 3)} for place in (1, 2))
+    forward = Side(replace(mask([[1, 1, 0, 2]], {1: 0.9, 2: 0.1}), soft=ahead), {1: 2, 2: 2})
+    backward = Side(replace(mask([[0, 2, 2, 1]], {1: 0.9, 2: 0.8}), soft=back), {1: 8, 2: 8})
+    assert join(forward, backward).soft == {1: ahead[1], 2: back[2]}
+    given = Side(replace(mask([[1, 1, 0, 2]], {1: 1.0, 2: 0.1}, MaskSource.PROMPT), soft={2: ahead[2]}), {1: 0, 2: 2})
+    assert join(given, backward).soft == {2: back[2]}
+    assert join(Side(mask([[1]], {1: 0.9}), {1: 2}), None).soft is None
 
 
 def test_one_side_and_unknown_objects() -> None:

@@ -34,6 +34,7 @@ from tests.support.media import write_broken, write_clip, write_mask
 from tests.support.networks import MemoryNetwork
 from tests.support.paths import ROOT
 from tests.support.resumable import load_memory, request_of
+from tests.support.soft_masks import arrays_in
 from tests.support.still_engine import load_still
 from vos.runtime.process_lock import ProcessLock
 
@@ -93,6 +94,7 @@ def results(out: Path) -> dict[str, Any]:
         "masks": {path.name: path.read_bytes() for path in sorted(out.glob("masks/*"))},
         "lines": (out / "masks.ndjson").read_bytes(),
         "overlay": pictures,
+        "soft": {name: array.tobytes() for name, array in arrays_in(out / "soft.npz").items()},
         "report": {k: v for k, v in report.items() if k not in ("fps", "seconds", "resumed", "outputs", "written")},
     }
 
@@ -114,7 +116,7 @@ def test_a_killed_run_is_continued_with_the_same_results(folder: Path) -> None:
     assert 14 <= report.resumed_at <= 17
     assert results(folder / "cut") == results(folder / "whole")
     assert sorted(path.name for path in (folder / "cut").iterdir()) == [
-        "masks", "masks.ndjson", "overlay.mp4", "report.json",
+        "masks", "masks.ndjson", "overlay.mp4", "report.json", "soft.npz",
     ]  # fmt: skip
 
 
@@ -187,18 +189,16 @@ def test_a_lost_mask_is_computed_anew(folder: Path) -> None:
     assert results(out) == results(folder / "whole")
 
 
-def test_lost_soft_masks_are_not_left_out(folder: Path) -> None:
-    """Soft masks from before the interruption are not kept: the run is not continued with them, but can start again."""
+def test_a_run_without_soft_masks_is_not_continued_with_them(folder: Path) -> None:
+    """The masks from before the interruption lack them, so the run starts over; what it writes is complete."""
+    run(request_of(folder, folder / "whole"))
     out = folder / "cut"
-    request = request_of(folder, out)
-    soft = replace(request, outputs=replace(request.outputs, exports={"npz": out / "soft.npz"}))
+    request = request_of(folder, out, resume=True)
+    without = replace(request, outputs=replace(request.outputs, exports={}), resume=False)
     with pytest.raises(KeyboardInterrupt):
-        run(soft, interrupt_after(5))
-    with pytest.raises(UsageError, match="start again with --force, or continue without --export npz"):
-        run(replace(soft, resume=True))
-    run(replace(soft, force=True))
-    with np.load(out / "soft.npz") as arrays:
-        assert arrays.files == [f"1/{index:05d}" for index in range(2, FRAMES)]
+        run(without, interrupt_after(5))
+    assert run(request).resumed_at is None
+    assert results(out) == results(folder / "whole")
 
 
 def test_another_request_is_not_continued(folder: Path) -> None:

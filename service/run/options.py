@@ -159,7 +159,7 @@ class JobOptions(BaseModel):
         bool,
         Field(
             description="Keep the soft masks that masks are made from, for results in `npz`: stored masks take about "
-            "ten times as many bytes, and the command line writes `soft.npz`."
+            "four times as many bytes, and the command line writes `soft.npz`."
         ),
     ] = False
 

@@ -5,8 +5,8 @@ It is a JSON object without spaces, by object id:
     {"1":{"shape":[120,214],"extent":[120.0,213.5],"box":[80,30,52,61],"data":"eJztwQ..."}}
 
 `shape` and `extent` are those of the soft mask, rows first, and `box` is its part that is not 0, [x, y, width, height]
-in cells. The values in the box, each minus its neighbors (left + above - above left, modulo 256), are compressed by zlib, to half the
-bytes of the plain values in key frames, and written in base64.
+in cells. The values in the box, each minus its neighbors (left + above - above left, modulo 256), are compressed by
+zlib, to half the bytes of the plain values in key frames, and written in base64.
 """
 
 from __future__ import annotations

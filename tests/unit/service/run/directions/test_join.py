@@ -46,7 +46,7 @@ def test_each_object_comes_from_its_better_side() -> None:
 
 def test_soft_masks_come_with_their_objects() -> None:
     """Each object has the soft mask of the side that it is taken from; an object that was given has none."""
-    ahead, back = ({n: SoftMask(np.full((1, 1), 10 * n + place, np.uint8), (1, 1)) for n in (1, 2, 3)} for place in (1, 2))
+    ahead, back = ({n: SoftMask(np.array([[n]], np.uint8), (1, 1)) for n in (1, 2, 3)} for _ in range(2))
     forward = Side(replace(mask([[1, 1, 0, 2]], {1: 0.9, 2: 0.1}), soft=ahead), {1: 2, 2: 2})
     backward = Side(replace(mask([[0, 2, 2, 1]], {1: 0.9, 2: 0.8}), soft=back), {1: 8, 2: 8})
     assert join(forward, backward).soft == {1: ahead[1], 2: back[2]}

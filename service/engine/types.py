@@ -39,7 +39,7 @@ class EngineConfig:
     cancel_seconds: float = 5.0
     grace_seconds: float = 10.0
     poll_seconds: float = 0.25
-    state_seconds: float = 2.0
+    state_seconds: float = 1.0
     housekeeping_seconds: float = 30.0
     lease_seconds: float = 15.0
     caretaker: bool = True

@@ -43,7 +43,7 @@ def work() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     store, storage = open_store(settings)
-    config = replace(engine_config(settings), loader=LOADER, poll_seconds=0.05, state_seconds=0.2)
+    config = replace(engine_config(settings), loader=LOADER, poll_seconds=0.05, state_seconds=0.1)
     engine = engine_class(settings)(replace(config, housekeeping_seconds=1.0), store, storage)
     engine.start()
     print(json.dumps({"pid": os.getpid()}), flush=True)

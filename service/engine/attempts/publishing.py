@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from service.errors import StorageUnavailableError
+from service.run.resume.save_schedule import tolerate
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import MaskLog
 
@@ -73,14 +74,6 @@ class Publisher:
             StorageUnavailableError: The object store is away.
         """
         self._files.publish_state(self._fence)
-
-
-def tolerate(action: Callable[[], None]) -> None:
-    """Do something that may be left out while the object store is away."""
-    try:
-        action()
-    except StorageUnavailableError as error:
-        _log.warning("not stored for now", extra={"reason": str(error)[:200]})
 
 
 def insist(action: Callable[[], None], on_wait: Callable[[], None]) -> None:

@@ -358,6 +358,9 @@ class Session:
         for held in state.references:
             self._references.put_at(held.slot, held.decode_index, torch.from_numpy(held.channels).to(self._device))
         self._unordered = {mask.index: mask for mask in state.pending}
+        for frame, prompt in self._remembered:
+            self._known |= self._given.numbers(prompt.object_ids)
+            self._memorize_again(frame, self._given.merged(prompt, None))
 
     @torch.inference_mode()
     def _restore_key(self, frame: CompressedFrame) -> None:
@@ -365,16 +368,20 @@ class Session:
         prompt = self._prompts.get(frame.index)
         if prompt is not None:
             self._note_prompt(prompt)
-        in_memory, in_refiner = frame.index in self._base.indices, frame.index in self._refiner_keys
-        if not (in_memory or in_refiner):
+        if frame.index not in {*self._base.indices, *self._refiner_keys}:
             return
         logits = self._history.logits.get(frame.index)
         predicted = None if logits is None else self._base.to_full(logits)
         full = predicted if prompt is None else self._given.merged(prompt, predicted)
-        assert full is not None
-        if in_memory:
+        if full is not None:  # else it is a remembered one
+            self._memorize_again(frame, full)
+
+    @torch.inference_mode()
+    def _memorize_again(self, frame: CompressedFrame, full: Tensor) -> None:
+        """Memorize a frame where the memory bank or the refiner held it."""
+        if frame.index in self._base.indices:
             self._base.restore(frame, full)
-        if in_refiner and self._refiner is not None:
+        if frame.index in self._refiner_keys and self._refiner is not None:
             self._refiner.add_keyframe(frame, to_grid(self._size.crop(full)))
 
 

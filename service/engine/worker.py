@@ -20,7 +20,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.engine.attempts.attempt import Attempt, AttemptLimits
 from service.engine.attempts.correction_run import CorrectionRun
 from service.engine.attempts.job_run import JobRun
-from service.engine.attempts.publishing import tolerate
 from service.engine.lease import Lease
 from service.engine.messages import Assignment, AttemptTrace, Ended, Heartbeat, NotReady, Ready
 from service.engine.reporting import CanceledError, DrainedError, Inbox, Observer, retry_change
@@ -37,6 +36,7 @@ from service.jobs.claims import Release
 from service.jobs.store import JobStore
 from service.jobs.types import Job, JobError, JobStatus
 from service.run.model_loader import LoadedModel, ModelLoader
+from service.run.resume.save_schedule import tolerate
 from service.run.resume.state import delete_state
 from service.storage.correction_files import delete_parent_log
 from service.storage.open import open_storage
@@ -200,12 +200,13 @@ class Worker:
         return Failure(JobError(mapping.problem, detail), is_final=True)
 
     def _delete_states(self, job: Job) -> None:
-        """Delete what a finished job no longer needs: resume states, its parent's masks, and parts of files."""
+        """Delete what a finished job no longer needs: states and walks, its parent's masks, and parts of files."""
         files = self._storage.job(job.id)
         for fence in files.attempts("state", before=job.fence + 1):
             delete_state(files.state(fence))
         delete_parent_log(files)
         tolerate(files.discard_states)
+        tolerate(partial(files.walks.discard, job.fence + 1))
         remove_parts(files.folder)
 
     def _load_for(self, job: Job, options: Options) -> LoadedModel:

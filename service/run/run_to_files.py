@@ -95,6 +95,7 @@ def run_to_files(
     *,
     on_prompt: Callable[[ReadPrompt], None] = lambda _prompt: None,
     on_progress: ProgressCallback = lambda _done, _total: None,
+    on_state: Callable[[], None] = lambda: None,
     load: ModelLoader = load_model,
     state_seconds: float = _STATE_SECONDS,
 ) -> Report:
@@ -109,6 +110,7 @@ def run_to_files(
         settings: Where pulled weights lie, and limits.
         on_prompt: Called with the prompt that was read.
         on_progress: Called after each frame.
+        on_state: Called after a resume state was saved, when all that it counts on is in files.
         load: Loads the network.
         state_seconds: Shortest time between two saved resume states.
 
@@ -131,7 +133,9 @@ def run_to_files(
     )
     with (
         segmentation as run,
-        closing(ResumableRun(unfinished, run, fingerprint, state_seconds, request.resume)) as progress,
+        closing(
+            ResumableRun(unfinished, run, fingerprint, state_seconds, request.resume, on_state=on_state)
+        ) as progress,
     ):
         masks = iter(run)
         try:

@@ -3,6 +3,7 @@
 ROOT/jobs/<job id>/{video, mask.png, results/<format>}
 ROOT/jobs/<job id>/{prompts.json, parent.json, parent-<n>.ndjson}    see `service.storage.correction_files`
 ROOT/jobs/<job id>/{frames-<fence>.ndjson, state-<fence>.npz, report-<fence>.json}   of one attempt each
+ROOT/jobs/<job id>/walk-<number>-<fence>.*              see `service.storage.walk_files`
 ROOT/incoming/<process>/<upload>/{video, mask.png}
 ROOT/uploads/<upload id>/{about.json, offset, video}    an upload in several requests (`service.storage.uploads`)
 ROOT/incoming/<process>.reserved                        what the process has reserved (`service.storage.space`)
@@ -33,6 +34,7 @@ from service.storage.pulse import Pulse, latest_touch
 from service.storage.result_files import stat_result, store_result
 from service.storage.space import Reservation, Space
 from service.storage.uploads import StoredUpload, Uploads
+from service.storage.walk_files import WalkFiles
 from vos.runtime.durable import is_part, make_folder, sync_files, sync_folder
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
@@ -92,6 +94,11 @@ class JobFiles:
     def state(self, fence: int) -> Path:
         """Return the path of the resume state that one attempt saved."""
         return self._of_attempt("state", fence, "npz")
+
+    @property
+    def walks(self) -> WalkFiles:
+        """The walks of the job's attempts."""
+        return WalkFiles(self.folder)
 
     def attempts(self, kind: str, before: int) -> list[int]:
         """Return the fences below `before` of the attempts that left a file of this kind, the latest one first.

@@ -30,6 +30,7 @@ from service.run.run_to_files import RunRequest, run_to_files
 from service.sandbox.export import render, render_files
 from service.storage.correction_files import link_parent, read_prompts
 from service.storage.job_files import Storage
+from tests.support.counted_runs import computed_frames
 from tests.support.engine_site import FRAMES, SIZE, Site
 from tests.support.fakes import behave
 from tests.support.media import write_mask
@@ -236,4 +237,68 @@ def test_a_confined_worker_propagates_both_ways(site: Site) -> None:
     assert done.status is JobStatus.SUCCEEDED, done.error
     lines = [json.loads(line) for line in site.masks(job).splitlines()]
     assert [line["index"] for line in lines] == list(range(FRAMES))
+    wait_for(site.is_tidy)
+
+
+@pytest.mark.parametrize("at", [20, 23], ids=["in the walk back", "after it"])
+def test_a_lost_worker_repeats_no_walk_back(site: Site, at: int) -> None:
+    """A job in both directions goes on in mid-walk, with the masks of one that was not cut off."""
+    behave(site.home)
+    engine = site.start(loader="tests.support.counted_runs:load_saving")
+    last = 22
+    options = {"prompt_frame": last, "direction": "both"}
+    whole = submit(site, (shape(last, 1, 5),), **options)
+    engine.wake()
+    assert site.finished(whole).status is JobStatus.SUCCEEDED
+    before, _ = computed_frames(site.home)
+    assert before == (last + 1) + (FRAMES - last)
+    behave(site.home, fault={"at": at, "kind": "kill"})  # frames of the walk back are counted from its beginning
+    broken = submit(site, (shape(last, 1, 5),), **options)
+    engine.wake()
+    done = site.finished(broken)
+    assert (done.status, done.deaths) == (JobStatus.SUCCEEDED, 1), done.error
+    assert site.masks(broken) == site.masks(whole)
+    computed, _ = computed_frames(site.home)
+    assert computed - 2 * before <= 3
+    wait_for(site.is_tidy)
+
+
+@pytest.mark.parametrize("at", [8, 16], ids=["in the walk back", "after it"])
+def test_a_lost_worker_repeats_no_walk_of_a_correction(site: Site, at: int) -> None:
+    """A correction goes on in mid-walk, in either direction, with the masks of one that was not cut off."""
+    behave(site.home)
+    engine = site.start(loader="tests.support.counted_runs:load_saving")
+    parent = site.submit(engine)
+    assert site.finished(parent).status is JobStatus.SUCCEEDED
+    whole = site.finished(correct(site, parent, shape(12, 7, 30)))
+    before, _ = computed_frames(site.home)
+    behave(site.home, fault={"at": at, "kind": "kill"})
+    broken = site.finished(correct(site, parent, shape(12, 7, 30)))
+    assert (broken.status, broken.deaths) == (JobStatus.SUCCEEDED, 1), broken.error
+    assert site.masks(broken) == site.masks(whole)
+    computed, _ = computed_frames(site.home)
+    assert computed - before <= before - FRAMES + 3
+    wait_for(site.is_tidy)
+
+
+def test_a_drained_worker_leaves_its_walk_back(site: Site) -> None:
+    """The next worker goes on after the last mask, although no state was due; too many bytes of a walk end a job."""
+    engine = site.start(loader="tests.support.counted_runs:load", state_seconds=600.0)
+    behave(site.home, seconds=0.2)
+    job = submit(site, (shape(25, 1, 5),), prompt_frame=25, direction="both")
+    engine.wake()
+    wait_for(lambda: (site.home / "computed").exists() and computed_frames(site.home)[0] > 5)
+    engine.stop()
+    behave(site.home)
+    limited = site.config.settings.model_copy(update={"max_mask_log_bytes": 2000})
+    site.start(loader="tests.support.counted_runs:load")
+    done = site.finished(job)
+    assert done.status is JobStatus.SUCCEEDED, done.error
+    assert computed_frames(site.home)[0] == 26 + FRAMES - 25
+    site.engines[-1].stop()
+    engine = site.start(settings=limited)
+    failed = site.finished(submit(site, (shape(25, 1, 5),), prompt_frame=25, direction="both"))
+    assert failed.error is not None
+    assert failed.error.type == "masks-too-large"
+    assert "the walk back" in failed.error.detail
     wait_for(site.is_tidy)

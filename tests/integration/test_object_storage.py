@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 import time
 import zipfile
@@ -152,6 +153,38 @@ def test_a_job_resumes_on_another_machine(cluster: Cluster, expected: list[bytes
     assert job["report"]["frames"] < FRAMES + 1
     assert cluster.client.get(f"/v1/jobs/{job_id}/masks").content.splitlines() == expected
     assert [name for name in cluster.objects(job_id) if name.startswith("2/") and name.endswith(".ndjson")]
+
+
+def test_a_walk_back_goes_on_on_another_machine(cluster: Cluster) -> None:
+    """When a host dies in a walk back, another one with an empty folder goes on with it; its objects go at the end."""
+    last = FRAMES - 10
+
+    def post() -> str:
+        files = {"video": cluster.clip.read_bytes(), "mask": ("mask.png", cluster.mask.read_bytes())}
+        form = {"options": json.dumps({"prompt_frame": last, "direction": "both"})}
+        return str(cluster.client.post("/v1/jobs", files=files, data=form).raise_for_status().json()["id"])
+
+    def masks(job_id: str) -> bytes:
+        assert cluster.until(job_id, "succeeded", "failed")["status"] == "succeeded"
+        return cluster.client.get(f"/v1/jobs/{job_id}/masks").content
+
+    cluster.worker.behave()
+    whole = post()
+    expected_masks = masks(whole)
+    cluster.worker.behave(seconds=0.1, fault={"at": last - 8, "kind": "wait"})
+    (cluster.worker.home / "wait").touch()
+    job_id = post()
+    wait_for(lambda: "walks/0-1/state.npz" in cluster.objects(job_id))
+    cluster.worker.kill()
+    cluster.worker = cluster.start_worker("worker-3")
+    # Taken over, it stops in a walk that has begun with the masks of the first attempt.
+    cluster.worker.behave(fault={"at": last - 2, "kind": "wait"})
+    (cluster.worker.home / "wait").touch()
+    wait_for(lambda: "walks/0-2/state.npz" in cluster.objects(job_id))
+    wait_for(lambda: "walks/0-1/state.npz" not in cluster.objects(job_id))
+    (cluster.worker.home / "wait").unlink()
+    assert masks(job_id) == expected_masks
+    wait_for(lambda: not [name for name in cluster.objects(job_id) if name.startswith("walks/")])
 
 
 @pytest.mark.long

@@ -9,14 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, cast
 
 from service.config import Settings
 from service.engine import worker
+from service.engine.attempts.attempt import Attempt
+from service.engine.attempts.correction_run import CorrectionRun
 from service.engine.attempts.job_run import JobRun
 from service.jobs.types import Job
 from service.run.model_loader import LoadedModel, ModelChoice
+from service.run.resume import save_schedule
 from service.storage.job_files import JobFiles
 from tests.support import fakes
 from vos.runtime.protocol import SegmenterLike
@@ -27,9 +31,15 @@ LOADER = "tests.support.counted_runs:load"
 
 def load(choice: ModelChoice, options: Options, settings: Settings) -> LoadedModel:
     """Load the network of `tests.support.fakes`, in the process of a worker whose runs are counted from now on."""
-    worker.JobRun = CountedRun  # type: ignore[misc]
+    worker.JobRun, worker.CorrectionRun = CountedRun, CountedCorrection  # type: ignore[misc]
     model = fakes.load(choice, options, settings)
     return replace(model, segmenter=CountedSegmenter(model.segmenter, settings.home / "computed"))
+
+
+def load_saving(choice: ModelChoice, options: Options, settings: Settings) -> LoadedModel:
+    """Load the same, in a worker that saves its state after every mask if it may, however long that takes."""
+    save_schedule._MAX_TIME_SHARE = inf
+    return load(choice, options, settings)
 
 
 class CountedSegmenter(fakes.WrappedSegmenter):
@@ -46,7 +56,9 @@ class CountedSegmenter(fakes.WrappedSegmenter):
 
     def beside(self, start: int | None, end: int | None) -> CountedSegmenter:
         """Another one for this range."""
-        return CountedSegmenter(self._inner.beside(start, end), self._notes)
+        other = CountedSegmenter(self._inner.beside(start, end), self._notes)
+        other.job_id = self.job_id
+        return other
 
     def run(self, *arguments: Any, **prompts: Any) -> Iterator[FrameMask]:
         """Yield the masks of the other segmenter."""
@@ -61,7 +73,7 @@ class CountedSegmenter(fakes.WrappedSegmenter):
             os.close(notes)
 
 
-class CountedRun(JobRun):
+class _Counted(Attempt):
     """Tells the segmenter which job it works for."""
 
     def __init__(self, job: Job, files: JobFiles, load: Callable[[Options], LoadedModel], *others: Any) -> None:
@@ -71,6 +83,14 @@ class CountedRun(JobRun):
             return model
 
         super().__init__(job, files, load_for_job, *others)
+
+
+class CountedRun(_Counted, JobRun):
+    """A job."""
+
+
+class CountedCorrection(_Counted, CorrectionRun):
+    """A correction."""
 
 
 def computed_frames(home: Path) -> tuple[int, int]:

@@ -97,8 +97,9 @@ class Site:
         return self.masks(job)
 
     def is_tidy(self) -> bool:
-        """Return whether every job folder has a row, and no upload, resume state or temporary file is left."""
+        """Return whether every job folder has a row, and no upload, state, walk or temporary file is left."""
         ids = self.storage.job_ids()
-        leftovers = [p for p in (self.root / "files").rglob("*") if is_part(p.name) or p.name.startswith("state")]
+        files = (self.root / "files").rglob("*")
+        leftovers = [p for p in files if is_part(p.name) or p.name.startswith(("state", "walk"))]
         uploads = list((self.root / "files" / "incoming").glob("*/*"))
         return self.store.known(ids) == set(ids) and not leftovers and not uploads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -45,7 +45,10 @@ class GivenFrames:
         """A network that does nothing."""
         return LoadedModel(StillSegmenter(Options()), {"name": "still", "weights": "/a/secret/path"})
 
-    def __iter__(self) -> Iterator[FrameMask]:
+    def keep_walks(self, _keep: object) -> None:
+        """There are no walks."""
+
+    def __iter__(self) -> Generator[FrameMask]:
         for index, shapes in frames_of(self.new).items():
             mask = self.stored.mask(index)
             labels, scores = mask.labels.copy(), dict(mask.scores)

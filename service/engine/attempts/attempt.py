@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from abc import ABC, abstractmethod
@@ -11,11 +12,13 @@ from functools import partial
 from typing import Any
 
 from codec.types import CompressedFrame
-from service.engine.attempts.publishing import Publisher, insist, tolerate
+from service.engine.attempts.publishing import Publisher, insist
+from service.engine.attempts.stored_walks import StoredWalks
 from service.engine.reporting import Observer
 from service.errors import JobTimeoutError, MasksTooLargeError, TooManyFramesError
 from service.jobs.types import Job, JobProgress, LogSegment
 from service.run.model_loader import LoadedModel
+from service.run.resume.save_schedule import tolerate
 from service.storage.job_files import JobFiles
 from service.storage.mask_log import MaskLog
 from vos.runtime.durable import write_durably
@@ -80,6 +83,7 @@ class Attempt(ABC):
         self._limits = limits
         self._fence = job.fence
         self._log: MaskLog | None = None
+        self._walks: StoredWalks | None = None
         self._publisher = Publisher(files, job.fence, self._count)
         self._earlier: tuple[LogSegment, ...] | None = None
         self._began = time.monotonic()
@@ -101,7 +105,7 @@ class Attempt(ABC):
     @property
     def resumed(self) -> bool:
         """Whether this attempt resumed from the masks of an earlier one."""
-        return False
+        return self._walks is not None and self._walks.resumed
 
     @property
     def segments(self) -> tuple[LogSegment, ...]:
@@ -126,6 +130,7 @@ class Attempt(ABC):
         def fetch() -> None:
             self._files.fetch(report, parent_masks=True)
             self._files.fetch_states(self._fence)
+            self._files.walks.fetch(self._fence)
             for segment in self._job.segments:
                 self._files.log_size(segment)
 
@@ -150,14 +155,33 @@ class Attempt(ABC):
             self._report(self._stage)
 
     def _check_size(self, log: MaskLog) -> None:
-        """Enforce the limit of the mask log after a line was written."""
+        """Enforce the limit of the mask log after a line was written. Masks of a walk count with those of the log."""
         size = log.size + sum(segment.bytes or 0 for segment in self._earlier or ())
-        if size > self._limits.max_mask_bytes:
+        kept = 0 if self._walks is None else self._walks.size
+        if size + kept > self._limits.max_mask_bytes:
+            which = f"the masks up to frame {log.last}" if size else "the masks of the walk back"
             more = ", or leave out the option soft" if self._job.options.soft else ""
             raise MasksTooLargeError(
-                f"the masks up to frame {log.last} take more than the {self._limits.max_mask_bytes:,} bytes allowed; "
+                f"{which} take more than the {self._limits.max_mask_bytes:,} bytes allowed; "
                 f"choose a range of frames with start and end, or mark fewer objects{more}"
             )
+
+    def _store_walks(self, log: MaskLog, model: LoadedModel) -> StoredWalks:
+        """Return the walks of the job, which this attempt continues and keeps for a later one."""
+        self._walks = StoredWalks(
+            self._files.walks,
+            self._fence,
+            fingerprint=self._fingerprint(model),
+            min_seconds=self._limits.state_seconds,
+            check_claim=self._observer.check_claim,
+            check_size=partial(self._check_size, log),
+        )
+        return self._walks
+
+    def _fingerprint(self, model: LoadedModel) -> str:
+        """Return a digest of everything that the masks depend on."""
+        about = [self._job.payload_sha256, self._job.options.model_dump(), model.description]
+        return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
 
     def _report(self, stage: str) -> None:
         done, total = self._done, self._total

@@ -24,7 +24,7 @@ from vos.types import FrameMask, MaskSource, Stats
 class CorrectionRun(Attempt):
     """Writes the masks of a correction: those of its parent, with the frames that change in place of theirs.
 
-    An attempt that was cut off starts over; what it copies is quickly copied again.
+    After an attempt that was cut off, the next one copies the masks of the parent again, and goes on with the walks.
 
     Args:
         arguments: As for `Attempt`.
@@ -59,12 +59,13 @@ class CorrectionRun(Attempt):
             on_frame=self._check_frame,
         )
         log = MaskLog(self._files.mask_log(self._fence))
-        with run, closing(log):
+        with run, closing(log), closing(iter(run)) as changes:
             self._keep(())
             self._run, self._log = run, log
+            run.keep_walks(self._store_walks(log, run.model).walk)
             review = CorrectionReview(prompts.merged, parent.report)
             try:
-                for item in merged(_lines(parent), iter(run)):
+                for item in merged(_lines(parent), changes):
                     self._observer.check_claim()
                     self._write(item, log, review, run.info)
                     self._check_size(log)
@@ -114,7 +115,7 @@ class CorrectionRun(Attempt):
             "network_runs_saved": stats.segmented - stats.network_runs,
             "fps": self._fps,
             "seconds": {"total": round(time.monotonic() - self._began, 4)},
-            "resumed": False,
+            "resumed": self.resumed,
             "notes": [*parent.report.get("notes", []), *run.notes],
         }
         return self._finished(report, None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -13,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from service.engine.attempts.attempt import Attempt, JobOutcome, public_description, stage_with_share
-from service.engine.attempts.publishing import tolerate
 from service.engine.reporting import DrainedError
-from service.run.model_loader import LoadedModel
 from service.run.options import RunOptions
+from service.run.resume.save_schedule import tolerate
 from service.run.resume.state import ResumeState
 from service.run.review.reviewer import facts_of, facts_of_line
 from service.run.segment import Segmentation, segment
@@ -69,6 +66,8 @@ class JobRun(Attempt):
                 on_saved=self._publisher.publish_state,
             )
             self._restore(state, log)
+            if run.walks_back:
+                run.keep_walk(self._store_walks(log, run.model).walk(0))
             try:
                 for mask in run:
                     if self._resumed_at is not None and not self._new:
@@ -95,7 +94,7 @@ class JobRun(Attempt):
     @property
     def resumed(self) -> bool:
         """Whether this attempt resumed from the masks of an earlier one."""
-        return self._resumed_at is not None
+        return self._resumed_at is not None or super().resumed
 
     @property
     def _stage(self) -> str:
@@ -153,11 +152,6 @@ class JobRun(Attempt):
             run.report(seconds, resumed_at=self._resumed_at), model=public_description(run.model)
         ).to_json()
         # HTTP clients also read these names.
-        report |= {"codec": run.bitstream.to_json(run.info), "frames": run.stats.total}
+        report |= {"codec": run.bitstream.to_json(run.info), "frames": run.stats.total, "resumed": self.resumed}
         report["options"]["model"] = options.model
         return self._finished(report, run.bitstream.frames if options.end is None else None)
-
-    def _fingerprint(self, model: LoadedModel) -> str:
-        """Return a digest of everything that the masks depend on."""
-        about = [self._job.payload_sha256, self._job.options.model_dump(), model.description]
-        return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()

@@ -134,13 +134,16 @@ class JoinedRun:
             stack.callback(spool.close)
             if self._state is None:  # a later state counts them
                 self._not_emitted += spool.sources
-            for mask in () if first is None else chain((first,), masks):
-                spool.append(mask)
-                self._not_emitted[mask.source] += 1
-                if kept is not None:
-                    kept.save_if_due(spool, lambda: self._backward.state)
-        if kept is not None and not is_done:
-            kept.save(spool, self._backward.state)
+            try:
+                for mask in () if first is None else chain((first,), masks):
+                    self._not_emitted[mask.source] += 1
+                    if kept is None:
+                        spool.append(mask)
+                    else:
+                        kept.append(mask, spool, lambda: self._backward.state)
+            finally:  # also where a worker has to exit in the middle
+                if kept is not None and not is_done:
+                    kept.save(spool, self._backward.state)
         return spool
 
     def _emit(self, index: int, forward: FrameMask | None, backward: FrameMask | None) -> FrameMask:

@@ -8,7 +8,7 @@ the new masks agree with the stored ones.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import cached_property
@@ -37,11 +37,14 @@ from service.run.directions.stored_masks import ChangedMasks, StoredMasks
 from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_model
 from service.run.options import RunOptions
 from service.run.report import Report
+from service.run.resume.kept_walk import KeptWalk
 from service.run.source.analysis_size import requested_side, sufficient_side
 from service.run.source.analyzed_video import AnalyzedVideo, FrameCallback
 from service.run.source.frame_range import check_frames
 from service.run.source.video_input import Video, timestamps_of
 from vos.errors import OptionError
+from vos.runtime.protocol import SegmenterLike
+from vos.runtime.run_state import RunState
 from vos.types import FrameMask, MaskSource, Prompt, Stats
 
 
@@ -152,6 +155,8 @@ class Correction:
         self._source, self.masks, self._prompts = source, masks, prompts
         self._corrected = [read.prompt for read in reads]
         self._rest_from = rest_from
+        self._keep: Callable[[int, int], KeptWalk] | None = None
+        self._walk_count = 0
         self._on_frame, self._seconds = on_frame, seconds
         self._done = 0
         self._stages: Counter[str] = Counter()
@@ -166,7 +171,7 @@ class Correction:
     ) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[FrameMask]:
+    def __iter__(self) -> Generator[FrameMask]:
         """Yield the masks of the frames that change, in presentation order.
 
         Raises:
@@ -195,6 +200,14 @@ class Correction:
             yield self._emit(index)
         if self._rest_from is not None and (self.options.end is None or self._rest_from < self.options.end):
             yield from self._rest(self._rest_from)
+
+    def keep_walks(self, keep: Callable[[int, int], KeptWalk]) -> None:
+        """Keep the masks of all walks, and begin with those that an earlier attempt kept.
+
+        Args:
+            keep: Returns a walk, by its number from 0 and the index of its first mask as the segmenter counts.
+        """
+        self._keep = keep
 
     @property
     def steps(self) -> tuple[int, int | None]:
@@ -265,16 +278,24 @@ class Correction:
             if last < prompt.index:
                 walk = BackwardWalk(self._source, [whole], last)
                 turned = [(replace(frame, index=prompt.index - frame.index), given) for frame, given in remembered]
-                segmenter = self.model.segmenter.beside(None, None)
-                with closing(walk.masks(segmenter, self._count, turned)) as new:
-                    yield from changes_of(corrected, self._counted(new), self.masks)
-                self._stages.update(segmenter.stats.seconds)
+                back = self.model.segmenter.beside(None, None)
+
+                def behind(state: RunState | None) -> Generator[FrameMask]:
+                    return walk.masks(back, self._count, turned, state)
+
+                with closing(self._masks(behind, back, prompt.index, -1, walk.frames)) as new:
+                    yield from changes_of(corrected, new, self.masks)
+                self._stages.update(back.stats.seconds)
             yield corrected.mask
             if not self._source.is_shared:
                 frames = iter(stack.enter_context(self._source.open(prompt.index)[0]))
             segmenter = self.model.segmenter.beside(None, end)
-            masks = segmenter.run(self._observed(frames), self.info, whole, remembered=remembered)
-            yield from changes_of(corrected, self._counted(masks), self.masks)
+
+            def ahead(state: RunState | None) -> Generator[FrameMask]:
+                yield from segmenter.run(self._observed(frames), self.info, whole, state, remembered=remembered)
+
+            with closing(self._masks(ahead, segmenter, prompt.index)) as new:
+                yield from changes_of(corrected, new, self.masks)
             self._stages.update(segmenter.stats.seconds)
 
     def _rest(self, end: int) -> Iterator[FrameMask]:
@@ -285,19 +306,53 @@ class Correction:
         )
         remembered = [(self._source.frame(index), given) for index, given in going_on.remembered.items()]
         segmenter = self.model.segmenter.beside(None, self.options.end)
-        with closing(self._source.open(end - 1)[0]) as reader:
-            frames = self._observed(reader)
-            masks = segmenter.run(frames, self.info, going_on.prompt, later=going_on.later, remembered=remembered)
-            for mask in self._counted(masks):
+
+        def run(state: RunState | None) -> Generator[FrameMask]:
+            with closing(self._source.open(end - 1)[0]) as reader:
+                yield from segmenter.run(
+                    self._observed(reader),
+                    self.info,
+                    going_on.prompt,
+                    state,
+                    later=going_on.later,
+                    remembered=remembered,
+                )
+
+        with closing(self._masks(run, segmenter, end - 1)) as masks:
+            for mask in masks:
                 if mask.index >= end:
                     self._changed[mask.source] += 1
                     yield mask
         self._stages.update(segmenter.stats.seconds)
 
-    def _counted(self, masks: Iterator[FrameMask]) -> Iterator[FrameMask]:
-        for mask in masks:
-            self._segmented[mask.source] += 1
-            yield mask
+    def _masks(
+        self,
+        run: Callable[[RunState | None], Generator[FrameMask]],
+        segmenter: SegmenterLike,
+        first: int,
+        step: int = 1,
+        frames: int | None = None,
+    ) -> Generator[FrameMask]:
+        """Yield the masks of a walk, and count them; those that an earlier attempt kept are not computed again.
+
+        Args:
+            run: Returns the masks after those that belong to a resume state.
+            segmenter: Segments the frames.
+            first: Presentation index of the first mask.
+            step: From one mask to the next, 1 or -1.
+            frames: Number of masks if the walk does not end early; None if unknown.
+        """
+        if self._keep is None:
+            masks = run(None)
+        else:
+            kept = self._keep(self._walk_count, first if step > 0 else 0)
+            self._walk_count += 1
+            spool = kept.open(first, self.info.display_width, self.info.display_height, step)
+            masks = kept.masks(run(kept.state), spool, lambda: segmenter.state, frames)
+        with closing(masks):
+            for mask in masks:
+                self._segmented[mask.source] += 1
+                yield mask
 
     def _observed(self, reader: Iterable[CompressedFrame]) -> Iterator[CompressedFrame]:
         for frame in self.bitstream.count(reader):

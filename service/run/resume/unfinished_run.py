@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -159,6 +159,7 @@ class ResumableRun:
         fingerprint: Digest of the request: of everything that the masks depend on but the network's weights.
         state_seconds: Shortest time between two saved resume states.
         resume: Whether to continue an earlier attempt.
+        on_state: Called after a resume state was saved.
 
     Attributes:
         resumed_at: Presentation index of the first mask to compute after an earlier attempt; None if there is none.
@@ -171,13 +172,22 @@ class ResumableRun:
         fingerprint: str,
         state_seconds: float,
         resume: bool,
+        *,
+        on_state: Callable[[], None],
     ) -> None:
         self._unfinished, self._fingerprint = unfinished, fingerprint
         self._has_begun = False
         digest = digest_of((), fingerprint, run.model.description, *(["soft"] if run.options.soft else []))
         self._log: FrameLog | None = None
         self._unsynced: list[Path] = []
-        self._state = ResumeState(unfinished.state, run, fingerprint=digest, min_seconds=state_seconds, sync=self.sync)
+        self._state = ResumeState(
+            unfinished.state,
+            run,
+            fingerprint=digest,
+            min_seconds=state_seconds,
+            sync=self.sync,
+            on_saved=on_state,
+        )
         state = self._state.restore(unfinished.last_index()) if resume else None
         self.resumed_at = None if state is None else state.next_index
         self._walk = KeptWalk(
@@ -185,8 +195,9 @@ class ResumableRun:
             unfinished.back_state,
             fingerprint=digest,
             min_seconds=state_seconds,
-            resume=resume,
-            begin=self._begin,
+            earlier=[(unfinished.back_masks, unfinished.back_state)] if resume else [],
+            on_begin=self._begin,
+            on_saved=lambda _size: on_state(),
         )
         run.keep_walk(self._walk)
 

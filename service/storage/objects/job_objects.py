@@ -4,6 +4,7 @@ jobs/<job id>/inputs.json                names, sizes and SHA-256 of the inputs;
 jobs/<job id>/{video, mask.png, ...}     the inputs, as in the folder of a job
 jobs/<job id>/<fence>/<first>.ndjson     part of the masks of an attempt: `first` is the offset of its first byte
 jobs/<job id>/<fence>/state.npz          the resume state of an attempt
+jobs/<job id>/walks/...                  see `service.storage.objects.scratch_walks`
 jobs/<job id>/results/<file>             results
 
 The row of a job says how many bytes of each attempt's masks count, and so which of the parts.

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from service.jobs.types import LogSegment
 from service.storage.job_files import JobFiles
 from service.storage.objects.job_objects import INPUTS, JobObjects, is_of_parent
+from service.storage.objects.scratch_walks import ScratchWalks
 from service.storage.result_files import stat_result, store_result
 from vos.runtime.durable import part_of
 
@@ -37,6 +38,11 @@ class ScratchFiles(JobFiles):
     @property
     def _id(self) -> str:
         return self.folder.name
+
+    @property
+    def walks(self) -> ScratchWalks:
+        """The walks of the job's attempts."""
+        return ScratchWalks(self.folder, self.objects.store)
 
     @property
     def _lock(self) -> Lock:

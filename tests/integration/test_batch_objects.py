@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,15 +18,21 @@ import pytest
 
 from service.cli.main import main
 from service.config import Settings
-from service.run.batch.plan import plan_batch
+from service.run.batch.local_task import LocalTask
+from service.run.batch.object_path import ObjectPath, Place
+from service.run.batch.plan import BatchTask, plan_batch
+from service.run.batch.task import run_task
 from service.run.batch.workers import run_tasks
 from service.run.options import RunOptions
+from service.run.run_to_files import run_to_files
 from service.storage.objects.object_store import ObjectStore
 from tests.support.batch_tasks import run_still
 from tests.support.media import square, write_clip, write_grey, write_mask
+from tests.support.networks import MemoryNetwork
 from tests.support.object_stores import BUCKET, S3Server, s3_server
 from tests.support.paths import ROOT
 from tests.support.ray_nodes import RayNodes
+from tests.support.resumable import load_memory
 from tests.support.waiting import wait_for
 
 ACTOR = b"ray::MapWorker"
@@ -125,6 +132,60 @@ def test_a_batch_from_bucket_to_bucket(
     assert batch("--force") == 0
     assert archive.results("b").keys() == expected.keys()
     assert archive.results("b") != expected
+
+
+@pytest.mark.parametrize(
+    ("direction", "cut"), [("forward", 8), ("both", 5), ("both", 12)], ids=["forward", "in the walk back", "after it"]
+)
+def test_a_video_that_was_cut_off_is_continued_on_another_machine(
+    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch, direction: str, cut: int
+) -> None:
+    """What the killed machine stored at intervals is enough; nothing of it is left when the video is done."""
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("service.run.batch.task.run_to_files", partial(run_to_files, state_seconds=0.0))
+    monkeypatch.setattr("service.run.resume.save_schedule._MAX_TIME_SHARE", math.inf)
+    monkeypatch.setattr("service.run.batch.unfinished_objects._SECONDS", 0.0)
+    archive = Archive(tmp_path, server, f"continued-{direction}-{cut}")
+    segmented: list[int] = []
+    segment = MemoryNetwork.segment
+
+    def counted(*given: Any) -> Any:
+        segmented.append(1)
+        return segment(*given)
+
+    monkeypatch.setattr(MemoryNetwork, "segment", counted)
+    options = RunOptions(keyframes="every:2", direction=direction, prompt_frame=7 if direction == "both" else 0)
+    video = [str(tmp_path / "a.mp4")]
+
+    def task(out: Place, *, resume: bool = False) -> BatchTask:
+        (planned,) = plan_batch(video, archive.masks, out, options, resume=resume)
+        return planned
+
+    assert run_task(task(tmp_path / "whole"), Settings(), load=load_memory).status == "done"
+    whole = len(segmented)
+    out, left = ObjectPath(f"{archive.url}/out"), iter(range(cut))
+
+    def interrupt() -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(LocalTask, "_store_results", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            run_task(task(out), Settings(), on_frame=interrupt, load=load_memory)
+    assert list(archive.store.entries("out/a/.resume"))
+    assert run_task(task(out), Settings(), load=load_memory).error == (
+        f"{out}/a has results of an earlier run: choose another place, or replace with --force"
+    )
+    segmented.clear()
+    result = run_task(task(out, resume=True), Settings(), load=load_memory)
+    assert result.status == "done", result.error
+    assert 0 < len(segmented) < whole
+    assert not list(archive.store.entries("out/a/.resume"))
+    masks = {path.name: path.read_bytes() for path in (tmp_path / "whole/a/masks").iterdir()}
+    assert archive.results("a") == masks
+    assert run_task(task(out, resume=True), Settings(), load=load_memory).status == "skipped"
 
 
 @pytest.mark.long

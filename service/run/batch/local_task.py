@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 from service.config import Settings
 from service.errors import UsageError
 from service.net.input_urls import copy_ends, copy_url
 from service.run.batch.object_path import ObjectPath
 from service.run.batch.plan import BatchTask
+from service.run.batch.unfinished_objects import REPORT, UnfinishedObjects, in_parallel, is_mask
 from service.run.outputs import results_of_another_run
 from service.run.resume.fingerprint import SAMPLE_BYTES, fingerprint_of_report
 from service.run.run_to_files import RunRequest, is_finished
 from service.storage.objects.object_store import SCHEME
 
-_REPORT = "report.json"
-_PARALLEL = 8
-"""Results that are stored side by side."""
+Run: TypeAlias = Callable[[RunRequest, Callable[[], None]], dict[str, Any]]
+"""Runs a request and returns the report; calls the function after each resume state that it has saved."""
 
 
 @contextmanager
@@ -71,9 +70,13 @@ class LocalTask:
             return False
         self._fetch_mask()
         self._fetch_video(whole=False)
-        return is_finished(request)
+        if not is_finished(request):
+            return False
+        if self._results is not None:  # an earlier batch was interrupted when all was stored
+            UnfinishedObjects(self._results.open(), request.outputs.folder).remove()
+        return True
 
-    def run(self, run: Callable[[RunRequest], dict[str, Any]]) -> dict[str, Any]:
+    def run(self, run: Run) -> dict[str, Any]:
         """Run the task and store its results; return the report that `run` returns, with the names of the task.
 
         Raises:
@@ -83,12 +86,13 @@ class LocalTask:
         self._fetch_mask()
         self._fetch_video(whole=True)
         if self._results is None:
-            return run(request)
-        self._make_room(self._results, request)
+            return run(request, lambda: None)
+        unfinished = UnfinishedObjects(self._results.open(), request.outputs.folder)
+        resume = self._prepare(self._results, request, unfinished)
         try:
-            report = run(replace(request, resume=False))
+            report = run(replace(request, resume=resume), unfinished.store_if_due)
         finally:
-            self._store_results(self._results)
+            self._store_results(self._results, unfinished)
         renamed: dict[str, Any] = json.loads(self._rename(json.dumps(report)))
         return renamed
 
@@ -127,16 +131,17 @@ class LocalTask:
             if "/" not in entry.key:
                 (folder / entry.key).touch()
         with suppress(FileNotFoundError):
-            (folder / _REPORT).write_bytes(store.read(_REPORT))
+            (folder / REPORT).write_bytes(store.read(REPORT))
 
-    def _make_room(self, results: ObjectPath, request: RunRequest) -> None:
-        """Delete the copies of earlier results, unless `run_to_files` would refuse to replace such results in a folder.
+    def _prepare(self, results: ObjectPath, request: RunRequest, unfinished: UnfinishedObjects) -> bool:
+        """Replace the copies of earlier results by what the run continues; return whether it continues anything.
 
         Raises:
-            UsageError: There are such results.
+            UsageError: There are results that `run_to_files` would refuse to replace in a folder.
         """
         self._fetch_results()
-        earlier = fingerprint_of_report(request.outputs.report)
+        begun = unfinished.fingerprint
+        earlier = begun or fingerprint_of_report(request.outputs.report)
         if earlier is not None and not request.force:
             if not request.resume:
                 raise UsageError(
@@ -145,32 +150,34 @@ class LocalTask:
             if earlier != request.fingerprint():
                 raise results_of_another_run(results)
         shutil.rmtree(request.outputs.folder)
+        resume = request.resume and begun == request.fingerprint()
+        if resume:
+            unfinished.fetch()
+        return resume
 
-    def _store_results(self, results: ObjectPath) -> None:
+    def _store_results(self, results: ObjectPath, unfinished: UnfinishedObjects) -> None:
         """Store all results, the report last: a later batch trusts a complete report, whatever else is there."""
         folder = self._here.folder
         assert isinstance(folder, Path)
-        report = folder / _REPORT
+        report = folder / REPORT
+        if unfinished.is_here:
+            unfinished.store()
         if not report.exists():  # the run has failed before the first mask
             return
         report.write_text(self._rename(report.read_text(encoding="utf-8")), encoding="utf-8")
         files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        wanted = {key for key in files if key != _REPORT and not key.startswith(".resume/")}
+        wanted = {key for key in files if key != REPORT and not key.startswith(".resume/")}
         store = results.open()
-        old = [entry.key for entry in store.entries("masks") if _is_mask(entry.key) and entry.key not in wanted]
-        store.delete([_REPORT, *old])
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            for _ in pool.map(lambda key: store.put_file(key, files[key]), sorted(wanted)):
-                pass
-        store.put_file(_REPORT, report)
+        there = {entry.key for entry in store.entries("masks") if is_mask(entry.key)}
+        store.delete([REPORT, *(there - wanted)])
+        kept = {key for key in there & wanted if unfinished.has(key)}
+        in_parallel(lambda key: store.put_file(key, files[key]), sorted(wanted - kept))
+        store.put_file(REPORT, report)
+        if not unfinished.is_here:
+            unfinished.remove()
 
     def _rename(self, report: str) -> str:
         """Replace the paths of copies in the JSON of a report by the names of what they are copies of."""
         for path, name in self._renamed.items():
             report = report.replace(json.dumps(path)[1:-1], json.dumps(name)[1:-1])
         return report
-
-
-def _is_mask(key: str) -> bool:
-    name = key.rpartition("/")[2]
-    return name.endswith(".png") and name.removesuffix(".png").isdecimal()

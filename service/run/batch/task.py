@@ -65,8 +65,11 @@ def run_task(
     """
     started = perf_counter()
 
-    def run(request: RunRequest) -> dict[str, Any]:
-        return run_to_files(request, settings, on_progress=lambda _done, _total: on_frame(), load=load).to_json()
+    def run(request: RunRequest, on_state: Callable[[], None]) -> dict[str, Any]:
+        report = run_to_files(
+            request, settings, on_progress=lambda _done, _total: on_frame(), on_state=on_state, load=load
+        )
+        return report.to_json()
 
     named: Callable[[str], str] = str
     try:

@@ -13,6 +13,7 @@ from benchmarks.paths import RESULTS
 MODULES = {
     "decode": "benchmarks.speed.decode",
     "propagate": "benchmarks.speed.propagate",
+    "objects": "benchmarks.speed.objects",
     "proxy": "benchmarks.speed.proxy",
     "memory": "benchmarks.speed.memory",
     "speedup": "benchmarks.speed.speedup",

@@ -16,7 +16,7 @@ PAGES = {
     "README.md": ("benchmarks.comparison",),
     "docs/performance.md": (
         "benchmarks.table",
-        *("decode", "propagate", "proxy", "memory", "speedup", "networks"),
+        *("decode", "propagate", "objects", "proxy", "memory", "speedup", "networks"),
         *("correction", "correction_gain", "http_service", "half_open", "cluster"),
     ),
     "docs/accuracy.md": ("benchmarks.accuracy.tables",),

@@ -22,8 +22,9 @@ from codec.types import CompressedFrame, UInt8Array
 from vos.masks.geometry import to_grid
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
 from vos.propagation.propagate import Propagated
+from vos.refinement.groups import group_objects
 from vos.refinement.mask_refiner import BUDGETS, MATCHED_KEYFRAMES, MaskRefiner
-from vos.refinement.region import edge_share, region_around
+from vos.refinement.region import edge_share
 from vos.runtime.thread_pools import one_thread
 
 HEIGHT, WIDTH = 480, 854
@@ -36,7 +37,7 @@ STEP = 3
 def scene(frames: int, height: int = HEIGHT, width: int = WIDTH) -> tuple[list[UInt8Array], list[UInt8Array]]:
     """Draw pictures of a moving disc, uint8 [height, width, 3], and its masks, uint8 [height, width], 0 and 1."""
     rng = np.random.default_rng(0)
-    ground, texture = (_smooth(rng, height, width) for _ in range(2))
+    ground, texture = (textured(rng, height, width) for _ in range(2))
     radius = (SHARE * height * width / np.pi) ** 0.5
     y, x = np.mgrid[:height, :width]
     pictures, masks = [], []
@@ -49,7 +50,7 @@ def scene(frames: int, height: int = HEIGHT, width: int = WIDTH) -> tuple[list[U
     return pictures, masks
 
 
-def _smooth(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
+def textured(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
     """Draw random colours in blocks of 8 x 8 pixels."""
     coarse = rng.integers(0, 256, (-(-height // 8), -(-width // 8), 3), np.uint8)
     return coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
@@ -67,18 +68,17 @@ def milliseconds(refiner: Refiner, frames: int = 16, rounds: int = 4) -> dict[st
     with open_video(encode(iter(pictures), Encoder())) as video:
         coded = sorted(video, key=lambda frame: frame.index)
     soft = [to_grid(torch.from_numpy(mask.astype(np.float32))[None]) for mask in masks]
-    refined, key_frames = _seconds(refiner, coded, soft, rounds)
+    refined, memorized = _seconds(refiner, coded, soft, rounds)
     with one_thread():
         one_core, _ = _seconds(refiner, coded, soft, rounds)
     shape = soft[frames // 2]
-    region = region_around(shape, BUDGETS["balanced"].full_resolution_pixels(edge_share(shape)))
-    assert region is not None
+    (group,) = group_objects(shape, BUDGETS["balanced"].full_resolution_pixels(edge_share(shape)))
     return {
         "repair_ms": asdict(Spread.of(1000 * value for value in refined)),
-        "look_ms": asdict(Spread.of(1000 * value for value in key_frames)),
+        "look_ms": asdict(Spread.of(1000 * value for value in memorized)),
         "one_core_ms": asdict(Spread.of(1000 * value for value in one_core)),
-        "region": [region.height, region.width],
-        "looked_at": list(region.input_size),
+        "region": [group.region.height, group.region.width],
+        "looked_at": list(group.region.input_size),
         "threads": torch.get_num_threads(),
     }
 
@@ -88,25 +88,29 @@ def _seconds(
     refiner: Refiner, coded: list[CompressedFrame], soft: list[torch.Tensor], rounds: int
 ) -> tuple[list[float], list[float]]:
     """Return the seconds of refinements and of key frames, after a first round."""
-    frames = len(coded)
-    keys = [index * (frames - 1) // (MATCHED_KEYFRAMES - 1) for index in range(MATCHED_KEYFRAMES)]
-    key_frames: list[float] = []
+    frames, keys = len(coded), key_frames(len(coded))
+    memorized: list[float] = []
     refined: list[float] = []
     for turn in range(rounds + 1):
         mask_refiner = MaskRefiner(refiner, budget=BUDGETS["balanced"])
         for key in keys:
             started = perf_counter()
             mask_refiner.add_keyframe(coded[key], soft[key])
-            key_frames += [perf_counter() - started] if turn else []
+            memorized += [perf_counter() - started] if turn else []
         for index in (index for index in range(frames) if index not in keys):
-            propagated = _propagated(soft[index])
+            propagated = as_propagated(soft[index])
             started = perf_counter()
             mask_refiner.refine(coded[index], propagated)
             refined += [perf_counter() - started] if turn else []
-    return refined, key_frames
+    return refined, memorized
 
 
-def _propagated(soft: torch.Tensor) -> Propagated:
+def key_frames(frames: int) -> list[int]:
+    """Return as many evenly spread frames as a frame is matched with."""
+    return [index * (frames - 1) // (MATCHED_KEYFRAMES - 1) for index in range(MATCHED_KEYFRAMES)]
+
+
+def as_propagated(soft: torch.Tensor) -> Propagated:
     """Wrap masks as propagated masks without uncertainty."""
     light = soft.new_zeros(LIGHT_CHANNELS, *soft.shape[1:])
     return Propagated(soft, light, torch.zeros_like(soft[0]), 1.0)

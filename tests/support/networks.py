@@ -93,7 +93,7 @@ class TracingRefiner(nn.Module):
         return light[:, :1]
 
     def refine(
-        self, _features: RefinerFeatures, memory: Memory, propagated: Tensor, _confidence: Tensor, _bitstream: Tensor
+        self, _features: RefinerFeatures, memory: Memory, propagated: Tensor, *_others: Tensor, **_parts: object
     ) -> Tensor:
         """Return logits without any object."""
         self.read = memory.key.flatten().int().tolist()
@@ -113,7 +113,7 @@ class UncertainRefiner(TracingRefiner):
         self.count = 0
 
     def refine(
-        self, _features: RefinerFeatures, _memory: Memory, propagated: Tensor, _confidence: Tensor, _bitstream: Tensor
+        self, _features: RefinerFeatures, _memory: Memory, propagated: Tensor, *_others: Tensor, **_parts: object
     ) -> Tensor:
         """Return the propagated masks; aggregation with the background squares their odds."""
         self.count += 1

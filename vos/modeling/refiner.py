@@ -11,6 +11,7 @@ positions. Tensors of objects have B * K rows, the objects of one picture side b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,7 @@ from vos.modeling.mask_decoder import MaskDecoder, expected_mask_input
 from vos.modeling.memory_read import read_memory
 from vos.modeling.mobilenet import TAP_CHANNELS, MobileNetV2, normalize
 from vos.modeling.network import Memory
+from vos.modeling.parts import Part, cut_parts
 from vos.modeling.value_encoder import ValueEncoder, other_masks, other_masks_stride4
 
 STRIDE = 16
@@ -180,7 +182,7 @@ class Refiner(nn.Module):
 
     def refine(  # noqa: PLR0917 - propagated values belong together
         self, features: RefinerFeatures, memory: Memory, propagated: Tensor, confidence: Tensor, bitstream: Tensor,
-        top_k: int = 20,
+        top_k: int = 20, parts: Sequence[Part] | None = None,
     ) -> Tensor:  # fmt: skip
         """Refine propagated masks.
 
@@ -191,9 +193,10 @@ class Refiner(nn.Module):
             confidence: Logits [B, 1, 4h, 4w] from `confidence`.
             bitstream: Bitstream features [B, 3, 4h, 4w], see `BITSTREAM_CHANNELS`.
             top_k: Memory positions that each query position reads.
+            parts: Part of a single region that each object is decoded in, all of one size h' x w'; None for all of it.
 
         Returns:
-            Logits [B*K, 1, 4h, 4w].
+            Logits [B*K, 1, 4h, 4w], with parts [K, 1, 4h', 4w'].
         """
         dtype = features.key.dtype
         height, width = features.key.shape[2:]
@@ -204,7 +207,12 @@ class Refiner(nn.Module):
         cells = torch.cat([per_object(shared, objects), propagated, others], dim=1)
         readout = read_memory(memory, features.key.flatten(2), top_k)
         readout = readout.reshape(*readout.shape[:2], height, width)
-        return self.decoder.decode(features.maps, readout, expected_mask_input(propagated, readout), cells)
+        maps, expected = features.maps, expected_mask_input(propagated, readout)
+        if parts is not None:
+            maps = {stride: cut_parts(of_stride, parts, stride) for stride, of_stride in maps.items()}
+            readout, expected = (cut_parts(x, parts, STRIDE) for x in (readout, expected))
+            cells = cut_parts(cells, parts, 4)
+        return self.decoder.decode(maps, readout, expected, cells)
 
     def taps(self, image: Tensor) -> list[Tensor]:
         """Normalized regions [B, 3, H, W] -> unscaled backbone maps of 24, 32 and 64 channels at strides 4, 8, 16."""

@@ -1,4 +1,4 @@
-"""The region of a picture that the refiner sees: a box around the objects."""
+"""The regions of a picture that the refiner sees: boxes around the objects."""
 
 from __future__ import annotations
 
@@ -56,9 +56,19 @@ class Region:
     @property
     def input_size(self) -> tuple[int, int]:
         """(height, width) in pixels at which the network sees the region, multiples of 16."""
-        scale = min(1.0, (self.max_pixels / (self.height * self.width)) ** 0.5)
+        scale = min(1.0, (self.max_pixels / self.area) ** 0.5)
         height, width = (max(1, round(side * scale / COARSEST)) * COARSEST for side in (self.height, self.width))
         return height, width
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return self.height * self.width
+
+    def overlaps(self, other: Region) -> bool:
+        """Return whether the regions have a pixel in common."""
+        rows = self.top < other.top + other.height and other.top < self.top + self.height
+        return rows and self.left < other.left + other.width and other.left < self.left + self.width
 
     def cut(self, channels: Tensor) -> Tensor:
         """[C, rows, columns] of the picture -> the region at input size; 0 outside the picture."""
@@ -82,7 +92,7 @@ class Region:
         part = picture[self.top : self.top + self.height, self.left : self.left + self.width]
         below, right = self.height - part.shape[0], self.width - part.shape[1]
         if below or right:
-            part = np.pad(part, ((0, below), (0, right), (0, 0)), mode="edge")
+            part = np.asarray(cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
         height, width = self.input_size
         return part if part.shape[:2] == (height, width) else shrink_picture(part, width, height)
 
@@ -106,19 +116,24 @@ def shrink_picture(picture: UInt8Array, width: int, height: int) -> UInt8Array:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=method), np.uint8)
 
 
-def object_bounds(soft: Tensor) -> Span2D | None:
-    """Return the bounds in pixels of the objects in soft masks [K, rows, columns]; None if there is no object.
+def bounds_by_object(soft: Tensor) -> dict[int, Span2D]:
+    """Return the bounds in pixels of each object in soft masks [K, rows, columns], by its number from 0.
 
-    On each side, the outermost half percent of each object's mass is ignored: cells that propagation scattered.
+    On each side, the outermost half percent of an object's mass is ignored: cells that propagation scattered.
     """
-    rows, columns = [], []
-    for plane in soft.cpu().numpy():
+    found = {}
+    for number, plane in enumerate(soft.cpu().numpy()):
         mass = cv2.threshold(plane, _PRESENT, 0, cv2.THRESH_TOZERO)[1]
         across, down = (np.asarray(cv2.reduce(mass, axis, cv2.REDUCE_SUM), np.float32).ravel() for axis in (1, 0))
         if across.any():
-            rows.append(_without_outliers(across))
-            columns.append(_without_outliers(down))
-    return (_union(rows), _union(columns)) if rows else None
+            found[number] = _without_outliers(across), _without_outliers(down)
+    return found
+
+
+def object_bounds(soft: Tensor) -> Span2D | None:
+    """Return the bounds in pixels of all objects in soft masks [K, rows, columns]; None if there is no object."""
+    bounds = list(bounds_by_object(soft).values())
+    return union(bounds) if bounds else None
 
 
 def edge_share(soft: Tensor) -> float:
@@ -127,18 +142,19 @@ def edge_share(soft: Tensor) -> float:
     return float((present & (soft < 1 - _PRESENT)).sum() / present.sum().clamp(min=1))
 
 
-def region_around(soft: Tensor, max_pixels: int = UNLIMITED) -> Region | None:
-    """Return the region around the objects in soft masks [K, rows, columns]; None if there is no object."""
-    bounds = object_bounds(soft)
-    if bounds is None:
-        return None
-    (top, height), (left, width) = (
-        _with_margin(span, cells) for span, cells in zip(bounds, soft.shape[1:], strict=True)
-    )
-    return Region(top, left, height, width, max_pixels)
+def region_around(bounds: Span2D, grid: tuple[int, int]) -> Region:
+    """Return the region around the bounds of objects, in a picture of grid (rows, columns) cells."""
+    (top, height), (left, width) = (_with_margin(span, cells) for span, cells in zip(bounds, grid, strict=True))
+    return Region(top, left, height, width)
 
 
-def _union(spans: list[Span]) -> Span:
+def union(bounds: list[Span2D]) -> Span2D:
+    """Return the bounds of everything that has one of these bounds."""
+    rows, columns = zip(*bounds, strict=True)
+    return _outer(rows), _outer(columns)
+
+
+def _outer(spans: tuple[Span, ...]) -> Span:
     return min(first for first, _ in spans), max(last for _, last in spans)
 
 

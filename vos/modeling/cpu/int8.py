@@ -53,19 +53,20 @@ class CompiledPart:
     Several threads may call it at once. The results depend neither on that nor on the number of threads.
 
     Args:
-        model: OpenVINO's XML; inputs and outputs are float32 [1, H, W, C] of any H and W.
+        model: OpenVINO's XML; inputs and outputs are float32 [1, H, W, C] of any H and W; the 1 is made free.
         weights: The constants of the XML.
     """
 
     def __init__(self, model: bytes, weights: bytes) -> None:
         self._model = _core().read_model(model, weights)
+        self._model.reshape({x: [-1, -1, -1, x.partial_shape[3].get_length()] for x in self._model.inputs})
         self._cores = torch.get_num_threads()
         self._compiled: dict[int, Any] = {}
         self._compiling = threading.Lock()
         self._own = threading.local()
 
     def __call__(self, *inputs: Tensor | Mapping[int, Tensor]) -> Tensor | tuple[Tensor, ...]:
-        """Run the part on a picture [1, C, H, W] and its K objects [K, C, H, W], or on one of both.
+        """Run the part on a picture [1, C, H, W] and its K objects [K, C, H, W], or on as many of each.
 
         Args:
             inputs: Tensors, or mappings of several, float32, best channels last.
@@ -76,10 +77,14 @@ class CompiledPart:
         tensors = [x for group in inputs for x in (group.values() if isinstance(group, Mapping) else (group,))]
         arrays = [x.permute(0, 2, 3, 1).contiguous().numpy() for x in tensors]
         request = self._request(torch.get_num_threads())
-        # One by one: where OpenVINO fuses sums into convolutions, it cannot broadcast the picture to its objects.
-        count = max(len(x) for x in arrays)
-        runs = [_run(request, [x[k : k + 1] if len(x) > 1 else x for x in arrays]) for k in range(count)]
-        outputs = tuple(torch.from_numpy(np.concatenate(maps)).permute(0, 3, 1, 2) for maps in zip(*runs, strict=True))
+        counts = {len(x) for x in arrays}
+        if len(counts) == 1:
+            maps = _run(request, arrays)
+        else:
+            # One by one: where OpenVINO fuses sums into convolutions, it cannot broadcast the picture to its objects.
+            runs = [_run(request, [x[k : k + 1] if len(x) > 1 else x for x in arrays]) for k in range(max(counts))]
+            maps = [np.concatenate(one) for one in zip(*runs, strict=True)]
+        outputs = tuple(torch.from_numpy(one).permute(0, 3, 1, 2) for one in maps)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _request(self, threads: int) -> Any:

@@ -106,6 +106,25 @@ def test_results_depend_neither_on_threads_nor_on_the_calling_thread() -> None:
 
 
 @needs_openvino
+@torch.inference_mode()
+def test_as_many_pictures_as_objects_are_decoded_as_one_by_one() -> None:
+    """In a batch of three pictures with an object each, every one gets the logits that it gets alone."""
+    decode = load_refiner(device="cpu", precision="int8").decoder.decode
+    generator = torch.Generator().manual_seed(3)
+    maps, readout, expected, cells = (
+        {stride: torch.rand(3, channels, 64 // stride, 96 // stride, generator=generator) for stride, channels in sizes}
+        for sizes in (((4, 24), (8, 32), (16, 128)), ((16, 144),), ((16, 5),), ((4, 6),))
+    )
+    found = decode(maps, readout[16], expected[16], cells[4])
+    assert found.shape == (3, 1, 16, 24)
+    for k in range(3):
+        own = {stride: one[k : k + 1] for stride, one in maps.items()}
+        assert torch.equal(
+            found[k : k + 1], decode(own, readout[16][k : k + 1], expected[16][k : k + 1], cells[4][k : k + 1])
+        )
+
+
+@needs_openvino
 @pytest.mark.usefixtures("without_bfloat16")
 def test_auto_is_int8_only_for_the_weights_it_was_made_from(tmp_path: Path) -> None:
     """Other weights run in float32, and asking for int8 by name says why that cannot be; a changed form is refused."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from codec.types import CompressedFrame, FrameType, MotionField
 from tests.support.masks import soft_box
 from tests.support.networks import TracingRefiner, random_refiner
 from vos.modeling.aggregate import soft_aggregate
+from vos.modeling.refiner import RefinerFeatures
 from vos.propagation.propagate import Propagated
+from vos.refinement.groups import group_objects
 from vos.refinement.mask_refiner import BUDGETS, KEPT_KEYFRAMES, MATCHED_KEYFRAMES, MaskRefiner, RefineBudget
-from vos.refinement.region import region_around
 
 
 def frame(index: int, size: tuple[int, int] = (90, 130), *, seed: int = 0) -> CompressedFrame:
@@ -111,10 +113,9 @@ def test_nothing_lies_outside_the_region(place: tuple[slice, slice]) -> None:
     before = propagated(soft_box(*place, grid))
     refiner.add_keyframe(frame(0, size), before.soft)
     after, uncertainty = refiner.refine(frame(1, size), before)
-    region = region_around(before.soft)
-    assert region is not None
+    (group,) = group_objects(before.soft)
     outside = torch.ones(grid, dtype=torch.bool)
-    outside[region.cells] = False
+    outside[group.region.cells] = False
     assert outside.any()
     assert not after.soft[:, outside].any()
     assert torch.equal(after.uncertainty[outside], before.uncertainty[outside])
@@ -123,6 +124,17 @@ def test_nothing_lies_outside_the_region(place: tuple[slice, slice]) -> None:
     assert (after.light[:, ~outside] == 1).all()
     assert not after.light[:, outside].any()
     assert uncertainty.tolist() == [0.0]  # an absent object has none
+
+
+def test_far_objects_are_seen_in_regions_of_their_own() -> None:
+    """The network sees a region around each of two objects in opposite corners, not the picture between them."""
+    network = TracingRefiner()
+    refiner = MaskRefiner(network)
+    places = (slice(10, 20), slice(20, 30)), (slice(240, 250), slice(440, 450))
+    soft = torch.cat([soft_box(*place, (270, 480)) for place in places])
+    refiner.add_keyframe(frame(0, (1080, 1920)), soft)
+    refiner.refine(frame(1, (1080, 1920)), propagated(soft))
+    assert network.seen == [(0, 32, 128, 128), (912, 1712, 128, 128)] * 2
 
 
 @pytest.mark.parametrize(("share", "seen"), [(0.0, (64, 64)), (0.2, (128, 128)), (0.5, (192, 192))])
@@ -171,6 +183,67 @@ def test_reference_frames_are_always_refined(quality: str) -> None:
     assert refiner.needs_refinement(asked, torch.tensor([0.0]))
 
 
+def pictured(index: int, picture: np.ndarray[Any, np.dtype[np.uint8]]) -> CompressedFrame:
+    """Return a frame with this picture, uint8 [height, width, 3]."""
+    height, width = picture.shape[:2]
+    plain = frame(index, (height, width), seed=index)
+    return replace(plain, luma=picture[..., 0], to_rgb=lambda: picture)
+
+
+@torch.inference_mode()
+def test_far_objects_are_refined_as_if_each_were_alone() -> None:
+    """Where matches are near, an object far from another is refined as in a run that knows only this object."""
+    network = random_refiner()
+    network.nearness.fill_(100.0)
+    pictures = np.random.default_rng(1).integers(0, 255, (2, 128, 800, 3), dtype=np.uint8)
+    key, other = (pictured(n, pictures[n]) for n in (0, 1))
+    soft = torch.cat([soft_box(slice(8, 20), slice(left, left + 12), (32, 200)) * 0.9 for left in (12, 180)])
+    both = MaskRefiner(network)
+    light = both.add_keyframe(key, soft)
+    before = propagated(soft)
+    after, uncertainty = both.refine(other, before)
+    for k in range(2):
+        alone = MaskRefiner(network)
+        own_light = alone.add_keyframe(key, soft[k : k + 1])
+        expected, expected_uncertainty = alone.refine(other, replace(before, soft=soft[k : k + 1]))
+        torch.testing.assert_close(after.soft[k], expected.soft[0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(uncertainty[k], expected_uncertainty[0], atol=1e-4, rtol=1e-4)
+        (group,) = group_objects(soft[k : k + 1])
+        assert torch.equal(light[:, *group.region.cells], own_light[:, *group.region.cells])
+        assert torch.equal(after.light[:, *group.region.cells], expected.light[:, *group.region.cells])
+        assert torch.equal(after.uncertainty[group.region.cells], expected.uncertainty[group.region.cells])
+
+
+@torch.inference_mode()
+def test_an_object_is_decoded_only_around_itself() -> None:
+    """In a shared region, each object is decoded in the part around it, and is absent from the rest."""
+    network = random_refiner()
+    pictures = np.random.default_rng(1).integers(0, 255, (2, 128, 256, 3), dtype=np.uint8)
+    key, other = (pictured(n, pictures[n]) for n in (0, 1))
+    soft = torch.cat([soft_box(slice(8, 20), slice(left, left + 12), (32, 64)) * 0.9 for left in (10, 36)])
+    refiner = MaskRefiner(network)
+    refiner.add_keyframe(key, soft)
+    before = propagated(soft)
+    after, _ = refiner.refine(other, before)
+
+    (group,) = group_objects(soft)
+    assert (group.region.height, group.region.width) == (128, 256)  # the whole picture
+    first, second = (network.encode(torch.from_numpy(p).permute(2, 0, 1)[None].float() / 127.5 - 1) for p in pictures)
+    memory = network.memorize(first, soft[:, None])
+    residual = np.abs(other.residual).reshape(32, 4, 64, 4).mean(axis=(1, 3)).round() / 64
+    intra = (other.motion.reference < 0).all(axis=0)
+    bitstream = torch.stack([before.uncertainty, torch.from_numpy(residual), torch.from_numpy(intra)]).float()[None]
+    confidence = network.confidence(second, before.light[None])
+    logits = torch.full((2, 32, 64), -20.0)
+    for k, (start, end) in enumerate(((0, 32), (24, 56))):
+        maps = {stride: m[..., start * 4 // stride : end * 4 // stride] for stride, m in second.maps.items()}
+        part = RefinerFeatures(maps, second.key[..., start // 4 : end // 4], second.light)
+        around, bits = soft[:, None, :, start:end], bitstream[..., start:end]
+        logits[k, :, start:end] = network.refine(part, memory, around, confidence[..., start:end], bits)[k, 0]
+    expected = soft_aggregate(torch.sigmoid(logits))[1:]
+    torch.testing.assert_close(after.soft, expected, atol=1e-3, rtol=1e-3)
+
+
 @torch.inference_mode()
 def test_refining_the_whole_picture_is_one_pass_of_the_network() -> None:
     """For two objects that fill the picture, refining is one pass of the network over the whole picture."""
@@ -178,14 +251,7 @@ def test_refining_the_whole_picture_is_one_pass_of_the_network() -> None:
     soft = torch.zeros(2, 16, 24)
     soft[0, 4:12, 3:10], soft[1, 5:14, 12:21] = 0.9, 0.8
     pictures = np.random.default_rng(1).integers(0, 255, (2, 64, 96, 3), dtype=np.uint8)
-    plain = [frame(n, (64, 96), seed=n) for n in (0, 1)]
-    key, other = (
-        CompressedFrame(
-            *(n, n, n, 0.0, FrameType.P, True, pictures[n, ..., 0], f.motion, f.residual, ()),
-            to_rgb=lambda n=n: pictures[n],
-        )
-        for n, f in enumerate(plain)
-    )
+    key, other = (pictured(n, pictures[n]) for n in (0, 1))
     refiner = MaskRefiner(network)
     light = refiner.add_keyframe(key, soft)
     before = propagated(soft.flip(2))

@@ -1,4 +1,4 @@
-"""The region around the objects: its position, and cutting and pasting it."""
+"""The regions around the objects: their positions, and cutting and pasting them."""
 
 from __future__ import annotations
 
@@ -8,42 +8,16 @@ import torch
 from torch import Tensor
 
 from tests.support.masks import soft_box
-from vos.refinement.region import Region, edge_share, object_bounds, region_around
+from vos.refinement.groups import group_objects
+from vos.refinement.region import Region, edge_share, object_bounds
 
 LARGEST = 512 * 320
 
 
-def slow_object_bounds(plane: Tensor, axis: int) -> tuple[int, int]:
-    """Return the outermost cells of an axis beyond which less than half a percent of an object's mass lies."""
-    sums = [sum(float(v) for v in line if v > 0.1) for line in (plane if axis == 0 else plane.T)]
-    first = next(i for i in range(len(sums)) if sum(sums[: i + 1]) > 0.005 * sum(sums))
-    last = next(i for i in reversed(range(len(sums))) if sum(sums[i:]) > 0.005 * sum(sums))
-    return first, last
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_region_holds_the_objects_with_a_margin(seed: int) -> None:
-    """On any picture size, the region lies in the picture and holds the object bounds with a margin."""
-    rng = np.random.default_rng(seed)
-    grid = tuple(int(n) for n in rng.integers(20, 90, 2))
-    soft = torch.zeros(2, *grid)
-    for k in range(2):
-        top, left = (int(rng.integers(0, n - 5)) for n in grid)
-        soft[k, top : top + int(rng.integers(1, 20)), left : left + int(rng.integers(1, 20))] = float(
-            rng.uniform(0.2, 1)
-        )
-    soft += 0.05  # faint masks do not count
-    region = region_around(soft)
-    assert region is not None
-    for axis, (start, length) in enumerate(((region.top, region.height), (region.left, region.width))):
-        whole = -(-grid[axis] * 4 // 16) * 16
-        assert start % 16 == length % 16 == 0
-        assert start >= 0
-        assert start + length <= whole
-        assert length % 64 == 0 or length == whole
-        bulks = [slow_object_bounds(plane, axis) for plane in soft]
-        assert start <= max(0, 4 * min(first for first, _ in bulks) - 16)
-        assert start + length >= min(whole, 4 * max(last + 1 for _, last in bulks) + 16)
+def region_around(soft: Tensor, max_pixels: int) -> Region:
+    """Return the region around one group of objects."""
+    (group,) = group_objects(soft, max_pixels)
+    return group.region
 
 
 def test_outliers_do_not_enlarge_the_bounds() -> None:
@@ -59,7 +33,6 @@ def test_large_regions_are_scaled_down() -> None:
     """The network sees no more pixels than the limit, up to rounding, and cells return to their places."""
     soft = soft_box(slice(10, 110), slice(10, 190), (120, 200))
     region = region_around(soft, LARGEST)
-    assert region is not None
     height, width = region.input_size
     assert height % 16 == width % 16 == 0
     assert 0.85 * LARGEST < height * width < 1.15 * LARGEST < region.height * region.width
@@ -86,8 +59,7 @@ def test_faint_masks_have_no_bounds() -> None:
 @pytest.mark.parametrize("place", [(slice(0, 2), slice(0, 3)), (slice(21, 23), slice(30, 33)), (slice(9, 12),) * 2])
 def test_cutting_and_pasting_restores_the_picture(place: tuple[slice, slice]) -> None:
     """Cells return to their places, also at the picture's borders; cells outside the picture are 0."""
-    region = region_around(soft_box(*place))
-    assert region is not None
+    region = region_around(soft_box(*place), LARGEST)
     channels = torch.rand(5, 23, 33)
     part = region.cut(channels)
     assert part.shape == (5, region.height // 4, region.width // 4)

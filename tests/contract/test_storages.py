@@ -164,6 +164,19 @@ def test_a_long_line_is_read_in_pieces(kinds: Storages) -> None:
     assert b"".join(log.read_piece(*piece) for piece in found.pieces()) == long
 
 
+def test_soft_masks_are_read_on_another_machine(kinds: Storages) -> None:
+    """Whoever makes results has them with their lines; whoever follows the job reads the lines alone."""
+    here = kinds.machine("here")
+    job_id = submit(here)
+    writer = Writer(here.job(job_id), 1)
+    for index in range(3):
+        writer.log.copy(index, line_of(index) + b"\t{}" + b" " * index)
+        writer._publisher.publish(writer.log)
+    log = MaskLogView(kinds.machine("there").job(job_id), writer.close())
+    assert log.read_lines(0) == ([line_of(i) for i in range(3)], log.size())
+    assert [line["soft"].strip() for line in log.iter_lines()] == [b"{}"] * 3
+
+
 def test_what_is_not_counted_is_not_read(kinds: Storages) -> None:
     """Lines that were written and never counted are in no reader's log; the next attempt continues before them."""
     here, there = kinds.machine("here"), kinds.machine("there")

@@ -88,9 +88,14 @@ def test_a_correction_keeps_the_version_before_and_can_be_undone(out: Path, fix:
     assert not (out / "corrections.json").exists()
 
 
-def test_soft_masks_are_corrected_too(tmp_path: Path, fix: Path) -> None:
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_soft_masks_are_corrected_too(tmp_path: Path, rotation: int) -> None:
     """The given mask is exact, frames that change have new soft masks, others keep theirs; undo restores the file."""
-    video, mask, folder = write_clip(tmp_path / "in.mp4"), write_mask(tmp_path / "mask.png"), tmp_path / "soft"
+    video, size = write_clip(tmp_path / "in.mp4", rotation=rotation), (48, 64) if rotation else (64, 48)
+    mask, fix, folder = write_mask(tmp_path / "mask.png", *size), tmp_path / "fix.png", tmp_path / "soft"
+    labels = np.zeros(size[::-1], np.uint8)
+    labels[30:40, 5:20] = 1
+    fix.write_bytes(encode_mask(labels))
     outputs = Outputs(folder, exports={"npz": folder / "soft.npz"})
     run_to_files(RunRequest(video, mask, outputs, OPTIONS), Settings(), load=load_still)
     before, stored = arrays_in(folder / "soft.npz"), (folder / "soft.npz").read_bytes()

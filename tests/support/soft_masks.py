@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from codec.types import UInt8Array
+from codec.types import UInt8Array, VideoInfo
 from vos.types import SoftMask
 
 
-def soft_of(labels: UInt8Array, object_ids: tuple[int, ...]) -> dict[int, SoftMask]:
+def soft_of(labels: UInt8Array, object_ids: tuple[int, ...], info: VideoInfo) -> dict[int, SoftMask]:
     """Return a soft mask with a cell per pixel for each object: 200 inside it, 20 outside."""
-    return {i: SoftMask(np.where(labels == i, np.uint8(200), np.uint8(20)), labels.shape) for i in object_ids}
+    coded, extent = info.to_coded(labels), (info.coded_height, info.coded_width)
+    return {i: SoftMask(np.where(coded == i, np.uint8(200), np.uint8(20)), extent) for i in object_ids}
 
 
 def arrays_in(path: Path) -> dict[str, UInt8Array]:

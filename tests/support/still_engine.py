@@ -43,7 +43,7 @@ class StillSegmenter:
     def run(
         self,
         frames: Iterable[CompressedFrame],
-        _info: VideoInfo,
+        info: VideoInfo,
         prompt: Prompt,
         _state: RunState | None = None,
         **_prompts: object,
@@ -57,15 +57,15 @@ class StillSegmenter:
                 ready = waiting.pop(wanted)
                 wanted += 1
                 if prompt.index <= ready.index < (self.options.end or 1 << 30):
-                    yield self._mask(ready, prompt)
+                    yield self._mask(ready, prompt, info)
 
-    def _mask(self, frame: CompressedFrame, prompt: Prompt) -> FrameMask:
+    def _mask(self, frame: CompressedFrame, prompt: Prompt, info: VideoInfo) -> FrameMask:
         source = MaskSource.PROMPT if frame.index == prompt.index else MaskSource.PROPAGATED
         self.given[source] = self.given.get(source, 0) + 1
         scores = dict.fromkeys(prompt.object_ids, 0.5)
         soft = None
         if self.options.soft:
-            soft = {} if source is MaskSource.PROMPT else soft_of(prompt.labels, prompt.object_ids)
+            soft = {} if source is MaskSource.PROMPT else soft_of(prompt.labels, prompt.object_ids, info)
         return FrameMask(frame.index, frame.pts, frame.time, frame.type, source, prompt.labels, scores, soft)
 
 

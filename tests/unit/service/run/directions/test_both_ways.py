@@ -18,6 +18,7 @@ from service.run.directions.given import Given
 from service.run.options import RunOptions
 from service.run.segment import segment
 from service.run.source.video_input import Video
+from service.writers.soft import in_display_size
 from tests.support.frames import assert_same, stored
 from tests.support.squares import coded, iou, load_brightness, moving_square, true_masks
 from vos.errors import OptionError, PromptError
@@ -54,6 +55,18 @@ def test_masks_follow_the_square_backwards(clip: bytes) -> None:
     assert_same(found[14:], masks(clip, truth[14], prompt_frame=14))
     times = [mask.time for mask in masks(clip, truth[0])]
     assert [mask.time for mask in found] == pytest.approx(times)
+
+
+def test_soft_masks_of_both_directions_agree_with_the_masks(clip: bytes) -> None:
+    """Where an object is likelier than not is where its mask is, in every frame; given masks are exact."""
+    truth = true_masks(COUNT)
+    options = RunOptions(motion="proxy", direction="both", edges="raw", soft=True)
+    with segment(clip, {4: truth[4], 18: truth[18]}, options, load=load_brightness()) as run:
+        for mask in run:
+            likely = in_display_size(mask, 1, run.info) > 127
+            assert iou(likely, mask.labels) > 0.9
+            if mask.index in (4, 18):
+                assert np.array_equal(likely, truth[mask.index] > 0)
 
 
 @pytest.mark.parametrize(

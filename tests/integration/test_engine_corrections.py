@@ -240,8 +240,7 @@ def test_a_confined_worker_propagates_both_ways(site: Site) -> None:
     wait_for(site.is_tidy)
 
 
-@pytest.mark.parametrize("at", [20, 23], ids=["in the walk back", "after it"])
-def test_a_lost_worker_repeats_no_walk_back(site: Site, at: int) -> None:
+def test_a_lost_worker_repeats_no_walk_back(site: Site) -> None:
     """A job in both directions goes on in mid-walk, with the masks of one that was not cut off."""
     behave(site.home)
     engine = site.start(loader="tests.support.counted_runs:load_saving")
@@ -252,7 +251,7 @@ def test_a_lost_worker_repeats_no_walk_back(site: Site, at: int) -> None:
     assert site.finished(whole).status is JobStatus.SUCCEEDED
     before, _ = computed_frames(site.home)
     assert before == (last + 1) + (FRAMES - last)
-    behave(site.home, fault={"at": at, "kind": "kill"})  # frames of the walk back are counted from its beginning
+    behave(site.home, fault={"at": 20, "kind": "kill"})  # frames of the walk back are counted from its beginning
     broken = submit(site, (shape(last, 1, 5),), **options)
     engine.wake()
     done = site.finished(broken)
@@ -263,6 +262,7 @@ def test_a_lost_worker_repeats_no_walk_back(site: Site, at: int) -> None:
     wait_for(site.is_tidy)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", [8, 16], ids=["in the walk back", "after it"])
 def test_a_lost_worker_repeats_no_walk_of_a_correction(site: Site, at: int) -> None:
     """A correction goes on in mid-walk, in either direction, with the masks of one that was not cut off."""
@@ -282,7 +282,7 @@ def test_a_lost_worker_repeats_no_walk_of_a_correction(site: Site, at: int) -> N
 
 
 def test_a_drained_worker_leaves_its_walk_back(site: Site) -> None:
-    """The next worker goes on after the last mask, although no state was due; too many bytes of a walk end a job."""
+    """The next worker goes on after the last mask, although no state was due."""
     engine = site.start(loader="tests.support.counted_runs:load", state_seconds=600.0)
     behave(site.home, seconds=0.2)
     job = submit(site, (shape(25, 1, 5),), prompt_frame=25, direction="both")
@@ -290,15 +290,20 @@ def test_a_drained_worker_leaves_its_walk_back(site: Site) -> None:
     wait_for(lambda: (site.home / "computed").exists() and computed_frames(site.home)[0] > 5)
     engine.stop()
     behave(site.home)
-    limited = site.config.settings.model_copy(update={"max_mask_log_bytes": 2000})
     site.start(loader="tests.support.counted_runs:load")
     done = site.finished(job)
     assert done.status is JobStatus.SUCCEEDED, done.error
     assert computed_frames(site.home)[0] == 26 + FRAMES - 25
-    site.engines[-1].stop()
-    engine = site.start(settings=limited)
-    failed = site.finished(submit(site, (shape(25, 1, 5),), prompt_frame=25, direction="both"))
+    wait_for(site.is_tidy)
+
+
+def test_a_walk_back_with_too_many_bytes_ends_its_job(site: Site) -> None:
+    """Its masks count for the limit as those of the log do, and go with the job."""
+    engine = site.start(settings=site.config.settings.model_copy(update={"max_mask_log_bytes": 2000}))
+    job = submit(site, (shape(25, 1, 5),), prompt_frame=25, direction="both")
+    engine.wake()
+    failed = site.finished(job)
     assert failed.error is not None
     assert failed.error.type == "masks-too-large"
-    assert "the walk back" in failed.error.detail
+    assert "the masks of the walk back take more than the 2,000 bytes" in failed.error.detail
     wait_for(site.is_tidy)

@@ -11,7 +11,7 @@ import pytest
 from service.engine.types import WorkerState
 from service.jobs.types import JobStatus
 from tests.support.engine_site import FRAMES, Site
-from tests.support.fakes import behave
+from tests.support.fakes import behave, has_faulted
 from tests.support.waiting import wait_for
 
 
@@ -58,6 +58,7 @@ def test_the_listener_learns_of_every_end(site: Site) -> None:
     behave(site.home, fault={"at": 5, "kind": "hang"})
     canceled = site.submit(engine)
     wait_for(lambda: site.lines(canceled) == 5)
+    wait_for(lambda: has_faulted(site.home))
     site.store.request_cancel(canceled.id)
     wait_for(lambda: len(ended) == 2)
     assert ended == [(done.id, JobStatus.SUCCEEDED), (canceled.id, JobStatus.CANCELED)]

@@ -11,7 +11,7 @@ import pytest
 from service.jobs.types import JobStatus
 from service.storage.job_files import Storage
 from tests.support.engine_site import FRAMES, Site
-from tests.support.fakes import behave
+from tests.support.fakes import behave, has_faulted
 from tests.support.waiting import wait_for
 
 
@@ -54,6 +54,7 @@ class TestCancel:
         behave(site.home, fault={"at": 5, "kind": "hang"})
         job = site.submit(engine)
         wait_for(lambda: site.lines(job) == 5)
+        wait_for(lambda: has_faulted(site.home))
         site.store.request_cancel(job.id)
         assert site.finished(job).status is JobStatus.CANCELED
         assert site.finished(site.submit(engine)).status is JobStatus.SUCCEEDED
@@ -121,6 +122,7 @@ class TestStop:
         behave(site.home, fault={"at": 5, "kind": "hang"})
         job = site.submit(engine)
         wait_for(lambda: site.lines(job) == 5)
+        wait_for(lambda: has_faulted(site.home))
         engine.stop()
         assert site.store.get(job.id).status is JobStatus.QUEUED
         site.start()

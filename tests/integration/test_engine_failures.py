@@ -16,7 +16,7 @@ from service.engine.supervisor import Supervisor
 from service.jobs.types import JobStatus
 from service.runtime.processes import SPAWN
 from tests.support.engine_site import FRAMES, Site
-from tests.support.fakes import behave
+from tests.support.fakes import behave, has_faulted
 from tests.support.media import broken
 from tests.support.waiting import wait_for
 
@@ -51,6 +51,7 @@ def test_a_hanging_worker_is_killed(site: Site) -> None:
     first = engine.workers()[0].pid
     job = site.submit(engine)
     wait_for(lambda: site.lines(job) == 6)
+    wait_for(lambda: has_faulted(site.home))
     # The limit is short only while this worker hangs, because a busy machine may delay the next worker for longer.
     config = engine._config
     engine._config = replace(config, stall_seconds=1.0)

@@ -59,7 +59,7 @@ def test_a_run_can_be_resumed_and_trusted_after_a_power_cut(folder: Path) -> Non
         elif call.name.startswith("rename") and call.strings[1] == str(out / "report.json"):
             reports += 1
             files = [path for path in disk.files(out) if ".resume" not in path.parts and path.suffix != ".part"]
-            assert {path.suffix for path in files} == {".png", ".mp4", ".ndjson"}
+            assert {path.suffix for path in files} == {".png", ".mp4", ".ndjson", ".npz"}
             assert [path.name for path in files if not disk.is_durable(path)] == []
     assert states > 3
     assert reports == 1

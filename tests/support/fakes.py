@@ -39,6 +39,11 @@ def behave(home: Path, **behaviour: Any) -> None:
     part.replace(home / "behaviour.json")
 
 
+def has_faulted(home: Path) -> bool:
+    """Return whether the latest `fault` has been injected as often as asked. A mask may be there before."""
+    return bool(_behaviour(home)["fault"].get("times", 1) < 1)
+
+
 def load(choice: ModelChoice, options: Options, settings: Settings) -> LoadedModel:
     """Replace `service.run.model_loader.load_model`."""
     if (settings.home / "no-weights").exists():

@@ -24,9 +24,6 @@ _CONFIRMING_IOU = 0.98
 """IoU of given and stored mask from which a correction confirms the stored one, so that nothing of it has to travel."""
 AGREEING_FRAMES = 5
 """Frames in a row that agree with the stored masks, or keep them, after which a direction ends."""
-HIDDEN_FRAMES = 50
-"""The same for frames after the corrected one in which neither mask has an object that the correction shows: an object
-that is hidden may return, and only then is seen whether the masks agree. These are two seconds of most videos."""
 _MOST_REMEMBERED = 2
 """Prompt frames that the networks remember: the first one and the one nearest to the corrected frame."""
 
@@ -55,7 +52,6 @@ class CorrectedFrame:
         chosen = {*frames[:1], *sorted(frames, key=lambda i: abs(i - self.index))[: _MOST_REMEMBERED - 1]}
         masks = ((i, stored.mask(i)) for i in sorted(chosen))
         self.remembered = {i: Prompt(mask.labels) for i, mask in masks if mask is not None and mask.labels.any()}
-        self._unchanged = {number: self._iou_with_original(number) for number in prompt.given_ids}
         self._limits = {number: self._agreeing_ious(number) for number in prompt.given_ids}
 
     @property
@@ -114,29 +110,14 @@ class CorrectedFrame:
         soft = soft_from(dict.fromkeys(stored.soft or (), stored) | dict.fromkeys(chosen, new))
         return replace(stored, labels=labels, scores=scores, source=source, soft=soft), agrees
 
-    def is_hidden(self, new: FrameMask, stored: FrameMask) -> bool:
-        """Whether neither mask of a later frame has an object that is shown here, and was not shown like this before.
-
-        Such masks say nothing of whether the correction still changes anything.
-        """
-        return new.index > self.index and any(
-            (self._after[number] or new.index + 1) > new.index
-            for number in self.prompt.object_ids
-            if self._unchanged[number] < _CONFIRMING_IOU and number not in new.labels and number not in stored.labels
-        )
-
-    def _iou_with_original(self, number: int) -> float:
-        """IoU of the given mask of an object with the one before the correction."""
-        before = self._stored.original(self.index)
-        assert before is not None
-        return _iou(self.prompt.labels == number, before.labels == number)
-
     def _agreeing_ious(self, number: int) -> tuple[float, float]:
         """IoU from which masks of an object agree in frames after and before this one.
 
         A small part that a correction adds is to travel, too. What is left of a large one may be the new mask's error.
         """
-        same = self._unchanged[number]
+        before = self._stored.original(self.index)
+        assert before is not None
+        same = _iou(self.prompt.labels == number, before.labels == number)
         if same >= _CONFIRMING_IOU:
             return AGREEING_IOU, AGREEING_IOU
         changed = 1 - same
@@ -171,7 +152,7 @@ def changes_of(corrected: CorrectedFrame, new: Iterator[FrameMask], stored: Stor
         new: Masks of a walk that begins with it.
         stored: Masks before the correction.
     """
-    agreeing = hidden = 0
+    agreeing = 0
     for mask in new:
         if mask.index == corrected.index:
             continue
@@ -179,15 +160,10 @@ def changes_of(corrected: CorrectedFrame, new: Iterator[FrameMask], stored: Stor
         if before is None:
             return
         changed, agrees = corrected.joined(mask, before)
-        if not agrees:
-            agreeing = hidden = 0
-        elif corrected.is_hidden(mask, before):
-            hidden += 1
-        else:
-            agreeing += 1
+        agreeing = agreeing + 1 if agrees else 0
         if changed is not None:
             yield changed
-        if agreeing == AGREEING_FRAMES or hidden == HIDDEN_FRAMES:
+        if agreeing == AGREEING_FRAMES:
             return
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from codec.types import FrameType, UInt8Array
 from service.config import load_settings
 from service.errors import TooManyObjectsError
-from service.run.directions.corrected_frame import CorrectedFrame, changes_of
+from service.run.directions.corrected_frame import CorrectedFrame
 from service.run.directions.resegment import resegment
 from service.run.directions.stored_masks import ChangedMasks, IndexedMaskLines
 from service.run.options import RunOptions
@@ -62,21 +61,12 @@ def correct(
     earlier: dict[int, UInt8Array],
     new: object,
     options: RunOptions = PROXY,
-    *,
-    keyframes: str = "every:1000",
     **more: object,
 ) -> tuple[dict[int, FrameMask], set[int]]:
     """The changed masks, and the frames that were read."""
     read: set[int] = set()
     with resegment(
-        clip,
-        stored,
-        earlier,
-        new,
-        options,
-        load=load_brightness(keyframes),
-        on_frame=lambda f: read.add(f.index),
-        **more,
+        clip, stored, earlier, new, options, load=load_brightness(), on_frame=lambda f: read.add(f.index), **more
     ) as correction:
         masks = list(correction)
         assert correction.steps[0] <= (correction.steps[1] or 0)
@@ -137,54 +127,6 @@ def test_a_small_correction_travels_as_a_large_one(rows: int, goes_on: bool) -> 
     assert corrected.joined(replace(masks[2], labels=fixed), masks[2])[1] != goes_on
     assert corrected.joined(masks[2], masks[2])[1]
     stored.close()
-
-
-def hidden_square() -> tuple[bytes, UInt8Array]:
-    """The square, which is hidden in the frames 9 to 16, and its true masks."""
-    pictures, truth = moving_square(COUNT), true_masks(COUNT)
-    middle = pictures.shape[2] // 2
-    pictures[9:17] = np.concatenate([pictures[-1, :, :middle], pictures[0, :, middle:]], axis=1)
-    truth[9:17] = 0
-    return coded(pictures, keyint=6, bframes=0), truth
-
-
-def without_object(truth: UInt8Array) -> Stored:
-    """Masks that have lost the object from frame 8 on."""
-    return Stored(
-        [
-            FrameMask(i, i, i / 25, FrameType.P, MaskSource.PROPAGATED, labels if i < 8 else labels * 0, {1: 0.9})
-            for i, labels in enumerate(truth)
-        ]
-    )
-
-
-def test_a_correction_reaches_an_object_that_is_hidden_in_between() -> None:
-    """That neither mask has the object for some frames is no agreement: when it returns, it has the new masks."""
-    clip, truth = hidden_square()
-    changed, _ = correct(clip, without_object(truth), {0: truth[0]}, {8: truth[8]}, keyframes="every:4")
-    assert iou(changed[COUNT - 1].labels, truth[-1]) > 0.75
-
-
-def test_a_correction_of_an_object_that_does_not_return_ends() -> None:
-    """After two seconds without the object; and at once where the correction has changed nothing."""
-    _, truth = hidden_square()
-    empty = without_object(truth).masks[9]
-    stored = Stored([replace(empty, index=i) for i in range(200)])
-    given = Prompt(truth[8], 8, source=MaskSource.CORRECTED)
-
-    def walked(corrected: CorrectedFrame) -> int:
-        masks = iter([replace(empty, index=i) for i in range(9, 200)])
-        assert list(changes_of(corrected, masks, stored)) == []
-        return 191 - len(list(masks))
-
-    with closing(ChangedMasks(stored)) as changes:
-        prompts = {0: Prompt(truth[0]), 8: given}
-        assert walked(CorrectedFrame(given, prompts, changes, both=False)) == 50
-        next_prompt = prompts | {20: Prompt(truth[20], 20)}
-        assert walked(CorrectedFrame(given, next_prompt, changes, both=False)) == (20 - 9) + 5
-    stored.masks[8] = replace(empty, index=8, labels=truth[8])
-    with closing(ChangedMasks(stored)) as changes:
-        assert walked(CorrectedFrame(given, prompts, changes, both=False)) == 5
 
 
 @pytest.mark.parametrize(("score", "replaced"), [(0.6, False), (0.8, True), (0.9, True)])

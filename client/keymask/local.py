@@ -158,7 +158,7 @@ def _open(source: Source, prompt: Any, given: LocalJobOptions, exports: Mapping[
 def _check_exports(exports: Mapping[str, Path], source: Source) -> bool:
     """Check formats and names of files; return whether one of them needs soft masks."""
     from service.errors import UsageError  # noqa: PLC0415
-    from service.writers.formats import FORMATS, check_suffix  # noqa: PLC0415
+    from service.writers.formats import FORMATS, check_suffix, need_soft  # noqa: PLC0415
 
     for name, path in exports.items():
         if name not in FORMATS:
@@ -166,7 +166,7 @@ def _check_exports(exports: Mapping[str, Path], source: Source) -> bool:
         check_suffix(name, path)
         if FORMATS[name].is_video and not isinstance(source, bytes | str | os.PathLike):
             raise UsageError(f"{name} reads the source a second time, so it needs a path or bytes")
-    return any(FORMATS[name].is_soft for name in exports)
+    return need_soft(exports)
 
 
 def _opened_exports(segmentation: Segmentation, source: Any, exports: Mapping[str, Path]) -> Iterator[ResultWriter]:

@@ -21,7 +21,6 @@ MIN_MEASURED_SECONDS = 60.0
 """Shorter jobs say little about the speed: they load and compile."""
 _CLEARLY = 3.0
 """A job is refused if it would take this many times the time allowed."""
-_DEFAULT_SIDE = 480
 _DISPLAY_SHARE = 0.1
 """Cost of a pixel of the full-size picture (decoding, edges) relative to one of the analyzed picture."""
 _MEMORY = 0.8
@@ -46,8 +45,8 @@ def megapixels(job: Job) -> float | None:
 
 
 def _analysis_share(options: JobOptions, width: int, height: int) -> float:
-    """Return the share of the picture's pixels that is analyzed; `auto` counts as the default, its least."""
-    side = options.analysis_side if isinstance(options.analysis_side, int) else _DEFAULT_SIDE
+    """Return the share of the picture's pixels that is analyzed, at least."""
+    side = options.least_analysis_side
     scale = min(1.0, side / min(width, height), (options.max_side or max(width, height)) / max(width, height))
     return scale * scale
 

@@ -27,6 +27,8 @@ MIN_SIDE = 16
 """Smallest `max_side` in pixels: one cell of the network's features."""
 MIN_ANALYSIS_SIDE, MAX_ANALYSIS_SIDE = 240, 1080
 """Limits of `analysis_side` in pixels."""
+DEFAULT_ANALYSIS_SIDE = 480
+"""What `auto` takes where objects are large enough."""
 _KEYFRAMES = r"^(adaptive|codec|every:[1-9][0-9]{0,8})$"
 
 Chosen = TypeVar("Chosen", bound="JobOptions")
@@ -162,6 +164,11 @@ class JobOptions(BaseModel):
             "four times as many bytes, and the command line writes `soft.npz`."
         ),
     ] = False
+
+    @property
+    def least_analysis_side(self) -> int:
+        """Shorter side in pixels at which frames are analyzed; with `auto`, small objects may take more."""
+        return DEFAULT_ANALYSIS_SIDE if self.analysis_side == "auto" else self.analysis_side
 
     @property
     def changes_overlay(self) -> bool:

@@ -24,7 +24,7 @@ from service.run.resume.fingerprint import digest_of, fingerprint_of_report
 from service.run.resume.unfinished_run import ResumableRun, UnfinishedRun
 from service.run.review.reviewer import facts_of
 from service.run.segment import Segmentation, segment
-from service.writers.formats import FORMATS
+from service.writers.formats import FORMATS, need_soft
 from service.writers.ndjson import RleWriter
 from service.writers.png import PngWriter, encode_mask
 from service.writers.report import ReportWriter
@@ -74,8 +74,7 @@ class RunRequest:
     @property
     def all_options(self) -> RunOptions:
         """The options, with what the outputs need."""
-        soft = any(FORMATS[name].is_soft for name in self.outputs.formats)
-        return self.options.model_copy(update={"soft": True}) if soft else self.options
+        return self.options.model_copy(update={"soft": True}) if need_soft(self.outputs.formats) else self.options
 
     @property
     def inputs(self) -> tuple[Path, ...]:

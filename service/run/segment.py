@@ -36,7 +36,7 @@ from service.run.report import Report
 from service.run.resume.kept_walk import KeptWalk
 from service.run.review.cuts import CutDetector
 from service.run.review.reviewer import ObjectFacts, Reviewer, ReviewRange
-from service.run.source.analysis_size import requested_side, size_notes, sufficient_side
+from service.run.source.analysis_size import size_notes, sufficient_side
 from service.run.source.analyzed_video import AnalyzedVideo, FrameCallback
 from service.run.source.frame_range import check_frames, final_notes
 from service.run.source.video_input import Video, timestamps_of
@@ -88,7 +88,7 @@ def segment(
     both = options.direction == "both"
     timestamps = timestamps_of(video) if both or len(given) > 1 else None
     made = make_masks(video, given, timestamps)
-    side = requested_side(options)
+    side = options.least_analysis_side
     source = AnalyzedVideo(video, timestamps, side, options.max_side, options.motion)
     reader, notes = source.open()
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -213,6 +213,11 @@ FORMATS: Mapping[str, Format] = {
     ),
 }
 """Name -> format."""
+
+
+def need_soft(names: Iterable[str]) -> bool:
+    """Return whether one of the formats holds soft masks."""
+    return any(FORMATS[name].is_soft for name in names)
 
 
 def check_suffix(name: str, path: Path) -> None:

@@ -33,10 +33,10 @@ from vos.modeling.mask_decoder import MaskDecoder, expected_mask_input
 from vos.modeling.memory_read import read_memory
 from vos.modeling.mobilenet import TAP_CHANNELS, MobileNetV2, normalize
 from vos.modeling.network import Memory
-from vos.modeling.parts import Part, cut_parts
+from vos.modeling.parts import COARSEST, Part, cut_parts
 from vos.modeling.value_encoder import ValueEncoder, other_masks, other_masks_stride4
 
-STRIDE = 16
+STRIDE = COARSEST
 """Height and width of a region must be multiples of this."""
 LIGHT_CHANNELS = 8
 """Channels that are propagated with the masks, to compare a block's old content with its new one."""

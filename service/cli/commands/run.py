@@ -105,6 +105,7 @@ def run_command(
     """Segment a video: one mask per frame from the mask of one frame."""
     from service.run.outputs import Outputs  # noqa: PLC0415 - av and cv2 are not needed for --help
     from service.run.run_to_files import RunRequest  # noqa: PLC0415
+    from service.writers.formats import FORMATS  # noqa: PLC0415
 
     options = RunOptions.checked(**values)
     shapes, names = _shapes_of(mask, box or [], points or [])
@@ -120,7 +121,7 @@ def run_command(
     if options.changes_polygons and "polygons" not in exports:
         raise UsageError("--polygon-tolerance changes polygons; give --export polygons=FILE too")
     if options.soft:
-        exports.setdefault("npz", out / "soft.npz")
+        exports.setdefault("npz", out / FORMATS["npz"].file)
     outputs = Outputs(out, overlay, rle, json_path(json_file), made, coco, ytvis, png, exports)
     request = RunRequest(video, given, outputs, options, force, resume)
     run_on_terminal(request, json_file)

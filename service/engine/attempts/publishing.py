@@ -26,6 +26,32 @@ _PAUSE_SECONDS = 2.0
 """Time between two tries while the object store is away."""
 
 
+class PublishedFile:
+    """How much of a growing file other machines see. It is published in parts, and a part never changes.
+
+    Attributes:
+        size: Bytes that are published.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._tried = 0
+
+    def grow(self, size: int, publish: Callable[[int, int], None], block: int | None = None) -> None:
+        """Publish the file up to a size.
+
+        Args:
+            size: Bytes to be published.
+            publish: Publishes the bytes from one place to another one.
+            block: Largest part; None for any.
+        """
+        while self.size < size:
+            # What an earlier try may have stored, although its answer was lost, is stored again as it was.
+            self._tried = self._tried or (size if block is None else min(size, self.size + block))
+            publish(self.size, self._tried)
+            self.size, self._tried = self._tried, 0
+
+
 class Publisher:
     """Publishes the masks and the resume state of one attempt. Where its files are what counts, it does nothing.
 
@@ -33,9 +59,6 @@ class Publisher:
         files: Files of the job.
         fence: Fence of the attempt.
         count: Stores in the job's row how many bytes of the attempt's masks count.
-
-    Attributes:
-        published: Bytes of the attempt's masks that count.
     """
 
     def __init__(self, files: JobFiles, fence: int, count: Callable[[int], None]) -> None:
@@ -43,8 +66,12 @@ class Publisher:
         self._fence = fence
         self._count = count
         self._due = 0.0
-        self._end = 0
-        self.published = 0
+        self._masks = PublishedFile()
+
+    @property
+    def published(self) -> int:
+        """Bytes of the attempt's masks that count."""
+        return self._masks.size
 
     def publish(self, log: MaskLog) -> None:
         """Publish all masks of the log.
@@ -53,12 +80,8 @@ class Publisher:
             LostJobError: Another worker has the job.
             StorageUnavailableError: The object store is away.
         """
-        while self._files.is_copy and self.published < log.size:
-            # What an earlier try may have stored, although its answer was lost, is stored again as it was.
-            self._end = self._end or log.size
-            self._files.publish_masks(self._fence, self.published, self._end)
-            self._count(self._end)
-            self.published, self._end = self._end, 0
+        if self._files.is_copy:
+            self._masks.grow(log.size, self._publish)
 
     def publish_if_due(self, log: MaskLog) -> None:
         """Publish the masks, but not too often; an object store that is away does not matter now."""
@@ -74,6 +97,10 @@ class Publisher:
             StorageUnavailableError: The object store is away.
         """
         self._files.publish_state(self._fence)
+
+    def _publish(self, start: int, end: int) -> None:
+        self._files.publish_masks(self._fence, start, end)
+        self._count(end)
 
 
 def insist(action: Callable[[], None], on_wait: Callable[[], None]) -> None:

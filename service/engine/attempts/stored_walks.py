@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
 
+from service.engine.attempts.publishing import PublishedFile
 from service.run.resume.kept_walk import KeptWalk
 from service.storage.objects.object_store import BLOCK
 from service.storage.walk_files import WalkFiles
@@ -40,8 +41,7 @@ class StoredWalks:
         self._fingerprint, self._min_seconds = fingerprint, min_seconds
         self._check_claim, self._check_size = check_claim, check_size
         self._sizes: Counter[int] = Counter()
-        self._published: Counter[int] = Counter()
-        self._tried: dict[int, int] = {}
+        self._published: defaultdict[int, PublishedFile] = defaultdict(PublishedFile)
         self.resumed = False
 
     @property
@@ -81,11 +81,7 @@ class StoredWalks:
 
     def _publish(self, number: int, size: int) -> None:
         """Let other machines see the masks and the state, which takes the place of those of earlier attempts."""
-        while self._published[number] < size:
-            # What an earlier try may have stored, although its answer was lost, is stored again as it was.
-            end = self._tried.setdefault(number, min(size, self._published[number] + BLOCK))
-            self._files.publish_masks(number, self._fence, self._published[number], end)
-            self._published[number] = self._tried.pop(number)
+        self._published[number].grow(size, partial(self._files.publish_masks, number, self._fence), BLOCK)
         self._files.publish_state(number, self._fence)
         if self._files.fences(number, before=self._fence):
             self._files.discard(self._fence, number)

@@ -91,8 +91,8 @@ def join(forward: Side | None, backward: Side | None) -> FrameMask:
     """Return the mask of a frame with each object from the side that has the higher weight.
 
     Where two objects overlap, because they come from different sides, the one with the higher weight wins; their soft
-    masks stay as they are. Time and
-    type are those of the forward side, the source is that of the side with most of the weight.
+    masks stay as they are. Time and type are those of the forward side, the source is that of the side with most of the
+    weight.
 
     Args:
         forward: Masks from the prompts before the frame; None if there are none.

@@ -38,7 +38,7 @@ from service.run.model_loader import LoadedModel, ModelLoader, choice_of, load_m
 from service.run.options import RunOptions
 from service.run.report import Report
 from service.run.resume.kept_walk import KeptWalk
-from service.run.source.analysis_size import requested_side, sufficient_side
+from service.run.source.analysis_size import sufficient_side
 from service.run.source.analyzed_video import AnalyzedVideo, FrameCallback
 from service.run.source.frame_range import check_frames
 from service.run.source.video_input import Video, timestamps_of
@@ -91,7 +91,7 @@ def resegment(
     check_frames(video, options, max(changes))
     timestamps = timestamps_of(video)
     made, made_changes = make_masks(video, given, timestamps), make_masks(video, changes, timestamps)
-    side = requested_side(options)
+    side = options.least_analysis_side
     source = AnalyzedVideo(video, timestamps, side, options.max_side, options.motion)
     info = source.info()
     before = read_prompts(made, info, options)

@@ -8,19 +8,12 @@ from collections.abc import Sequence
 from codec.decode.scaler import analysis_size
 from codec.types import VideoInfo
 from service.prompts.objects import PromptObject
-from service.run.options import MAX_ANALYSIS_SIDE, RunOptions
+from service.run.options import DEFAULT_ANALYSIS_SIDE, MAX_ANALYSIS_SIDE, RunOptions
 
-DEFAULT_SIDE = 480
-"""Shorter side in pixels at which `auto` analyzes videos whose objects are large enough."""
 WANTED_OBJECT_SIZE = 24
 """Size in analysis pixels that `auto` keeps of the smallest object: six cells of the stride-4 grid."""
 _LOSABLE_OBJECT_SIZE = 12
 """Size in analysis pixels below which objects are often lost."""
-
-
-def requested_side(options: RunOptions) -> int:
-    """Return the shorter side that the options ask for, before the prompt is known."""
-    return options.analysis_side if isinstance(options.analysis_side, int) else DEFAULT_SIDE
 
 
 def sufficient_side(objects: Sequence[PromptObject], info: VideoInfo) -> int:
@@ -30,7 +23,7 @@ def sufficient_side(objects: Sequence[PromptObject], info: VideoInfo) -> int:
     """
     own = min(info.coded_width, info.coded_height)
     side = math.ceil(own * WANTED_OBJECT_SIZE / math.sqrt(_smallest(objects).area))
-    return max(DEFAULT_SIDE, min(side, own, MAX_ANALYSIS_SIDE))
+    return max(DEFAULT_ANALYSIS_SIDE, min(side, own, MAX_ANALYSIS_SIDE))
 
 
 def size_notes(options: RunOptions, side: int, objects: Sequence[PromptObject], info: VideoInfo) -> list[str]:
@@ -48,10 +41,10 @@ def size_notes(options: RunOptions, side: int, objects: Sequence[PromptObject], 
     about = f"object {smallest.object}, the smallest, is about {pixels:.0f} pixels large there"
     notes = []
     is_auto = options.analysis_side == "auto"
-    if is_auto and side > DEFAULT_SIDE:
+    if is_auto and side > DEFAULT_ANALYSIS_SIDE:
         notes.append(
             f"frames are analyzed at {size[0]}x{size[1]}; {about}. It would be smaller, and this faster, with "
-            f"analysis_side {DEFAULT_SIDE}"
+            f"analysis_side {DEFAULT_ANALYSIS_SIDE}"
         )
     elif not is_auto and side > min(coded):
         notes.append(f"analysis_side is {side}; frames are never enlarged, so they are analyzed at {size[0]}x{size[1]}")

@@ -11,7 +11,7 @@ from codec.types import UInt8Array, VideoInfo
 from service.prompts.objects import PromptObject, objects_of
 from service.run.options import RunOptions
 from service.run.segment import segment
-from service.run.source.analysis_size import requested_side, size_notes, sufficient_side
+from service.run.source.analysis_size import size_notes, sufficient_side
 from tests.support.frames import info
 from tests.support.still_engine import load_still
 from tests.support.synthetic import encode, pan
@@ -51,7 +51,7 @@ def test_auto_never_exceeds_the_video() -> None:
 @pytest.mark.parametrize(("value", "expected"), [(None, 480), ("auto", 480), (240, 240), ("1080", 1080)])
 def test_a_number_is_the_side(value: object, expected: int) -> None:
     """`auto` begins with the default."""
-    assert requested_side(RunOptions.checked(analysis_side=value)) == expected
+    assert RunOptions.checked(analysis_side=value).least_analysis_side == expected
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_number_is_the_side(value: object, expected: int) -> None:
 def test_an_option_that_changes_nothing_is_noted(options: dict[str, object], side: int, expected: list[str]) -> None:
     """A choice of `auto` that is as usual is not."""
     chosen = RunOptions.checked(**options)
-    notes = size_notes(chosen, requested_side(chosen), marked(squares(1920, 1080, 100)), full_hd(side))
+    notes = size_notes(chosen, chosen.least_analysis_side, marked(squares(1920, 1080, 100)), full_hd(side))
     assert len(notes) == len(expected)
     for note, part in zip(notes, expected, strict=True):
         assert part in note

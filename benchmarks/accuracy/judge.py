@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.accuracy.judge_cuts import cuts
 from benchmarks.accuracy.measure import as_davis
 from benchmarks.accuracy.methods import BASELINE, load
-from benchmarks.harness import Report, parser
+from benchmarks.harness import Report, Row, Spread, parser
 from benchmarks.paths import ROOT
 from codec.encode import Encoder, encode
 from vos.evaluation.davis import Sequence as DavisSequence
@@ -34,6 +34,9 @@ from vos.training.data.folds import Fold
 from vos.weights.catalog import DEFAULT, weights_path
 
 TRAIN = ROOT.parent / "shared" / "data" / "train"
+DEVELOPMENT, MANY, FOLD = "development", "many objects", "fold: "
+"""Names of groups; the last one is followed by the name of a set."""
+_EVERY = "compact on every frame"
 
 
 @dataclass(frozen=True)
@@ -85,14 +88,14 @@ def held_out(train: Path, fold: Fold, links: Path) -> dict[str, list[DavisSequen
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to((path / folder).resolve())
         if chosen:
-            found[f"fold: {name}"] = find_sequences(links / name)
+            found[f"{FOLD}{name}"] = find_sequences(links / name)
     return found
 
 
 def groups(arguments: argparse.Namespace, links: Path) -> dict[str, list[DavisSequence]]:
     """Return the sequences to judge by group."""
-    found = {"development": find_sequences(arguments.data)}
-    found["many objects"] = find_sequences(as_davis(arguments.data.parent / "multi", links / "multi"))
+    found = {DEVELOPMENT: find_sequences(arguments.data)}
+    found[MANY] = find_sequences(as_davis(arguments.data.parent / "multi", links / "multi"))
     if arguments.fold:
         found |= held_out(arguments.train, Fold.parse(arguments.fold, Recipe().fold_sets), links)
     return {name: sequences[: 1 if arguments.quick else None] for name, sequences in found.items()}
@@ -117,7 +120,40 @@ def _merged(groups: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 def judge(weights: Path, found: Mapping[str, Sequence[DavisSequence]], *, quick: bool) -> dict[str, Any]:
     """Return `scores` by group and sequence, and `cuts`, see `judge_cuts`."""
     scores = {name: every_frame(weights, members) for name, members in found.items()}
-    return {"scores": scores, "cuts": {} if quick else cuts(weights, found["development"])}
+    return {"scores": scores, "cuts": {} if quick else cuts(weights, found[DEVELOPMENT])}
+
+
+def rows(judged: Mapping[str, Any]) -> list[Row]:
+    """Return the goals of weights that were judged by `judge`."""
+    scores: Mapping[str, Mapping[str, float]] = judged["scores"]
+    held_out = [score for name, group in scores.items() if name.startswith(FOLD) for score in group.values()]
+    found = [
+        _goal(f"{_EVERY}, {name}: mean J&F", float(np.mean(values)), "%", goal, f"{len(values)} sequences")
+        for name, values, goal in (
+            ("sequences held out from training", held_out, ">= 85"),
+            ("7 and 8 objects", list(scores[MANY].values()), ">= 76"),
+        )
+        if values
+    ]
+    worst = min(scores[DEVELOPMENT], key=lambda name: scores[DEVELOPMENT][name])
+    found.append(
+        _goal(f"{_EVERY}: J&F of the worst development sequence", scores[DEVELOPMENT][worst], "%", ">= 70", worst)
+    )
+    for policy, cut in judged["cuts"].items():
+        what = f"compact, {policy}, cuts to another sequence and back"
+        found += [
+            _goal(f"{what}: frames with an invented mask", 100 * cut["invented"], "%", "<= 3"),
+            _goal(f"{what}: J after the cut back", 100 * cut["returned"], "%", ">= 88"),
+        ]
+        if "score_auroc" in cut:
+            found.append(_goal(f"{what}: AUROC of scores for objects that are found", cut["score_auroc"], "", ">= 0.9"))
+        if "invented_score" in cut:
+            found.append(_goal(f"{what}: mean score of invented masks", cut["invented_score"], "", "<= 0.2"))
+    return found
+
+
+def _goal(question: str, value: float, unit: str, goal: str, note: str = "") -> Row:
+    return Row(question, Spread.of([value], 2), unit, goal, note)
 
 
 def earlier(file: Path | None) -> dict[str, Any]:
@@ -146,10 +182,11 @@ def main() -> None:
             digest = sha256(weights.read_bytes()).hexdigest()
             if digest not in report.details:
                 report.details[digest] = judge(weights, found, quick=arguments.quick)
-                report.write()
             reference = next(iter(report.details.values()))
             judged = report.details[digest]
+            report.rows = rows(judged) if not arguments.quick else []
             print(weights, judged["cuts"], *table(reference["scores"], judged["scores"]), sep="\n", flush=True)
+            report.write()
 
 
 if __name__ == "__main__":

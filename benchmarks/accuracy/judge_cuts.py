@@ -16,11 +16,11 @@ from codec.encode import Encoder, encode
 from vos.evaluation.davis import Sequence as DavisSequence
 from vos.evaluation.evaluate import read_picture
 from vos.evaluation.metrics import score_objects
-from vos.modeling.network import Features, Memory, VOSNetwork
+from vos.modeling.network import Features, FramePrediction, Memory, VOSNetwork
 from vos.segmenter import Segmenter
 from vos.types import Options, Prompt
 from vos.weights.catalog import DEFAULT
-from vos.weights.load import load_network
+from vos.weights.load import load_network, load_refiner
 
 LENGTH = 20
 """Frames per part."""
@@ -34,50 +34,72 @@ class PresenceRecorder(WrappedNetwork):
         super().__init__(inner)
         self.presence_logits: list[float] = []
 
-    def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
-        """Segment with the inner network and record the presence of the first object."""
+    def predict(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> FramePrediction:
+        """Predict with the inner network and record the presence of the first object."""
         predicted = self.inner.predict(features, memory, previous, top_k)
         if predicted.presence is not None:
             self.presence_logits.append(float(predicted.presence[0]))
-        return predicted.logits
+        return predicted
 
 
-def cuts(weights: Path, sequences: Sequence[DavisSequence]) -> dict[str, Any]:
-    """Run the network on every frame of clips A-B-A, made of each sequence and the next one.
+def cuts(weights: Path, sequences: Sequence[DavisSequence]) -> dict[str, dict[str, float]]:
+    """Run the network on every frame, and default options with refinement, over clips A-B-A.
+
+    A clip is made of each sequence and the next one.
 
     Returns:
-        `invented`: share of frames in B with a mask; `invented_score`: their mean score; `returned`: mean J of the
-        frames after B; `presence_auroc`: AUROC of the presence head for frames of A against frames of B, if there is
-        such a head.
+        Figures by policy. `invented`: share of frames in B with a mask; `invented_score`: their mean score; `returned`:
+        mean J of the frames after B; `score_auroc`: AUROC of the score for frames in which an object is found (its
+        true J is at least 0.5) against all others, if any is found; `presence_auroc`, where the network runs on every
+        frame: AUROC of the presence head for frames of A against frames of B, if there is such a head.
     """
     loaded = load_network(DEFAULT, weights=str(weights))
     assert isinstance(loaded, VOSNetwork)
+    pairs = list(zip(sequences, [*sequences[1:], sequences[0]], strict=True))[:PAIRS]
     network = PresenceRecorder(loaded)
-    segmenter = Segmenter(network, Options(keyframes="every:1"))
+    every = _run(Segmenter(network, Options(keyframes="every:1")), pairs)
+    present, absent = _by_part(network.presence_logits, len(pairs))
+    if absent:
+        every["presence_auroc"] = auroc(present, absent)
+    return {"every frame": every, "adaptive": _run(Segmenter(loaded, Options(), load_refiner()), pairs)}
+
+
+def _run(segmenter: Segmenter, pairs: Sequence[tuple[DavisSequence, DavisSequence]]) -> dict[str, float]:
+    """Return the figures of one policy."""
     invented: list[float] = []
-    invented_scores: list[float] = []
     returned: list[float] = []
-    logits: dict[bool, list[float]] = {True: [], False: []}
-    for first, second in list(zip(sequences, [*sequences[1:], sequences[0]], strict=True))[:PAIRS]:
-        network.presence_logits.clear()
+    scores: dict[bool, list[float]] = {True: [], False: []}
+    for first, second in pairs:
         clip = encode(pictures(first, second), Encoder())
         with open_video(clip) as video:
             masks = list(segmenter.run(video, video.info, Prompt(first.labels(0))))
-        for mask in masks:
+        for mask in masks[1:]:
             if LENGTH <= mask.index < 2 * LENGTH:
-                invented.append(float(mask.labels.any()))
-                invented_scores += [max(mask.scores.values())] if mask.labels.any() else []
-            elif mask.index >= 2 * LENGTH:
-                found = score_objects(mask.labels, first.labels(mask.index - LENGTH), first.object_ids)
+                scores[False] += mask.scores.values()
+                invented.append(max(mask.scores.values()) if mask.labels.any() else np.nan)
+                continue
+            time = mask.index if mask.index < LENGTH else mask.index - LENGTH
+            found = score_objects(mask.labels, first.labels(time), first.object_ids)
+            for object_id, score in mask.scores.items():
+                scores[found[object_id].j >= 0.5].append(score)
+            if mask.index >= LENGTH:
                 returned.append(float(np.mean([score.j for score in found.values()])))
-        for index, logit in enumerate(network.presence_logits, start=1):
-            logits[not LENGTH <= index < 2 * LENGTH].append(logit)
-    result: dict[str, Any] = {"invented": float(np.mean(invented)), "returned": float(np.mean(returned))}
-    if invented_scores:
-        result["invented_score"] = float(np.mean(invented_scores))
-    if logits[False]:
-        result["presence_auroc"] = auroc(logits[True], logits[False])
+    drawn = np.array(invented)[~np.isnan(invented)]
+    result = {"invented": len(drawn) / len(invented), "returned": float(np.mean(returned))}
+    if len(drawn):
+        result["invented_score"] = float(drawn.mean())
+    if scores[True]:
+        result["score_auroc"] = auroc(scores[True], scores[False])
     return result
+
+
+def _by_part(logits: Sequence[float], clips: int) -> tuple[list[float], list[float]]:
+    """Divide presence logits, one per frame but the prompt frame of each clip, into those of A and those of B."""
+    parts: tuple[list[float], list[float]] = [], []
+    for number, logit in enumerate(logits):
+        index = 1 + number % (len(logits) // clips)
+        parts[LENGTH <= index < 2 * LENGTH].append(logit)
+    return parts
 
 
 def pictures(first: DavisSequence, second: DavisSequence) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy.judge import table as comparison
 from benchmarks.accuracy.rows import DEFAULT, model, settings
 from benchmarks.paths import IMAGES, RESULTS
 from benchmarks.table import table
 
 _HEAD = ("setting", "J&F", "J", "F", "frames/s", "key frames", "loss", "speed-up", "score", "copying")
-_FILES = ("accuracy", "unseen")
+_FILES = ("accuracy", "unseen", "judge")
 _PLOTS = {
     "accuracy_curve.png": "Loss of J&F against the share of key frames, by policy, with and without refinement",
     "accuracy_matrix.png": "Loss of J&F with few key frames, by encoder setting",
@@ -28,6 +29,16 @@ def unseen(result: Mapping[str, Any]) -> str:
         lines.append(_row((name, *cells)))
     about = "{sequences} sequences, {size}, {encoder}, {cores} cores, measured in {measured}.".format(**result)
     return "\n".join([f"### Unseen sequences, {result['sequences']} sequences", "", *lines, "", about, ""])
+
+
+def judged(result: Mapping[str, Any]) -> str:
+    """Return the scores of the weights that were judged last, by group, against the reference."""
+    reference, latest = (list(result["details"].values())[place]["scores"] for place in (0, -1))
+    lines = ["### Held-out sequences: the network on every frame", "", *comparison(reference, latest), ""]
+    lines += ["#### By sequence", "", *_rule(("group", "sequence", "reference", "weights"))]
+    for group, scores in latest.items():
+        lines += [_row((group, name, f"{reference[group][name]:.1f}", f"{scores[name]:.1f}")) for name in scores]
+    return "\n".join([*lines, ""])
 
 
 def _cell(value: float | None, form: str = "{}") -> str:
@@ -173,8 +184,8 @@ def _failures(images: Path) -> list[str]:
 def main() -> None:
     """Print the goals and all parts."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
-    accuracy, others = (json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in _FILES)
-    parts = (unseen(others), "### Goals, development sequences", "", table(folder, ["accuracy"]))
+    accuracy, others, judgement = (json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in _FILES)
+    parts = (unseen(others), "### Goals", "", table(folder, ["accuracy", "judge"]), judged(judgement))
     print(*parts, page(accuracy["details"]), sep="\n", end="")
 
 

@@ -105,8 +105,9 @@ class KeyframeSegmenter(BaseSession[SeenFeatures]):
         with self._timer.stage("read"):
             padded = None if hint is None else window.cut(self.size.pad_grid(hint), STRIDE)
             previous = None if padded is None else padded.unsqueeze(1).to(self._dtype)
-            logits = self._network.segment(features.features, self._memory.view(), previous, self._options.top_k)
-            return FramePrediction(window.place(logits.float(), self.size, STRIDE, ABSENT_LOGIT))
+            found = self._network.predict(features.features, self._memory.view(), previous, self._options.top_k)
+            logits = window.place(found.logits.float(), self.size, STRIDE, ABSENT_LOGIT)
+            return FramePrediction(logits, found.presence)
 
     def match_distances(self, features: SeenFeatures, soft: Tensor) -> Tensor | None:
         """Mean distance from the mask's cells at stride 16 to the nearest cell of the object in memory."""

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from benchmarks.accuracy import judge, judge_cuts
+from benchmarks.accuracy import judge, judge_cuts, tables
 from vos.evaluation.davis import find_sequences
+from vos.modeling.network import VOSNetwork
 from vos.training.data.folds import Fold
 from vos.weights.load import load_network
 
@@ -43,6 +45,42 @@ def test_the_table_has_groups_and_all() -> None:
     assert lines[2].startswith("| x | 50.0 | 53.0 | +3.0")
     assert lines[3].startswith("| y | 65.0 | 65.0 | +0.0")
     assert lines[4].startswith("| all | 60.0 | 61.0 | +1.0 ± 1.0 (n = 3)")
+
+
+CUT = {"invented": 0.02, "returned": 0.9, "score_auroc": 0.95}
+
+
+def test_goals_of_judged_weights() -> None:
+    """Means over held-out sets count each sequence once; scores of invented masks have a row if there are any."""
+    scores = {
+        judge.DEVELOPMENT: {"a": 69.0, "b": 90.0},
+        judge.MANY: {"c": 77.0},
+        judge.FOLD + "x": {"d": 80.0, "e": 90.0},
+        judge.FOLD + "y": {"f": 88.0},
+    }
+    found = judge.rows({"scores": scores, "cuts": {"every frame": CUT, "adaptive": CUT | {"invented_score": 0.3}}})
+    assert [(row.measured.median, row.met) for row in found] == [
+        (86.0, True),
+        (77.0, True),
+        (69.0, False),
+        (2.0, True),
+        (90.0, True),
+        (0.95, True),
+        (2.0, True),
+        (90.0, True),
+        (0.95, True),
+        (0.3, False),
+    ]
+    del scores[judge.FOLD + "x"], scores[judge.FOLD + "y"]
+    assert len(judge.rows({"scores": scores, "cuts": {}})) == 2
+
+
+def test_the_page_compares_with_the_reference() -> None:
+    """The page has the difference by group, and both scores of every sequence."""
+    old, new = ({"scores": {judge.DEVELOPMENT: {"a": score, "b": score}}} for score in (80.0, 82.0))
+    page = tables.judged({"details": {"old": old, "new": new}})
+    assert "| development | 80.0 | 82.0 | +2.0 ± 0.0 (n = 2) |" in page
+    assert "| development | b | 80.0 | 82.0 |" in page
 
 
 def test_folds_divide_the_sequences(tmp_path: Path) -> None:
@@ -82,8 +120,22 @@ def test_presence_is_judged_if_there_is_a_head(tmp_path: Path, monkeypatch: pyte
         save_sequence(tmp_path / "JPEGImages/480p" / name, tmp_path / "Annotations/480p" / name, 40)
     sequences = find_sequences(tmp_path)
     found = judge_cuts.cuts(Path("seeded"), sequences)
-    assert {"invented", "returned", "presence_auroc"} <= found.keys()
+    assert found.keys() == {"every frame", "adaptive"}
+    assert {"invented", "returned", "presence_auroc"} <= found["every frame"].keys()
     bare = load_network("compact", device="cpu", weights="seeded")
     bare.presence = None
     monkeypatch.setattr(judge_cuts, "load_network", lambda *_, **__: bare)
-    assert "presence_auroc" not in judge_cuts.cuts(Path("bare"), sequences)
+    assert "presence_auroc" not in judge_cuts.cuts(Path("bare"), sequences)["every frame"]
+
+
+def test_a_recorder_changes_nothing() -> None:
+    """It predicts what the network predicts, knows what memory holds of objects, and records the first object."""
+    network = load_network("compact", device="cpu", weights="seeded")
+    assert isinstance(network, VOSNetwork)
+    recorder = judge_cuts.PresenceRecorder(network)
+    features = network.encode(network.normalize(torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)))
+    memory = network.memorize(features, torch.rand(2, 1, 64, 96))
+    found, expected = (one.predict(features, memory, None, 20) for one in (recorder, network))
+    assert torch.equal(found.logits, expected.logits)
+    assert recorder.presence_logits == [float(expected.presence[0])]
+    assert torch.equal(recorder.shares(memory), network.shares(memory))

@@ -23,7 +23,7 @@ from vos.masks.geometry import to_grid
 from vos.masks.given import GivenMasks
 from vos.masks.labels import Labeler
 from vos.modeling.aggregate import without_objects
-from vos.modeling.network import VOSNetwork
+from vos.modeling.network import FramePrediction, VOSNetwork
 from vos.modeling.refiner import LIGHT_CHANNELS, Refiner
 from vos.propagation.propagate import Propagated, propagate
 from vos.propagation.warp import ReferenceStore
@@ -205,7 +205,7 @@ class Session:
         frame = estimate.frame
         features = self._base.encode(frame, self._expected(estimate.masks))
         prediction = self._base.segment(features, estimate.masks.soft)
-        logits, full = self._plausible(features, prediction.logits, estimate.masks)
+        logits, full = self._plausible(features, prediction, estimate.masks)
         presence = prediction.presence
         confidence = torch.ones(len(full)) if presence is None else torch.sigmoid(presence.float())
         self._store_key(frame, full)
@@ -218,22 +218,22 @@ class Session:
         """Soft masks of known objects, if propagation can say where they are."""
         return masks.soft[self._known] if masks.reference_coverage >= KNOWN_COVERAGE else None
 
-    def _plausible(self, features: Any, logits: Tensor, expected: Propagated) -> tuple[Tensor, Tensor]:
+    def _plausible(self, features: Any, prediction: FramePrediction, expected: Propagated) -> tuple[Tensor, Tensor]:
         """Take away parts where an object cannot be, and objects that are not in the picture.
 
         Returns:
             What remains: logits as `_base.segment` returns them, and soft masks [K, padded_height, padded_width].
         """
         is_known = expected.reference_coverage >= KNOWN_COVERAGE
-        full = self._base.to_full(logits)
-        soft, kept = to_grid(self._size.crop(full)), logits
+        full = self._base.to_full(prediction.logits)
+        soft, kept = to_grid(self._size.crop(full)), prediction.logits
         if is_known and (parts := distant_parts(soft, expected.soft)) is not None:
             kept = without_parts(kept, self._size.pad_grid(parts))
         absent = ~self._known
         if (distances := self._base.match_distances(features, soft)) is not None:
-            absent = absent | self._presence.judge(distances)
+            absent = absent | self._presence.judge(distances, prediction.presence)
         kept = without_objects(kept, absent) if absent.any() else kept
-        return kept, full if kept is logits else self._base.to_full(kept)
+        return kept, full if kept is prediction.logits else self._base.to_full(kept)
 
     def _refine(self, estimates: list[_Estimate]) -> list[_Estimate]:
         """Refine the estimates that need it, in their order; without a refiner, none does."""
@@ -257,7 +257,7 @@ class Session:
         if self._known[~given].any():
             estimate = self._propagate(frame)
             prediction = self._base.segment(features, estimate.masks.soft)
-            logits, predicted = self._plausible(features, prediction.logits, estimate.masks)
+            logits, predicted = self._plausible(features, prediction, estimate.masks)
             others = self._label(frame, prompt.source, self._size.crop(predicted), 1, torch.ones(len(predicted)))
         full = self._given.merged(prompt, predicted)
         if self._history.recent and (given & ~self._known).any():

@@ -26,6 +26,9 @@ KNOWN_COVERAGE = 0.5
 STRANGE = 1.25
 """Distance of a match, relative to that of earlier key frames, beyond which it is another object."""
 
+PRESENT = 3.0
+"""Presence logit from which on an object counts as seen; high, because it is only asked where absence is likely."""
+
 
 def distant_parts(masks: Tensor, expected: Tensor, reach: int = REACH_CELLS) -> Tensor | None:
     """Find the connected parts of masks that lie away from where they are expected.
@@ -83,20 +86,24 @@ class Presence:
         """Note a cut, after which objects may not be there; the next key frame is judged by it."""
         self._after_cut = True
 
-    def judge(self, distances: Tensor) -> Tensor:
+    def judge(self, distances: Tensor, logits: Tensor | None = None) -> Tensor:
         """Judge a key frame and remember its distances.
 
         Args:
             distances: Mean distance of each mask's cells to the object in memory, [K]; NaN for an empty mask.
+            logits: Logits of the network that each object is in the picture, [K]; None if it has no presence head. They
+                then count in place of the distances.
 
         Returns:
             Objects that are not there, bool [K]. An object that is there has to be left by a cut to be absent; one that
-            is absent has to match as well as before to return.
+            is absent has to be seen, or to match as well as before, to return.
         """
         distances = distances.double().cpu()
         usual = self._sum / self._count.clamp(min=1)
         strange = (self._count > 0) & (distances > STRANGE * usual)
         asked = self.absent | self._after_cut
+        if logits is not None:
+            strange = logits.cpu() < PRESENT
         self._after_cut = False
         self.absent = asked & (strange | (self.absent & distances.isnan()))
         counted = ~self.absent & ~distances.isnan()

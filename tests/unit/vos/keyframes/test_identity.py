@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from vos.keyframes.identity import REACH_CELLS, STRANGE, Presence, distant_parts, without_parts
+from vos.keyframes.identity import PRESENT, REACH_CELLS, STRANGE, Presence, distant_parts, without_parts
 from vos.modeling.aggregate import without_objects
 
 ROWS, COLUMNS = 60, 110
@@ -100,6 +100,23 @@ def test_an_object_is_absent_after_a_cut_and_returns() -> None:
         if cut:
             presence.note_cut()
         assert presence.judge(torch.tensor(distances)).tolist() == list(absent)
+
+
+def test_presence_counts_in_place_of_distances() -> None:
+    """With a presence head, its logits say after a cut what is absent, and what returns."""
+    presence = Presence(2)
+    there, gone = PRESENT + 1, PRESENT - 1
+    for logits, cut, absent in (
+        ((there, gone), False, (False, False)),  # no cut
+        ((there, gone), True, (False, True)),
+        ((gone, gone), False, (False, True)),
+        ((gone, there), False, (False, False)),
+        ((gone, gone), True, (True, True)),
+    ):
+        if cut:
+            presence.note_cut()
+        distances = torch.full((2,), 40.0 if cut else 4.0)
+        assert presence.judge(distances, torch.tensor(logits)).tolist() == list(absent)
 
 
 def test_the_first_match_is_not_judged() -> None:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -205,7 +204,7 @@ class Session:
         frame = estimate.frame
         features = self._base.encode(frame, self._expected(estimate.masks))
         prediction = self._base.segment(features, estimate.masks.soft)
-        logits, full = self._plausible(features, prediction, estimate.masks)
+        logits, full = self._plausible(prediction, estimate.masks)
         presence = prediction.presence
         confidence = torch.ones(len(full)) if presence is None else torch.sigmoid(presence.float())
         self._store_key(frame, full)
@@ -218,7 +217,7 @@ class Session:
         """Soft masks of known objects, if propagation can say where they are."""
         return masks.soft[self._known] if masks.reference_coverage >= KNOWN_COVERAGE else None
 
-    def _plausible(self, features: Any, prediction: FramePrediction, expected: Propagated) -> tuple[Tensor, Tensor]:
+    def _plausible(self, prediction: FramePrediction, expected: Propagated) -> tuple[Tensor, Tensor]:
         """Take away parts where an object cannot be, and objects that are not in the picture.
 
         Returns:
@@ -230,8 +229,8 @@ class Session:
         if is_known and (parts := distant_parts(soft, expected.soft)) is not None:
             kept = without_parts(kept, self._size.pad_grid(parts))
         absent = ~self._known
-        if (distances := self._base.match_distances(features, soft)) is not None:
-            absent = absent | self._presence.judge(distances, prediction.presence)
+        if prediction.presence is not None and not self._base.empties_absent:
+            absent = absent | self._presence.judge(prediction.presence)
         kept = without_objects(kept, absent) if absent.any() else kept
         return kept, full if kept is prediction.logits else self._base.to_full(kept)
 
@@ -257,7 +256,7 @@ class Session:
         if self._known[~given].any():
             estimate = self._propagate(frame)
             prediction = self._base.segment(features, estimate.masks.soft)
-            logits, predicted = self._plausible(features, prediction, estimate.masks)
+            logits, predicted = self._plausible(prediction, estimate.masks)
             others = self._label(frame, prompt.source, self._size.crop(predicted), 1, torch.ones(len(predicted)))
         full = self._given.merged(prompt, predicted)
         if self._history.recent and (given & ~self._known).any():

@@ -52,10 +52,6 @@ class WrappedNetwork(VOSNetwork):
         """Call the inner network."""
         return self.inner.memorize(features, masks)
 
-    def shares(self, memory: Memory) -> Tensor | None:
-        """Call the inner network."""
-        return self.inner.shares(memory)
-
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
         """Call the inner network."""
         return self.inner.segment(features, memory, previous, top_k)

@@ -91,7 +91,12 @@ class BaseSession(ABC, Generic[FrameFeatures]):
         size: Sizes of the pictures. Soft masks have its padded size.
         pools: Threads for `prefetch`; None if there are none.
         timer: Takes the time of each stage.
+
+    Attributes:
+        empties_absent: Whether `segment` itself returns empty masks of objects that it finds absent.
     """
+
+    empties_absent = True
 
     def __init__(self, size: PaddedSize, pools: ThreadPools | None, timer: StageTimer) -> None:
         self.size = size
@@ -125,18 +130,6 @@ class BaseSession(ABC, Generic[FrameFeatures]):
         Returns:
             Logits float32 [K, 1, rows, columns] of any size that `to_full` accepts, and presence, if it is known.
         """
-
-    def match_distances(self, features: FrameFeatures, soft: Tensor) -> Tensor | None:  # noqa: ARG002
-        """Return how far masks are from what is remembered of their objects; None if the network cannot say.
-
-        Args:
-            features: Of the frame, from `encode`.
-            soft: Soft masks [K, rows, columns] of the frame on the stride-4 grid.
-
-        Returns:
-            Distances [K] in any unit that stays the same during a video; NaN for an empty mask.
-        """
-        return None
 
     @abstractmethod
     def to_full(self, logits: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 A memory read always finds some best match. So a neighbour of the same kind is taken for the object, and after a cut to
 another shot a mask is invented. Propagation along the bitstream's motion vectors knows better where an object is, and
-the distance of the match tells whether the object is in the picture.
+the network's presence head tells whether the object is in the picture.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ REACH_CELLS = 24
 """Cells of the stride-4 grid that a part of a mask may lie away from the propagated mask."""
 KNOWN_COVERAGE = 0.5
 """Reference coverage from which on propagation is trusted: neither a cut nor an I frame."""
-STRANGE = 1.25
-"""Distance of a match, relative to that of earlier key frames, beyond which it is another object."""
-
 PRESENT = 3.0
 """Presence logit from which on an object counts as seen; high, because it is only asked where absence is likely."""
 
@@ -67,7 +64,7 @@ def without_parts(logits: Tensor, parts: Tensor) -> Tensor:
 
 
 class Presence:
-    """Which objects are in the picture, judged by how far their matches in memory are.
+    """Which objects are in the picture, by the network's presence logits after a cut.
 
     Args:
         objects: Number of objects, K.
@@ -79,45 +76,33 @@ class Presence:
     def __init__(self, objects: int) -> None:
         self.absent = torch.zeros(objects, dtype=torch.bool)
         self._after_cut = False
-        self._sum = torch.zeros(objects, dtype=torch.float64)
-        self._count = torch.zeros(objects, dtype=torch.float64)
 
     def note_cut(self) -> None:
         """Note a cut, after which objects may not be there; the next key frame is judged by it."""
         self._after_cut = True
 
-    def judge(self, distances: Tensor, logits: Tensor | None = None) -> Tensor:
-        """Judge a key frame and remember its distances.
+    def judge(self, logits: Tensor) -> Tensor:
+        """Judge a key frame.
 
         Args:
-            distances: Mean distance of each mask's cells to the object in memory, [K]; NaN for an empty mask.
-            logits: Logits of the network that each object is in the picture, [K]; None if it has no presence head. They
-                then count in place of the distances.
+            logits: Logits of the network that each object is in the picture, [K].
 
         Returns:
-            Objects that are not there, bool [K]. An object that is there has to be left by a cut to be absent; one that
-            is absent has to be seen, or to match as well as before, to return.
+            Objects that are not there, bool [K]. An object has to be left by a cut to be absent, and to be seen to
+            return. As long as another object is seen, the shot may be the same; then a logit of 0 is enough.
         """
-        distances = distances.double().cpu()
-        usual = self._sum / self._count.clamp(min=1)
-        strange = (self._count > 0) & (distances > STRANGE * usual)
-        asked = self.absent | self._after_cut
-        if logits is not None:
-            strange = logits.cpu() < PRESENT
+        limit = PRESENT if float(logits.max()) < PRESENT else 0.0
+        self.absent = (self.absent | self._after_cut) & (logits.cpu() < limit)
         self._after_cut = False
-        self.absent = asked & (strange | (self.absent & distances.isnan()))
-        counted = ~self.absent & ~distances.isnan()
-        self._sum += torch.where(counted, distances, 0.0)
-        self._count += counted
         return self.absent
 
     def capture(self) -> dict[str, npt.NDArray[Any]]:
         """Return the state for `restore`."""
-        cut = torch.full_like(self._sum, self._after_cut)
-        return {"presence": torch.stack((self.absent.double(), self._sum, self._count, cut)).numpy()}
+        cut = torch.full_like(self.absent, self._after_cut)
+        return {"presence": torch.stack((self.absent, cut)).numpy()}
 
     def restore(self, captured: Mapping[str, npt.NDArray[Any]]) -> None:
         """Continue from a captured state."""
         if "presence" in captured:
-            absent, self._sum, self._count, cut = torch.from_numpy(np.array(captured["presence"]))
-            self.absent, self._after_cut = absent > 0, bool(cut.any())
+            absent, cut = torch.from_numpy(np.array(captured["presence"])) > 0
+            self.absent, self._after_cut = absent, bool(cut.any())

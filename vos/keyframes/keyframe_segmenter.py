@@ -25,7 +25,6 @@ from vos.keyframes.window import Window, WindowChoice
 from vos.masks.geometry import PaddedSize, rgb_to_tensor
 from vos.modeling.aggregate import ABSENT_LOGIT, soft_aggregate
 from vos.modeling.network import Features, FramePrediction, Memory, VOSNetwork
-from vos.modeling.presence import match_distance
 from vos.runtime.run_state import MemoryLayout
 from vos.runtime.stage_timer import StageTimer
 from vos.runtime.thread_pools import ThreadPools
@@ -66,6 +65,8 @@ class KeyframeSegmenter(BaseSession[SeenFeatures]):
         pools: Threads for work beside the caller; None does all work in the caller's thread.
         timer: Takes the time of each stage.
     """
+
+    empties_absent = False
 
     def __init__(
         self, network: VOSNetwork, options: Options, size: PaddedSize, pools: ThreadPools | None, timer: StageTimer
@@ -108,17 +109,6 @@ class KeyframeSegmenter(BaseSession[SeenFeatures]):
             found = self._network.predict(features.features, self._memory.view(), previous, self._options.top_k)
             logits = window.place(found.logits.float(), self.size, STRIDE, ABSENT_LOGIT)
             return FramePrediction(logits, found.presence)
-
-    def match_distances(self, features: SeenFeatures, soft: Tensor) -> Tensor | None:
-        """Mean distance from the mask's cells at stride 16 to the nearest cell of the object in memory."""
-        memory = self._memory.view()
-        labels = self._network.shares(memory)
-        if labels is None:
-            return None
-        inside = features.window.cut(self.size.pad_grid((soft > 0.5).float()), STRIDE)
-        share = F.avg_pool2d(inside[:, None], self._network.stride // STRIDE).flatten(1)
-        distances = match_distance(features.features.key.flatten(2), memory.key, share, labels).sqrt()
-        return torch.where(share.amax(dim=1) > 0, distances, torch.nan)
 
     def to_full(self, logits: Tensor) -> Tensor:
         """Logits from `segment` -> soft masks [K, padded_height, padded_width]."""

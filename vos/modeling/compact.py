@@ -93,10 +93,6 @@ class CompactNetwork(VOSNetwork):
         labels = functional.pixel_unshuffle(cells, 4)
         return Memory(key=features.key.flatten(2), value=torch.cat([value, labels], dim=1).flatten(2))
 
-    def shares(self, memory: Memory) -> Tensor:
-        """Share of each memory position that each object covers, [B*K, N]: the mean of its label channels."""
-        return memory.value[:, -LABEL_CHANNELS:].mean(dim=1)
-
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
         """Segment B pictures from key [B, 64, N], value [B*K, 144, N] and previous masks [B*K, 1, 4h, 4w] or None.
 
@@ -110,7 +106,8 @@ class CompactNetwork(VOSNetwork):
         logits, features16 = self._decode(features, memory, previous, top_k)
         if self.presence is None:
             return FramePrediction(logits)
-        presence = self.presence(features16, logits, features.key.flatten(2), memory.key, self.shares(memory))
+        labels = memory.value[:, -LABEL_CHANNELS:].mean(dim=1)
+        presence = self.presence(features16, logits, features.key.flatten(2), memory.key, labels)
         return FramePrediction(logits, presence)
 
     def _decode(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> tuple[Tensor, Tensor]:

@@ -93,10 +93,6 @@ class VOSNetwork(nn.Module, ABC):
     def memorize(self, features: Features, masks: Tensor) -> Memory:
         """Features of a frame, soft masks float [K, 1, H, W] in 0..1 -> memory of this frame (T = 1)."""
 
-    def shares(self, memory: Memory) -> Tensor | None:  # noqa: ARG002
-        """Share of each memory position that each object covers, [K, T*h*w] in 0..1; None if values do not tell."""
-        return None
-
     @abstractmethod
     def segment(self, features: Features, memory: Memory, previous: Tensor | None, top_k: int) -> Tensor:
         """Segment one frame.

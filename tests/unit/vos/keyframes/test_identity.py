@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 from torch import Tensor
 
-from vos.keyframes.identity import PRESENT, REACH_CELLS, STRANGE, Presence, distant_parts, without_parts
+from vos.keyframes.identity import PRESENT, REACH_CELLS, Presence, distant_parts, without_parts
 from vos.modeling.aggregate import without_objects
 
 ROWS, COLUMNS = 60, 110
@@ -84,46 +82,30 @@ def test_logits_without_parts_and_objects() -> None:
 
 
 def test_an_object_is_absent_after_a_cut_and_returns() -> None:
-    """A strange match counts only after a cut; then the object stays absent until a match is as near as before."""
-    presence = Presence(2)
-    near, far = 4.0, 4.0 * STRANGE + 1
-    for distances, cut, absent in (
-        ((near, near), False, (False, False)),
-        ((far, near), False, (False, False)),  # no cut: it has turned, say
-        ((near, near), False, (False, False)),
-        ((far + 5, near), True, (True, False)),
-        ((far + 5, near), False, (True, False)),
-        ((math.nan, near), False, (True, False)),
-        ((near, near), False, (False, False)),
-        ((math.nan, near), True, (False, False)),  # an empty mask invents nothing
-    ):
-        if cut:
-            presence.note_cut()
-        assert presence.judge(torch.tensor(distances)).tolist() == list(absent)
-
-
-def test_presence_counts_in_place_of_distances() -> None:
-    """With a presence head, its logits say after a cut what is absent, and what returns."""
-    presence = Presence(2)
-    there, gone = PRESENT + 1, PRESENT - 1
-    for logits, cut, absent in (
-        ((there, gone), False, (False, False)),  # no cut
-        ((there, gone), True, (False, True)),
-        ((gone, gone), False, (False, True)),
-        ((gone, there), False, (False, False)),
-        ((gone, gone), True, (True, True)),
-    ):
-        if cut:
-            presence.note_cut()
-        distances = torch.full((2,), 40.0 if cut else 4.0)
-        assert presence.judge(distances, torch.tensor(logits)).tolist() == list(absent)
-
-
-def test_the_first_match_is_not_judged() -> None:
-    """There is nothing to compare it with."""
+    """A low logit counts only after a cut; then the object stays absent until it is seen."""
     presence = Presence(1)
+    seen, unsure = PRESENT + 1, PRESENT - 1
+    for logit, cut, absent in (
+        (seen, False, False),
+        (unsure, False, False),  # no cut: it has turned, say
+        (seen, True, False),
+        (unsure, True, True),
+        (unsure, False, True),
+        (seen, False, False),
+    ):
+        if cut:
+            presence.note_cut()
+        assert presence.judge(torch.tensor([logit])).tolist() == [absent]
+
+
+def test_while_another_object_is_seen_the_shot_may_be_the_same() -> None:
+    """Then only a logit below 0 tells that an object is absent."""
+    presence = Presence(3)
     presence.note_cut()
-    assert not presence.judge(torch.tensor([100.0])).any()
+    assert presence.judge(torch.tensor([PRESENT, PRESENT - 1, -1.0])).tolist() == [False, False, True]
+    presence.note_cut()
+    assert presence.judge(torch.tensor([PRESENT - 1, PRESENT - 1, 1.0])).tolist() == [True, True, True]
+    assert presence.judge(torch.tensor([1.0, -1.0, PRESENT])).tolist() == [False, True, False]
 
 
 def test_a_captured_judgement_goes_on() -> None:
@@ -131,10 +113,10 @@ def test_a_captured_judgement_goes_on() -> None:
     random = torch.Generator().manual_seed(0)
     one, other = Presence(3), Presence(3)
     for step in range(40):
-        distances, cut = torch.rand(3, generator=random) * 8, step % 5 == 0
+        logits, cut = torch.randn(3, generator=random) * 3, step % 5 == 0
         for judge in (one, other) if cut else ():
             judge.note_cut()
         restored = Presence(3)
         restored.restore(other.capture())
         other = restored
-        assert torch.equal(other.judge(distances), one.judge(distances))
+        assert torch.equal(other.judge(logits), one.judge(logits))

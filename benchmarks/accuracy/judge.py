@@ -130,7 +130,7 @@ def rows(judged: Mapping[str, Any]) -> list[Row]:
     found = [
         _goal(f"{_EVERY}, {name}: mean J&F", float(np.mean(values)), "%", goal, f"{len(values)} sequences")
         for name, values, goal in (
-            ("sequences held out from training", held_out, ">= 85"),
+            ("sequences of the fold", held_out, ">= 85"),
             ("7 and 8 objects", list(scores[MANY].values()), ">= 76"),
         )
         if values

@@ -34,7 +34,7 @@ def unseen(result: Mapping[str, Any]) -> str:
 def judged(result: Mapping[str, Any]) -> str:
     """Return the scores of the weights that were judged last, by group, against the reference."""
     reference, latest = (list(result["details"].values())[place]["scores"] for place in (0, -1))
-    lines = ["### Held-out sequences: the network on every frame", "", *comparison(reference, latest), ""]
+    lines = ["### Development sequences and a fold: the network on every frame", "", *comparison(reference, latest), ""]
     lines += ["#### By sequence", "", *_rule(("group", "sequence", "reference", "weights"))]
     for group, scores in latest.items():
         lines += [_row((group, name, f"{reference[group][name]:.1f}", f"{scores[name]:.1f}")) for name in scores]

@@ -225,8 +225,8 @@ class Session:
         """
         is_known = expected.reference_coverage >= KNOWN_COVERAGE
         full = self._base.to_full(prediction.logits)
-        soft, kept = to_grid(self._size.crop(full)), prediction.logits
-        if is_known and (parts := distant_parts(soft, expected.soft)) is not None:
+        kept = prediction.logits
+        if is_known and (parts := distant_parts(to_grid(self._size.crop(full)), expected.soft)) is not None:
             kept = without_parts(kept, self._size.pad_grid(parts))
         absent = ~self._known
         if prediction.presence is not None and not self._base.empties_absent:

@@ -12,17 +12,18 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.accuracy.difference import table
 from benchmarks.accuracy.judge_cuts import cuts
 from benchmarks.accuracy.measure import as_davis
 from benchmarks.accuracy.methods import BASELINE, load
-from benchmarks.harness import Report, Row, Spread, parser
+from benchmarks.accuracy.rows import once
+from benchmarks.harness import Report, Row, parser
 from benchmarks.paths import ROOT
 from codec.encode import Encoder, encode
 from vos.evaluation.davis import Sequence as DavisSequence
@@ -37,31 +38,6 @@ TRAIN = ROOT.parent / "shared" / "data" / "train"
 DEVELOPMENT, MANY, FOLD = "development", "many objects", "fold: "
 """Names of groups; the last one is followed by the name of a set."""
 _EVERY = "compact on every frame"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Paired difference of two sets of weights, in points of J&F.
-
-    Attributes:
-        mean: Mean over the sequences.
-        error: Standard error of the mean; NaN for a single sequence.
-        n: Number of sequences.
-    """
-
-    mean: float
-    error: float
-    n: int
-
-    @classmethod
-    def of(cls, new: Mapping[str, float], old: Mapping[str, float]) -> Difference:
-        """Compare scores by sequence; both sides must have the same sequences."""
-        gains = np.array([new[name] - old[name] for name in sorted(new)])
-        error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else np.nan
-        return cls(float(gains.mean()), float(error), len(gains))
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.1f} ± {self.error:.1f} (n = {self.n})"
 
 
 def every_frame(weights: Path, sequences: Iterable[DavisSequence]) -> dict[str, float]:
@@ -101,22 +77,6 @@ def groups(arguments: argparse.Namespace, links: Path) -> dict[str, list[DavisSe
     return {name: sequences[: 1 if arguments.quick else None] for name, sequences in found.items()}
 
 
-def table(old: Mapping[str, Mapping[str, float]], new: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Format scores by group and sequence as Markdown: one row per group and one for all sequences."""
-    lines = ["| sequences | reference | weights | difference |", "| --- | --- | --- | --- |"]
-    rows = [(name, old[name], new[name]) for name in new]
-    rows.append(("all", _merged(old), _merged(new)))
-    for name, before, after in rows:
-        means = [f"{np.mean(list(side.values())):.1f}" for side in (before, after)]
-        lines.append(f"| {name} | {means[0]} | {means[1]} | {Difference.of(after, before)} |")
-    return lines
-
-
-def _merged(groups: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the scores of all groups by sequence."""
-    return {name: score for group in groups.values() for name, score in group.items()}
-
-
 def judge(weights: Path, found: Mapping[str, Sequence[DavisSequence]], *, quick: bool) -> dict[str, Any]:
     """Return `scores` by group and sequence, and `cuts`, see `judge_cuts`."""
     scores = {name: every_frame(weights, members) for name, members in found.items()}
@@ -128,7 +88,7 @@ def rows(judged: Mapping[str, Any]) -> list[Row]:
     scores: Mapping[str, Mapping[str, float]] = judged["scores"]
     held_out = [score for name, group in scores.items() if name.startswith(FOLD) for score in group.values()]
     found = [
-        _goal(f"{_EVERY}, {name}: mean J&F", float(np.mean(values)), "%", goal, f"{len(values)} sequences")
+        Row(f"{_EVERY}, {name}: mean J&F", once(float(np.mean(values))), "%", goal, f"{len(values)} sequences")
         for name, values, goal in (
             ("sequences of the fold", held_out, ">= 85"),
             ("7 and 8 objects", list(scores[MANY].values()), ">= 76"),
@@ -137,23 +97,21 @@ def rows(judged: Mapping[str, Any]) -> list[Row]:
     ]
     worst = min(scores[DEVELOPMENT], key=lambda name: scores[DEVELOPMENT][name])
     found.append(
-        _goal(f"{_EVERY}: J&F of the worst development sequence", scores[DEVELOPMENT][worst], "%", ">= 70", worst)
+        Row(f"{_EVERY}: J&F of the worst development sequence", once(scores[DEVELOPMENT][worst]), "%", ">= 70", worst)
     )
     for policy, cut in judged["cuts"].items():
         what = f"compact, {policy}, cuts to another sequence and back"
         found += [
-            _goal(f"{what}: frames with an invented mask", 100 * cut["invented"], "%", "<= 3"),
-            _goal(f"{what}: J after the cut back", 100 * cut["returned"], "%", ">= 88"),
+            Row(f"{what}: frames with an invented mask", once(100 * cut["invented"]), "%", "<= 3"),
+            Row(f"{what}: J after the cut back", once(100 * cut["returned"]), "%", ">= 88"),
         ]
         if "score_auroc" in cut:
-            found.append(_goal(f"{what}: AUROC of scores for objects that are found", cut["score_auroc"], "", ">= 0.9"))
+            found.append(
+                Row(f"{what}: AUROC of scores for objects that are found", once(cut["score_auroc"]), "", ">= 0.9")
+            )
         if "invented_score" in cut:
-            found.append(_goal(f"{what}: mean score of invented masks", cut["invented_score"], "", "<= 0.2"))
+            found.append(Row(f"{what}: mean score of invented masks", once(cut["invented_score"]), "", "<= 0.2"))
     return found
-
-
-def _goal(question: str, value: float, unit: str, goal: str, note: str = "") -> Row:
-    return Row(question, Spread.of([value], 2), unit, goal, note)
 
 
 def earlier(file: Path | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def rows(details: Mapping[str, Any]) -> list[Row]:
         found += cost_rows(details["cost"], details.get("curve"))
     if "multi" in details:
         value = details["multi"]["runs"][DEFAULT]["JF"]
-        found.append(Row(f"{model(details['multi'])}, {DEFAULT}, 7 and 8 objects: J&F", _once(value), "%", ">= 75"))
+        found.append(Row(f"{model(details['multi'])}, {DEFAULT}, 7 and 8 objects: J&F", once(value), "%", ">= 75"))
     for part, what in (("curve", "adaptive"), ("multi", "adaptive, 7 and 8 objects at 240p")):
         if part in details:
             found.append(floor_row(f"{model(details[part])}, {what}", details[part]["runs"][DEFAULT]))
@@ -55,9 +55,9 @@ def network_rows(curve: Mapping[str, Any]) -> list[Row]:
     base, what = curve["baseline"], f"{model(curve)} on every frame"
     worst = min(base["by_sequence"], key=lambda name: base["by_sequence"][name]["JF"])
     return [
-        Row(f"{what}: J&F", _once(base["JF"]), "%", ">= 87"),
-        Row(f"{what}: J&F of the worst sequence", _once(base["by_sequence"][worst]["JF"]), "%", ">= 70", worst),
-        Row(f"{what}: time per frame, end to end", _once(1000 / base["fps"]), "ms", "<= 28"),
+        Row(f"{what}: J&F", once(base["JF"]), "%", ">= 87"),
+        Row(f"{what}: J&F of the worst sequence", once(base["by_sequence"][worst]["JF"]), "%", ">= 70", worst),
+        Row(f"{what}: time per frame, end to end", once(1000 / base["fps"]), "ms", "<= 28"),
     ]
 
 
@@ -76,15 +76,15 @@ def curve_rows(curve: Mapping[str, Any]) -> list[Row]:
             f"{runs[least]['speedup']:.2f} x"
         )
     question = f"{model(curve)}: fastest setting that loses at most 1 point of J&F, over every frame, end to end"
-    found = [Row(question, _once(speedup), "x", ">= 3.5", note)]
+    found = [Row(question, once(speedup), "x", ">= 3.5", note)]
     for name, goal in ((DEFAULT, ">= 95"), (FAST, ">= 120")):
         if name in runs:
-            found.append(Row(f"{model(curve)}, {name}: end to end", _once(runs[name]["fps"]), "frames/s", goal))
+            found.append(Row(f"{model(curve)}, {name}: end to end", once(runs[name]["fps"]), "frames/s", goal))
     margins = adaptive_margins(runs)
     if margins:
         worst = min(margins, key=lambda name: margins[name])
         question = "adaptive against codec and every:N at their share of key frames: smallest gain in J&F"
-        found.append(Row(question, _once(margins[worst]), "points", ">= 0", margins_note(runs, margins, worst)))
+        found.append(Row(question, once(margins[worst]), "points", ">= 0", margins_note(runs, margins, worst)))
     return found
 
 
@@ -160,7 +160,7 @@ def score_rows(curve: Mapping[str, Any]) -> list[Row]:
     if found["all"] is not None:
         note += f"; {found['all']:.2f} with key frames included"
     question = "Scores against true J of propagated masks: Spearman's rank correlation"
-    return [Row(question, _once(found["carried"]), "", "", note)]
+    return [Row(question, once(found["carried"]), "", "", note)]
 
 
 def matrix_rows(matrix: Mapping[str, Mapping[str, Any]]) -> list[Row]:
@@ -179,10 +179,9 @@ def matrix_row(method: str, matrix: Mapping[str, Mapping[str, Any]]) -> Row:
         f"{worst}; mean over {len(runs)} settings {sum(losses) / len(losses):.1f}, least {min(losses):.1f}; "
         f"{min(shares):.0f} to {max(shares):.0f} % key frames; {frames} frames per setting"
     )
-    goal = f"<= {LOSS:g}" if max(shares) <= SHARE else ""
-    if method == FAST:
-        goal = f"<= {FAST_LOSS:g}"
-    return Row(f"{method}: largest loss of J&F over encoder settings", _once(max(losses)), "points", goal, note)
+    limit = FAST_LOSS if method == FAST else LOSS if max(shares) <= SHARE else None
+    goal = "" if limit is None else f"<= {limit:g}"
+    return Row(f"{method}: largest loss of J&F over encoder settings", once(max(losses)), "points", goal, note)
 
 
 def cost_rows(cost: Mapping[str, Any], curve: Mapping[str, Any] | None) -> list[Row]:
@@ -207,14 +206,14 @@ def cost_rows(cost: Mapping[str, Any], curve: Mapping[str, Any] | None) -> list[
     spent = None if curve is None else curve["runs"][DEFAULT]["correct_ms"]
     if spent is not None:
         note = "includes key frames, and refinements of frames that then became key"
-        found.append(Row("Refinement per propagated frame, adaptive, all sequences", _once(spent), "ms", "", note))
+        found.append(Row("Refinement per propagated frame, adaptive, all sequences", once(spent), "ms", "", note))
     return found
 
 
 def floor_row(name: str, run: Mapping[str, Any]) -> Row:
     """Return how far a run lies above the floor, where the last key frame's mask replaces propagated masks."""
     gain = run["JF"] - run["copy"]["JF"]
-    return Row(f"{name}: J&F above copying the last key frame's mask", _once(gain), "points", ">= 0")
+    return Row(f"{name}: J&F above copying the last key frame's mask", once(gain), "points", ">= 0")
 
 
 def least_gain_rows(compared: Mapping[str, Mapping[str, Any]]) -> list[Row]:
@@ -235,13 +234,13 @@ def least_gain_rows(compared: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     if any(len(comparison["encoders"]) > 1 for comparison in compared.values()):
         note += "; sequences in several encodings count by their mean"
     question = "Smallest J&F above copying the last key frame's mask, over all runs and sequences"
-    return [Row(question, _once(gain), "points", ">= 0", note)]
+    return [Row(question, once(gain), "points", ">= 0", note)]
 
 
 def _point(run: Mapping[str, Any], digits: int = 0) -> str:
     return f"loss {run['loss']:.1f} at {run['key_share']:.{digits}f} % key frames"
 
 
-def _once(value: float) -> Spread:
+def once(value: float) -> Spread:
     """Wrap a figure that was measured once."""
     return Spread.of([value], 2)

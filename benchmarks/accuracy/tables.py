@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.judge import table as comparison
+from benchmarks.accuracy.difference import table as comparison
 from benchmarks.accuracy.rows import DEFAULT, model, settings
 from benchmarks.paths import IMAGES, RESULTS
 from benchmarks.table import table

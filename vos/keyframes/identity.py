@@ -91,8 +91,9 @@ class Presence:
             Objects that are not there, bool [K]. An object has to be left by a cut to be absent, and to be seen to
             return. As long as another object is seen, the shot may be the same; then a logit of 0 is enough.
         """
+        logits = logits.cpu()
         limit = PRESENT if float(logits.max()) < PRESENT else 0.0
-        self.absent = (self.absent | self._after_cut) & (logits.cpu() < limit)
+        self.absent = (self.absent | self._after_cut) & (logits < limit)
         self._after_cut = False
         return self.absent
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.accuracy import judge, judge_cuts, tables
+from benchmarks.accuracy import difference, judge, judge_cuts, tables
 from vos.evaluation.davis import find_sequences
 from vos.modeling.network import VOSNetwork
 from vos.training.data.folds import Fold
@@ -30,18 +30,18 @@ def save_sequence(frames: Path, masks: Path, count: int, size: tuple[int, int] =
 def test_differences_are_paired() -> None:
     """The error of a difference comes from the gains per sequence, however much the sequences differ."""
     old = {"a": 10.0, "b": 50.0, "c": 90.0}
-    found = judge.Difference.of({"a": 11.0, "b": 53.0, "c": 92.0}, old)
+    found = difference.Difference.of({"a": 11.0, "b": 53.0, "c": 92.0}, old)
     assert (found.mean, found.n) == (2, 3)
     assert found.error == pytest.approx(1 / np.sqrt(3))
     assert str(found) == "+2.0 ± 0.6 (n = 3)"
-    assert np.isnan(judge.Difference.of({"a": 1.0}, {"a": 0.0}).error)
+    assert np.isnan(difference.Difference.of({"a": 1.0}, {"a": 0.0}).error)
 
 
 def test_the_table_has_groups_and_all() -> None:
     """The table has one row per group and one over all sequences."""
     old = {"x": {"a": 50.0}, "y": {"b": 60.0, "c": 70.0}}
     new = {"x": {"a": 53.0}, "y": {"b": 60.0, "c": 70.0}}
-    lines = judge.table(old, new)
+    lines = difference.table(old, new)
     assert lines[2].startswith("| x | 50.0 | 53.0 | +3.0")
     assert lines[3].startswith("| y | 65.0 | 65.0 | +0.0")
     assert lines[4].startswith("| all | 60.0 | 61.0 | +1.0 ± 1.0 (n = 3)")
